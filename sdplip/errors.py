@@ -1,0 +1,48 @@
+"""Every exception of sdplip. Each message says what is wrong, the value, and what to do."""
+
+
+class SdplipError(Exception):
+    """Base of all errors that sdplip raises on purpose; the command line exits with 2 on it."""
+
+
+class InvalidWeight(SdplipError, ValueError):
+    """The weight is not a finite real matrix or convolution kernel of the needed shape."""
+
+
+class InvalidScaling(SdplipError, ValueError):
+    """The scaling `t` (or the SLL weights `q`) has a wrong length, or is not positive and finite."""
+
+
+class UnsupportedConvolution(SdplipError, ValueError):
+    """No theorem covers this convolution (reflect or replicate padding, for example)."""
+
+
+class NotProvable(SdplipError, ArithmeticError):
+    """The statement may hold, but double precision arithmetic cannot prove it."""
+
+
+class UnreadableFile(SdplipError, ValueError):
+    """A file is missing, truncated, mislabelled, or would have to be unpickled."""
+
+
+class UnknownLayer(SdplipError, KeyError):
+    """The file holds no layer of that name."""
+
+    def __str__(self) -> str:  # KeyError would print the repr
+        return str(self.args[0])
+
+
+class InvalidCertificate(SdplipError, ValueError):
+    """A certificate file is malformed, or of a schema that this version does not know."""
+
+
+class MissingDependency(SdplipError, ImportError):
+    """An optional package is needed for this request."""
+
+
+class SolverUnavailable(SdplipError, RuntimeError):
+    """The requested solver is not installed, or refuses a problem of this size."""
+
+
+class InvalidProblem(SdplipError, ValueError):
+    """The data of an optimisation problem contradict each other or leave their domain."""

@@ -1,0 +1,74 @@
+"""How a convolution moves over its image, and which of these ways a theorem covers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sdplip.errors import UnsupportedConvolution
+
+Axes = int | tuple[int, ...]
+"""One number for every image axis, or one number an axis."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Stride, padding, dilation, groups and, where known, the image size of a 1-D, 2-D or 3-D convolution.
+
+    Attributes:
+        stride: step of the output grid on each axis.
+        padding_mode: "zeros" (any amount of padding, none included) or "circular".
+        padding: pixels added on both sides of each axis; None is "same", `dilation * (kernel - 1)` in all.
+        dilation: distance between kernel taps on each axis.
+        groups: number of channel groups, as in torch.
+        image_size: input height, width, ... in pixels, or None for "every image size".
+    """
+
+    stride: Axes = 1
+    padding_mode: str = "zeros"
+    padding: Axes | None = None
+    dilation: Axes = 1
+    groups: int = 1
+    image_size: tuple[int, ...] | None = None
+
+    def expand(self, kernel_shape: Sequence[int]) -> "Geometry":
+        """The same geometry with every per-axis field a tuple, checked against a kernel of shape `(out, in / groups, *taps)`.
+
+        Raises:
+            UnsupportedConvolution: no theorem covers this padding mode, or the numbers contradict the kernel.
+        """
+        out, taps = kernel_shape[0], tuple(kernel_shape[2:])
+        axes = len(taps)
+        if self.padding_mode not in ("zeros", "circular"):
+            raise UnsupportedConvolution(_why_not(self.padding_mode))
+        if self.groups < 1 or out % self.groups:
+            raise UnsupportedConvolution(
+                f"`groups` must divide the {out} output channels, but is {self.groups}. Pass the `groups` of the layer."
+            )
+        stride = _per_axis("stride", self.stride, axes, 1)
+        dilation = _per_axis("dilation", self.dilation, axes, 1)
+        padding = None if self.padding is None else _per_axis("padding", self.padding, axes, 0)
+        image_size = None if self.image_size is None else _per_axis("image_size", self.image_size, axes, 1)
+        reach = tuple(d * (k - 1) for d, k in zip(dilation, taps, strict=True))
+        if self.padding_mode == "circular" and padding and any(2 * p > r for p, r in zip(padding, reach, strict=True)):
+            raise UnsupportedConvolution(
+                f"Circular `padding` {padding} of a kernel that reaches {reach} pixels repeats output pixels, which no"
+                " scaling of the kernel covers. Use at most half the reach on each side."
+            )
+        return Geometry(stride, self.padding_mode, padding, dilation, self.groups, image_size)
+
+
+def _per_axis(name: str, value: Axes, axes: int, least: int) -> tuple[int, ...]:
+    numbers = (value,) * axes if isinstance(value, int) else tuple(value)
+    if len(numbers) != axes or any(not isinstance(v, int) or v < least for v in numbers):
+        raise UnsupportedConvolution(
+            f"`{name}` must be a whole number of at least {least}, or {axes} of them (one for each image axis), but is {value}."
+        )
+    return numbers
+
+
+def _why_not(mode: str) -> str:
+    if mode in ("reflect", "replicate"):
+        return (
+            f'Padding mode "{mode}" is refused: it repeats border pixels, so the layer can stretch distances although'
+            " W^T W <= T holds for the kernel (factors up to 1.8 were measured). Use zero or circular padding."
+        )
+    return f'Padding mode "{mode}" is not known. Use "zeros" (any amount of padding, none included) or "circular".'

@@ -1,0 +1,20 @@
+"""Shared by all tests: one BLAS thread (oversubscription is slow), the folder of local data, no accidental network."""
+
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def benchmark_files() -> Path:
+    """The folder of weight files that other tools publish results for; the test is skipped where it is absent."""
+    root = os.environ.get("SDPLIP_DATA")
+    folder = Path(root, "benchmarks") if root else None
+    if folder is None or not folder.is_dir():
+        pytest.skip("needs the folder of published weights: set SDPLIP_DATA")
+    return folder
