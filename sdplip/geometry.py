@@ -19,7 +19,8 @@ class Geometry:
         padding: pixels added on both sides of each axis; None is "same", `dilation * (kernel - 1)` in all.
         dilation: distance between kernel taps on each axis.
         groups: number of channel groups, as in torch.
-        image_size: input height, width, ... in pixels, or None for "every image size".
+        image_size: input height, width, ... in pixels, or None for "every image size". With circular padding the stride must
+            divide it (elsewhere the last and the first output would overlap, which no periodic symbol describes).
     """
 
     stride: Axes = 1
@@ -29,7 +30,7 @@ class Geometry:
     groups: int = 1
     image_size: tuple[int, ...] | None = None
 
-    def expand(self, kernel_shape: Sequence[int]) -> "Geometry":
+    def expand(self, kernel_shape: Sequence[int]) -> "ExpandedGeometry":
         """The same geometry with every per-axis field a tuple, checked against a kernel of shape `(out, in / groups, *taps)`.
 
         Raises:
@@ -48,12 +49,34 @@ class Geometry:
         padding = None if self.padding is None else _per_axis("padding", self.padding, axes, 0)
         image_size = None if self.image_size is None else _per_axis("image_size", self.image_size, axes, 1)
         reach = tuple(d * (k - 1) for d, k in zip(dilation, taps, strict=True))
-        if self.padding_mode == "circular" and padding and any(2 * p > r for p, r in zip(padding, reach, strict=True)):
+        if (
+            self.padding_mode == "circular"
+            and padding
+            and any(2 * p > r for p, r in zip(padding, reach, strict=True))
+        ):
             raise UnsupportedConvolution(
                 f"Circular `padding` {padding} of a kernel that reaches {reach} pixels repeats output pixels, which no"
                 " scaling of the kernel covers. Use at most half the reach on each side."
             )
-        return Geometry(stride, self.padding_mode, padding, dilation, self.groups, image_size)
+        if (
+            self.padding_mode == "circular"
+            and image_size
+            and any(h % s for h, s in zip(image_size, stride, strict=True))
+        ):
+            raise UnsupportedConvolution(
+                f"With circular padding the stride must divide the image, but `stride` is {stride} and `image_size` is"
+                f" {image_size}. Pad or crop the image to a multiple of the stride."
+            )
+        return ExpandedGeometry(stride, self.padding_mode, padding, dilation, self.groups, image_size)
+
+
+@dataclass(frozen=True)
+class ExpandedGeometry(Geometry):
+    """A geometry that fits a certain kernel: every per-axis field is a tuple. `Geometry.expand` makes it."""
+
+    stride: tuple[int, ...] = ()
+    padding: tuple[int, ...] | None = None
+    dilation: tuple[int, ...] = ()
 
 
 def _per_axis(name: str, value: Axes, axes: int, least: int) -> tuple[int, ...]:

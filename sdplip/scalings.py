@@ -68,7 +68,7 @@ def perron(W: Float[Array, "*batch m n"], iterations: int = 10) -> Float[Array, 
 def multi_step(
     W: Float[Array, "*batch m n"], p: int = 2, q: Float[Array, "*batch n"] | None = None
 ) -> Float[Array, "*batch n"]:
-    r"""Multi-step scaling $t_i = \bigl(\sum_j |(G^p)_{ij}| q_j / q_i\bigr)^{1/p}$, `p >= 1`; `p == 1` is SLL, large `p` is spectral.
+    r"""Multi-step scaling $t_i = \bigl(\sum_j |(G^p)_{ij}| q_j / q_i\bigr)^{1/p}$; `p == 1` is SLL, large `p` is spectral.
 
     Valid because $\mathrm{diag}(t)^p \succeq G^p$ and $x \mapsto x^{1/p}$ is operator monotone (Löwner and Heinz).
     """

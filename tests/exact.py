@@ -26,7 +26,9 @@ def inertia_signs(M: list[list[Fraction]]) -> tuple[bool, bool]:
         pivot = max(active, key=lambda i: M[i][i])
         if M[pivot][pivot] < 0:
             return False, False
-        if M[pivot][pivot] == 0:  # the largest diagonal entry is 0: semidefinite only if all that is left is 0
+        if (
+            M[pivot][pivot] == 0
+        ):  # the largest diagonal entry is 0: semidefinite only if all that is left is 0
             return all(M[i][j] == 0 for i in active for j in active), False
         active.remove(pivot)
         for i in active:

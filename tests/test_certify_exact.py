@@ -74,7 +74,9 @@ def proposed(name: str, W: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A scaling that was proposed for `W`, good or bad; the kernel must be right about every one."""
     W = np.asarray(W, np.float64)
     nonzero = (W != 0).any(0)
-    top = np.frexp(abs(W).max(0))[1]  # column exponents, so that the proposal neither overflows nor underflows
+    top = np.frexp(abs(W).max(0))[
+        1
+    ]  # column exponents, so that the proposal neither overflows nor underflows
     unit = np.ldexp(W, -top)
     match name:
         case "squared_norms":

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sdplip.certificates.rounding import up
+from sdplip.geometry import Geometry
 
 Form = Literal["linear", "residual"]
 
@@ -28,9 +29,12 @@ class Certificate:
         t: the scaling, one entry for each column of `W` (each channel of a convolution).
         c: proven upper bound, $W^\top W \preceq c^2\,\mathrm{diag}(t)$.
         c_lower: proven lower bound; `c_lower > 1` proves that `t` violates the condition.
-        witness: the vector that proves `c_lower`.
+        witness: the vector (or, for a convolution of given image size with zero padding, the image) that proves `c_lower`.
         form: "linear" or "residual".
         scaling: how `t` was proposed; no part of the proof.
+        geometry: how the convolution moves over its image, None for a matrix.
+        grid: number of frequencies on each image axis at which the symbol was proven, None for a matrix.
+        frequency: the grid point at which `witness` attains `c_lower`, None for a matrix or an image witness.
     """
 
     t: Float[np.ndarray, " n"]
@@ -39,6 +43,9 @@ class Certificate:
     witness: np.ndarray
     form: Form = "linear"
     scaling: str = "given"
+    geometry: Geometry | None = None
+    grid: tuple[int, ...] | None = None
+    frequency: tuple[int, ...] | None = None
 
     @property
     def bound(self) -> float:

@@ -1,5 +1,7 @@
 r"""The one test on which every certificate rests: is $\kappa\,\mathrm{diag}(d) - G$ positive semidefinite? A yes is a proof."""
 
+from collections.abc import Callable
+
 import numpy as np
 from jaxtyping import Float
 
@@ -13,7 +15,7 @@ def proves_semidefinite(
     diagonal_G: Float[np.ndarray, "*batch n"],
     error_G: float,
 ) -> bool:
-    r"""True only if $\kappa\,\mathrm{diag}(d) - G^* \succeq 0$ for every symmetric $G^*$ with $\lVert G^* - G \rVert_2 \le$ `error_G`.
+    r"""True only if $\kappa\,\mathrm{diag}(d) \succeq G^*$ for every $G^*$ with $\lVert G^* - G \rVert_2 \le$ `error_G`.
 
     False means "not proven". Verified Cholesky factorization: Rump, BIT 46 (2006), Corollary 2.4; `docs/rounding.md`, section 2.
     `minus_G` holds $-G$ below the diagonal; its diagonal is scratch space and is overwritten. `d > 0`, `diagonal_G >= 0`.
@@ -45,23 +47,24 @@ def outward_guard(
     return (error_G + cholesky + diagonal + underflow) * GENEROUS
 
 
-def least_scale(
-    estimate: float,
-    d: Float[np.ndarray, "*batch n"],
-    minus_G: Float[np.ndarray, "*batch n n"],
-    diagonal_G: Float[np.ndarray, "*batch n"],
-    error_G: float,
+def guard_scale(
+    kappa: float, d: Float[np.ndarray, "*batch n"], diagonal_G: Float[np.ndarray, "*batch n"], error_G: float
 ) -> float:
-    r"""A small $\kappa$ with $\kappa\,\mathrm{diag}(d) \succeq G^*$ proven; infinite if none was found.
+    r"""By how much $\kappa$ must exceed the least one so that $\kappa\,\mathrm{diag}(d)$ outweighs the guard."""
+    return outward_guard(kappa, d, diagonal_G, error_G) / float(d.min())
+
+
+def least_scale(estimate: float, guard: Callable[[float], float], proves: Callable[[float], bool]) -> float:
+    r"""A small $\kappa$ for which `proves(kappa)` is True; infinite if none was found.
 
     `estimate` proposes the least $\kappa$ and is not trusted: when the proof fails, the proposal grows. The first proposal lies a
-    quarter of the guard above the least provable one (so that another BLAS can prove it again): a good estimate costs one
+    quarter of `guard(kappa)` above the least provable one (so that another BLAS can prove it again): a good estimate costs one
     factorization and about $n^2 u$ of tightness.
     """
     room = 1.25
     for _ in range(40):
-        kappa = estimate + room * outward_guard(estimate, d, diagonal_G, error_G) / float(d.min())
-        if np.isfinite(kappa) and proves_semidefinite(kappa, d, minus_G, diagonal_G, error_G):
+        kappa = estimate + room * guard(estimate)
+        if np.isfinite(kappa) and proves(kappa):
             return kappa
         room *= 4
     return np.inf

@@ -1,4 +1,4 @@
-r"""Certificates of one matrix: the smallest provable $c$ with $W^\top W \preceq c^2\,\mathrm{diag}(t)$, and a proven lower bound."""
+r"""Certificates of one matrix: the least provable $c$ with $W^\top W \preceq c^2\,\mathrm{diag}(t)$, and a proven lower bound."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sdplip.certificates.certificate import Certificate, Form
-from sdplip.certificates.definite import least_scale, proves_semidefinite
+from sdplip.certificates.definite import guard_scale, least_scale, proves_semidefinite
 from sdplip.certificates.rounding import GENEROUS, TINY, UNIT, down, gamma, up
 from sdplip.certificates.validate import as_scaling, as_weight
 from sdplip.certificates.witness import top_eigenvector
@@ -35,29 +35,52 @@ def certify(
     t = as_scaling(t, (W != 0).any(0), scaling)
     scaled = _scale(W, t)
     estimate, v = _propose(scaled)
-    kappa = least_scale(estimate, scaled.d, *_gram(scaled))
+    d, gram = scaled.d, _gram(scaled)
+    kappa = least_scale(
+        estimate,
+        guard=lambda kappa: guard_scale(kappa, d, *gram[1:]),
+        proves=lambda kappa: proves_semidefinite(kappa, d, *gram),
+    )
+    c = root_above(kappa, scaled.exponent)
+    witness = np.zeros(W.shape[1])
+    witness[scaled.columns] = v
+    return Certificate(t=t, c=c, c_lower=_lower(scaled, v), witness=witness, form=form, scaling=scaling)
+
+
+def root_above(kappa: float, exponent: int) -> float:
+    r"""$2^{\mathrm{exponent}} \sqrt{\kappa}$ rounded up.
+
+    Raises:
+        NotProvable: it is not a finite double.
+    """
     with np.errstate(over="ignore"):
-        c = up(float(np.ldexp(up(float(np.sqrt(kappa))), scaled.exponent)))
+        c = up(float(np.ldexp(up(float(np.sqrt(kappa))), exponent)))
     if not np.isfinite(c):
         raise NotProvable(
             "No finite `c` could be proven for this `W` and `t`: the bound leaves the range of double precision."
             " Rescale `W` or `t` by a power of two."
         )
-    witness = np.zeros(W.shape[1])
-    witness[scaled.columns] = v
-    return Certificate(t=t, c=c, c_lower=_lower(scaled, v), witness=witness, form=form, scaling=scaling)
+    return c
+
+
+def square_below(c: float, exponent: int) -> float:
+    r"""$(2^{-\mathrm{exponent}} c)^2$ rounded down, or 0 where it leaves the range of double precision."""
+    with np.errstate(over="ignore"):
+        root = float(np.ldexp(c, -exponent))
+        kappa = down(root * root)
+    return kappa if np.isfinite(kappa) and kappa > 0 else 0.0
 
 
 def holds(W: Float[np.ndarray, "m n"], t: Float[np.ndarray, " n"], c: float) -> bool:
     r"""True only if $W^\top W \preceq c^2\,\mathrm{diag}(t)$ is proven for this very `c`."""
     W = as_weight(W)
     scaled = _scale(W, as_scaling(t, (W != 0).any(0), "given"))
-    root = float(np.ldexp(c, -scaled.exponent))
-    kappa = down(root * root)
-    return bool(np.isfinite(kappa)) and kappa > 0 and proves_semidefinite(kappa, scaled.d, *_gram(scaled))
+    return proves_semidefinite(square_below(c, scaled.exponent), scaled.d, *_gram(scaled))
 
 
-def lower_bound(W: Float[np.ndarray, "m n"], t: Float[np.ndarray, " n"], witness: Float[np.ndarray, " n"]) -> float:
+def lower_bound(
+    W: Float[np.ndarray, "m n"], t: Float[np.ndarray, " n"], witness: Float[np.ndarray, " n"]
+) -> float:
     r"""Proven lower bound of every $c$ with $W^\top W \preceq c^2\,\mathrm{diag}(t)$, from any `witness` vector.
 
     The witness is read in the scaled coordinates of `docs/rounding.md`, section 1: $x_j = 2^{-e_j} v_j$.

@@ -10,11 +10,13 @@ def as_weight(W: np.ndarray, dimensions: tuple[int, ...] = (2,)) -> Float[np.nda
     """`W` as float64, every entry unchanged.
 
     Raises:
-        InvalidWeight: not a real array of `dimensions` axes, empty, zero everywhere, not finite, or not exact in double precision.
+        InvalidWeight: not a real array of `dimensions` axes, empty, zero everywhere, not finite, or not exact in float64.
     """
     W = np.asarray(W)
     if W.dtype.kind not in "fiub":
-        raise InvalidWeight(f"The weight must hold real numbers, but its type is {W.dtype}. Pass its real part, or convert it.")
+        raise InvalidWeight(
+            f"The weight must hold real numbers, but its type is {W.dtype}. Pass its real part, or convert it."
+        )
     if W.ndim not in dimensions:
         raise InvalidWeight(
             f"The weight must have {' or '.join(map(str, dimensions))} axes, but has shape {W.shape}. Reshape it first."
@@ -24,11 +26,17 @@ def as_weight(W: np.ndarray, dimensions: tuple[int, ...] = (2,)) -> Float[np.nda
     double = W.astype(np.float64, copy=False)
     if not np.isfinite(double).all():
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(double))[0])
-        raise InvalidWeight(f"The weight is not finite: entry {where} is {W[where]}. Repair or retrain the layer.")
-    if W.dtype.kind in "iu" and abs(double).max() > 2.0**53 or W.dtype.itemsize > 8:
-        raise InvalidWeight(f"Entries of type {W.dtype} are not exact in double precision. Convert the weight to float64 first.")
+        raise InvalidWeight(
+            f"The weight is not finite: entry {where} is {W[where]}. Repair or retrain the layer."
+        )
+    if (W.dtype.kind in "iu" and abs(double).max() > 2.0**53) or W.dtype.itemsize > 8:
+        raise InvalidWeight(
+            f"Entries of type {W.dtype} are not exact in double precision. Convert the weight to float64 first."
+        )
     if not double.any():
-        raise InvalidWeight("The weight is zero everywhere, so every bound of it is 0 and no scaling can be judged. Drop the layer.")
+        raise InvalidWeight(
+            "The weight is zero everywhere: every bound of it is 0 and no scaling can be judged. Drop the layer."
+        )
     return double
 
 
@@ -36,12 +44,14 @@ def as_scaling(t: np.ndarray, nonzero: np.ndarray, scaling: str) -> Float[np.nda
     """`t` as float64, positive where `nonzero` says that the column of the weight is not zero.
 
     Raises:
-        InvalidScaling: wrong length, not finite, negative, or zero on a nonzero column.
+        InvalidScaling: wrong length, not finite, negative, or zero on a nonzero one.
     """
     t = np.asarray(t)
     n = len(nonzero)
     if t.dtype.kind not in "fiub" or t.dtype.itemsize > 8:
-        raise InvalidScaling(f"`t` must hold real numbers of at most 64 bits, but its type is {t.dtype}. Convert it to float64.")
+        raise InvalidScaling(
+            f"`t` must hold real numbers of at most 64 bits, but its type is {t.dtype}. Convert it to float64."
+        )
     if t.shape != (n,):
         raise InvalidScaling(
             f"`t` must have one entry for each of the {n} columns of `W`, but its shape is {t.shape} (proposed by {scaling})."

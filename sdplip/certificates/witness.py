@@ -8,12 +8,14 @@ from jaxtyping import Float
 Vector = Float[np.ndarray, " n"]
 
 
-def top_eigenvector(apply: Callable[[Vector], Vector], n: int, tolerance: float = 1e-7) -> tuple[float, Vector]:
+def top_eigenvector(
+    apply: Callable[[Vector], Vector], n: int, tolerance: float = 1e-7, steps: int = 300
+) -> tuple[float, Vector]:
     """Approximate largest eigenvalue and unit eigenvector of a symmetric positive semidefinite operator, by Lanczos iteration.
 
-    Stops when the residual is below `tolerance` times the eigenvalue, at the latest after `min(n, 300)` steps.
+    Stops when the residual is below `tolerance` times the eigenvalue, at the latest after `steps` steps.
     """
-    steps = min(n, 300)
+    steps = min(n, steps)
     basis = np.empty((steps, n))
     alpha, beta = np.zeros(steps), np.zeros(steps)
     # A fixed start without symmetries that a weight matrix might share.
