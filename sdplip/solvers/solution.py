@@ -1,4 +1,4 @@
-"""What a solver is and what it returns: an untrusted proposal with a sentence that says how far to believe it."""
+"""What a solver is and what it returns: an untrusted proposal, with a sentence on how far to believe it."""
 
 import abc
 from collections.abc import Callable
@@ -16,13 +16,18 @@ class Status(Enum):
     """How a solve ended; the value is a sentence with the remedy."""
 
     OPTIMAL = "The solver reached its tolerance."
-    STOPPED = "The solver hit a limit or was interrupted; the point is feasible but not optimal. Raise the limit, or pass it as `start`."
+    STOPPED = (
+        "The solver hit a limit or was interrupted; the point is feasible but not optimal."
+        " Raise the limit, or pass the point as `start`."
+    )
     INACCURATE = (
         "The solver stopped short of its tolerance and the point may violate the condition a little;"
         " `certify` repairs that with a larger constant. Raise the limits, or use `InteriorPoint()`."
     )
     INFEASIBLE = "No point satisfies the constraints. Raise `gamma`, or leave it out to have it minimised."
-    FAILED = "The solver broke down and the point is only a safe fallback. Rescale the data, or use another solver."
+    FAILED = (
+        "The solver broke down; the point is only a safe fallback. Rescale the data, or use another solver."
+    )
 
 
 @dataclass(frozen=True)
@@ -46,15 +51,15 @@ class Progress:
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """A proposed point and, where the solver has one, a dual point that bounds how much better any other could be.
+    """A proposed point and, where the solver has one, a dual point that bounds all others from below.
 
     Nothing here is trusted: `sdplip.certify(W, solution.t)` proves what holds of it.
 
     Attributes:
-        t: the proposed diagonal; for `ResidualLMI` the diagonal `2 / multipliers` of the SLL reading, 0 where a multiplier is 0.
+        t: the proposed diagonal; for `ResidualLMI` it is `2 / multipliers` (the T of SLL), 0 where one is 0.
         status: how the solve ended.
         objective: `problem.objective` at the point.
-        lower: `problem.lower(dual)`, a bound from below on the objective of every feasible point, in floating point.
+        lower: `problem.lower(dual)`, below the objective of every feasible point, in floating point.
         dual: the dual point; the problem's docstring says its shape and meaning.
         iterations: as the solver counts them.
         seconds: wall time of the call.
@@ -78,7 +83,7 @@ class Solution:
 class AbstractSolver(abc.ABC):
     """A method with its options as fields. It reports failure in `Solution.status`; it never raises it.
 
-    What it does raise: `SolverUnavailable`, when nothing was run (not installed, wrong kind of problem, too large).
+    What it does raise is `SolverUnavailable`, when nothing was run: not installed, wrong problem, too large.
     """
 
     @abc.abstractmethod
@@ -89,4 +94,4 @@ class AbstractSolver(abc.ABC):
         start: Any = None,
         progress: Callable[[Progress], None] | None = None,
     ) -> Solution:
-        """A proposed solution of `problem`; `start` is a vector `t` to begin from, `progress` is called with every `Progress`."""
+        """A proposed solution; `start` is a `t` to begin from, `progress` is called at every iteration."""

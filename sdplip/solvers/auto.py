@@ -1,0 +1,53 @@
+"""Choosing a solver."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+from sdplip.solvers.problems import MinTrace, Nearest, Problem, ResidualLMI
+from sdplip.solvers.solution import AbstractSolver, Progress, Solution
+
+MIXING_ORDER = 6000
+"""Above this many columns dense matrices of that order no longer pay; the mixing method needs none."""
+
+
+def solve(
+    problem: Problem,
+    solver: AbstractSolver | Literal["auto"] = "auto",
+    *,
+    start: Any = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Solution:
+    """The untrusted solution of a problem by a solver, or by the one that suits it.
+
+    | problem | "auto" is |
+    |---|---|
+    | `MinTrace` up to 6000 columns, `MaxVolume`, `ConvolutionMinTrace` | `InteriorPoint()` |
+    | `MinTrace` with more columns | `Mixing()` |
+    | `Nearest`, `ResidualLMI` | `CVXPY()`, which is SCS |
+
+    Args:
+        problem: one of `sdplip.solvers.problems`.
+        solver: a solver object, with its options as fields.
+        start: a vector `t` to begin from, for solvers that can.
+        progress: called with a `Progress` at every iteration, by solvers that can.
+
+    Raises:
+        SolverUnavailable: the solver is not installed, or refuses a problem of this kind or size.
+    """
+    chosen = suitable(problem) if isinstance(solver, str) else solver
+    return chosen.run(problem, start=start, progress=progress)
+
+
+def suitable(problem: Problem) -> AbstractSolver:
+    """The solver that "auto" means for this problem; its module is imported only now."""
+    if isinstance(problem, Nearest | ResidualLMI):
+        from sdplip.solvers.cvxpy import CVXPY
+
+        return CVXPY()
+    if isinstance(problem, MinTrace) and problem.W.shape[1] > MIXING_ORDER:
+        from sdplip.solvers.mixing import Mixing
+
+        return Mixing()
+    from sdplip.solvers.interior_point import InteriorPoint
+
+    return InteriorPoint()
