@@ -1,0 +1,43 @@
+"""The .nnet text format of Kyle Julian (ACAS Xu)."""
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from sdplip.weights.damaged import refuse_damaged
+
+
+def arrays(path: Path) -> dict[str, Float[np.ndarray, "out in"]]:
+    """The weight of each layer, `weights[0]`, `weights[1]`, ..., in float64; input and output normalisation is left out.
+
+    After the comments: the number of layers, all widths, one unused line, four lines of normalisation, and for each layer the
+    rows of its weight and then the entries of its bias, one a line.
+
+    Raises:
+        UnreadableFile: truncated or damaged.
+    """
+    with refuse_damaged(path, "a .nnet file"):
+        text = path.read_text(encoding="utf-8").splitlines()
+        rows = (line for line in text if line.strip() and not line.lstrip().startswith("//"))
+        layers = int(_numbers(next(rows, ""))[0])
+        sizes = [int(size) for size in _numbers(next(rows, ""))]
+        if len(sizes) != layers + 1:
+            raise ValueError(f"{layers} layers need {layers + 1} widths, not {len(sizes)}")
+        for _ in islice(rows, 5):
+            pass
+        return {f"weights[{i}]": _layer(rows, sizes[i], sizes[i + 1]) for i in range(layers)}
+
+
+def _layer(rows: Iterator[str], inputs: int, outputs: int) -> Float[np.ndarray, "out in"]:
+    weight = [_numbers(row) for row in islice(rows, outputs)]
+    bias = [_numbers(row) for row in islice(rows, outputs)]
+    if [len(row) for row in weight + bias] != [inputs] * outputs + [1] * outputs:
+        raise ValueError(f"a layer of {outputs} x {inputs} is incomplete")
+    return np.array(weight)
+
+
+def _numbers(line: str) -> list[float]:
+    return [float(number) for number in line.split(",") if number.strip()]

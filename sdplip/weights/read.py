@@ -1,0 +1,82 @@
+"""The way in: a path becomes layers, or the vectors of a scaling."""
+
+from collections.abc import Callable, Mapping
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Shaped
+
+from sdplip.errors import InvalidScaling, InvalidWeight, UnreadableFile
+from sdplip.weights import mat, nnet, npy, onnx, safetensors, torch
+from sdplip.weights.layers import layers
+from sdplip.weights.sniff import FORMS, sniff
+from sdplip.weights.weight import Weight
+
+ARRAYS: Mapping[str, Callable[[Path], dict[str, np.ndarray]]] = {
+    "npy": npy.arrays,
+    "npz": npy.arrays,
+    "mat": mat.arrays,
+    "torch": torch.arrays,
+    "safetensors": safetensors.arrays,
+    "nnet": nnet.arrays,
+}
+
+
+def read(path: str | PathLike[str], *, transpose: bool = False) -> tuple[Weight, ...]:
+    """Every 2-D weight and every convolution kernel of the file, in file order, bit for bit.
+
+    Biases, batch-norm vectors and other 1-D arrays are left out. Nothing in the file is executed: pickles are refused.
+
+    Args:
+        path: a .npy, .npz, .mat, .pt, .pth, .safetensors, .onnx or .nnet file.
+        transpose: the file stores `(in, out)` matrices and `(*taps, in, out)` kernels (Keras, TensorFlow, some MATLAB
+            exports). ONNX and .nnet say themselves which way a weight acts, so there it is refused.
+
+    Raises:
+        UnreadableFile: missing, mislabelled, damaged, or in need of unpickling.
+        InvalidWeight: no layer, or a layer that is not finite, empty, complex or zero everywhere.
+        MissingDependency: ONNX without the package `onnx`.
+    """
+    path = Path(path)
+    form = sniff(path)
+    if transpose and form in ("onnx", "nnet"):
+        raise InvalidWeight(
+            f"`{path}` says which way its weights act, so they are (out, in) already and `transpose` would be wrong. Drop it."
+        )
+    return onnx.read(path) if form == "onnx" else layers(ARRAYS[form](path), path, transpose=transpose)
+
+
+def read_vectors(path: str | PathLike[str]) -> dict[str, Shaped[np.ndarray, " n"]]:
+    """The vectors `t` or `q` of a file, one a layer name; a .npy file has one, named "".
+
+    MATLAB's `n x 1` and `1 x n` arrays come out with one axis. Sign, length and finiteness are the caller's to check, who
+    knows the layer.
+
+    Raises:
+        UnreadableFile: missing, mislabelled, damaged, in need of unpickling, without arrays, ONNX or .nnet.
+        InvalidScaling: an array that is not a vector of real numbers.
+    """
+    path = Path(path)
+    form = sniff(path)
+    if form in ("onnx", "nnet"):
+        raise UnreadableFile(
+            f"`{path}` is {FORMS[form]}, which holds no vectors. Save them as .npy, .npz, .mat or .safetensors."
+        )
+    arrays = ARRAYS[form](path)
+    if not arrays:
+        raise UnreadableFile(f"`{path}` holds no array of numbers. Save one vector for each layer into it.")
+    return {name: _vector(name or path.stem, array, path) for name, array in arrays.items()}
+
+
+def _vector(name: str, array: np.ndarray, path: Path) -> Shaped[np.ndarray, " n"]:
+    if array.dtype.kind not in "fiu":
+        raise InvalidScaling(
+            f"`{name}` in `{path}` must hold real numbers, but its type is {array.dtype}. Save it as float64."
+        )
+    if sum(axis != 1 for axis in array.shape) > 1:
+        raise InvalidScaling(
+            f"`{name}` in `{path}` must be a vector, one entry for each column of its layer, but has shape {array.shape}."
+            " Of a diagonal matrix T save `numpy.diag(T)`."
+        )
+    return array.astype(array.dtype.newbyteorder("="), copy=False).reshape(-1)

@@ -1,0 +1,135 @@
+"""The format of a file, from its first bytes; the suffix must agree."""
+
+import re
+import zipfile
+from pathlib import Path
+
+from sdplip.errors import UnreadableFile
+
+SUFFIXES = {
+    ".npy": "npy",
+    ".npz": "npz",
+    ".mat": "mat",
+    ".pt": "torch",
+    ".pth": "torch",
+    ".safetensors": "safetensors",
+    ".onnx": "onnx",
+    ".nnet": "nnet",
+}
+FORMS = {
+    "npy": ".npy (one NumPy array)",
+    "npz": ".npz (NumPy arrays)",
+    "mat": ".mat (MATLAB 5 to 7)",
+    "torch": ".pt (a torch state dict)",
+    "safetensors": ".safetensors",
+    "onnx": ".onnx",
+    "nnet": ".nnet (text)",
+}
+UNHELPFUL = (  # contents that are recognised and not read: first bytes, what it is, what to do
+    (b"MATLAB 7.3", "a MATLAB 7.3 file, which is HDF5", "Save it in MATLAB with `save(file, ..., '-v7')`"),
+    (b"# Created by Octave", "Octave's text format", "Save it in Octave with `save -v7 file ...`"),
+    (
+        b"\x89HDF",
+        "an HDF5 file (Keras .h5, MATLAB 7.3)",
+        "Save the arrays with `numpy.savez`, or in MATLAB with '-v7'",
+    ),
+    (
+        b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.",
+        "a torch file of the old pickle format",
+        "Load it where you trust it and save `model.state_dict()` again with `torch.save`",
+    ),
+    (
+        b"\x80",
+        "a Python pickle, and reading it could execute code",
+        "Load it where you trust it and save the arrays with `numpy.savez`",
+    ),
+    (b"version https://git-lfs", "a Git LFS pointer instead of the file", "Run `git lfs pull`"),
+)
+
+
+def sniff(path: Path) -> str:
+    """The key in `FORMS` of the file's format.
+
+    Raises:
+        UnreadableFile: not there, a directory, not permitted, empty, mislabelled, or in a format that is not read here.
+    """
+    head = _head(path)
+    claimed = SUFFIXES.get(path.suffix.lower())
+    found = (
+        "safetensors" if _is_safetensors(head) else None
+    )  # first: its length bytes may look like any magic
+    for start, what, remedy in UNHELPFUL:
+        if not found and head.startswith(start):
+            raise UnreadableFile(f"`{path}` is {what}. {remedy}.")
+    found = found or (_zip(path) if head.startswith(b"PK") else _content(head))
+    if found and claimed and found != claimed:
+        right = next(suffix for suffix, form in SUFFIXES.items() if form == found)
+        raise UnreadableFile(
+            f"`{path}` is named {path.suffix}, but its content looks like {FORMS[found]}."
+            f" Rename it to `{path.with_suffix(right).name}`."
+        )
+    if found or claimed == "onnx":  # protobuf has no magic bytes: the parser decides
+        return found or "onnx"
+    if claimed:
+        raise UnreadableFile(
+            f"`{path}` is truncated or damaged: it does not start like {FORMS[claimed]}. Copy or save the file again."
+        )
+    raise UnreadableFile(
+        f"`{path}` has no format that is known here. Save the weights as {', '.join(FORMS.values())}."
+    )
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(128)
+    except FileNotFoundError:
+        raise UnreadableFile(f"There is no file `{path}`. Check the path.") from None
+    except IsADirectoryError:
+        raise UnreadableFile(f"`{path}` is a directory. Name one file in it.") from None
+    except OSError as error:
+        raise UnreadableFile(f"`{path}` cannot be opened: {error.strerror}. Check its permissions.") from None
+    if not head:
+        raise UnreadableFile(f"`{path}` is empty: 0 bytes. Copy or save the file again.")
+    return head
+
+
+def _is_safetensors(head: bytes) -> bool:
+    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**32
+
+
+def _content(head: bytes) -> str | None:
+    if head.startswith(b"\x93NUMPY"):
+        return "npy"
+    if head.startswith(b"MATLAB 5.0"):
+        return "mat"
+    if re.match(rb"//|\s*\d+\s*,\s*\d+\s*,", head):
+        return "nnet"
+    if re.match(
+        rb"\x08[\x01-\x1f][\x12\x1a\x22\x2a\x32\x3a\x42\x72]", head
+    ):  # ir_version, then any later field
+        return "onnx"
+    return None
+
+
+def _zip(path: Path) -> str:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        raise UnreadableFile(
+            f"`{path}` is truncated or damaged: it starts like a zip archive (.npz, .pt), but its end is missing."
+            " Copy or save the file again."
+        ) from None
+    if any(member.endswith("/constants.pkl") for member in members):
+        raise UnreadableFile(
+            f"`{path}` is a TorchScript program, not weights. Save its `state_dict()` with `torch.save`."
+        )
+    if any(member.endswith("/data.pkl") for member in members):
+        return "torch"
+    if all(member.endswith(".npy") for member in members):
+        return "npz"
+    raise UnreadableFile(
+        f"`{path}` is a zip archive of neither NumPy arrays nor a torch state dict (it holds `{members[0]}`)."
+        " Save the weights with `numpy.savez` or `torch.save(model.state_dict(), ...)`."
+    )
