@@ -48,14 +48,15 @@ def perron_q(W: Float[Array, "*batch m n"], iterations: int = 10) -> Float[Array
     r"""Approximate Perron vector of $|W^\top W|$, positive, mean 1.
 
     The $q$ for which `gershgorin` is most nearly uniform: its largest $t_i$ tends to the spectral radius of $|G|$, the least that
-    any $q$ can reach. Computed as $(|G| + \mu I)^{2^k} 1$ by repeated squaring; any positive $q$ is valid, so the quality of the
+    any $q$ can reach. Computed as $|G|^{2^k - 1} 1$ by repeated squaring; any positive $q$ is valid, so the quality of the
     approximation never touches soundness.
     """
     M = _normalised(abs(gram(W)))[0]
     q = identity(W)
     for _ in range(iterations):
-        q = q + (M @ q[..., None])[..., 0]
-        q = q / q.sum(-1)[..., None] * q.shape[-1]
+        q = (M @ q[..., None])[..., 0]
+        total = q.sum(-1)[..., None]
+        q = q / (total + (total == 0)) * q.shape[-1]
         M = _normalised(M @ M)[0]
     return q + 1e-6  # a floor keeps q_j / q_i within what double precision carries
 
