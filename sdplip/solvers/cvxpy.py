@@ -222,8 +222,9 @@ def _solve(
             ' Use "SCS" or `InteriorPoint()`, or pass `force=True`.'
         )
     with formulation.lock, warnings.catch_warnings():
-        # Status.INACCURATE says it.
+        # Status.INACCURATE says the first; the second is SDPA checking matrices of order 1 and 2.
         warnings.filterwarnings("ignore", "Solution may be inaccurate", UserWarning)
+        warnings.filterwarnings("ignore", "k >= N", RuntimeWarning)
         for parameter in formulation.problem.parameters():
             parameter.value = data[parameter.name()]
         try:
@@ -322,7 +323,7 @@ def _(problem: Nearest, solve: Solve) -> Proposal:
 def _(problem: ConvolutionMinTrace, solve: Solve) -> Proposal:
     S = problem.symbols
     peaks = np.max([_norms(abs(S_f)) * S_f.any(0) for S_f in S], axis=0)
-    d = np.where(peaks > 0, peaks, 1)
+    d = np.where(peaks > 0, peaks, peaks.max() or 1.0)
     G = (S / d).conj().swapaxes(-1, -2) @ (S / d)
     parts = 2 if G.imag.any() else 1
     cost = problem.cost * d**2
@@ -392,10 +393,10 @@ def _answer(
 
 
 def _norms(W: Float[np.ndarray, "m n"]) -> Float[np.ndarray, " n"]:
-    """Lengths of the columns, without overflow; 1 for a zero column, so that one may divide by them."""
+    """Lengths of the columns, without overflow; for a zero column the largest, so that it does not set the scale."""
     peak = abs(W).max() or 1.0
     norms = np.linalg.norm(W / peak, axis=0) * peak
-    return np.where(norms > 0, norms, 1)
+    return np.where(norms > 0, norms, norms.max() or 1.0)
 
 
 def _floor(W: Float[np.ndarray, "m n"], t: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
