@@ -11,10 +11,9 @@ from sdplip.solvers.problems import ConvolutionMinTrace, MaxVolume, MinTrace, Ne
 from sdplip.solvers.solution import AbstractSolver, Progress, Solution, Status
 
 if TYPE_CHECKING:
+    from sdplip.solvers.cvxpy import CVXPY
     from sdplip.solvers.interior_point import InteriorPoint
     from sdplip.solvers.mixing import Mixing
-
-    from sdplip.solvers.cvxpy import CVXPY
 
 __all__ = [
     "CVXPY",
