@@ -1,0 +1,42 @@
+"""The command line: parse, call, print. Every answer is computed in `sdplip.reports`, every proof made in the kernel."""
+
+import os
+from typing import Any
+
+import click
+
+from sdplip.cli.check import check
+from sdplip.cli.compare import compare
+from sdplip.cli.failure import one_line_errors
+from sdplip.cli.scale import scale
+from sdplip.cli.verify import verify
+
+
+class Commands(click.Group):
+    """A group whose commands end with one line instead of a traceback when the input is bad."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with one_line_errors(ctx):
+            return super().invoke(ctx)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="sdplip", prog_name="sdplip")
+def main() -> None:
+    """Prove how Lipschitz the layers of a network are, from W^T W <= T with T diagonal.
+
+    \b
+    sdplip check FILE      does each layer satisfy the condition, and what is its proven bound?
+    sdplip compare FILE    how far is each scaling T from the best one?
+    sdplip scale FILE      write the rescaled weights with their proof
+    sdplip verify CERT FILE   prove a certificate again
+
+    FILE is a .npy, .npz, .mat, .pt, .pth, .safetensors, .onnx or .nnet file of weights.
+    """
+    # Before NumPy is imported: idle OpenBLAS workers spin, and on a busy machine that makes the many small
+    # factorizations of certificates and solvers up to 200 times slower. Whoever wants threads sets the variable.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
+for command in (check, compare, scale, verify):
+    main.add_command(command)

@@ -1,0 +1,98 @@
+"""Does each layer satisfy $W^T W <= T$ for the T that was named? The answer as data."""
+
+import math
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sdplip.certificates import Certificate, Form, Verdict
+from sdplip.reports.layer import Layer, naming
+from sdplip.reports.methods import IDENTITY, Method
+from sdplip.weights import Weight
+
+TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class LayerCheck:
+    """What was proven of one layer, and the seconds that proposing and proving took."""
+
+    layer: Layer
+    certificate: Certificate
+    verdict: Verdict
+    seconds: float
+
+    @property
+    def trace(self) -> float:
+        """Sum of `t`."""
+        return math.fsum(self.certificate.t.tolist())
+
+    def to_json(self) -> dict[str, Any]:
+        proof, weight = self.certificate, self.layer.weight
+        return {
+            "name": weight.name,
+            "shape": list(weight.array.shape),
+            "kind": weight.kind,
+            "form": proof.form,
+            "scaling": proof.scaling,
+            "verdict": self.verdict.value,
+            "c": proof.c,
+            "c_lower": proof.c_lower,
+            "bound": finite(proof.bound),
+            "trace": finite(self.trace),
+            "seconds": self.seconds,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class CheckReport:
+    """The checks of all layers of a file."""
+
+    layers: tuple[LayerCheck, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        """Violated if one layer is, else undecided if one is, else satisfied."""
+        verdicts = {layer.verdict for layer in self.layers}
+        order = (Verdict.VIOLATED, Verdict.UNDECIDED)
+        return next((verdict for verdict in order if verdict in verdicts), Verdict.SATISFIED)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"verdict": self.verdict.value, "layers": [layer.to_json() for layer in self.layers]}
+
+
+def check(
+    weights: Iterable[Weight],
+    method: Method = IDENTITY,
+    *,
+    form: Form = "linear",
+    tolerance: float = TOLERANCE,
+) -> CheckReport:
+    r"""Proven answers to "is $W^\top W \preceq T$?" for every weight, with `t` as `method` proposes it.
+
+    With the default, $T = I$, the question is whether the layer is 1-Lipschitz as it stands, and `c` is its proven spectral norm.
+
+    Args:
+        weights: as `sdplip.read` returns them.
+        method: proposes `t`.
+        form: whether each weight is a linear layer $W T^{-1/2} x$ or a residual layer $x - 2 W T^{-1} \sigma(W^\top x)$.
+        tolerance: satisfied means $c \le 1 +$ `tolerance`.
+
+    Raises:
+        InvalidWeight, InvalidScaling, UnsupportedConvolution, NotProvable: with the name of the layer.
+    """
+    return CheckReport(tuple(_check(Layer(weight, form), method, tolerance) for weight in weights))
+
+
+def _check(layer: Layer, method: Method, tolerance: float) -> LayerCheck:
+    begin = time.perf_counter()
+    with naming(layer):
+        certificate = layer.certify(method.propose(layer), method.name)
+    seconds = time.perf_counter() - begin
+    return LayerCheck(layer, certificate, certificate.verdict(tolerance), seconds)
+
+
+def finite(x: float | None) -> float | None:
+    """`x`, or None (JSON's null) where the number left the range of double precision."""
+    return x if x is not None and math.isfinite(x) else None

@@ -1,0 +1,175 @@
+"""The best `t` of a layer as an interval: what a solver proposes, proven from above and from below."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from sdplip.certificates import (
+    Certificate,
+    Form,
+    convolution_trace_lower_bound,
+    log_det_lower_bound,
+    trace_lower_bound,
+)
+from sdplip.certificates.rounding import down, up
+from sdplip.convolution.kernels import polyphase
+from sdplip.convolution.layout import layout
+from sdplip.errors import UnsupportedConvolution
+from sdplip.geometry import Geometry
+from sdplip.reports.grid import frequency_grid
+from sdplip.reports.layer import Layer
+from sdplip.reports.methods import Method
+from sdplip.solvers import (
+    AbstractSolver,
+    ConvolutionMinTrace,
+    MaxVolume,
+    MinTrace,
+    Progress,
+    Solution,
+    Status,
+    solve,
+)
+
+Solver = AbstractSolver | Literal["auto"]
+Watch = Callable[[Layer, Progress], None]
+
+
+class Objective(Enum):
+    """What the optimal scaling minimises; the value is the name of its row."""
+
+    TRACE = "min_trace"
+    LOG_DET = "max_volume"
+
+
+@dataclass(frozen=True, eq=False)
+class Optimum:
+    """A certified `t` and how much better any other could be.
+
+    Attributes:
+        certificate: of `t`, scaled up until the condition is proven.
+        lower: no `t` that satisfies the condition has a smaller trace (log det); None if nothing is proven.
+        gap: proven relative distance to the best trace (geometric mean of `t`); None likewise.
+        status: how the solver ended.
+        solver: its name.
+        seconds: of solving and proving.
+    """
+
+    certificate: Certificate
+    lower: float | None
+    gap: float | None
+    status: Status
+    solver: str
+    seconds: float
+
+
+def min_trace(solver: Solver = "auto", watch: Watch | None = None) -> Method:
+    """The method that solves for the least trace."""
+    return Method("min_trace", lambda layer: optimise(layer, solver=solver, watch=watch).certificate.t)
+
+
+def optimise(
+    layer: Layer,
+    objective: Objective = Objective.TRACE,
+    *,
+    solver: Solver = "auto",
+    watch: Watch | None = None,
+) -> Optimum:
+    """The optimal scaling of a layer, with both sides proven by the kernel.
+
+    Args:
+        watch: called with every `Progress` of the solver.
+
+    Raises:
+        UnsupportedConvolution: the largest volume of a convolution, or a geometry that no theorem covers.
+        SolverUnavailable: the solver is not installed or refuses the problem.
+    """
+    begin = time.perf_counter()
+    progress = None if watch is None else (lambda step: watch(layer, step))
+    if layer.is_convolution:
+        if objective is not Objective.TRACE:
+            raise UnsupportedConvolution(
+                "the largest volume is solved for matrices only. Use `--objective trace`."
+            )
+        solution, t, lower = _convolution(layer, solver, progress)
+    else:
+        problem = MinTrace(layer.W) if objective is Objective.TRACE else MaxVolume(layer.W)
+        solution = solve(problem, solver, progress=progress)
+        t, lower = solution.t, _dense_lower(problem, solution)
+    certificate = _certify_twice(layer, t, objective.value)
+    gap = None if lower is None else _gap(objective, certificate.t, lower)
+    seconds = time.perf_counter() - begin
+    return Optimum(certificate, lower, gap, solution.status, solution.solver, seconds)
+
+
+def trace_above(t: Float[np.ndarray, " n"]) -> float:
+    """The sum of `t`, rounded up."""
+    return up(math.fsum(t.tolist()))
+
+
+def log_det(t: Float[np.ndarray, " n"]) -> float:
+    """Sum of the logarithms over the nonzero entries of `t`."""
+    return math.fsum(np.log(t[t > 0]).tolist())
+
+
+def _certify_twice(layer: Layer, t: Float[np.ndarray, " n"], name: str) -> Certificate:
+    """The certificate of the proven multiple of `t`: the first one proves it, the second says so in its `c`."""
+    first = layer.certify(t, name)
+    return first if first.c <= 1 else layer.certify(first.proven_t, name)
+
+
+def _dense_lower(problem: MinTrace | MaxVolume, solution: Solution) -> float | None:
+    if solution.dual is None:
+        return None
+    bound = trace_lower_bound if isinstance(problem, MinTrace) else log_det_lower_bound
+    lower = bound(problem.W, solution.dual)
+    return lower if math.isfinite(lower) else None
+
+
+def _gap(objective: Objective, t: Float[np.ndarray, " n"], lower: float) -> float:
+    if objective is Objective.TRACE:
+        above = trace_above(t)
+        return (above - lower) / above
+    return math.expm1((log_det(t) - lower) / int((t > 0).sum()))
+
+
+def _convolution(
+    layer: Layer, solver: Solver, progress: Callable[[Progress], None] | None
+) -> tuple[Solution, Float[np.ndarray, " n"], float | None]:
+    """The solution over a grid of frequencies, its `t` a channel, and the proven lower bound of the trace."""
+    geometry = layer.geometry
+    if (
+        geometry.image_size is None
+    ):  # any grid proves a lower bound for all sizes; `certify` covers what lies between
+        geometry = replace(geometry, padding_mode="circular", padding=None, image_size=frequency_grid(layer))
+    K, geometry, phases = _without_stride(layer.K, geometry, layer.form)
+    problem = ConvolutionMinTrace.from_kernel(K, geometry, form=layer.form)
+    solution = solve(problem, solver, progress=progress)
+    t = solution.t.reshape(-1, phases).max(-1)
+    if solution.dual is None:
+        return solution, t, None
+    lower = convolution_trace_lower_bound(K, solution.dual, geometry, form=layer.form)
+    return solution, t, lower if phases == 1 else max(0.0, down(lower / phases))
+
+
+def _without_stride(
+    K: Float[np.ndarray, "out in *taps"], geometry: Geometry, form: Form
+) -> tuple[Float[np.ndarray, "out in *polyphase_taps"], Geometry, int]:
+    r"""Kernel, geometry and number of phases of the same layer with stride 1.
+
+    In the linear form a stride splits every input channel into phases. The problem is solved with one $t$ a phase: their maximum
+    serves the channel, and their sum divided by the number of phases is below the trace of every `t` a channel.
+    """
+    if form == "residual" or set(np.atleast_1d(geometry.stride).tolist()) == {1}:
+        return K, geometry, 1
+    axes = layout(K, geometry).stationary
+    P = polyphase(K, axes)
+    size = tuple(-(-h // s) for h, s in zip(axes.image_size or (), axes.stride, strict=True))
+    mode = "circular" if axes.circular else "zeros"
+    moved = Geometry(padding_mode=mode, groups=axes.groups, image_size=size)
+    return P.reshape(-1, *P.shape[2:]), moved, P.shape[2] // K.shape[1]

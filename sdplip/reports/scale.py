@@ -1,0 +1,103 @@
+"""Rescaled weights that are proven as they are stored, and the file that carries them."""
+
+import os
+import time
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from sdplip.certificates import Certificate, Form
+from sdplip.certificates.file import record
+from sdplip.certificates.file import save as save_certificate
+from sdplip.reports.layer import Layer, naming
+from sdplip.reports.methods import Method
+from sdplip.weights import Weight
+
+
+@dataclass(frozen=True, eq=False)
+class LayerScale:
+    r"""One layer, ready to use.
+
+    Attributes:
+        source: the layer as it was.
+        stored: what the file will hold: $W T^{-1/2}$ rounded to the type of the weight (linear), the weight itself (residual).
+        proposed: certificate of `t` for the weight as it was.
+        certificate: of `stored`: with T = I (linear), with `t` (residual).
+    """
+
+    source: Layer
+    stored: Weight
+    proposed: Certificate
+    certificate: Certificate
+    seconds: float
+
+    @property
+    def t(self) -> Float[np.ndarray, " n"]:
+        return self.proposed.t
+
+
+@dataclass(frozen=True, eq=False)
+class ScaleReport:
+    """The rescaled layers of a file."""
+
+    layers: tuple[LayerScale, ...]
+
+
+def scale(weights: Iterable[Weight], method: Method, *, form: Form = "linear") -> ScaleReport:
+    r"""Every weight rescaled by the `t` of `method`, certified with the rounding of its own type.
+
+    In exact arithmetic $W T^{-1/2}$ is 1-Lipschitz where `t` satisfies the condition; stored in float32 its norm may
+    exceed 1 by about 1e-7. So what is certified is the stored array.
+
+    Raises:
+        SdplipError: one of its kinds, with the name of the layer.
+    """
+    return ScaleReport(tuple(_scale(Layer(weight, form), method) for weight in weights))
+
+
+def save(report: ScaleReport, path: str | os.PathLike[str]) -> Path:
+    """Writes `NAME` and `NAME.t` of every layer into an .npz, and the certificates beside it; each file whole or not at all.
+
+    Returns:
+        The path of the certificate file, `scaled.certificate.json` for `scaled.npz`.
+    """
+    path = Path(path)
+    arrays = {layer.stored.name: layer.stored.array for layer in report.layers}
+    arrays |= {f"{layer.stored.name}.t": layer.t for layer in report.layers}
+    _write_npz(path, arrays)
+    beside = certificate_path(path)
+    save_certificate(
+        beside, [record(layer.stored.name, layer.stored.array, layer.certificate) for layer in report.layers]
+    )
+    return beside
+
+
+def certificate_path(path: str | os.PathLike[str]) -> Path:
+    """Where `save` puts the certificates of the file `path`."""
+    return Path(path).with_suffix(".certificate.json")
+
+
+def _scale(layer: Layer, method: Method) -> LayerScale:
+    begin = time.perf_counter()
+    with naming(layer):
+        proposed = layer.certify(method.propose(layer), method.name)
+        stored, certificate = layer.weight, proposed
+        if layer.form == "linear":
+            array = layer.rescaled(proposed.t).astype(layer.weight.array.dtype)
+            stored = replace(layer.weight, array=array)
+            certificate = Layer(stored).certify(np.ones(layer.channels), method.name)
+    return LayerScale(layer, stored, proposed, certificate, time.perf_counter() - begin)
+
+
+def _write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """`numpy.savez` for any name (it takes no array called "file"), whole or not at all."""
+    part = path.with_name(path.name + ".tmp")
+    with zipfile.ZipFile(part, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as stream:
+                np.lib.format.write_array(stream, np.ascontiguousarray(array), allow_pickle=False)
+    os.replace(part, path)
