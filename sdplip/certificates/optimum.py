@@ -31,6 +31,28 @@ def trace_lower_bound(
     return _square_below(Z, error, exponent)
 
 
+def nearest_lower_bound(
+    W: Float[np.ndarray, "m n"],
+    Y: Float[np.ndarray, "n r"],
+    target: Float[np.ndarray, " n"],
+    weight: Float[np.ndarray, " n"],
+) -> float:
+    r"""Proven lower bound of $\sum_i p_i (t_i - \hat t_i)^2$ over all $t$ with $W^\top W \preceq \mathrm{diag}(t)$.
+
+    For any $X = Y Y^\top$ with diagonal $x$ it is $\langle W^\top W, X \rangle - \sum_i \hat t_i x_i - \sum_i x_i^2 / (4 p_i)$.
+    """
+    W = as_weight(W)
+    Y, weight = _dual(Y, W.shape[1], weight)
+    exponent = int(np.frexp(abs(W).max())[1])
+    B = np.ldexp(W, -exponent)
+    error = gamma(W.shape[1]) * float(np.linalg.norm(B)) * float(np.linalg.norm(Y))
+    x = (Y * Y).sum(-1)
+    linear, square = float(target @ x), float((x * x / (4 * weight)).sum())
+    slack = gamma(sum(Y.shape) + 12) * (float(abs(target) @ x) + square) + 4 * Y.size * TINY
+    gain = _square_below(B @ Y, error, exponent)
+    return down((gain - linear - square) - (slack + 4 * UNIT * (gain + abs(linear) + square)) * GENEROUS)
+
+
 def convolution_trace_lower_bound(
     K: Float[np.ndarray, "out in_per_group ..."],
     Y: Complex[np.ndarray, "f n r"],

@@ -6,8 +6,10 @@ from jaxtyping import Float
 from sdplip.errors import InvalidScaling, InvalidWeight
 
 
-def as_weight(W: np.ndarray, dimensions: tuple[int, ...] = (2,)) -> Float[np.ndarray, "..."]:
-    """`W` as float64, every entry unchanged.
+def as_weight(
+    W: np.ndarray, dimensions: tuple[int, ...] = (2,), *, zero: bool = False
+) -> Float[np.ndarray, "..."]:
+    """`W` as float64, every entry unchanged; a weight that is zero everywhere only if `zero` allows it.
 
     Raises:
         InvalidWeight: not a real array of `dimensions` axes, empty, zero everywhere, not finite, or not exact in float64.
@@ -33,7 +35,7 @@ def as_weight(W: np.ndarray, dimensions: tuple[int, ...] = (2,)) -> Float[np.nda
         raise InvalidWeight(
             f"Entries of type {W.dtype} are not exact in double precision. Convert the weight to float64 first."
         )
-    if not double.any():
+    if not (zero or double.any()):
         raise InvalidWeight(
             "The weight is zero everywhere: every bound of it is 0 and no scaling can be judged. Drop the layer."
         )

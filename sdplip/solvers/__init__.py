@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from sdplip.solvers.auto import solve
+from sdplip.solvers.interval import Interval, prove
 from sdplip.solvers.problems import ConvolutionMinTrace, MaxVolume, MinTrace, Nearest, Problem, ResidualLMI
 from sdplip.solvers.solution import AbstractSolver, Progress, Solution, Status
 
@@ -20,6 +21,7 @@ __all__ = [
     "AbstractSolver",
     "ConvolutionMinTrace",
     "InteriorPoint",
+    "Interval",
     "MaxVolume",
     "MinTrace",
     "Mixing",
@@ -29,6 +31,7 @@ __all__ = [
     "ResidualLMI",
     "Solution",
     "Status",
+    "prove",
     "solve",
 ]
 

@@ -1,0 +1,103 @@
+"""What a solution is worth: an interval whose two ends the kernel proves."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from sdplip.certificates import (
+    Certificate,
+    ResidualCertificate,
+    certify,
+    certify_residual,
+    log_det_lower_bound,
+    nearest_lower_bound,
+    residual_lower_bound,
+    trace_lower_bound,
+)
+from sdplip.certificates.rounding import up
+from sdplip.errors import InvalidProblem
+from sdplip.solvers.problems import MaxVolume, MinTrace, Nearest, Problem, ResidualLMI
+from sdplip.solvers.solution import Solution
+
+
+@dataclass(frozen=True, eq=False)
+class Interval:
+    """The optimum of a problem lies in `[lower, upper]`, and `t` (or the multipliers of the certificate) attains `upper`.
+
+    Attributes:
+        upper: objective of a point that the kernel has proven feasible, rounded up.
+        lower: proven from the dual point, rounded down; -inf if the solver gave none.
+        t: the proven scaling; None for `ResidualLMI`.
+        certificate: the proof of feasibility.
+    """
+
+    upper: float
+    lower: float
+    t: Float[np.ndarray, " n"] | None
+    certificate: Certificate | ResidualCertificate
+
+    @property
+    def gap(self) -> float:
+        """Width of the interval relative to the larger magnitude of its ends; 0 if both are 0."""
+        size = max(abs(self.upper), abs(self.lower))
+        return (self.upper - self.lower) / size if size else 0.0
+
+
+def prove(problem: Problem, solution: Solution) -> Interval:
+    """The interval that the kernel can prove from a solver's point and dual point.
+
+    A point that violates the condition is scaled up until it is proven feasible, so a loose solver gives a wider interval,
+    never a wrong one. Convolutions are certified from their kernel: `certify_convolution` and `convolution_trace_lower_bound`.
+
+    Raises:
+        NotProvable: no multiple of the point could be proven.
+        InvalidProblem: a `ConvolutionMinTrace`, which holds floating-point symbols instead of the kernel.
+    """
+    dual = solution.dual
+    match problem:
+        case ResidualLMI():
+            return _residual(problem, solution)
+        case MinTrace():
+            t, proof = _feasible(problem.W, solution)
+            upper = _sum_above(problem.cost * t)
+            lower = -math.inf if dual is None else trace_lower_bound(problem.W, dual, problem.cost)
+        case MaxVolume():
+            t, proof = _feasible(problem.W, solution)
+            logs = np.log(t[t > 0])
+            upper = _sum_above(logs) + 2.0**-44 * math.fsum(abs(logs) + 1)
+            lower = -math.inf if dual is None else log_det_lower_bound(problem.W, dual)
+        case Nearest():
+            t, proof = _feasible(problem.W, solution)
+            upper = _sum_above(problem.weight * (abs(t - problem.target) * (1 + 2.0**-50)) ** 2)
+            lower = (
+                0.0 if dual is None else nearest_lower_bound(problem.W, dual, problem.target, problem.weight)
+            )
+        case _:
+            raise InvalidProblem(
+                "`prove` needs a matrix. Certify a convolution from its kernel: `certify_convolution`."
+            )
+    return Interval(upper, lower, t, proof)
+
+
+def _feasible(W: Float[np.ndarray, "m n"], solution: Solution) -> tuple[Float[np.ndarray, " n"], Certificate]:
+    proof = certify(W, solution.t, scaling=solution.solver)
+    return proof.proven_t, proof
+
+
+def _residual(problem: ResidualLMI, solution: Solution) -> Interval:
+    if solution.multipliers is None:
+        raise InvalidProblem(
+            "The solution has no multipliers, so nothing can be proven from it. Use another solver."
+        )
+    slopes = (problem.alpha, problem.beta)
+    proof = certify_residual(problem.H, problem.G, problem.W, solution.multipliers, slopes)
+    dual = solution.dual
+    lower = 0.0 if dual is None else residual_lower_bound(problem.H, problem.G, problem.W, dual, slopes)
+    return Interval(proof.gamma, lower, None, proof)
+
+
+def _sum_above(terms: Float[np.ndarray, " n"]) -> float:
+    """The sum of terms that carry one or two roundings each, rounded up."""
+    return up(math.fsum(terms.tolist()) + 4 * 2.0**-53 * math.fsum(abs(terms).tolist()))
