@@ -1,0 +1,126 @@
+r"""Orthogonal layers: dense ones by torch's own parametrization, and one circular convolution by Cayley transforms."""
+
+import math
+from typing import Literal
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations
+
+from sdplip.errors import InvalidWeight, UnsupportedConvolution
+from sdplip.nn.cayley import cayley
+from sdplip.nn.memo import Memo
+from sdplip.nn.scaling import precision
+
+Method = Literal["exp", "cayley", "householder"]
+
+
+def orthogonal(layer: nn.Linear, method: Method = "exp") -> nn.Linear:
+    r"""The layer itself, its weight now parametrized with orthonormal rows or columns by `torch.nn.utils.parametrizations`.
+
+    In exact arithmetic its norm is 1: every singular value is. torch computes the weight anew at each forward; in loops use
+    `torch.nn.utils.parametrize.cached()`, and for good `parametrize.remove_parametrizations(layer, "weight")`.
+
+    Args:
+        layer: a linear layer.
+        method: matrix exponential, Cayley transform, or Householder reflections.
+
+    Raises:
+        UnsupportedConvolution: anything but `nn.Linear`. For a kernel torch would orthogonalise each tap, which bounds nothing.
+    """
+    if type(layer) is not nn.Linear:
+        raise UnsupportedConvolution(
+            f"`orthogonal` covers nn.Linear itself, but got `{type(layer).__name__}`; a kernel with orthogonal slices is no"
+            " orthogonal convolution (norms up to 9 were measured). Use `CayleyConv2d`, or `rescaled(layer, ...)`."
+        )
+    maps = {"exp": "matrix_exp", "cayley": "cayley", "householder": "householder"}
+    if method not in maps:
+        raise InvalidWeight(f"`method` must be one of {', '.join(maps)}, but is {method!r}.")
+    parametrizations.orthogonal(layer, "weight", orthogonal_map=maps[method])
+    return layer
+
+
+class CayleyConv2d(nn.Module):
+    r"""Orthogonal circular convolution on images of one size: at each frequency $\omega$ the Cayley transform of $\hat
+    W(\omega)$.
+
+    $\hat y(\omega) = Q(\omega) \hat x(\omega)$ plus a bias, with $Q^* Q = I$ (`out_channels >= in_channels`, an isometry) or
+    $Q Q^* = I$ (a co-isometry). The discrete Fourier transform is unitary, so every singular value of the layer is 1.
+    Rounding enters through $Q$: a proof looks at the matrices of `symbol()`, one a frequency, which are what forward
+    multiplies with; frequencies left out are complex conjugates of those given.
+
+    Attributes:
+        weight: free kernel, `(larger, smaller, *taps)` of the two channel numbers.
+        bias: one entry an output channel, or None.
+        image_size: height and width of every input.
+    """
+
+    bias: nn.Parameter | None
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        image_size: tuple[int, int],
+        *,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        taps = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
+        if min(in_channels, out_channels, *taps) < 1 or any(
+            k > h for k, h in zip(taps, image_size, strict=True)
+        ):
+            raise InvalidWeight(
+                f"`CayleyConv2d` needs positive sizes and a kernel that fits into the image, but has {in_channels} and"
+                f" {out_channels} channels and a kernel of {taps} on images of {image_size} pixels."
+            )
+        self.in_channels, self.out_channels, self.image_size = in_channels, out_channels, tuple(image_size)
+        larger, smaller = max(in_channels, out_channels), min(in_channels, out_channels)
+        self.weight = nn.Parameter(torch.empty(larger, smaller, *taps))
+        self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
+        self._memo = Memo()
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Xavier-normal free kernel, uniform bias."""
+        nn.init.xavier_normal_(self.weight)
+        if self.bias is not None:
+            bound = 1 / math.sqrt(self.in_channels)
+            nn.init.uniform_(self.bias, -bound, bound)
+
+    def symbol(self) -> Complex[Tensor, "height half_width out_channels in_channels"]:
+        r"""$Q(\omega)$ on the half grid of `torch.fft.rfft2`, in at least single precision. In eval mode it is computed once."""
+        if self.training or torch.compiler.is_compiling():
+            return self._transform(self.weight)
+        return self._memo(self._transform, self.weight)
+
+    def forward(
+        self, x: Float[Tensor, "*batch in_channels height width"]
+    ) -> Float[Tensor, "*batch out_channels height width"]:
+        if tuple(x.shape[-2:]) != self.image_size:
+            raise UnsupportedConvolution(
+                f"This layer is orthogonal on images of {self.image_size} pixels, but got {tuple(x.shape[-2:])}. Build one"
+                " for that size."
+            )
+        with torch.autocast(x.device.type, enabled=False):
+            X = torch.fft.rfft2(x.to(precision(x))).movedim(-3, -1)
+            Y = (self.symbol() @ X[..., None])[..., 0].movedim(-1, -3)
+            y = torch.fft.irfft2(Y, self.image_size)
+            if self.bias is not None:
+                y = y + self.bias[:, None, None]
+            return y.to(x.dtype)
+
+    def _transform(self, weight: Tensor) -> Tensor:
+        with torch.autocast(weight.device.type, enabled=False):
+            W = torch.fft.rfft2(weight.to(precision(weight)), self.image_size).movedim((0, 1), (-2, -1))
+            Q = cayley(W)
+            return Q if self.out_channels >= self.in_channels else Q.mH
+
+    def train(self, mode: bool = True) -> "CayleyConv2d":
+        self._memo.drop()
+        return super().train(mode)
+
+    def extra_repr(self) -> str:
+        return f"{self.in_channels}, {self.out_channels}, image_size={self.image_size}"

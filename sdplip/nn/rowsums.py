@@ -1,0 +1,87 @@
+r"""The SLL scaling of a large matrix in training: half the Gram matrix, and one product for the whole gradient."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int8
+from torch import Tensor
+
+from sdplip import scalings
+
+BLOCK = 256
+"""Columns of one block. Matrices with fewer columns are left to the plain formula."""
+
+
+def gershgorin(
+    W: Float[Tensor, "m n"],
+    q: Float[Tensor, " n"] | None,
+    *,
+    gradient_dtype: torch.dtype | None = None,
+    block: int = BLOCK,
+) -> Float[Tensor, " n"]:
+    r"""`scalings.gershgorin(W, q)`, or `scalings.aol(W)` if `q` is None, with the same gradients at half the cost.
+
+    Note [cost]. With $s = \operatorname{sign} G$ the gradient of $r_i = \sum_j |G_{ij}| q_j$ against $g$ is $W M$ with the
+    symmetric matrix $M_{ij} = s_{ij} (g_i q_j + q_i g_j)$: one product instead of the two that differentiate $W^\top W$,
+    after a forward pass that computes one triangle of $G$. Of the $n^2$ numbers only the signs are kept, a byte each. The
+    gradient of $q$ is free: $w_j \cdot (W M)_j = q_j\,\partial_{q_j} + g_j r_j$. `gradient_dtype` rounds the factors of that
+    one product; the value of $t$ never is.
+    """
+    if W.ndim > 2 or W.shape[-1] <= block or torch.compiler.is_compiling():
+        return scalings.aol(W) if q is None else scalings.gershgorin(W, q)
+    weights = W.new_ones(W.shape[-1]) if q is None else q
+    rows = _RowSums.apply(W.mT, weights, gradient_dtype or W.dtype, block)[0]
+    return rows if q is None else rows / q
+
+
+class _RowSums(torch.autograd.Function):
+    r"""$r_i = \sum_j |v_i \cdot v_j| q_j$ of the rows of $V = W^\top$, and the signs of all $v_i \cdot v_j$."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        V: Float[Tensor, "n m"],
+        q: Float[Tensor, " n"],
+        gradient_dtype: torch.dtype,  # noqa: ARG004
+        block: int,
+    ) -> tuple[Float[Tensor, " n"], Int8[Tensor, "n n"]]:
+        starts = range(0, V.shape[0], block)
+        rows: list[Tensor] = [V.new_zeros(())] * len(starts)
+        signs: list[list[Tensor]] = [[] for _ in starts]
+        for a, start in enumerate(starts):
+            G = V[start : start + block] @ V[start:].mT
+            own = min(block, V.shape[0] - start)
+            signs[a].append(G.sign().to(torch.int8))
+            for b in range(a + 1, len(starts)):
+                at = (b - a) * block
+                signs[b].append(signs[a][-1][:, at : at + block].mT)
+            G = G.abs()
+            rows[a] = rows[a] + G @ q[start:]
+            for b in range(a + 1, len(starts)):
+                at = (b - a) * block
+                rows[b] = rows[b] + q[start : start + own] @ G[:, at : at + block]
+        return torch.cat(rows), torch.cat([torch.cat(line, 1) for line in signs])
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
+        ctx.save_for_backward(*inputs[:2], *output)
+        ctx.gradient_dtype, ctx.block = inputs[2:]
+        ctx.mark_non_differentiable(output[1])
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, g: Tensor | None, _: Any
+    ) -> tuple[Tensor | None, ...]:
+        if g is None:
+            return None, None, None, None
+        V, q, rows, signs = ctx.saved_tensors
+        parts, V_rounded = [], V.to(ctx.gradient_dtype)
+        for start in range(0, V.shape[0], ctx.block):
+            here = slice(start, start + ctx.block)
+            M = torch.addr(g[here, None] * q, q[here], g)
+            parts.append((M * signs[here].to(M.dtype)).to(ctx.gradient_dtype) @ V_rounded)
+        gradient = torch.cat(parts).to(V.dtype)
+        dq = (torch.linalg.vecdot(V, gradient) - g * rows) / q if ctx.needs_input_grad[1] else None
+        return gradient, dq, None, None
