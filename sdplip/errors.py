@@ -46,3 +46,11 @@ class SolverUnavailable(SdplipError, RuntimeError):
 
 class InvalidProblem(SdplipError, ValueError):
     """The data of an optimisation problem contradict each other or leave their domain."""
+
+
+class RefusedModule(SdplipError, ValueError):
+    """No Lipschitz bound holds for this torch module as it stands, or none that sdplip can prove."""
+
+
+class UnknownModule(RefusedModule):
+    """No rule is registered for this torch module; `sdplip.nn.bound.lipschitz.register` adds one."""

@@ -1,0 +1,28 @@
+r"""`lipschitz(module)`: a proven bound of the Lipschitz constant of a torch module, or the reason why there is none.
+
+    >>> print(lipschitz(model))                             # every image size
+    >>> print(lipschitz(model, input_shape=(3, 32, 32)))    # this one only, often tighter
+
+A rule of your own, for the `forward` that `MyModule` has:
+
+    >>> @lipschitz.register(MyModule)
+    ... def _(module, context):
+    ...     inner = context.bound(module.inner, "inner", context.input_shape)
+    ...     return Bound(2 * inner.value, "twice the inner module", parts=(inner,))
+"""
+
+import sdplip.nn.bounds.activations
+import sdplip.nn.bounds.affine
+import sdplip.nn.bounds.containers
+import sdplip.nn.bounds.factored
+import sdplip.nn.bounds.normalisation
+import sdplip.nn.bounds.plain
+import sdplip.nn.bounds.pooling
+import sdplip.nn.bounds.refusals
+import sdplip.nn.bounds.residual
+import sdplip.nn.bounds.shapes  # noqa: F401  (each file registers its rules)
+from sdplip.nn.bounds.dispatch import Context, lipschitz
+from sdplip.nn.bounds.pairwise import PairwiseBound, pairwise_lipschitz
+from sdplip.nn.bounds.tree import Bound
+
+__all__ = ["Bound", "Context", "PairwiseBound", "lipschitz", "pairwise_lipschitz"]

@@ -1,0 +1,48 @@
+"""Rules of torch's linear layers: dense, convolutions, transposed convolutions. Biases do not matter."""
+
+from torch import nn
+
+from sdplip.geometry import Geometry
+from sdplip.nn.bounds.dispatch import Context, lipschitz
+from sdplip.nn.bounds.tree import Bound
+from sdplip.nn.bounds.weights import convolution_bound, effective, matrix_bound
+
+Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
+Transposed = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
+
+
+@lipschitz.register(nn.Linear)
+def _(module: nn.Linear, context: Context) -> Bound:
+    return matrix_bound(effective(module, "weight", context), f"the {_kind(module)} weight")
+
+
+@lipschitz.register(nn.Conv1d, nn.Conv2d, nn.Conv3d)
+def _(module: Convolution, context: Context) -> Bound:
+    geometry = conv_geometry(module, None if context.input_shape is None else context.input_shape[1:])
+    return convolution_bound(effective(module, "weight", context), geometry, f"the {_kind(module)} kernel")
+
+
+@lipschitz.register(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+def _(module: Transposed, context: Context) -> Bound:
+    """The adjoint of the convolution with the same weight, which maps its output images to its input images."""
+    shape = context.output_shape(module)
+    geometry = conv_geometry(module, None if shape is None else shape[1:])
+    return convolution_bound(
+        effective(module, "weight", context), geometry, f"the {_kind(module)} kernel of the adjoint"
+    )
+
+
+def conv_geometry(module: Convolution | Transposed, image_size: tuple[int, ...] | None = None) -> Geometry:
+    """How a torch convolution moves over its image."""
+    padding = (
+        {"same": None, "valid": 0}[module.padding]
+        if isinstance(module.padding, str)
+        else tuple(module.padding)
+    )
+    return Geometry(
+        tuple(module.stride), module.padding_mode, padding, tuple(module.dilation), module.groups, image_size
+    )
+
+
+def _kind(module: nn.Module) -> str:
+    return str(module.weight.dtype).removeprefix("torch.")  # pyright: ignore[reportAttributeAccessIssue]

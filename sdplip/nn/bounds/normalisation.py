@@ -1,0 +1,106 @@
+"""Rules of normalisation layers and dropout."""
+
+import numpy as np
+import torch
+from torch import nn
+
+from sdplip.certificates.rounding import up
+from sdplip.nn.bounds.dispatch import Context, lipschitz
+from sdplip.nn.bounds.tree import Bound, quotient_above
+from sdplip.nn.bounds.weights import effective
+from sdplip.nn.heads import Normalise
+
+DROPOUTS = (
+    nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout,
+)  # fmt: skip
+BATCH = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+INSTANCE = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+
+
+@lipschitz.register(*DROPOUTS)
+def _(module: nn.Dropout, context: Context) -> Bound:
+    if module.training:
+        raise context.refuse(
+            module, "it is in training mode, where it drops entries at random. Call `.eval()` first."
+        )
+    return Bound(1.0, "the identity in eval mode")
+
+
+@lipschitz.register(*BATCH)
+def _(module: nn.BatchNorm2d, context: Context) -> Bound:
+    if module.training or module.running_var is None:
+        raise context.refuse(
+            module, "it normalises by the statistics of the batch, so samples depend on each other. Call `.eval()` first"
+            " (and keep `track_running_stats=True`).",
+        )  # fmt: skip
+    return _fixed_statistics(module, context)
+
+
+@lipschitz.register(*INSTANCE)
+def _(module: nn.InstanceNorm2d, context: Context) -> Bound:
+    if module.running_var is not None:
+        if module.training:
+            raise context.refuse(
+                module, "in training it changes its running statistics. Call `.eval()` first."
+            )
+        return _fixed_statistics(module, context)
+    return _own_statistics(module, float(module.eps), context)
+
+
+@lipschitz.register(nn.LayerNorm, nn.GroupNorm)
+def _(module: nn.LayerNorm, context: Context) -> Bound:
+    return _own_statistics(module, float(module.eps), context)
+
+
+@lipschitz.register(nn.RMSNorm)
+def _(module: nn.RMSNorm, context: Context) -> Bound:
+    eps = module.eps
+    if eps is None:
+        raise context.refuse(
+            module,
+            "`eps` is None, which lets torch choose it by the type of the input. Pass a number to `nn.RMSNorm`.",
+        )
+    return _own_statistics(module, float(eps), context)
+
+
+@lipschitz.register(nn.LocalResponseNorm, nn.CrossMapLRN2d)
+def _(module: nn.Module, context: Context) -> Bound:
+    raise context.refuse(module, "no rule is proven for local response normalisation. Leave it out.")
+
+
+@lipschitz.register(Normalise)
+def _(module: Normalise, context: Context) -> Bound:
+    scale = float(abs(effective(module, "inverse_std", context)).max())
+    return Bound(scale, "1 over the smallest standard deviation of a channel")
+
+
+def _fixed_statistics(module: nn.BatchNorm2d | nn.InstanceNorm2d, context: Context) -> Bound:
+    """Each channel is multiplied by gamma over the root of its running variance: a fixed diagonal map."""
+    variance = effective(module, "running_var", context)
+    if not (variance >= 0).all() or module.eps < 0 or not (variance + module.eps > 0).all():
+        raise context.refuse(module, "`running_var + eps` is not positive. Repair the statistics.")
+    root = np.nextafter(np.sqrt(np.nextafter(variance + _least(module.eps), 0)), 0)
+    scale = np.ones_like(variance) if module.weight is None else abs(effective(module, "weight", context))
+    value = up(up(float((scale / root).max())))
+    return Bound(value, "the largest |weight| / sqrt(running_var + eps), fixed in eval mode")
+
+
+def _own_statistics(module: nn.Module, eps: float, context: Context) -> Bound:
+    r"""$x \mapsto \gamma (x - \mu) / s$ with $s^2 = \mathrm{var} + \varepsilon$.
+
+    The Jacobian is $\frac\gamma s (P - \frac{z z^\top}{n s^2})$ with the projection $P$ to mean 0 and $z = x - \mu$: at most
+    $\max|\gamma| / \sqrt\varepsilon$, which it reaches on a constant image. RMS norm is the same with $P = I$, $\mu = 0$.
+    """
+    if not eps > 0:
+        raise context.refuse(
+            module, f"`eps` is {eps}: without it the map has no finite constant. Use a positive `eps`."
+        )
+    weight = getattr(module, "weight", None)
+    scale = 1.0 if weight is None else float(abs(effective(module, "weight", context)).max())
+    value = quotient_above(scale, float(np.nextafter(np.sqrt(_least(eps)), 0))) if scale else 0.0
+    return Bound(value, f"max |weight| / sqrt(eps) with eps = {eps:g}, reached where all entries are equal")
+
+
+def _least(eps: float) -> float:
+    """The least number that a kernel may use for `eps`: it may be rounded to single precision."""
+    return min(float(eps), float(torch.tensor(eps, dtype=torch.float32)))

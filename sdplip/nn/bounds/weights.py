@@ -1,0 +1,168 @@
+"""The numbers that a forward pass runs, and what the trusted kernel proves about them."""
+
+from dataclasses import replace
+from math import gcd, prod
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import nn
+from torch.nn.utils import parametrizations, parametrize
+
+from sdplip.certificates import Certificate, certify, certify_convolution
+from sdplip.certificates.convolution import DEFAULT_POINTS
+from sdplip.geometry import Geometry
+from sdplip.nn.bounds.dispatch import Context
+from sdplip.nn.bounds.tree import Bound
+from sdplip.nn.scaling import AbstractScaling, Rescaled
+
+STALE = "its cached `t` belongs to other weights, because they were changed through `.data`. Call `.eval()` again."
+
+FLOPS = 1e11
+"""Work of one factorization pass over all frequencies above which the grid of a wide convolution is made coarser."""
+
+
+def effective(module: nn.Module, name: str, context: Context) -> Float[np.ndarray, "..."]:
+    """The tensor `name` as `forward` reads it, parametrizations applied, every entry exact in double precision."""
+    steps = _steps(module, name)
+    if module.training and any(isinstance(step, parametrizations._SpectralNorm) for step in steps):
+        raise context.refuse(
+            module,
+            "torch's `spectral_norm` changes the weight at every forward in training. Call `.eval()` first.",
+        )
+    refuse_stale_parametrization(module, name, context)
+    with torch.no_grad():
+        tensor, again = getattr(module, name).detach(), getattr(module, name).detach()
+        if not torch.equal(tensor, again):
+            raise context.refuse(
+                module,
+                f"`{name}` is another tensor at every reading, so no proof can be about it. Call `.eval()` first.",
+            )
+    return exact(tensor, module, name, context)
+
+
+def refuse_stale_parametrization(module: nn.Module, name: str, context: Context) -> None:
+    """A rescaled weight must be that of the raw weight as it is now."""
+    steps = _steps(module, name)
+    if len(steps) != 1 or not isinstance(step := steps[0], Rescaled):
+        return
+    original = steps.get_parameter("original")
+    refuse_stale(module, step.scaling, original, context)
+    with torch.no_grad():
+        if not torch.equal(step(original), step._now(original)):
+            raise context.refuse(module, STALE)
+
+
+def _steps(module: nn.Module, name: str) -> nn.ModuleList:
+    """The parametrizations of a tensor, none of a plain one."""
+    if not parametrize.is_parametrized(module, name):
+        return nn.ModuleList()
+    steps = module.get_submodule(f"parametrizations.{name}")
+    assert isinstance(steps, nn.ModuleList)
+    return steps
+
+
+def refuse_stale(module: nn.Module, scaling: AbstractScaling, weight: torch.Tensor, context: Context) -> None:
+    """What runs must be what the weights say now; a `t` from older weights is refused."""
+    if module.training and scaling.refresh_every > 1:
+        raise context.refuse(
+            module,
+            "with `refresh_every` > 1 the forward pass in training may use `t` of older weights. Call `.eval()` first.",
+        )
+    with torch.no_grad():
+        if not torch.equal(scaling(weight), scaling.compute(weight)):
+            raise context.refuse(module, STALE)
+
+
+def exact(tensor: torch.Tensor, module: nn.Module, name: str, context: Context) -> Float[np.ndarray, "..."]:
+    """`tensor` as a float64 array, every entry unchanged and finite."""
+    if not tensor.is_floating_point() or tensor.is_quantized:
+        raise context.refuse(
+            module, f"`{name}` has type {tensor.dtype}. Only real floating-point weights are covered."
+        )
+    array = tensor.to("cpu", torch.float64).resolve_neg().numpy()
+    if not np.isfinite(array).all():
+        raise context.refuse(module, f"`{name}` holds NaN or infinity. Repair or retrain the layer.")
+    return array
+
+
+def matrix_bound(W: Float[np.ndarray, "out in"], what: str) -> Bound:
+    r"""Proven norm of a matrix."""
+    if not W.any():
+        return Bound(0.0, f"{what} is zero")
+    certificate = certify(W, np.ones(W.shape[1]), scaling="identity")
+    rows, columns = W.shape
+    return Bound(
+        certificate.c,
+        f"W^T W <= c^2 I proven for {what}, {rows} x {columns}",
+        certificate=certificate,
+    )
+
+
+def convolution_bound(K: Float[np.ndarray, "out in_per_group *taps"], geometry: Geometry, what: str) -> Bound:
+    """Proven norm of a convolution on every image size, or on that of `geometry`."""
+    if not K.any():
+        return Bound(0.0, f"{what} is zero")
+    geometry, remark = covered(geometry)
+    certificate = certify_kernel(K, np.ones(K.shape[1] * geometry.groups), geometry)
+    size = geometry.image_size
+    sizes = f"images of {' x '.join(map(str, size))} pixels" if size else "every image size"
+    return Bound(
+        certificate.c,
+        f"C^T C <= c^2 I proven frequency by frequency for {what}, {' x '.join(map(str, K.shape))}, {sizes}{remark}",
+        certificate=certificate,
+    )
+
+
+def certify_kernel(
+    K: Float[np.ndarray, "out in_per_group *taps"],
+    t: Float[np.ndarray, " n"],
+    geometry: Geometry,
+    form: str = "linear",
+) -> Certificate:
+    """`certify_convolution` with a grid that wide kernels can afford; a coarser grid gives a larger `c`, never a wrong one."""
+    grid = None if geometry.image_size else affordable_grid(K.shape, geometry)
+    return certify_convolution(K, t, geometry, form=form, scaling="identity", grid=grid)  # pyright: ignore[reportArgumentType]
+
+
+def affordable_grid(shape: tuple[int, ...], geometry: Geometry) -> tuple[int, ...] | None:
+    """Frequencies on each axis for a kernel of that shape, None for the kernel's own choice."""
+    axes = len(shape) - 2
+    expanded = geometry.expand(shape)
+    width = min(shape[0] // geometry.groups, shape[1] * prod(expanded.stride))
+    points = DEFAULT_POINTS[axes]
+    affordable = int((FLOPS / (geometry.groups * (2 * width) ** 3)) ** (1 / axes))
+    if affordable >= points:
+        return None
+    degree = max(d * (k - 1) for d, k in zip(expanded.dilation, shape[2:], strict=True))
+    return (max(affordable, 8 * degree, 2),) * axes
+
+
+def covered(geometry: Geometry) -> tuple[Geometry, str]:
+    """A geometry that the kernel proves, whose convolution contains the given one as a submatrix.
+
+    A circular convolution whose stride does not divide the image selects outputs of the one with stride 1.
+    """
+    strides = geometry.stride if isinstance(geometry.stride, tuple) else (geometry.stride,)
+    if geometry.padding_mode != "circular" or max(strides) == 1:
+        return geometry, ""
+    size = geometry.image_size
+    if size and all(h % s == 0 for h, s in zip(size, strides * (len(size) // len(strides)), strict=True)):
+        return geometry, ""
+    remark = " (as a selection of the outputs with stride 1, because the stride need not divide the image)"
+    return replace(geometry, stride=1), remark
+
+
+def window_overlap(size: int, stride: int, dilation: int) -> int:
+    """In how many windows one pixel of an axis may lie."""
+    return -(-size * gcd(stride, dilation) // stride)
+
+
+def window_square(size: int, stride: int) -> int:
+    r"""$\lVert S \rVert_2^2$ of the sums $S$ over windows of an axis, the supremum over all image sizes.
+
+    $S$ is a convolution with the kernel $1, \ldots, 1$. Its polyphase symbol is a row with entries $\sum e^{i \omega \tau}$,
+    one a phase, whose absolute values are largest at $\omega = 0$: the number of taps of each phase.
+    """
+    counts = [len(range(phase, size, stride)) for phase in range(min(stride, size))]
+    return sum(count * count for count in counts)

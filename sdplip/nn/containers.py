@@ -1,0 +1,58 @@
+"""Modules that wire branches together, each with an exact rule for its Lipschitz constant."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class Concatenate(nn.Module):
+    r"""Outputs of all branches one after another along `dim`: $\sqrt{\sum L_i^2}$."""
+
+    def __init__(self, branches: Sequence[nn.Module], dim: int = 1) -> None:
+        super().__init__()
+        self.branches, self.dim = nn.ModuleList(branches), dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([branch(x) for branch in self.branches], self.dim)
+
+
+class Sum(nn.Module):
+    r"""Sum of the outputs of all branches: $\sum L_i$."""
+
+    def __init__(self, branches: Sequence[nn.Module]) -> None:
+        super().__init__()
+        if not branches:
+            raise ValueError("`branches` is empty. Give at least one module.")
+        self.branches = nn.ModuleList(branches)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, *rest = self.branches
+        y = first(x)
+        for branch in rest:
+            y = y + branch(x)
+        return y
+
+
+class Residual(nn.Module):
+    r"""$x + f(x)$: $1 + L_f$, and where $f$ is linear the norm of $I + f$ itself, which is often smaller (LiResNet)."""
+
+    def __init__(self, branch: nn.Module) -> None:
+        super().__init__()
+        self.branch = branch
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.branch(x)
+
+
+class Scale(nn.Module):
+    r"""Multiplies by a fixed number: $|\mathrm{factor}|$. It sets the constant of a network of 1-Lipschitz layers."""
+
+    factor: Tensor
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.register_buffer("factor", torch.tensor(float(factor)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.factor.to(x.dtype)
