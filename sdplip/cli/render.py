@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sdplip.reports import CheckReport, CompareReport, LayerComparison, ScaleReport
 
 STYLES = {"satisfied": "green", "violated": "red", "undecided": "yellow"}
-WIDTH = 118
+WIDTH = 160
 """Columns when the output is no terminal."""
 
 
@@ -65,7 +65,9 @@ def check(report: "CheckReport", file: Path, certificate: Path | None) -> None:
         console.print(
             f"Proofs written. Check them anywhere: sdplip verify {certificate} {file}", soft_wrap=True
         )
-    elif report.verdict.value != "satisfied":
+    elif report.verdict.value == "undecided" and any(row.layer.is_convolution for row in report.layers):
+        console.print("Next: `--image-size H,W` narrows the interval of a convolution.", soft_wrap=True)
+    elif report.verdict.value == "violated":
         console.print(
             f"Next: `sdplip compare {file}` shows scalings T that every layer satisfies.", soft_wrap=True
         )

@@ -1,6 +1,5 @@
 """Does each layer satisfy $W^T W <= T$ for the T that was named? The answer as data."""
 
-import math
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Any
 from sdplip.certificates import Certificate, Form, Verdict
 from sdplip.reports.layer import Layer, naming
 from sdplip.reports.methods import IDENTITY, Method
+from sdplip.reports.numbers import finite, trace
 from sdplip.weights import Weight
 
 TOLERANCE = 1e-6
@@ -26,7 +26,7 @@ class LayerCheck:
     @property
     def trace(self) -> float:
         """Sum of `t`."""
-        return math.fsum(self.certificate.t.tolist())
+        return trace(self.certificate.t)
 
     def to_json(self) -> dict[str, Any]:
         proof, weight = self.certificate, self.layer.weight
@@ -91,8 +91,3 @@ def _check(layer: Layer, method: Method, tolerance: float) -> LayerCheck:
         certificate = layer.certify(method.propose(layer), method.name)
     seconds = time.perf_counter() - begin
     return LayerCheck(layer, certificate, certificate.verdict(tolerance), seconds)
-
-
-def finite(x: float | None) -> float | None:
-    """`x`, or None (JSON's null) where the number left the range of double precision."""
-    return x if x is not None and math.isfinite(x) else None

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from sdplip.certificates import Certificate, Form
-from sdplip.reports.check import finite
 from sdplip.reports.grid import frequency_grid
 from sdplip.reports.layer import Layer, naming
 from sdplip.reports.methods import CLOSED_FORMS, Method
-from sdplip.reports.optimum import Objective, Optimum, Solver, Watch, log_det, optimise, trace_above
+from sdplip.reports.numbers import finite, log_det, trace, trace_above
+from sdplip.reports.optimum import Objective, Optimum, Solver, Watch, optimise
 from sdplip.reports.spectrum import Spectrum, spectrum
 from sdplip.weights import Weight
 
@@ -37,7 +37,7 @@ class ScalingRow:
     def trace(self) -> float:
         """Sum of `t`; of the optimal row rounded up, so that a proven `t` has this trace or less."""
         t = self.certificate.t
-        return math.fsum(t.tolist()) if self.optimum is None else trace_above(t)
+        return trace(t) if self.optimum is None else trace_above(t)
 
     @property
     def trace_lower(self) -> float | None:

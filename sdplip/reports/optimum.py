@@ -14,10 +14,8 @@ from sdplip.certificates import (
     Certificate,
     Form,
     convolution_trace_lower_bound,
-    log_det_lower_bound,
-    trace_lower_bound,
 )
-from sdplip.certificates.rounding import down, up
+from sdplip.certificates.rounding import down
 from sdplip.convolution.kernels import polyphase
 from sdplip.convolution.layout import layout
 from sdplip.errors import UnsupportedConvolution
@@ -25,6 +23,7 @@ from sdplip.geometry import Geometry
 from sdplip.reports.grid import frequency_grid
 from sdplip.reports.layer import Layer
 from sdplip.reports.methods import Method
+from sdplip.reports.numbers import log_det, trace_above
 from sdplip.solvers import (
     AbstractSolver,
     ConvolutionMinTrace,
@@ -33,6 +32,7 @@ from sdplip.solvers import (
     Progress,
     Solution,
     Status,
+    prove,
     solve,
 )
 
@@ -91,44 +91,24 @@ def optimise(
     """
     begin = time.perf_counter()
     progress = None if watch is None else (lambda step: watch(layer, step))
-    if layer.is_convolution:
-        if objective is not Objective.TRACE:
-            raise UnsupportedConvolution(
-                "the largest volume is solved for matrices only. Use `--objective trace`."
-            )
-        solution, t, lower = _convolution(layer, solver, progress)
-    else:
-        problem = MinTrace(layer.W) if objective is Objective.TRACE else MaxVolume(layer.W)
-        solution = solve(problem, solver, progress=progress)
-        t, lower = solution.t, _dense_lower(problem, solution)
-    certificate = _certify_twice(layer, t, objective.value)
-    gap = None if lower is None else _gap(objective, certificate.t, lower)
+    propose = _convolution if layer.is_convolution else _dense
+    solution, t, lower = propose(layer, objective, solver, progress)
+    certificate = layer.certify(t, objective.value)
+    lower = lower if math.isfinite(lower) else None
+    gap = None if lower is None else _gap(objective, t, lower)
     seconds = time.perf_counter() - begin
     return Optimum(certificate, lower, gap, solution.status, solution.solver, seconds)
 
 
-def trace_above(t: Float[np.ndarray, " n"]) -> float:
-    """The sum of `t`, rounded up."""
-    return up(math.fsum(t.tolist()))
-
-
-def log_det(t: Float[np.ndarray, " n"]) -> float:
-    """Sum of the logarithms over the nonzero entries of `t`."""
-    return math.fsum(np.log(t[t > 0]).tolist())
-
-
-def _certify_twice(layer: Layer, t: Float[np.ndarray, " n"], name: str) -> Certificate:
-    """The certificate of the proven multiple of `t`: the first one proves it, the second says so in its `c`."""
-    first = layer.certify(t, name)
-    return first if first.c <= 1 else layer.certify(first.proven_t, name)
-
-
-def _dense_lower(problem: MinTrace | MaxVolume, solution: Solution) -> float | None:
-    if solution.dual is None:
-        return None
-    bound = trace_lower_bound if isinstance(problem, MinTrace) else log_det_lower_bound
-    lower = bound(problem.W, solution.dual)
-    return lower if math.isfinite(lower) else None
+def _dense(
+    layer: Layer, objective: Objective, solver: Solver, progress: Callable[[Progress], None] | None
+) -> tuple[Solution, Float[np.ndarray, " n"], float]:
+    """The solution, the proven multiple of its `t`, and the proven lower bound, -inf if there is none."""
+    problem = MinTrace(layer.W) if objective is Objective.TRACE else MaxVolume(layer.W)
+    solution = solve(problem, solver, progress=progress)
+    interval = prove(problem, solution)
+    assert interval.t is not None, "both problems are about t"
+    return solution, interval.t, interval.lower
 
 
 def _gap(objective: Objective, t: Float[np.ndarray, " n"], lower: float) -> float:
@@ -139,20 +119,23 @@ def _gap(objective: Objective, t: Float[np.ndarray, " n"], lower: float) -> floa
 
 
 def _convolution(
-    layer: Layer, solver: Solver, progress: Callable[[Progress], None] | None
-) -> tuple[Solution, Float[np.ndarray, " n"], float | None]:
-    """The solution over a grid of frequencies, its `t` a channel, and the proven lower bound of the trace."""
+    layer: Layer, objective: Objective, solver: Solver, progress: Callable[[Progress], None] | None
+) -> tuple[Solution, Float[np.ndarray, " n"], float]:
+    """The same for a convolution, solved over a grid of frequencies and proven as its geometry says."""
+    if objective is not Objective.TRACE:
+        raise UnsupportedConvolution(
+            "the largest volume is solved for matrices only. Use `--objective trace`."
+        )
     geometry = layer.geometry
     if (
         geometry.image_size is None
     ):  # any grid proves a lower bound for all sizes; `certify` covers what lies between
         geometry = replace(geometry, padding_mode="circular", padding=None, image_size=frequency_grid(layer))
     K, geometry, phases = _without_stride(layer.K, geometry, layer.form)
-    problem = ConvolutionMinTrace.from_kernel(K, geometry, form=layer.form)
-    solution = solve(problem, solver, progress=progress)
-    t = solution.t.reshape(-1, phases).max(-1)
+    solution = solve(ConvolutionMinTrace.from_kernel(K, geometry, form=layer.form), solver, progress=progress)
+    t = layer.certify(solution.t.reshape(-1, phases).max(-1), Objective.TRACE.value).proven_t
     if solution.dual is None:
-        return solution, t, None
+        return solution, t, -math.inf
     lower = convolution_trace_lower_bound(K, solution.dual, geometry, form=layer.form)
     return solution, t, lower if phases == 1 else max(0.0, down(lower / phases))
 
