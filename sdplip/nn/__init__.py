@@ -4,6 +4,7 @@ r"""Lipschitz layers of torch: rescaled layers (statement 1), residual layers (s
 Layers compute; none carries its bound. What each one runs with stands in its attributes, for the kernel to prove.
 """
 
+from sdplip.nn.initialise import initialise
 from sdplip.nn.orthogonal import CayleyConv2d, orthogonal
 from sdplip.nn.residual import PadChannels, ResidualConv1d, ResidualConv2d, ResidualConv3d, ResidualLinear
 from sdplip.nn.sandwich import Sandwich
@@ -25,6 +26,7 @@ __all__ = [
     "Sandwich",
     "Spectral",
     "UnsupportedActivation",
+    "initialise",
     "orthogonal",
     "rescaled",
     "slopes",

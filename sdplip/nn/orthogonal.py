@@ -116,7 +116,7 @@ class CayleyConv2d(nn.Module):
         with torch.autocast(weight.device.type, enabled=False):
             W = torch.fft.rfft2(weight.to(precision(weight)), self.image_size).movedim((0, 1), (-2, -1))
             Q = cayley(W)
-            return Q if self.out_channels >= self.in_channels else Q.mH
+            return Q if self.out_channels >= self.in_channels else Q.mH.resolve_conj()
 
     def train(self, mode: bool = True) -> "CayleyConv2d":
         self._memo.drop()

@@ -1,0 +1,186 @@
+"""Cost of a certified layer over the same products without any T, both in one run, interleaved. Prints a table.
+
+    python benchmarks/layers.py                 # every layer, one thread
+    python benchmarks/layers.py --threads 2 --rounds 20 --device cuda
+
+A round runs every contestant once, in turn; a ratio is the median over the rounds of (layer / plain) of the same round, so that
+a busy machine disturbs both sides alike. `train` is forward and backward, with gradients of input and parameters, `eval` a
+forward without gradients.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sdplip.nn import (
+    AOL,
+    SLL,
+    AbstractScaling,
+    CayleyConv2d,
+    MultiStep,
+    ResidualConv2d,
+    ResidualLinear,
+    Sandwich,
+    Spectral,
+    orthogonal,
+    rescaled,
+)
+
+
+class PlainResidual(nn.Module):
+    """The two products of a residual layer with a constant step: what a layer without T would cost."""
+
+    def __init__(self, layer: ResidualLinear | ResidualConv2d) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(layer.weight.detach().clone())
+        self.bias = nn.Parameter(torch.zeros(layer.hidden))
+        self.conv = isinstance(layer, ResidualConv2d)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.conv:
+            y = nn.functional.conv2d(x, self.weight, self.bias, padding=1).relu()
+            return x - 2 * nn.functional.conv_transpose2d(y, self.weight, padding=1)
+        y = nn.functional.linear(x, self.weight, self.bias).relu()
+        return x - 2 * nn.functional.linear(y, self.weight.mT)
+
+
+class PublishedSLL(PlainResidual):
+    """The SLL layer as published: T from W at every forward, in eval too, with plain autograd."""
+
+    def __init__(self, layer: ResidualLinear | ResidualConv2d) -> None:
+        super().__init__(layer)
+        self.q = nn.Parameter(torch.randn(layer.hidden))
+
+    def forward(self, x: Tensor) -> Tensor:
+        q = self.q.exp()
+        if self.conv:
+            K = self.weight
+            A = nn.functional.conv2d(K, K, padding=K.shape[-1] - 1).abs().sum((2, 3))
+            t = (A * q / q[:, None]).sum(1)
+            y = nn.functional.conv2d(x, K, self.bias, padding=1).relu() * (2 / t)[:, None, None]
+            return x - nn.functional.conv_transpose2d(y, K, padding=1)
+        t = (self.weight @ self.weight.mT * (q / q[:, None])).abs().sum(1)
+        y = nn.functional.linear(x, self.weight, self.bias).relu() * (2 / t)
+        return x - nn.functional.linear(y, self.weight.mT)
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Layers that do the same work on the same input; the first is the plain one."""
+
+    name: str
+    input_shape: tuple[int, ...]
+    layers: dict[str, nn.Module]
+
+
+def residual(name: str, make: Callable[[AbstractScaling], nn.Module], shape: tuple[int, ...]) -> Contest:
+    sll = make(SLL())
+    assert isinstance(sll, ResidualLinear | ResidualConv2d)
+    ours = {"sll": sll, "sll, T every 4 steps": make(SLL(refresh_every=4)), "aol": make(AOL())}
+    if shape[-1] < 1000:
+        ours |= {"cpl": make(Spectral()), "two steps": make(MultiStep(2))}
+    else:
+        ours |= {"sll, gradient in bfloat16": make(SLL(gradient_dtype=torch.bfloat16))}
+        ours |= {"cpl, T every 16 steps": make(Spectral(iterations=4, refresh_every=16))}
+    return Contest(name, shape, {"plain": PlainResidual(sll), "published sll": PublishedSLL(sll), **ours})
+
+
+def contests(small: bool) -> list[Contest]:
+    features, hidden = (288, 205) if small else (2880, 2048)
+    n = 64 if small else 512
+
+    def linear(scaling: AbstractScaling) -> nn.Module:
+        return ResidualLinear(features, hidden, scaling)
+
+    return [
+        residual("conv 45 -> 5, 3 x 3, 32 x 32", lambda s: ResidualConv2d(45, 5, 3, s), (64, 45, 32, 32)),
+        residual(f"dense {features} -> {hidden}", linear, (64, features)),
+        Contest(
+            "conv 64 -> 64, 3 x 3, 16 x 16",
+            (64, 64, 16, 16),
+            {
+                "plain": nn.Conv2d(64, 64, 3, padding=1),
+                "rescaled aol": rescaled(nn.Conv2d(64, 64, 3, padding=1), "aol"),
+                "rescaled sll": rescaled(nn.Conv2d(64, 64, 3, padding=1), "sll"),
+                "rescaled spectral": rescaled(nn.Conv2d(64, 64, 3, padding=1), "spectral"),
+                "cayley": CayleyConv2d(64, 64, 3, (16, 16)),
+            },
+        ),
+        Contest(
+            f"dense {n} -> {n}",
+            (256, n),
+            {
+                "plain": nn.Linear(n, n),
+                "rescaled aol": rescaled(nn.Linear(n, n), "aol"),
+                "rescaled spectral": rescaled(nn.Linear(n, n), "spectral"),
+                "orthogonal exp": orthogonal(nn.Linear(n, n)),
+                "orthogonal cayley": orthogonal(nn.Linear(n, n), "cayley"),
+                "orthogonal householder": orthogonal(nn.Linear(n, n), "householder"),
+                "sandwich": Sandwich(n, n),
+            },
+        ),
+    ]
+
+
+def seconds(layer: nn.Module, x: Tensor, train: bool) -> float:
+    """Time of one pass."""
+    start = time.perf_counter()
+    if train:
+        layer.zero_grad()
+        y = layer(x)
+        y.backward(torch.ones_like(y))
+    else:
+        with torch.no_grad():
+            layer(x)
+    if x.is_cuda:
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def compete(contest: Contest, rounds: int, device: str) -> list[tuple[str, float, float, float, float]]:
+    """(name, train ms, train ratio, eval ms, eval ratio) of each layer."""
+    x = torch.randn(contest.input_shape, device=device)
+    columns: dict[str, list[float]] = {name: [] for name in contest.layers}
+    for train in (True, False):
+        times: dict[str, list[float]] = {name: [] for name in contest.layers}
+        for layer in contest.layers.values():
+            layer.to(device).train(train)
+            seconds(layer, x.requires_grad_(train), train)
+        for _ in range(rounds):
+            for name, layer in contest.layers.items():
+                times[name].append(seconds(layer, x, train))
+        for name, own in times.items():
+            ratios = [a / b for a, b in zip(own, times["plain"], strict=True)]
+            middle = (
+                statistics.mean if "every" in name else statistics.median
+            )  # only the mean knows rare steps
+            columns[name] += [1e3 * middle(own), middle(ratios)]
+    return [(name, *values) for name, values in columns.items()]  # pyright: ignore[reportReturnType]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Cost of certified layers over plain ones.")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=16)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--small", action="store_true", help="smaller dense layers, for a quick look")
+    parser.add_argument("--only", default="", help="contests whose name contains this")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    print(f"torch {torch.__version__}, {options.device}, {options.threads} threads, {options.rounds} rounds")
+    for contest in contests(options.small):
+        if options.only in contest.name:
+            print(f"\n{contest.name}, batch {contest.input_shape[0]}")
+            print(f"  {'':28}{'train ms':>10}{'ratio':>8}{'eval ms':>10}{'ratio':>8}")
+            for name, train_ms, train, eval_ms, evaluated in compete(contest, options.rounds, options.device):
+                print(f"  {name:28}{train_ms:10.2f}{train:8.2f}{eval_ms:10.2f}{evaluated:8.3f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
