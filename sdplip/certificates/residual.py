@@ -127,7 +127,7 @@ def residual_lower_bound(
 ) -> float:
     r"""Proven lower bound of every $\gamma$ for which the LMI has multipliers, from the dual factor `Y` of `ResidualLMI`.
 
-    With the map written for slopes $[0, 1]$, $H' = H + \alpha G W^\top$ and $G' = (\beta - \alpha) G$, a factor $Y = [Y_x; Y_u]$ with
+    With the map written for slopes $[0, 1]$, $H' = H + \alpha G W^\top$, $G' = (\beta - \alpha) G$, any $Y = [Y_x; Y_u]$ with
     $\lVert u_i \rVert^2 \le \langle u_i, w_i^\top Y_x \rangle$ for every row of $Y_u$ proves
     $\gamma \ge \lVert H' Y_x + G' Y_u \rVert_F^2 / \lVert Y_x \rVert_F^2$. Rows that break the inequality are shortened first.
 
