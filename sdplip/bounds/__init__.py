@@ -1,0 +1,37 @@
+"""Lipschitz bounds of whole networks: one file a method, and `bound`, which chooses, proves and reports.
+
+Importing this package loads neither torch nor CVXPY; the interior-point method loads torch when it runs.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from sdplip.bounds.auto import Method, bound
+from sdplip.bounds.composite import composite
+from sdplip.bounds.lower import estimate_lower, jacobian
+from sdplip.bounds.product import product
+from sdplip.bounds.result import NetworkBound, Proposal
+from sdplip.bounds.riccati import riccati
+
+if TYPE_CHECKING:
+    from sdplip.bounds.lipsdp import LipSDP
+
+__all__ = [
+    "LipSDP",
+    "Method",
+    "NetworkBound",
+    "Proposal",
+    "bound",
+    "composite",
+    "estimate_lower",
+    "jacobian",
+    "product",
+    "riccati",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "LipSDP":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from sdplip.bounds.lipsdp import LipSDP
+
+    return LipSDP

@@ -1,0 +1,183 @@
+"""One call for all bounds of a network."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Literal
+
+import numpy as np
+
+from sdplip.bounds.composite import composite
+from sdplip.bounds.lower import estimate_lower
+from sdplip.bounds.product import product
+from sdplip.bounds.result import NetworkBound, Proposal
+from sdplip.bounds.riccati import FAMILIES, riccati
+from sdplip.certificates.network import NetworkCertificate, certify_network
+from sdplip.certificates.rounding import up
+from sdplip.errors import InvalidProblem, NotProvable
+from sdplip.networks import Activation, Affine, Chain, Network, chain_of
+from sdplip.solvers.solution import Status
+
+Method = Literal[
+    "auto", "product", "composite", "riccati", "lipsdp-layer", "lipsdp-neuron", "lipsdp-network", "reference"
+]
+FORMS: Mapping[str, Literal["neuron", "layer", "network"]] = {
+    "lipsdp-neuron": "neuron",
+    "lipsdp-layer": "layer",
+    "lipsdp-network": "network",
+}
+AUTO_ORDER = 2600
+"""Above this order of the LMI "auto" leaves LipSDP out: its matrices would take gigabytes and minutes."""
+AUTO_GROUPS = 24
+"""Above this number of layers "auto" leaves the composite bound out, which forms all products of neighbours."""
+
+
+def bound(
+    network: Network,
+    method: Method = "auto",
+    *,
+    output_pair: tuple[int, int] | None = None,
+    progress: Callable[[int, float, float], None] | None = None,
+) -> NetworkBound:
+    r"""A proven Lipschitz bound of the network in Euclidean norms, with its certificate and what is known from below.
+
+    | method | is | cost |
+    |---|---|---|
+    | "product" | product of the layers' norms | seconds at any size |
+    | "composite" | sum over all groupings of layers (CPLip, LipLT) | one product and norm for each pair of layers |
+    | "riccati" | best of the closed-form multipliers | a Cholesky factorization a layer |
+    | "lipsdp-layer", "lipsdp-neuron" | optimal multipliers, by interior point | a cube of the number of neurons |
+    | "reference" | "lipsdp-neuron" by CVXPY and Clarabel, for small networks | minutes at 100 neurons |
+    | "auto" | the least of product, composite, riccati and, up to order 2600, lipsdp-neuron | |
+
+    Args:
+        network: from `from_weights`, `from_module`, `from_onnx` or by hand.
+        method: as above.
+        output_pair: bound output `i` minus output `j` instead of all outputs.
+        progress: called with iteration, upper and lower value by the interior-point method.
+
+    Raises:
+        InvalidProblem: "lipsdp-network", which is no bound, an unknown method, or a pair of outputs that does not exist.
+        NotProvable: the bound leaves the range of double precision.
+    """
+    begin = time.perf_counter()
+    remainder = 0.0
+    if output_pair is not None:
+        network, remainder = _difference(network, *output_pair)
+    chain = chain_of(network)
+    results = [_run(chain, name, progress) for name in _methods(chain, method)]
+    best = min(results, key=lambda result: result.value)
+    if remainder:  # rounding of the difference of two rows
+        best = replace(best, value=up(best.value + up(remainder * _before_last(chain))), certificate=None)
+    return replace(
+        best,
+        lower=min(estimate_lower(network), best.value),
+        seconds=time.perf_counter() - begin,
+        others={result.method: result.value for result in results},
+    )
+
+
+def _methods(chain: Chain, method: Method) -> list[Method]:
+    if method != "auto":
+        return [method]
+    names = list[Method](("product",))
+    if chain.slopes:
+        names.append("riccati")
+        if len(chain.weights) <= AUTO_GROUPS:
+            names.append("composite")
+        inputs = min(chain.weights[0].shape)
+        if chain.order + inputs <= AUTO_ORDER:
+            names.append("lipsdp-neuron")
+    return names
+
+
+def _run(chain: Chain, method: Method, progress: Callable[[int, float, float], None] | None) -> NetworkBound:
+    begin = time.perf_counter()
+    certificate, proposal = None, Proposal((), ())
+    if method in ("product", "composite"):
+        value = (product if method == "product" else composite)(chain)
+    else:
+        certificate, proposal = _certified(chain, method, progress)
+        value = certificate.bound
+    return NetworkBound(
+        value=value,
+        lower=0.0,
+        sdp_lower=proposal.sdp_lower,
+        method=method if certificate is None else certificate.method,
+        status=proposal.status,
+        multipliers=None if certificate is None else certificate.multipliers,
+        certificate=certificate,
+        order=chain.order,
+        seconds=time.perf_counter() - begin,
+        iterations=proposal.iterations,
+        others={},
+        chain=chain,
+    )
+
+
+def _certified(
+    chain: Chain, method: Method, progress: Callable[[int, float, float], None] | None
+) -> tuple[NetworkCertificate, Proposal]:
+    """The best certificate among the proposals of a method; a solver that broke down is replaced by the closed forms."""
+    if method == "riccati":
+        proposals = {
+            f"riccati-{name}": partial(riccati, chain, scaling) for name, scaling in FAMILIES.items()
+        }
+    elif method == "reference":
+        from sdplip.bounds.reference import reference
+
+        proposals = {method: partial(reference, chain)}
+    elif method in FORMS:
+        from sdplip.bounds.lipsdp import LipSDP
+
+        proposals = {method: partial(LipSDP(FORMS[method]), chain, progress)}
+    else:
+        raise InvalidProblem(
+            f"The method {method!r} is not known. Use 'auto', and see `sdplip.bounds.bound` for the others."
+        )
+    found = []
+    for name, propose in proposals.items():
+        proposal = propose()
+        try:
+            found.append((_prove(chain, proposal, name), proposal))
+        except NotProvable:
+            continue
+    if not found:
+        proposal = replace(riccati(chain), status=Status.FAILED)
+        return _prove(chain, proposal, "riccati-spectral"), proposal
+    return min(found, key=lambda pair: pair[0].bound)
+
+
+def _prove(chain: Chain, proposal: Proposal, name: str) -> NetworkCertificate:
+    return certify_network(chain.weights, proposal.multipliers, proposal.slopes, method=name)
+
+
+def _difference(network: Network, i: int, j: int) -> tuple[Network, float]:
+    r"""The network with output $f_i - f_j$, and a bound of the norm of what the rounded difference of two rows leaves out.
+
+    With $s = fl(a - b)$ Knuth's TwoSum gives the error of $s$ exactly; it is 0 for float32 weights of like size.
+    """
+    layers = list(network.layers)
+    if isinstance(layers[-1], Activation):
+        layers.append(Affine(np.eye(network.outputs)))
+    last = layers[-1]
+    assert isinstance(last, Affine)
+    if not (0 <= i < network.outputs and 0 <= j < network.outputs and i != j):
+        raise InvalidProblem(
+            f"`output_pair` must name two different outputs of 0 to {network.outputs - 1}, not {i} and {j}."
+        )
+    W = np.asarray(last.W, np.float64)
+    a, b = W[i], -W[j]
+    s = a + b
+    t = s - a
+    error = (a - (s - t)) + (b - t)
+    layers[-1] = Affine(s[None], None if last.b is None else np.array([last.b[i] - last.b[j]]))
+    return Network(tuple(layers)), up(float(abs(error).sum()) * (1 + 1e-9)) if error.any() else 0.0
+
+
+def _before_last(chain: Chain) -> float:
+    """A proven bound of the network without its last weight."""
+    if len(chain.weights) == 1:
+        return 1.0
+    return product(Chain((*chain.weights[:-1], np.eye(chain.weights[-1].shape[1])), chain.slopes))

@@ -1,0 +1,142 @@
+r"""A network as plain data: affine maps and elementwise activations of bounded slope, first layer first."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from sdplip.errors import InvalidWeight
+from sdplip.networks.slopes import SLOPES
+from sdplip.weights import Weight
+
+
+@dataclass(frozen=True, eq=False)
+class Affine:
+    """$x \\mapsto W x + b$ with `W` of shape `(out, in)`; `b` None is 0. No bound from above depends on `b`."""
+
+    W: Float[np.ndarray, "m n"]
+    b: Float[np.ndarray, " m"] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Activation:
+    r"""An elementwise function whose difference quotients lie in $[\alpha, \beta]$.
+
+    Attributes:
+        alpha: lower slope, one number, or one for each neuron.
+        beta: upper slope, likewise.
+        kind: what the function is, for lower bounds, which evaluate it; "" if only the slopes are known.
+    """
+
+    alpha: float | Float[np.ndarray, " n"] = 0.0
+    beta: float | Float[np.ndarray, " n"] = 1.0
+    kind: str = ""
+
+
+Layer = Affine | Activation
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """Layers whose widths fit; affine maps and activations alternate.
+
+    Raises:
+        InvalidWeight: widths that do not fit, slopes out of order, numbers that are not finite, two layers of a kind in a row.
+    """
+
+    layers: tuple[Layer, ...]
+
+    def __post_init__(self) -> None:
+        affine = [layer for layer in self.layers if isinstance(layer, Affine)]
+        if not affine:
+            raise InvalidWeight("A network needs at least one affine layer.")
+        for before, after in zip(self.layers, self.layers[1:], strict=False):
+            if type(before) is type(after):
+                raise InvalidWeight(
+                    f"Two layers of kind {type(before).__name__} follow each other. Multiply affine maps into one, and give"
+                    " composed activations as one `Activation` with the slopes of the composition."
+                )
+        width = None
+        for place, layer in enumerate(self.layers):
+            width = _check_affine(place, layer, width) if isinstance(layer, Affine) else width
+            if isinstance(layer, Activation):
+                _check_slopes(place, layer, width)
+
+    @property
+    def inputs(self) -> int:
+        """Number of inputs."""
+        return next(layer.W.shape[1] for layer in self.layers if isinstance(layer, Affine))
+
+    @property
+    def outputs(self) -> int:
+        """Number of outputs."""
+        return next(layer.W.shape[0] for layer in reversed(self.layers) if isinstance(layer, Affine))
+
+
+def from_weights(
+    weights: Iterable[Weight | Float[np.ndarray, "m n"]],
+    activation: str | Activation = "relu",
+    biases: Sequence[Float[np.ndarray, " m"]] | None = None,
+) -> Network:
+    """The network with `activation` between consecutive weights; files that hold no activations mean ReLU.
+
+    Args:
+        weights: matrices `(out, in)`, as `sdplip.weights.read` returns them, or arrays.
+        activation: a name of `sdplip.networks.SLOPES`, or an `Activation`.
+        biases: one vector for each weight; None is 0.
+
+    Raises:
+        InvalidWeight: a convolution, widths that do not fit, or an activation that is not known.
+    """
+    between = known_activation(activation) if isinstance(activation, str) else activation
+    arrays = [weight.array if isinstance(weight, Weight) else np.asarray(weight) for weight in weights]
+    vectors = [None] * len(arrays) if biases is None else list(biases)
+    if len(vectors) != len(arrays):
+        raise InvalidWeight(f"{len(arrays)} weights need as many biases, not {len(vectors)}.")
+    layers: list[Layer] = []
+    for W, b in zip(arrays, vectors, strict=True):
+        layers += [between, Affine(W, b)]
+    return Network(tuple(layers[1:]))
+
+
+def known_activation(kind: str) -> Activation:
+    """The activation called `kind`, with the slopes that are proven for it.
+
+    Raises:
+        InvalidWeight: nothing is known about it.
+    """
+    if kind not in SLOPES:
+        raise InvalidWeight(
+            f"The slopes of activation `{kind}` are not known. Use one of {', '.join(SLOPES)}, or `Activation(alpha, beta)`."
+        )
+    return Activation(*SLOPES[kind], kind)
+
+
+def _check_affine(place: int, layer: Affine, width: int | None) -> int:
+    W, b = layer.W, layer.b
+    if W.ndim != 2:
+        raise InvalidWeight(
+            f"Layer {place} has a weight of shape {W.shape}, but only matrices (out, in) are covered here."
+            " Bound convolutions layer by layer, with `sdplip.certify_convolution`."
+        )
+    if width is not None and W.shape[1] != width:
+        raise InvalidWeight(
+            f"Layer {place} takes {W.shape[1]} numbers, but is given {width}. Weights are (out, in), first layer first;"
+            " transpose those that are (in, out)."
+        )
+    if b is not None and (np.shape(b) != (len(W),) or not np.isfinite(b).all()):
+        raise InvalidWeight(f"The bias of layer {place} must hold {len(W)} finite numbers.")
+    return len(W)
+
+
+def _check_slopes(place: int, layer: Activation, width: int | None) -> None:
+    for slope in (layer.alpha, layer.beta):
+        if np.ndim(slope) > 1 or (np.ndim(slope) == 1 and width is not None and np.shape(slope) != (width,)):
+            raise InvalidWeight(f"The slopes of layer {place} must be one number, or {width} of them.")
+    if not (
+        np.isfinite(layer.alpha).all() and np.isfinite(layer.beta).all() and np.all(layer.alpha <= layer.beta)
+    ):
+        raise InvalidWeight(
+            f"The slopes of layer {place} must be finite with `alpha <= beta`, but are {layer.alpha} and {layer.beta}."
+        )
