@@ -77,6 +77,7 @@ class CayleyConv2d(nn.Module):
                 f" {out_channels} channels and a kernel of {taps} on images of {image_size} pixels."
             )
         self.in_channels, self.out_channels, self.image_size = in_channels, out_channels, tuple(image_size)
+        self._half = (image_size[0], image_size[1] // 2 + 1)
         larger, smaller = max(in_channels, out_channels), min(in_channels, out_channels)
         self.weight = nn.Parameter(torch.empty(larger, smaller, *taps))
         self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
@@ -105,9 +106,9 @@ class CayleyConv2d(nn.Module):
                 " for that size."
             )
         with torch.autocast(x.device.type, enabled=False):
-            X = torch.fft.rfft2(x.to(precision(x))).movedim(-3, -1)
-            Y = (self.symbol() @ X[..., None])[..., 0].movedim(-1, -3)
-            y = torch.fft.irfft2(Y, self.image_size)
+            X = torch.fft.rfft2(x.to(precision(x))).reshape(-1, self.in_channels, *self._half)
+            Y = (self.symbol() @ X.permute(2, 3, 1, 0)).permute(3, 2, 0, 1)
+            y = torch.fft.irfft2(Y, self.image_size).reshape(*x.shape[:-3], self.out_channels, *self.image_size)
             if self.bias is not None:
                 y = y + self.bias[:, None, None]
             return y.to(x.dtype)
