@@ -108,7 +108,9 @@ class CayleyConv2d(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             X = torch.fft.rfft2(x.to(precision(x))).reshape(-1, self.in_channels, *self._half)
             Y = (self.symbol() @ X.permute(2, 3, 1, 0)).permute(3, 2, 0, 1)
-            y = torch.fft.irfft2(Y, self.image_size).reshape(*x.shape[:-3], self.out_channels, *self.image_size)
+            y = torch.fft.irfft2(Y, self.image_size).reshape(
+                *x.shape[:-3], self.out_channels, *self.image_size
+            )
             if self.bias is not None:
                 y = y + self.bias[:, None, None]
             return y.to(x.dtype)
