@@ -30,7 +30,7 @@ from sdplip.nn.bound import Bound, lipschitz, pairwise_lipschitz
 from sdplip.nn.containers import Concatenate, Residual, Scale, Sum
 from sdplip.nn.estimate import estimate_lipschitz
 from sdplip.nn.heads import LastLayerNormalised, Normalise
-from sdplip.nn.pooling import Center, FirstChannels, L2Pool2d, ScaledAvgPool2d, ZeroChannels
+from sdplip.nn.pooling import Center, FirstChannels, L2Pool2d, ScaledAvgPool2d
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same'")  # torch's own remark about speed
 
@@ -136,7 +136,6 @@ OURS = {
     "ScaledAvgPool2d": lambda: (ScaledAvgPool2d((3, 2)), (2, 7, 6)),
     "L2Pool2d": lambda: (L2Pool2d(2), (2, 5, 4)),
     "Center": lambda: (Center((1, -1)), (2, 3)),
-    "ZeroChannels": lambda: (ZeroChannels(5), (2, 3)),
     "FirstChannels": lambda: (FirstChannels(1), (2, 3)),
     "Normalise": lambda: (Normalise([0.5, 0.4], [0.3, 0.2]), (2, 3)),
     "Scale": lambda: (Scale(-1.7), (3,)),

@@ -25,7 +25,7 @@ from sdplip.nn.bound import lipschitz
 from sdplip.nn.containers import Concatenate, Residual
 from sdplip.nn.export import export_plain, from_plain, save_onnx, save_plain, vanilla_export
 from sdplip.nn.heads import LastLayerNormalised, Normalise
-from sdplip.nn.pooling import Center, L2Pool2d, ScaledAvgPool2d, ZeroChannels
+from sdplip.nn.pooling import Center, L2Pool2d, ScaledAvgPool2d
 from sdplip.weights import read
 
 PIXELS = (2, 6, 6)
@@ -62,7 +62,7 @@ MODELS = {
     "head": lambda: (nn.Sequential(nn.Linear(5, 8), Householder(8), LastLayerNormalised(8, 3)), (5,)),
     "branches": lambda: (
         nn.Sequential(
-            ZeroChannels(4), PadChannels(2), Concatenate([Residual(nn.Conv2d(6, 6, 3, padding=1)), NActivation(6)]),
+            PadChannels(1), PadChannels(3), Concatenate([Residual(nn.Conv2d(6, 6, 3, padding=1)), NActivation(6)]),
             ScaledAvgPool2d(2), Center((1,)), L2Pool2d(3), nn.Flatten(), rescaled(nn.Linear(12, 3), "multi_step"),
         ),
         PIXELS,

@@ -7,7 +7,6 @@ Windows do not overlap (stride = kernel size), so that the pixels of the windows
 import math
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -110,25 +109,6 @@ class Center(nn.Module):
 
     def extra_repr(self) -> str:
         return f"dims={self.dims}"
-
-
-class ZeroChannels(nn.Module):
-    """Appends zero channels until there are `channels` of them: an isometry that widens. Keeps dtype and device."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.channels = channels
-
-    def forward(self, x: Tensor) -> Tensor:
-        missing = self.channels - x.shape[1]
-        if missing < 0:
-            raise ValueError(
-                f"The input has {x.shape[1]} channels, more than the {self.channels} of `ZeroChannels`. Use `FirstChannels`."
-            )
-        return torch.cat((x, x.new_zeros(x.shape[0], missing, *x.shape[2:])), 1)
-
-    def extra_repr(self) -> str:
-        return f"channels={self.channels}"
 
 
 class FirstChannels(nn.Module):

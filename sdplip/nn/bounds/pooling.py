@@ -17,7 +17,6 @@ from sdplip.nn.pooling import (
     ScaledAvgPool1d,
     ScaledAvgPool2d,
     ScaledAvgPool3d,
-    ZeroChannels,
     root_below,
 )
 
@@ -112,11 +111,6 @@ def _(module: L2Pool2d, context: Context) -> Bound:  # noqa: ARG001
 @lipschitz.register(Center)
 def _(module: Center, context: Context) -> Bound:  # noqa: ARG001
     return Bound(1.0, "orthogonal projection onto mean 0")
-
-
-@lipschitz.register(ZeroChannels)
-def _(module: ZeroChannels, context: Context) -> Bound:  # noqa: ARG001
-    return Bound(1.0, "appending zeros is an isometry")
 
 
 @lipschitz.register(FirstChannels)
