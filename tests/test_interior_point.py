@@ -239,6 +239,20 @@ def test_few_frequencies_decide():
     assert min(least_eigenvalue(S, solution.t) for S in problem.symbols) >= -1e-14
 
 
+def test_convolution_from_a_start_and_interrupted():
+    def interrupt(progress):
+        if progress.iteration == 3:
+            raise KeyboardInterrupt
+
+    problem = ConvolutionMinTrace.from_kernel(KERNEL, CIRCULAR)
+    cold = InteriorPoint(gap=1e-8).run(problem)
+    warm = InteriorPoint(gap=1e-8).run(problem, start=1e-2 * cold.t)
+    np.testing.assert_allclose(warm.objective, cold.objective, rtol=2e-8)
+    stopped = InteriorPoint().run(problem, progress=interrupt)
+    assert stopped.status is Status.STOPPED and stopped.lower <= cold.objective <= stopped.objective
+    assert min(least_eigenvalue(S, stopped.t) for S in problem.symbols) >= -1e-14
+
+
 def test_one_frequency_is_a_layer():
     W = WEIGHTS["square"]
     one = InteriorPoint().run(ConvolutionMinTrace(W[None]))

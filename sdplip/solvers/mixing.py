@@ -68,7 +68,7 @@ class Mixing(AbstractSolver):
         first = best = _first(gram, self.rank)
         count, status = 0, Status.STOPPED
         try:
-            for best in intervals(gram, first, self.tolerance):
+            for best in brackets(gram, first, self.tolerance):
                 count, seconds = count + 1, time.perf_counter() - begin
                 if progress is not None:
                     unit = math.ldexp(1.0, units.top)
@@ -80,7 +80,9 @@ class Mixing(AbstractSolver):
                     break
         except KeyboardInterrupt:
             pass
-        best = best if status is Status.OPTIMAL else best.lifted(gram, self.tolerance)
+        if status is not Status.OPTIMAL:  # the last check of feasibility may be many steps old
+            best = best.lifted(gram, self.tolerance)
+            status = Status.OPTIMAL if best.gap <= self.tolerance else Status.STOPPED
         t = units.outside((best.t / cost).numpy())
         dual = np.zeros((len(t), best.V.shape[1]))
         dual[units.keep] = best.V.numpy() * (1 - 1e-14) * np.sqrt(problem.cost[units.keep])[:, None]
@@ -131,7 +133,7 @@ class Gram:
 
 
 @dataclass(frozen=True, eq=False)
-class Interval:
+class Bracket:
     """Unit rows V, whose value is `lower`, and the best feasible `t` so far; `new` is the `t` that V asks for."""
 
     V: Rows
@@ -149,27 +151,27 @@ class Interval:
         """Relative."""
         return 1 - self.lower / self.objective if self.objective else 0.0
 
-    def lifted(self, gram: Gram, tolerance: float) -> "Interval":
+    def lifted(self, gram: Gram, tolerance: float) -> "Bracket":
         """With the `t` that V asks for, lifted, if that is better."""
         t = gram.lift(self.new, tolerance / 4) if len(self.t) else self.t
-        return Interval(self.V, self.new, min(t, self.t, key=lambda t: float(t.sum())), self.lower)
+        return Bracket(self.V, self.new, min(t, self.t, key=lambda t: float(t.sum())), self.lower)
 
 
-def intervals(gram: Gram, first: Interval, tolerance: float) -> Iterator[Interval]:
-    """Ever better intervals; ends where rounding allows no ascent."""
+def brackets(gram: Gram, first: Bracket, tolerance: float) -> Iterator[Bracket]:
+    """Ever better brackets; ends where rounding allows no ascent."""
     best, check = first, tolerance
     if not len(gram.diagonal):
         yield first
         return
     for point in ascent(gram.apply, first.V, gram.diagonal):
         new = torch.maximum(torch.linalg.vector_norm(point.GV, dim=-1), gram.diagonal)
-        best = Interval(point.V, new, best.t, point.value)
+        best = Bracket(point.V, new, best.t, point.value)
         if point.slope <= check:
             best, check = best.lifted(gram, tolerance), point.slope / 3
         yield best
 
 
-def _first(gram: Gram, rank: int | None) -> Interval:
+def _first(gram: Gram, rank: int | None) -> Bracket:
     r"""Random rows, and $t_i = \lVert w_i\rVert \sum_j \lVert w_j\rVert \ge \sum_j |G_{ij}|$."""
     n = len(gram.diagonal)
     generator = torch.Generator().manual_seed(0)
@@ -177,4 +179,4 @@ def _first(gram: Gram, rank: int | None) -> Interval:
     V = unit_rows(torch.randn(n, rank, dtype=torch.float64, generator=generator))
     norms = gram.diagonal.sqrt()
     t = norms * norms.sum()
-    return Interval(V, t, t, 0.0)
+    return Bracket(V, t, t, 0.0)
