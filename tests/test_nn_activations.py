@@ -189,6 +189,27 @@ def test_wiring_by_hand():
     assert torch.allclose(Center((1,))(x).mean(1), torch.zeros(2, 4, 4, dtype=x.dtype), atol=1e-15)
 
 
+BROADCASTING = {
+    "Sum": Sum([nn.Identity(), nn.Linear(4, 1)]),
+    "Residual": Residual(nn.Linear(4, 1)),
+    "Normalise": Normalise([0.5] * 3),
+    "NActivation": NActivation(3),
+    "Householder": Householder(4),
+}
+
+
+@pytest.mark.parametrize("name", BROADCASTING)
+def test_nothing_is_broadcast(name):
+    """One entry added to n others is copied n times: the constants of these modules would be wrong."""
+    x = (
+        torch.zeros(2, 4)
+        if name in ("Sum", "Residual")
+        else torch.zeros(2, 2 if name == "Householder" else 1, 4)
+    )
+    with pytest.raises(ValueError, match=r"shape|channels"):
+        BROADCASTING[name](x)
+
+
 def test_centering_over_the_batch_is_refused():
     with pytest.raises(ValueError, match="batch"):
         Center((0, 1))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.nn.utils import parametrizations
+from torch.nn.utils import parametrizations, prune
 
 from sdplip.certificates import holds
 from sdplip.errors import RefusedModule, SdplipError, UnknownModule
@@ -370,11 +370,13 @@ REFUSED = {
     "softmax over the batch": (lambda: nn.Softmax(0), "batch"),
     "softmax over an unknown axis": (lambda: nn.Softmax(-3), "batch"),
     "flattened batch": (lambda: nn.Flatten(0), "batch"),
+    "unflattened batch": (lambda: nn.Unflatten(0, (1, 2)), "batch"),
+    "pruned": (lambda: prune.random_unstructured(nn.Linear(2, 2), "weight", 1), "hook"),
+    "a list": (lambda: nn.ModuleList([nn.Linear(2, 2)]), "Sequential"),
     "discontinuous": (lambda: nn.Threshold(0.0, 1.0), "jumps"),
     "small threshold of softplus": (lambda: nn.Softplus(threshold=3), "jumps"),
     "MaxMin in a residual block": (lambda: changed_activation(MaxMin()), "MaxMin"),
     "kept t": (lambda: kept().train(), "eval"),
-    "SequentialLike": (lambda: nn.ModuleList([nn.Linear(2, 2)]), "Sequential"),
 }  # fmt: skip
 
 

@@ -73,6 +73,7 @@ class Householder(nn.Module):
         return torch.sin(self.theta / 2) * short, -torch.cos(self.theta / 2) * short
 
     def forward(self, x: Tensor) -> Tensor:
+        _check_equal(2 * len(self.theta), x.shape[self.dim])
         a, b = x.chunk(2, self.dim)
         axes = (1,) * (x.ndim - 1 - self.dim % x.ndim)
         va, vb = (v.reshape(-1, *axes) for v in self.mirror())
@@ -96,6 +97,7 @@ class NActivation(nn.Module):
         self.knots = nn.Parameter(torch.tensor([low, high]).repeat(channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
+        _check_equal(len(self.knots), x.shape[self.dim])
         axes = (1,) * (x.ndim - 1 - self.dim % x.ndim)
         low, high = self.knots.amin(-1).reshape(-1, *axes), self.knots.amax(-1).reshape(-1, *axes)
         return x - 2 * torch.minimum(torch.maximum(x, low), high)
@@ -115,4 +117,12 @@ def _check_divides(size: int, channels: int, name: str) -> None:
     if channels % size:
         raise ValueError(
             f"`{name}` {size} must divide the channels, but there are {channels}. Choose another width or size."
+        )
+
+
+def _check_equal(expected: int, channels: int) -> None:
+    """Broadcasting a single channel would copy it, and copies stretch distances."""
+    if channels != expected:
+        raise ValueError(
+            f"The activation was built for {expected} channels, but the input has {channels}. Build one for that width."
         )

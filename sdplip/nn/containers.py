@@ -30,7 +30,7 @@ class Sum(nn.Module):
         first, *rest = self.branches
         y = first(x)
         for branch in rest:
-            y = y + branch(x)
+            y = _add(y, branch(x))
         return y
 
 
@@ -42,7 +42,7 @@ class Residual(nn.Module):
         self.branch = branch
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.branch(x)
+        return _add(x, self.branch(x))
 
 
 class Scale(nn.Module):
@@ -56,3 +56,13 @@ class Scale(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.factor.to(x.dtype)
+
+
+def _add(x: Tensor, y: Tensor) -> Tensor:
+    """Sum of two tensors of one shape. Broadcasting would copy entries, and copies stretch distances."""
+    if x.shape != y.shape:
+        raise ValueError(
+            f"Branches must have one shape, but have {tuple(x.shape)} and {tuple(y.shape)}. Make them equal, or use"
+            " `Concatenate`."
+        )
+    return x + y

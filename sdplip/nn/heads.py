@@ -31,6 +31,10 @@ class Normalise(nn.Module):
         self.register_buffer("inverse_std", 1 / deviation)
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.shape[1] != len(self.mean):  # broadcasting one channel would copy it
+            raise ValueError(
+                f"The input has {x.shape[1]} channels, but `mean` has {len(self.mean)}. Give one mean a channel."
+            )
         axes = (1,) * (x.ndim - 2)
         mean, scale = (v.to(x.dtype).reshape(-1, *axes) for v in (self.mean, self.inverse_std))
         return (x - mean) * scale

@@ -8,7 +8,7 @@ from sdplip.certificates import certify
 from sdplip.certificates.rounding import up
 from sdplip.nn.bounds.dispatch import Context, lipschitz
 from sdplip.nn.bounds.tree import Bound, product_above, shown
-from sdplip.nn.bounds.weights import STALE, exact, matrix_bound
+from sdplip.nn.bounds.weights import STALE, exact, matrix_bound, same
 from sdplip.nn.orthogonal import CayleyConv2d
 from sdplip.nn.sandwich import Sandwich
 from sdplip.nn.scaling import precision
@@ -70,7 +70,13 @@ def _diagonals(module: Sandwich) -> tuple[Tensor, Tensor]:
 def _unchanged(module: Sandwich | CayleyConv2d, tensor: Tensor, context: Context) -> np.ndarray:
     """`tensor` in double precision, if what is cached belongs to the weight as it is now."""
     with torch.no_grad():
-        cached = module.factors() if isinstance(module, Sandwich) else module.symbol()
-        if not torch.equal(cached, module._transform(module.weight)):
+        cached = (
+            module.factors()
+            if isinstance(module, Sandwich)
+            else torch.view_as_real(module.symbol().resolve_conj())
+        )
+        now = module._transform(module.weight)
+        now = torch.view_as_real(now.resolve_conj()) if now.is_complex() else now
+        if not same(cached, now):
             raise context.refuse(module, STALE)
     return exact(tensor.detach(), module, "weight", context)

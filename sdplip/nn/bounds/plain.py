@@ -75,7 +75,12 @@ def _pair(module: PlainResidual, context: Context) -> tuple[Kernel, Kernel, Geom
     if isinstance(up, nn.Linear):
         context.check(up, "up", nn.Linear)
         context.check(down, "down", nn.Linear)
-        return effective(up, "weight", context), effective(down, "weight", context).T, None
+        U, V = effective(up, "weight", context), effective(down, "weight", context).T
+        if U.shape != V.shape:
+            raise context.refuse(
+                module, f"`up` and `down` have the shapes {U.shape} and {V.T.shape}. Export again."
+            )
+        return U, V, None
     context.check(up, "up", *CONVS)
     context.check(down, "down", *CONVS, *TRANSPOSED)
     U, geometry = effective(up, "weight", context), conv_geometry(up).expand(tuple(up.weight.shape))

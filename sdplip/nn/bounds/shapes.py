@@ -21,8 +21,10 @@ REPEATING_PADS = (
 
 @lipschitz.register(*MOVES)
 def _(module: nn.Module, context: Context) -> Bound:
-    if isinstance(module, nn.Flatten) and module.start_dim == 0:
-        raise context.refuse(module, "`start_dim=0` mixes the samples of a batch. Use `start_dim=1`.")
+    if (isinstance(module, nn.Flatten) and module.start_dim == 0) or (
+        isinstance(module, nn.Unflatten) and module.dim == 0
+    ):
+        raise context.refuse(module, "axis 0 is the batch, whose samples must not be mixed. Use axis 1.")
     return Bound(1.0, "moves entries")
 
 

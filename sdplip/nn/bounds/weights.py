@@ -33,7 +33,7 @@ def effective(module: nn.Module, name: str, context: Context) -> Float[np.ndarra
     refuse_stale_parametrization(module, name, context)
     with torch.no_grad():
         tensor, again = getattr(module, name).detach(), getattr(module, name).detach()
-        if not torch.equal(tensor, again):
+        if not same(tensor, again):
             raise context.refuse(
                 module,
                 f"`{name}` is another tensor at every reading, so no proof can be about it. Call `.eval()` first.",
@@ -49,7 +49,7 @@ def refuse_stale_parametrization(module: nn.Module, name: str, context: Context)
     original = steps.get_parameter("original")
     refuse_stale(module, step.scaling, original, context)
     with torch.no_grad():
-        if not torch.equal(step(original), step._now(original)):
+        if not same(step(original), step._now(original)):
             raise context.refuse(module, STALE)
 
 
@@ -70,8 +70,13 @@ def refuse_stale(module: nn.Module, scaling: AbstractScaling, weight: torch.Tens
             "with `refresh_every` > 1 the forward pass in training may use `t` of older weights. Call `.eval()` first.",
         )
     with torch.no_grad():
-        if not torch.equal(scaling(weight), scaling.compute(weight)):
+        if not same(scaling(weight), scaling.compute(weight)):
             raise context.refuse(module, STALE)
+
+
+def same(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Equal in every entry; NaN equals NaN, and is refused elsewhere by its own name."""
+    return a.dtype == b.dtype and torch.equal(a.nan_to_num(), b.nan_to_num())
 
 
 def exact(tensor: torch.Tensor, module: nn.Module, name: str, context: Context) -> Float[np.ndarray, "..."]:

@@ -1,0 +1,410 @@
+r"""Exact norms against proven bounds, for every combination of a layer and its settings that we accept; refusals are counted.
+
+    python benchmarks/soundness.py               # everything
+    python benchmarks/soundness.py --every 10    # a tenth of the combinations, drawn at random
+
+Each layer is a linear map, or piecewise linear (residual and sandwich layers: all units active, and half of them). The largest
+singular value of its dense matrix is computed in double precision on the numbers that run, and compared with
+`lipschitz(layer, input_shape=...)` and with `lipschitz(layer)`, which speaks about every image size. A violation is a norm above
+the bound times 1 + 1e-12. Layers are wide (more outputs than inputs in a window), because narrow layers hide padding defects.
+Weights are random, adversarial (all equal: the worst case of row sums and of borders; one tap; rank one) or trained (steps of
+gradient ascent on the length of the outputs, through T). bfloat16 and float16 weights are rounded after that.
+Where deel-torchlip or orthogonium are installed, their layers run through the same images.
+"""
+
+import argparse
+import copy
+import importlib
+import importlib.util
+import itertools
+import math
+import random
+import re
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sdplip.errors import SdplipError
+from sdplip.geometry import Geometry
+from sdplip.nn import (
+    CayleyConv2d,
+    ResidualConv1d,
+    ResidualConv2d,
+    ResidualConv3d,
+    ResidualLinear,
+    Sandwich,
+    orthogonal,
+    rescaled,
+)
+from sdplip.nn.bound import lipschitz
+from sdplip.nn.export import _plain
+from sdplip.nn.residual import AbstractResidual
+from sdplip.nn.scaling import precision
+from sdplip.nn.shifts import adjoint, analysis
+
+TOLERANCE = 1e-12
+"""Relative error of the double-precision singular values that we compare with."""
+
+SCALINGS = ("aol", "sll", "spectral", "multi_step")
+MODES = ("zeros", "circular", "reflect", "replicate")
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+RESIDUAL = (ResidualConv1d, ResidualConv2d, ResidualConv3d)
+WEIGHTS = ("random", "equal", "one tap", "rank one", "trained")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One layer to measure: how to build it, and the image to run it on."""
+
+    family: str
+    build: Callable[[], nn.Module]
+    shape: tuple[int, ...]
+    weights: str
+    dtype: torch.dtype
+
+
+def cases() -> Iterator[Case]:
+    """Every combination."""
+    yield from dense_cases()
+    yield from convolution_cases()
+    yield from pooling_cases()
+
+
+def dense_cases() -> Iterator[Case]:
+    shapes = ((5, 30), (30, 5), (12, 12))
+    for (n, m), weights, dtype in itertools.product(shapes, WEIGHTS, dtypes()):
+        yield Case("Linear", lambda n=n, m=m: nn.Linear(n, m), (n,), weights, dtype)
+        yield Case("Sandwich", lambda n=n, m=m: Sandwich(n, m), (n,), weights, dtype)
+        if dtype in (torch.float32, torch.float64):  # torch orthogonalises in no other precision
+            for method in ("exp", "cayley", "householder"):
+                build = lambda n=n, m=m, k=method: orthogonal(nn.Linear(n, m), k)  # noqa: E731
+                yield Case(f"orthogonal Linear, {method}", build, (n,), weights, dtype)
+        for scaling in SCALINGS:
+            yield Case(
+                f"rescaled Linear, {scaling}", lambda n=n, m=m, s=scaling: rescaled(nn.Linear(n, m), s), (n,), weights, dtype
+            )  # fmt: skip
+            for h, L in ((1.0, 1.0), (0.5, 2.0), (-1.0, 1.5)):
+                yield Case(
+                    f"ResidualLinear, {scaling}",
+                    lambda n=n, m=m, s=scaling, h=h, L=L: ResidualLinear(n, m, s, h=h, L=L),
+                    (n,),
+                    weights,
+                    dtype,
+                )
+
+
+def convolution_cases() -> Iterator[Case]:
+    """Kernel sizes 1 to 5, strides, dilations, groups, padding modes and amounts, odd and even images, 1 to 3 axes."""
+    settings = itertools.product(
+        (1, 2, 3), (1, 2, 3, 4, 5), (1, 2, 3), (1, 2), (1, 2), MODES, ("same", 0, "half", 3), ((7,), (6,))
+    )
+    for number, (axes, taps, stride, dilation, groups, mode, padding, size) in enumerate(settings):
+        if (axes == 3 and (taps > 2 or stride > 2)) or (padding == "same" and stride > 1):
+            continue
+        image = size * axes if axes < 3 else (4, 3, 4)
+        amount = dilation * (taps - 1) // 2 if padding == "half" else padding
+        if amount == 0 and any(dilation * (taps - 1) >= h for h in image):
+            continue
+        weights, dtype = WEIGHTS[number % 5], dtypes()[number % 4]
+        yield from _one_geometry(
+            axes, taps, stride, dilation, groups, mode, amount, image, weights, dtype, number
+        )
+
+
+def _one_geometry(
+    axes: int, taps: int, stride: int, dilation: int, groups: int, mode: str, padding: int | str,
+    image: tuple[int, ...], weights: str, dtype: torch.dtype, number: int,
+) -> Iterator[Case]:  # fmt: skip
+    """The layers that one geometry can have."""
+    channels = 2
+    out = 2 * min(channels * taps**axes, 24)
+
+    def plain() -> nn.Module:
+        return CONVOLUTIONS[axes - 1](
+            channels, out, taps, stride, padding, dilation, groups, padding_mode=mode
+        )
+
+    geometry = Geometry(stride, mode, None if padding == "same" else padding, dilation, groups)  # type: ignore[arg-type]
+    scaling = SCALINGS[number % 4]
+    yield Case(f"Conv{axes}d", plain, (channels, *image), weights, dtype)
+    yield Case(
+        f"rescaled Conv{axes}d, {scaling}",
+        lambda: rescaled(plain(), scaling),
+        (channels, *image),
+        weights,
+        dtype,
+    )
+    yield Case(
+        f"ResidualConv{axes}d, {scaling}",
+        lambda: RESIDUAL[axes - 1](channels, out, taps, scaling, geometry=geometry),
+        (channels, *image),
+        weights,
+        dtype,
+    )
+    if mode == "zeros" and padding != "same":
+
+        def transposed() -> nn.Module:
+            return TRANSPOSED[axes - 1](out, channels, taps, stride, padding, 0, groups, dilation=dilation)
+
+        small = tuple(min(h, 4) for h in image)
+        if min((h - 1) * stride - 2 * int(padding) + dilation * (taps - 1) for h in small) >= 0:
+            yield Case(f"ConvTranspose{axes}d", transposed, (out, *small), weights, dtype)
+            yield Case(
+                f"rescaled ConvTranspose{axes}d",
+                lambda: rescaled(transposed(), scaling),
+                (out, *small),
+                weights,
+                dtype,
+            )
+    if axes == 2 and stride == dilation == groups == 1 and mode == "circular" and padding == "same" and dtype in (
+        torch.float32, torch.float64,
+    ):  # fmt: skip
+        for out_channels in (1, 2, 6):
+            yield Case(
+                "CayleyConv2d", lambda c=out_channels: CayleyConv2d(2, c, taps, image), (channels, *image), weights, dtype
+            )  # fmt: skip
+
+
+def pooling_cases() -> Iterator[Case]:
+    for taps, stride, padding, ceil in itertools.product((1, 2, 3, 4), (1, 2, 3), (0, 1), (False, True)):
+        if padding > taps / 2:
+            continue
+        for size in (5, 6, 8):
+            common = {"kernel_size": taps, "stride": stride, "padding": padding, "ceil_mode": ceil}
+            for include, divisor in ((True, None), (False, None), (True, 1)):
+                yield Case(
+                    "AvgPool2d",
+                    lambda c=common, i=include, d=divisor: nn.AvgPool2d(
+                        **c, count_include_pad=i, divisor_override=d
+                    ),
+                    (1, size, size),
+                    "none",
+                    torch.float64,
+                )
+            yield Case(
+                "MaxPool2d", lambda c=common: nn.MaxPool2d(**c), (1, size, size), "none", torch.float64
+            )
+
+
+def dtypes() -> tuple[torch.dtype, ...]:
+    return (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+
+def set_weights(layer: nn.Module, case: Case, seed: int) -> None:
+    """Fill the free parameters of a layer."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in layer.parameters():
+        if parameter.ndim < 2:
+            continue
+        new = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+        if case.weights == "equal":
+            new = torch.ones_like(new)
+        elif case.weights == "one tap" and new.ndim > 2:
+            new.flatten(2)[:, :, 1:] = 0
+        elif case.weights == "rank one":
+            new = new[:, :1] * new[:1]
+        with torch.no_grad():
+            parameter.copy_(new)
+    if case.weights == "trained":
+        ascend(layer, case.shape)
+
+
+def ascend(layer: nn.Module, shape: tuple[int, ...], steps: int = 6) -> None:
+    """Steps of gradient ascent on the length of outputs, through T: an adversary who chooses the weights."""
+    parameters = [p for p in layer.parameters() if p.ndim >= 2]
+    optimiser = torch.optim.Adam(parameters, lr=0.1)
+    x = torch.randn(4, *shape, generator=torch.Generator().manual_seed(0)).to(parameters[0].dtype)
+    for _ in range(steps):
+        optimiser.zero_grad()
+        y = layer(x).double()
+        (-(y * y).mean()).backward()
+        optimiser.step()
+
+
+def as_run(layer: nn.Module, active: Tensor | None) -> Callable[[Tensor], Tensor]:
+    """The layer in double precision with the numbers that run; every hidden unit has the slope of `active` (1 if None)."""
+
+    def masked(v: Tensor) -> Tensor:
+        return v if active is None else v * active[: v.shape[1]].reshape(-1, *(1,) * (v.ndim - 2))
+
+    if isinstance(layer, AbstractResidual):
+        weight, step = layer.weight.double(), layer.step().double()
+        if isinstance(layer, ResidualLinear):
+            return lambda x: layer.h * x - (masked(x @ weight.mT) * step) @ weight
+        shifts = layer.shifts  # type: ignore[attr-defined]
+        step = step.reshape(-1, *(1,) * layer.axes)
+        return lambda x: (
+            layer.h * x
+            - adjoint(masked(analysis(x, weight, None, shifts)) * step, weight, tuple(x.shape[2:]), shifts)
+        )
+    if isinstance(layer, Sandwich):
+        A, B = layer.factors().double().split([layer.out_features, layer.in_features], -1)
+        psi, dtype = layer.log_psi.to(precision(layer.log_psi)).exp(), layer.weight.dtype
+        before, after = (2**0.5 / psi).to(dtype).double(), (2**0.5 / layer.beta * psi).to(dtype).double()
+        return lambda x: (masked(x @ B.mT * before) * after) @ A
+    if isinstance(layer, CayleyConv2d):
+        Q, size = layer.symbol().to(torch.complex128), layer.image_size
+        return lambda x: torch.fft.irfft2(
+            (Q @ torch.fft.rfft2(x).movedim(1, -1)[..., None])[..., 0].movedim(-1, 1), size
+        )
+    plain = vanilla(layer).double()
+    return plain.forward
+
+
+def vanilla(layer: nn.Module) -> nn.Module:
+    """A copy with the effective weight as an ordinary parameter."""
+    return _plain(copy.deepcopy(layer))
+
+
+@torch.no_grad()
+def matrix(f: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> Tensor:
+    """The dense matrix of an affine map on one sample, column by column."""
+    n = math.prod(shape)
+    return (
+        f(torch.eye(n, dtype=torch.float64).reshape(n, *shape))
+        - f(torch.zeros(1, *shape, dtype=torch.float64))
+    ).reshape(n, -1)
+
+
+def norm(layer: nn.Module, case: Case) -> float:
+    """Largest singular value of the Jacobians that the layer can have; all of a linear one, some of the others."""
+    if isinstance(layer, nn.MaxPool2d):
+        x = torch.randn(20, 1, *case.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+        x[0] = torch.arange(x[0].numel(), dtype=x.dtype).reshape(x[0].shape)
+        x[1, ..., ::2, ::2] += 9  # one pixel wins in all of its windows
+        x[2, ..., 2, 2] += 9
+        J = [torch.autograd.functional.jacobian(layer, image).reshape(-1, image.numel()) for image in x]
+        return max(float(torch.linalg.matrix_norm(j, 2)) for j in J)
+    masks: list[Tensor | None] = [None]
+    if isinstance(layer, AbstractResidual | Sandwich):
+        masks.append(torch.randint(0, 2, (999,), generator=torch.Generator().manual_seed(1)).double())
+    return max(float(torch.linalg.matrix_norm(matrix(as_run(layer, mask), case.shape), 2)) for mask in masks)
+
+
+@dataclass
+class Row:
+    """What a family of layers came to."""
+
+    accepted: int = 0
+    refused: int = 0
+    violations: int = 0
+    worst: float = 0.0
+    tightest: float = 0.0
+    every_size: int = 0
+
+
+def measure(case: Case, row: Row, reasons: Counter, seed: int, every_size: bool) -> None:
+    """Build, prove, compare."""
+    torch.manual_seed(seed)
+    try:
+        layer = case.build()
+        set_weights(layer, case, seed)
+        layer = layer.to(case.dtype).eval()
+        bounds = [lipschitz(layer, input_shape=case.shape).value]
+        if every_size:
+            bounds.append(lipschitz(layer).value)
+    except SdplipError as error:
+        row.refused += 1
+        reasons[reason(error)] += 1
+        return
+    truth = norm(layer, case)
+    row.accepted += 1
+    row.every_size += every_size
+    row.worst = max(row.worst, truth)
+    row.tightest = max(row.tightest, *(truth / bound if bound else float(truth > 0) for bound in bounds))
+    for bound in bounds:
+        if not truth <= bound * (1 + TOLERANCE):
+            row.violations += 1
+            print(
+                f"VIOLATION {case.family} {case.shape} {case.weights} {case.dtype} {layer}: {truth} > {bound}"
+            )
+
+
+def reason(error: SdplipError) -> str:
+    """The first sentence of a refusal without its numbers, so that equal reasons count together."""
+    text = re.sub(r"^`\w+` is refused: ", "", str(error)).split(". ")[0].split(":")[0]
+    return re.sub(r"-?\d+(\.\d+)?", "n", text)
+
+
+def ours(every: int) -> tuple[dict[str, Row], Counter]:
+    """The sweep over our layers and torch's."""
+    rows: dict[str, Row] = defaultdict(Row)
+    reasons: Counter = Counter()
+    draw = random.Random(0)
+    for number, case in enumerate(cases()):
+        if draw.randrange(every) == 0:
+            # "every size" costs a grid of 4096 frequencies for two axes, so one combination in five has to do
+            measure(case, rows[case.family], reasons, number, every_size=draw.randrange(5) == 0)
+    return rows, reasons
+
+
+def others() -> Iterator[tuple[str, float]]:
+    """Norms of layers of deel-torchlip and orthogonium, where installed; their claim is 1."""
+    for package, path, name in (
+        ("deel", "deel.torchlip", "SpectralConv2d"),
+        ("orthogonium", "orthogonium.layers", "AdaptiveOrthoConv2d"),
+    ):
+        if importlib.util.find_spec(package) is None:
+            continue
+        make = getattr(importlib.import_module(path), name)
+        for taps, stride, dilation, mode in itertools.product(
+            (3, 5), (1, 2), (1, 2), ("zeros", "circular", "reflect", "replicate")
+        ):
+            label = f"{path}.{name} k{taps} s{stride} d{dilation} {mode}"
+            try:
+                layer = (
+                    make(2, 32, taps, stride=stride, dilation=dilation, padding=taps // 2, padding_mode=mode)
+                    .eval()
+                    .double()
+                )
+                yield label, float(torch.linalg.matrix_norm(matrix(layer, (2, 8, 8)), 2))
+            except (ValueError, RuntimeError, NotImplementedError, TypeError):
+                yield label + " (refused)", 0.0
+
+
+def table(rows: dict[str, Row]) -> str:
+    """Markdown."""
+    lines = [
+        "| layer | accepted | of these also every size | refused | violations | largest norm | largest norm / bound |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    total = Row()
+    for name, row in sorted(rows.items()):
+        numbers = f"{row.accepted} | {row.every_size} | {row.refused} | {row.violations}"
+        lines.append(f"| {name} | {numbers} | {row.worst:.7g} | {row.tightest:.9f} |")
+        total.accepted += row.accepted
+        total.every_size += row.every_size
+        total.refused += row.refused
+        total.violations += row.violations
+    lines.append(
+        f"| all | {total.accepted} | {total.every_size} | {total.refused} | {total.violations} | | |"
+    )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--every", type=int, default=1, help="take one combination in n (default: all)")
+    every = parser.parse_args().every
+    torch.set_num_threads(1)
+    warnings.filterwarnings("ignore", message="Using padding='same'")
+    rows, reasons = ours(every)
+    print(table(rows), "\n")
+    print("Refused, and why:\n")
+    for text, count in reasons.most_common():
+        print(f"- {count}: {text}")
+    for label, value in others():
+        print(f"- {label}: {value:.4f}{' VIOLATION' if value > 1 + 1e-5 else ''}")
+    if any(row.violations for row in rows.values()):
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()
