@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 # Idle OpenBLAS workers spin; on a busy machine that made small solves fifty times slower.
 export OPENBLAS_NUM_THREADS ?= 1
 export OMP_NUM_THREADS ?= 1
+export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Published weights and data sets for the tests that want them; they skip where the folder is absent.
 SDPLIP_DATA ?= $(if $(wildcard ../shared),$(abspath ../shared))

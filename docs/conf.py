@@ -1,5 +1,6 @@
 """Sphinx configuration: Markdown pages by MyST, the furo theme, API pages from docstrings."""
 
+import re
 from importlib.metadata import version as installed
 
 project = "sdplip"
@@ -7,6 +8,7 @@ author = "The sdplip authors"
 copyright = "2026, the sdplip authors"
 version = release = installed("sdplip")
 
+default_role = "code"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
 myst_enable_extensions = ["dollarmath", "amsmath", "deflist"]
 myst_heading_anchors = 3
@@ -15,5 +17,20 @@ html_theme = "furo"
 html_title = "sdplip"
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
-autodoc_mock_imports: list[str] = []
-napoleon_google_docstring = True
+
+
+def dollars_to_math(_app, _what, _name, _object, _options, lines: list[str]) -> None:
+    """Docstrings write formulas between dollars, as the pages do; reStructuredText wants a role or a directive."""
+    text = "\n".join(lines)
+    text = re.sub(r"\$\$(.+?)\$\$", _block, text, flags=re.S)
+    text = re.sub(r"\$([^$`]+?)\$", lambda m: f":math:`{' '.join(m[1].split())}`\\ ", text)
+    lines[:] = text.split("\n")
+
+
+def _block(found: re.Match[str]) -> str:
+    body = "\n".join("   " + line.strip() for line in found[1].strip().splitlines())
+    return f"\n.. math::\n\n{body}\n"
+
+
+def setup(app) -> None:
+    app.connect("autodoc-process-docstring", dollars_to_math)

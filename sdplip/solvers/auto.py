@@ -19,11 +19,11 @@ def solve(
 ) -> Solution:
     """The untrusted solution of a problem by a solver, or by the one that suits it.
 
-    | problem | "auto" is |
-    |---|---|
-    | `MinTrace` up to 6000 columns, `MaxVolume`, `ConvolutionMinTrace` | `InteriorPoint()` |
-    | `MinTrace` with more columns | `Mixing()` |
-    | `Nearest`, `ResidualLMI` | `CVXPY()`, which is SCS |
+    "auto" is
+
+    - `InteriorPoint()` for `MinTrace` up to 6000 columns, `MaxVolume` and `ConvolutionMinTrace`;
+    - `Mixing()` for `MinTrace` with more columns;
+    - `CVXPY()`, which is SCS, for `Nearest` and `ResidualLMI`.
 
     Args:
         problem: one of `sdplip.solvers.problems`.
