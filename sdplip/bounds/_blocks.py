@@ -11,7 +11,7 @@ factor costs $\sum n_k^3$, and each block of the inverse follows from its neighb
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 import torch
 from jaxtyping import Float
@@ -20,6 +20,8 @@ from torch import Tensor
 Matrix = Float[Tensor, "m n"]
 Vector = Float[Tensor, " n"]
 Factor = tuple[list[Matrix], list[Matrix]]
+DEEP = 7
+"""From this number of blocks on, substitution is quicker than a product with the dense inverse."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +114,20 @@ class Blocks:
             P[b:, a:b] = P[a:b, b:].mT
             P[a:b, a:b] = symmetric(torch.cholesky_inverse(factors[k]) - P[a:b, b:c] @ F.mT)
         return P
+
+    def apply_inverse(self, factor: Factor, P: Matrix, G: Matrix) -> Matrix:
+        """$Z^{-1} G$: by substitution in deep networks, by a product with the inverse P in shallow ones."""
+        factors, sides = factor
+        if len(factors) < DEEP:
+            return P @ G
+        rows = [G[a:b] for a, b in pairwise(self.start)]
+        for k, L in enumerate(factors):
+            right = rows[k] - sides[k - 1].mT @ rows[k - 1] if k else rows[k]
+            rows[k] = torch.linalg.solve_triangular(L, right, upper=False)
+        for k in reversed(range(len(factors))):
+            right = rows[k] - sides[k] @ rows[k + 1] if k < len(sides) else rows[k]
+            rows[k] = torch.linalg.solve_triangular(factors[k].mT, right, upper=True)
+        return torch.cat(rows)
 
     def forms(self, S: Matrix) -> Forms:
         """Products of S with all $p_i$ and $q_i$, block by block."""

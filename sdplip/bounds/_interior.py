@@ -80,7 +80,7 @@ def iterates(blocks: Blocks, y: Vector, groups: Int[Tensor, " variables"] | None
             return
         expand = group.expand if group else (lambda v: v)
         predictor = expand(solve(-b))
-        dX = -X - symmetric(P @ blocks.times(predictor, X))
+        dX = -X - symmetric(blocks.apply_inverse(factor, P, blocks.times(predictor, X)))
         a, c = _reach(blocks, y, predictor), _reach_dual(X_factor, dX)
         trial = X + c * dX
         after = float(blocks.adjoint(trial) @ (y + a * predictor)) - blocks.objective(trial)
@@ -88,7 +88,7 @@ def iterates(blocks: Blocks, y: Vector, groups: Int[Tensor, " variables"] | None
         second = blocks.times(predictor, dX)
         bend = collect(blocks.adjoint(blocks.near_product(P, second)))
         dy = expand(solve(sigma * mu * collect(AP) - b - bend))
-        dX = sigma * mu * P - X - symmetric(P @ second.add_(blocks.times(dy, X)))
+        dX = sigma * mu * P - X - symmetric(blocks.apply_inverse(factor, P, second.add_(blocks.times(dy, X))))
         a, c = min(1.0, 0.95 * _reach(blocks, y, dy, 1.06)), min(1.0, 0.95 * _reach_dual(X_factor, dX, 1.06))
         if max(a, c) < 1e-4:
             return

@@ -41,15 +41,23 @@ class Proposal:
 
 
 def propose(stages: Sequence[Stage], last: Matrix, *, repair: bool = True) -> Iterator[Proposal]:
-    """Chains of metrics, the most promising first: multipliers as given, all scaled down, shrunk layer by layer."""
-    given = _chain(stages, last)
-    if given is not None:
-        yield given
+    """Chains of metrics, the most promising first: multipliers as given, scaled down, shrunk layer by layer.
+
+    Scaling layer k by the k-th power of a factor below 1 gives every stage the same room; a common factor, only the first.
+    """
+    if not repair:
+        factors = ((1.0,),)
+    else:  # next to the boundary of what is feasible a little less can prove more
+        factors = (
+            (1.0, *(1 - 10.0**-p for p in range(12, 7, -1))),
+            [1 - 10.0 ** -(p / 2) for p in range(15, 0, -1)],
+        )
+    for some in factors:
+        chains = [_chain(_times(stages, factor), last) for factor in some]
+        found = [(_estimate(chain.metric, last), chain) for chain in chains if chain is not None]
+        yield from (chain for _, chain in sorted(found, key=lambda pair: pair[0])[:3])
     if not repair:
         return
-    scaled = [_chain(_times(stages, 1 - 10.0**-p), last) for p in range(12, 0, -1)]
-    found = [(_estimate(proposal.metric, last), proposal) for proposal in scaled if proposal is not None]
-    yield from (proposal for _, proposal in sorted(found, key=lambda pair: pair[0])[:3])
     shrunk = _chain(stages, last, shrink=True)
     if shrunk is not None:
         yield shrunk
@@ -86,7 +94,7 @@ def _estimate(X: Matrix, W: Matrix, room: float = 0.0) -> float:
 
 
 def _times(stages: Sequence[Stage], factor: float) -> list[Stage]:
-    return [replace(stage, multiplier=stage.multiplier * factor) for stage in stages]
+    return [replace(stage, multiplier=stage.multiplier * factor**k) for k, stage in enumerate(stages, 1)]
 
 
 def _chain(stages: Sequence[Stage], last: Matrix, *, shrink: bool = False) -> Proposal | None:

@@ -1,0 +1,111 @@
+"""Proven Lipschitz bounds of the networks that other tools publish, each beside the published value.
+
+Run: `SDPLIP_DATA=... python benchmarks/bounds.py [--quick] [--threads 2] [--only NAME]`. The value is the kernel's; "gap" is
+that to the solver's dual value. Times include the proof and the lower estimate, not the imports.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from sdplip.bounds import bound
+from sdplip.networks import Network, from_weights
+from sdplip.weights import read
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One network, what was published for it, and whether it belongs to the quick ones."""
+
+    name: str
+    network: Network
+    published: str
+    quick: bool = True
+
+
+PLAIN = {
+    "lipsdp_random_weights.mat": ("36.482 (LipSDP), exact 36.48222959638", True),
+    "lipsdp_mnist_weights.mat": ("24.36635 (Clarabel 22 s, SCS 71 s)", True),
+    "eclipse_demo_lyr2n80test1.npz": ("0.8090352 (Fast), exact 0.73726", True),
+    "eclipse_genlocal_lyr5n10.mat": ("4.9433974 (Clarabel), ECLipsE 6.93", True),
+    "eclipse_genlocal_lyr5n20.mat": ("0.635237 (SCS), ECLipsE 0.813", True),
+    "eclipse_genlocal_lyr5n40.mat": ("ECLipsE 4.93", True),
+    "eclipse_genlocal_lyr10n20.mat": ("ECLipsE 0.552", True),
+    "eclipse_genlocal_lyr10n60.mat": ("ECLipsE 3.96", True),
+    "eclipse_genlocal_mnist_base.mat": ("ECLipsE 75.87", True),
+    "eclipse_genlocal_mnist_jr.mat": ("Fast 87.02", True),
+    "eclipse_mnist_lyr3n100test1.mat": ("ECLipsE 16.72", True),
+    "eclipse_mnist_lyr3n200test1.mat": ("Fast 19.66", False),
+    "eclipse_mnist_lyr3n400test1.mat": ("Fast 19.92", False),
+    "seqlip_fork_mnist_5x10.mat": ("product 9518.97", True),
+    "seqlip_fork_mnist_5x50.mat": ("product 45479.1", True),
+    "seqlip_fork_mnist_500_200_50.npz": ("1897.363 (MOSEK 811 s)", False),
+}
+MLP = {
+    (16, 2): "0.882717996",
+    (64, 8): "0.156408886",
+    (16, 16): "0.0331901983",
+    (64, 16): "0.0146308200",
+    (16, 32): "2.96e-4",
+    (32, 32): "2.809e-4",
+    (64, 32): "2.330e-4",
+    (16, 64): "3.137e-4",
+    (32, 64): "2.438e-4",
+    (64, 64): "3.259e-4",
+}
+"""Width and depth of the GLipSDP scalability study, and the smaller of its two stored values."""
+
+
+def cases(folder: Path) -> Iterator[Case]:
+    for name, (published, quick) in PLAIN.items():
+        yield Case(name, from_weights(read(folder / name)), published, quick)
+    for kind, seeds in (("fnn2", range(10)), ("fnn3", range(10))):
+        for seed in seeds:
+            weights = [
+                w.array for w in read(folder / f"glipsdp_digits_{kind}_seed{seed}.mat", transpose=True)
+            ]
+            weights[-1] = weights[-1][7:8]  # the study keeps one output
+            yield Case(f"glipsdp_digits_{kind}_seed{seed}", from_weights(weights), "LipSDP (MOSEK), see file")
+    for (width, depth), published in MLP.items():
+        path = folder / f"glipsdp_mnist_mlp_L{depth + 1}_W{width}.mat"
+        square = [w.array.T for w in read(path)[1:-1]]  # the study drops first and last layer and transposes
+        yield Case(path.stem, from_weights(square), published, width * depth <= 512)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--quick", action="store_true", help="only what takes seconds")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only", default="", help="networks whose name contains this")
+    options = parser.parse_args()
+    if "SDPLIP_DATA" not in os.environ:
+        sys.exit("Set SDPLIP_DATA to the folder that holds `benchmarks`.")
+    torch.set_num_threads(options.threads)
+    print(
+        f"torch threads: {options.threads}, OPENBLAS_NUM_THREADS={os.environ.get('OPENBLAS_NUM_THREADS', 'unset')}\n"
+    )
+    print(
+        "| network | published | lipsdp-neuron, proven | gap | lower | riccati | product | iterations | seconds |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
+    bound(from_weights([np.eye(2), np.eye(2)]), "lipsdp-neuron")  # imports and first calls
+    for case in cases(Path(os.environ["SDPLIP_DATA"], "benchmarks")):
+        if options.only in case.name and (case.quick or not options.quick):
+            best = bound(case.network, "lipsdp-neuron")
+            riccati, product = (bound(case.network, method).value for method in ("riccati", "product"))
+            gap = "" if best.gap is None else f"{best.gap:.0e}"
+            print(
+                f"| {case.name} | {case.published} | {best.value:.10g} | {gap} | {best.lower:.6g} | {riccati:.6g} |"
+                f" {product:.6g} | {best.iterations} | {best.seconds:.2f} |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
