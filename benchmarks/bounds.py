@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,20 @@ def cases(folder: Path) -> Iterator[Case]:
         path = folder / f"glipsdp_mnist_mlp_L{depth + 1}_W{width}.mat"
         square = [w.array.T for w in read(path)[1:-1]]  # the study drops first and last layer and transposes
         yield Case(path.stem, from_weights(square), published, width * depth <= 512)
+    for (width, layers), published in {(60, 30): "Fast 40.357", (100, 50): "Fast 185025"}.items():
+        yield Case(f"genlocal lyr{layers}n{width}, regenerated", gaussian(width, layers), published, False)
+
+
+def gaussian(width: int, layers: int) -> Network:
+    """A network of ECLipsE's Gen-Local set by its seed rule: legacy generator, norms in [0.8, 2.5], 5 inputs and 2 outputs."""
+    rng = np.random.RandomState(77 * width + 9 * layers)
+    widths, weights = [5, *[width] * (layers - 1), 2], []
+    for n, m in pairwise(widths):
+        norm = rng.uniform(0.8, 2.5)
+        W = rng.randn(m, n)
+        weights.append(W * (norm / np.linalg.norm(W, 2)))
+        rng.randn(m)  # the bias
+    return from_weights(weights)
 
 
 def main() -> None:

@@ -219,3 +219,26 @@ def test_composite_reproduces_stored_liplt(benchmark_files):
         chain = chain_of(from_weights(weights))
         assert composite(chain) == pytest.approx(stored, rel=1e-11)
         assert composite(chain) <= product(chain)
+
+
+EXACT = {
+    # Exact constants by branch and bound: LipBaB on a box, ExLipBaB; a global bound may not be below them.
+    "lipbab_SDnet__10_15_10_3_": 9.5307,
+    "lipbab_SDnet__10_20_15_10_3_": 40.0565,
+    "lipbab_SDnet__10_30_30_30_3_": 19.4628,
+    "lipbab_iris_net__4_5_5_3_": 6.77145,
+    "exlipbab_abalone_net__9x16x16x1__ReLU": 11.12160,
+    "exlipbab_iris_net__4x6x6x3__ReLU": 11.63436,
+    "exlipbab_wine_net__11x12x12x1__ReLU": 1.743370,
+}
+
+
+@pytest.mark.parametrize(("name", "exact"), EXACT.items())
+def test_bounds_are_not_below_exact_constants(benchmark_files, name, exact):
+    stored = np.load(
+        benchmark_files / f"{name}_weights.npy", allow_pickle=True
+    )  # our own copies of trusted files
+    weights = [np.asarray(W, float).T for W in stored]
+    found = bound(from_weights(weights), "lipsdp-neuron")
+    assert found.value >= exact * (1 - 1e-5)  # published with five digits
+    assert found.value <= bound(from_weights(weights), "product").value
