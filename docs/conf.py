@@ -17,6 +17,7 @@ html_theme = "furo"
 html_title = "sdplip"
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
+napoleon_attr_annotations = False  # shapes such as "out in *taps" are not reStructuredText
 
 
 def dollars_to_math(_app, _what, _name, _object, _options, lines: list[str]) -> None:

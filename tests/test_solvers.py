@@ -1,6 +1,5 @@
 """Laws of every solver on every problem it takes, then the known answers; what is special to CVXPY comes last."""
 
-import importlib.util
 import runpy
 import subprocess
 import sys
@@ -16,8 +15,10 @@ from sdplip.scalings import aol
 from sdplip.solvers import (
     CVXPY,
     ConvolutionMinTrace,
+    InteriorPoint,
     MaxVolume,
     MinTrace,
+    Mixing,
     Nearest,
     ResidualLMI,
     Status,
@@ -31,18 +32,11 @@ ALL = (MinTrace, MaxVolume, Nearest, ResidualLMI, ConvolutionMinTrace)
 SOLVERS = {
     "scs": (CVXPY(), ALL),
     "clarabel": (REFERENCE, ALL),
+    "interior_point": (InteriorPoint(), (MinTrace, MaxVolume, ConvolutionMinTrace)),
+    "mixing": (Mixing(tolerance=1e-7), (MinTrace,)),
 }
 if "SDPA" in cp.installed_solvers():
     SOLVERS["sdpa"] = CVXPY("SDPA"), (MinTrace, Nearest, ResidualLMI, ConvolutionMinTrace)
-if importlib.util.find_spec("sdplip.solvers.interior_point"):
-    from sdplip.solvers import InteriorPoint
-
-    SOLVERS["interior_point"] = InteriorPoint(), (MinTrace, MaxVolume, ConvolutionMinTrace)
-if importlib.util.find_spec("sdplip.solvers.mixing"):
-    from sdplip.solvers import Mixing
-
-    SOLVERS["mixing"] = Mixing(), (MinTrace,)
-
 # What eps = 1e-6 of the first-order solvers leaves in an objective, relative, at these sizes.
 TOLERANCE = 2e-5
 ROUNDING = 1e-9
@@ -427,11 +421,9 @@ def test_progress_is_reported():
 def test_choice_of_solver():
     W = gaussian(2, 3)
     assert suitable(Nearest(W, np.ones(3))) == suitable(ResidualLMI(np.eye(2), W, W)) == CVXPY()
-    if "interior_point" in SOLVERS:
-        for kind in (MinTrace, MaxVolume, ConvolutionMinTrace):
-            assert suitable(random_problem(kind, 0)) == InteriorPoint()
-    if "mixing" in SOLVERS:
-        assert suitable(MinTrace(np.ones((1, 6001)))) == Mixing()
+    for kind in (MinTrace, MaxVolume, ConvolutionMinTrace):
+        assert suitable(random_problem(kind, 0)) == InteriorPoint()
+    assert suitable(MinTrace(np.ones((1, 6001)))) == Mixing()
     assert solve(Nearest(W, np.zeros(3))).status is Status.OPTIMAL
 
 

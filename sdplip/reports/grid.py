@@ -2,8 +2,6 @@
 
 from math import prod
 
-import numpy as np
-
 from sdplip.reports.layer import Layer
 
 POINTS = (64, 32, 16)
@@ -16,8 +14,8 @@ CHEAP = 2e7
 def frequency_grid(layer: Layer) -> tuple[int, ...]:
     """The image size of the layer where it is known, else as many frequencies as are cheap; a multiple of the stride."""
     geometry, taps = layer.geometry, layer.weight.array.shape[2:]
-    strides = np.atleast_1d(geometry.stride).tolist()
-    reach = [d * (k - 1) for d, k in zip(np.atleast_1d(geometry.dilation).tolist(), taps, strict=True)]
+    strides = geometry.stride
+    reach = [d * (k - 1) for d, k in zip(geometry.dilation, taps, strict=True)]
     columns = layer.channels * (prod(strides) if layer.form == "linear" else 1)
     cheap = (n for n in POINTS if n ** len(taps) / 2 * columns**3 <= CHEAP)
     points = next(cheap, POINTS[-1])

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from sdplip.certificates import Certificate, Form, certify, certify_convolution
 from sdplip.condition import inverse_scaling, rescale
 from sdplip.errors import SdplipError
-from sdplip.geometry import Geometry
+from sdplip.geometry import ExpandedGeometry, Geometry
 from sdplip.weights import Weight
 
 FINE = (64, 32, 16)
@@ -42,7 +42,7 @@ class Layer:
         return self.weight.array.ndim > 2
 
     @property
-    def geometry(self) -> Geometry:
+    def geometry(self) -> ExpandedGeometry:
         """How the convolution moves, every axis spelled out.
 
         Raises:
@@ -81,10 +81,7 @@ class Layer:
         geometry, taps = self.geometry, self.weight.array.shape[2:]
         if geometry.image_size is not None:
             return None
-        strides, dilations = (
-            np.atleast_1d(geometry.stride).tolist(),
-            np.atleast_1d(geometry.dilation).tolist(),
-        )
+        strides, dilations = geometry.stride, geometry.dilation
         reach = [
             d * (k - 1) // s if prod(strides) > 1 else k - 1
             for k, s, d in zip(taps, strides, dilations, strict=True)

@@ -12,18 +12,16 @@ from jaxtyping import Float
 
 from sdplip.certificates import (
     Certificate,
-    Form,
     convolution_trace_lower_bound,
 )
-from sdplip.certificates.rounding import down
-from sdplip.convolution.kernels import polyphase
-from sdplip.convolution.layout import layout
+from sdplip.certificates.convolution import frequency_grid as proven_grid
 from sdplip.errors import UnsupportedConvolution
 from sdplip.geometry import Geometry
 from sdplip.reports.grid import frequency_grid
 from sdplip.reports.layer import Layer
 from sdplip.reports.methods import Method
 from sdplip.reports.numbers import log_det, trace_above
+from sdplip.reports.phases import GAP, solve_phased, without_stride
 from sdplip.solvers import (
     AbstractSolver,
     ConvolutionMinTrace,
@@ -123,36 +121,32 @@ def _convolution(
 ) -> tuple[Solution, Float[np.ndarray, " n"], float]:
     """The same for a convolution, solved over a grid of frequencies and proven as its geometry says."""
     if objective is not Objective.TRACE:
-        raise UnsupportedConvolution(
-            "the largest volume is solved for matrices only. Use `--objective trace`."
+        raise UnsupportedConvolution("the largest volume is solved for matrices only. Minimise the trace.")
+    geometry = _torus(layer)
+    if layer.form == "linear" and set(geometry.stride) != {1}:
+        from sdplip.solvers import InteriorPoint  # loads torch
+
+        chosen = InteriorPoint(gap=GAP / 20) if isinstance(solver, str) else solver
+        solution, t, lower = solve_phased(
+            without_stride(layer.K, geometry), lambda problem: solve(problem, chosen, progress=progress)
         )
-    geometry = layer.geometry
-    if (
-        geometry.image_size is None
-    ):  # any grid proves a lower bound for all sizes; `certify` covers what lies between
-        geometry = replace(geometry, padding_mode="circular", padding=None, image_size=frequency_grid(layer))
-    K, geometry, phases = _without_stride(layer.K, geometry, layer.form)
-    solution = solve(ConvolutionMinTrace.from_kernel(K, geometry, form=layer.form), solver, progress=progress)
-    t = layer.certify(solution.t.reshape(-1, phases).max(-1), Objective.TRACE.value).proven_t
-    if solution.dual is None:
-        return solution, t, -math.inf
-    lower = convolution_trace_lower_bound(K, solution.dual, geometry, form=layer.form)
-    return solution, t, lower if phases == 1 else max(0.0, down(lower / phases))
+    else:
+        problem = ConvolutionMinTrace.from_kernel(layer.K, geometry, form=layer.form)
+        solution = solve(problem, solver, progress=progress)
+        t, lower = solution.t, -math.inf
+        if solution.dual is not None:
+            lower = convolution_trace_lower_bound(layer.K, solution.dual, geometry, form=layer.form)
+    return solution, layer.certify(t, Objective.TRACE.value).proven_t, lower
 
 
-def _without_stride(
-    K: Float[np.ndarray, "out in *taps"], geometry: Geometry, form: Form
-) -> tuple[Float[np.ndarray, "out in *polyphase_taps"], Geometry, int]:
-    r"""Kernel, geometry and number of phases of the same layer with stride 1.
+def _torus(layer: Layer) -> Geometry:
+    """The circular convolution on whose frequencies the problem is stated: those at which the kernel proves `t`.
 
-    In the linear form a stride splits every input channel into phases. The problem is solved with one $t$ a phase: their maximum
-    serves the channel, and their sum divided by the number of phases is below the trace of every `t` a channel.
+    Where the image size is not known any grid gives a lower bound for all sizes, and `certify` covers what lies between.
     """
-    if form == "residual" or set(np.atleast_1d(geometry.stride).tolist()) == {1}:
-        return K, geometry, 1
-    axes = layout(K, geometry).stationary
-    P = polyphase(K, axes)
-    size = tuple(-(-h // s) for h, s in zip(axes.image_size or (), axes.stride, strict=True))
-    mode = "circular" if axes.circular else "zeros"
-    moved = Geometry(padding_mode=mode, groups=axes.groups, image_size=size)
-    return P.reshape(-1, *P.shape[2:]), moved, P.shape[2] // K.shape[1]
+    geometry = layer.geometry
+    size = frequency_grid(layer)
+    if geometry.image_size is not None:
+        grid = proven_grid(layer.weight.array.shape[2:], geometry, None)
+        size = tuple(n * s for n, s in zip(grid, geometry.stride, strict=True))
+    return replace(geometry, padding_mode="circular", padding=None, image_size=size)

@@ -19,7 +19,7 @@ class Weight:
 
     Attributes:
         name: the layer in its file, "fc1.weight", "weights[0]" or "params.conv_1_weight" for example.
-        array: `(out, in)` of a dense layer, `(out, in / groups, taps, ...)` of a convolution; float16, float32 or float64.
+        array: float16, float32 or float64, `(out, in)` or `(out, in / groups, taps, ...)`.
         geometry: None of a dense layer; of a convolution what the file says, which is nothing except in ONNX.
     """
 
