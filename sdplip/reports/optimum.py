@@ -16,7 +16,7 @@ from sdplip.certificates import (
 )
 from sdplip.certificates.convolution import frequency_grid as proven_grid
 from sdplip.errors import UnsupportedConvolution
-from sdplip.geometry import Geometry
+from sdplip.geometry import ExpandedGeometry
 from sdplip.reports.grid import frequency_grid
 from sdplip.reports.layer import Layer
 from sdplip.reports.methods import Method
@@ -139,7 +139,7 @@ def _convolution(
     return solution, layer.certify(t, Objective.TRACE.value).proven_t, lower
 
 
-def _torus(layer: Layer) -> Geometry:
+def _torus(layer: Layer) -> ExpandedGeometry:
     """The circular convolution on whose frequencies the problem is stated: those at which the kernel proves `t`.
 
     Where the image size is not known any grid gives a lower bound for all sizes, and `certify` covers what lies between.
