@@ -180,7 +180,7 @@ def test_interrupted_solve_returns_its_best_point(kind, stop_at):
 
     seen, W = [], WEIGHTS["square"]
     solution = InteriorPoint().run(kind(W), progress=interrupt)
-    assert solution.status is Status.STOPPED and solution.iterations == stop_at
+    assert solution.status is Status.INTERRUPTED and solution.iterations == stop_at
     assert least_eigenvalue(W, solution.t) > 0
     np.testing.assert_allclose(
         [solution.objective, solution.lower], [seen[-1].objective, seen[-1].lower], rtol=1e-9
@@ -249,7 +249,7 @@ def test_convolution_from_a_start_and_interrupted():
     warm = InteriorPoint(gap=1e-8).run(problem, start=1e-2 * cold.t)
     np.testing.assert_allclose(warm.objective, cold.objective, rtol=2e-8)
     stopped = InteriorPoint().run(problem, progress=interrupt)
-    assert stopped.status is Status.STOPPED and stopped.lower <= cold.objective <= stopped.objective
+    assert stopped.status is Status.INTERRUPTED and stopped.lower <= cold.objective <= stopped.objective
     assert min(least_eigenvalue(S, stopped.t) for S in problem.symbols) >= -1e-14
 
 

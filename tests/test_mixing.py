@@ -78,8 +78,12 @@ def test_interrupted_or_limited_solve_returns_a_feasible_point():
     W = WEIGHTS["square"]
     stopped = Mixing(tolerance=1e-12).run(MinTrace(W), progress=interrupt)
     limited = [Mixing(tolerance=1e-12, max_sweeps=4), Mixing(tolerance=1e-12, time_limit=0.0)]
-    for solution in (stopped, *(solver.run(MinTrace(W)) for solver in limited)):
-        assert solution.status is Status.STOPPED
+    solutions = [
+        (stopped, Status.INTERRUPTED),
+        *((solver.run(MinTrace(W)), Status.STOPPED) for solver in limited),
+    ]
+    for solution, status in solutions:
+        assert solution.status is status
         assert least_eigenvalue(W, solution.t) >= -1e-14
         assert solution.lower <= solution.objective
 

@@ -19,6 +19,7 @@ from sdplip.solvers import (
     MaxVolume,
     MinTrace,
     Mixing,
+    MixingThenInteriorPoint,
     Nearest,
     ResidualLMI,
     Status,
@@ -34,6 +35,7 @@ SOLVERS = {
     "clarabel": (REFERENCE, ALL),
     "interior_point": (InteriorPoint(), (MinTrace, MaxVolume, ConvolutionMinTrace)),
     "mixing": (Mixing(tolerance=1e-7), (MinTrace,)),
+    "auto": (MixingThenInteriorPoint(), (MinTrace,)),
 }
 if "SDPA" in cp.installed_solvers():
     SOLVERS["sdpa"] = CVXPY("SDPA"), (MinTrace, Nearest, ResidualLMI, ConvolutionMinTrace)
@@ -421,8 +423,9 @@ def test_progress_is_reported():
 def test_choice_of_solver():
     W = gaussian(2, 3)
     assert suitable(Nearest(W, np.ones(3))) == suitable(ResidualLMI(np.eye(2), W, W)) == CVXPY()
-    for kind in (MinTrace, MaxVolume, ConvolutionMinTrace):
+    for kind in (MaxVolume, ConvolutionMinTrace):
         assert suitable(random_problem(kind, 0)) == InteriorPoint()
+    assert suitable(random_problem(MinTrace, 0)) == MixingThenInteriorPoint()
     assert suitable(MinTrace(np.ones((1, 6001)))) == Mixing()
     assert solve(Nearest(W, np.zeros(3))).status is Status.OPTIMAL
 
@@ -447,3 +450,22 @@ def test_example_reproduces_theory():
     for name, problem in example["PROBLEMS"].items():
         computed, theory = problem()
         assert computed == pytest.approx(theory, rel=TOLERANCE), name
+
+
+def test_auto_turns_to_the_interior_point_where_mixing_stops(monkeypatch):
+    """With no room for a single step of Mixing, the interior-point method finishes the job from its point."""
+    from sdplip.solvers import mixing
+
+    stopped = mixing.Mixing(max_sweeps=1).run(MinTrace(gaussian(6, 8)))
+    assert stopped.status is Status.STOPPED
+    monkeypatch.setattr(mixing.Mixing, "run", lambda *_, **__: stopped)
+    solution = solve(MinTrace(gaussian(6, 8)))
+    assert solution.status is Status.OPTIMAL and "InteriorPoint" in solution.solver
+
+
+def test_auto_leaves_an_interrupted_solve_alone():
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    solution = solve(MinTrace(gaussian(30, 40)), progress=interrupt)
+    assert solution.status is Status.INTERRUPTED and solution.solver == "Mixing"

@@ -6,7 +6,7 @@ Importing this package loads neither torch nor CVXPY: a solver's module is loade
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from sdplip.solvers.auto import solve
+from sdplip.solvers.auto import MixingThenInteriorPoint, solve
 from sdplip.solvers.interval import Interval, prove
 from sdplip.solvers.problems import ConvolutionMinTrace, MaxVolume, MinTrace, Nearest, Problem, ResidualLMI
 from sdplip.solvers.solution import AbstractSolver, Progress, Solution, Status
@@ -25,6 +25,7 @@ __all__ = [
     "MaxVolume",
     "MinTrace",
     "Mixing",
+    "MixingThenInteriorPoint",
     "Nearest",
     "Problem",
     "Progress",

@@ -19,8 +19,8 @@ class InteriorPoint(AbstractSolver):
     """Interior-point method for `MinTrace`, `MaxVolume` and `ConvolutionMinTrace`: a dozen iterations to full accuracy.
 
     Every point is strictly feasible as far as a floating-point Cholesky factorization can tell, so a solve that is
-    interrupted (`KeyboardInterrupt`, also from `progress`) returns a scaling, with status `STOPPED`; so does one that double
-    precision carries no further. It computes in float64, with as many threads as torch has, in about ten matrices of the
+    interrupted (`KeyboardInterrupt`, also from `progress`) returns a scaling, with status `INTERRUPTED`; one that double
+    precision carries no further returns `STOPPED`. It computes in float64, with as many threads as torch has, in about ten matrices of the
     order of `t`. A `start` is lifted to feasibility first; it saves few iterations (none, if it is far from optimal).
 
     Attributes:
@@ -63,7 +63,7 @@ class InteriorPoint(AbstractSolver):
                 if count >= self.max_iterations or seconds >= limit:
                     break
         except KeyboardInterrupt:
-            pass
+            status = Status.INTERRUPTED
         except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]
             status = Status.FAILED
         t, dual = best.t(), best.dual()

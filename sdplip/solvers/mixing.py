@@ -79,10 +79,10 @@ class Mixing(AbstractSolver):
                 if count >= self.max_sweeps or seconds >= limit:
                     break
         except KeyboardInterrupt:
-            pass
+            status = Status.INTERRUPTED
         if status is not Status.OPTIMAL:  # the last check of feasibility may be many steps old
             best = best.lifted(gram, self.tolerance)
-            status = Status.OPTIMAL if best.gap <= self.tolerance else Status.STOPPED
+            status = Status.OPTIMAL if best.gap <= self.tolerance else status
         t = units.outside((best.t / cost).numpy())
         dual = np.zeros((len(t), best.V.shape[1]))
         dual[units.keep] = best.V.numpy() * (1 - 1e-14) * np.sqrt(problem.cost[units.keep])[:, None]

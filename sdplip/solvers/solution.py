@@ -17,8 +17,12 @@ class Status(Enum):
 
     OPTIMAL = "The solver reached its tolerance."
     STOPPED = (
-        "The solver hit a limit or was interrupted; the point is feasible but not optimal."
+        "The solver hit a limit; the point is feasible but not optimal."
         " Raise the limit, or pass the point as `start`."
+    )
+    INTERRUPTED = (
+        "The solve was interrupted; the point is feasible but not optimal."
+        " Run it again, with the point as `start`."
     )
     INACCURATE = (
         "The solver stopped short of its tolerance and the point may violate the condition a little;"
