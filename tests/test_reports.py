@@ -199,6 +199,9 @@ def test_compare_watches_and_reports_a_stopped_solver():
     assert {name for name, _ in seen} == {"fc.weight"}
     assert best.optimum.status is not Status.OPTIMAL
     assert best.trace >= best.trace_lower  # loose, never wrong
+    assert all(
+        report.layers[0].ratio(row) >= 1 - 1e-9 for row in report.layers[0].rows
+    )  # never behind a closed form
 
 
 @pytest.mark.parametrize("weight", WEIGHTS.values(), ids=WEIGHTS)

@@ -15,12 +15,13 @@ from sdplip.certificates import (
     convolution_trace_lower_bound,
 )
 from sdplip.certificates.convolution import frequency_grid as proven_grid
+from sdplip.certificates.rounding import up
 from sdplip.errors import UnsupportedConvolution
 from sdplip.geometry import ExpandedGeometry
 from sdplip.reports.grid import frequency_grid
 from sdplip.reports.layer import Layer
-from sdplip.reports.methods import Method
-from sdplip.reports.numbers import log_det, trace_above
+from sdplip.reports.methods import CLOSED_FORMS, Method
+from sdplip.reports.numbers import log_det, trace, trace_above
 from sdplip.reports.phases import GAP, solve_phased, without_stride
 from sdplip.solvers import (
     AbstractSolver,
@@ -50,7 +51,7 @@ class Optimum:
     """A certified `t` and how much better any other could be.
 
     Attributes:
-        certificate: of `t`, scaled up until the condition is proven.
+        certificate: of `t`, scaled by the constant that the kernel proved for the solver's point.
         lower: no `t` that satisfies the condition has a smaller trace (log det); None if nothing is proven.
         gap: proven relative distance to the best trace (geometric mean of `t`); None likewise.
         status: how the solver ended.
@@ -90,7 +91,11 @@ def optimise(
     begin = time.perf_counter()
     progress = None if watch is None else (lambda step: watch(layer, step))
     propose = _convolution if layer.is_convolution else _dense
-    solution, t, lower = propose(layer, objective, solver, progress)
+    solution, proof, lower = propose(layer, objective, solver, progress)
+    proofs = [proof]
+    if solution.status is not Status.OPTIMAL:  # an interrupted solver may have less than a closed form
+        proofs += [layer.certify(method.propose(layer), method.name) for method in CLOSED_FORMS]
+    t = min(map(tightened, proofs), key=trace if objective is Objective.TRACE else log_det)
     certificate = layer.certify(t, objective.value)
     lower = lower if math.isfinite(lower) else None
     gap = None if lower is None else _gap(objective, t, lower)
@@ -98,15 +103,20 @@ def optimise(
     return Optimum(certificate, lower, gap, solution.status, solution.solver, seconds)
 
 
+def tightened(proof: Certificate) -> Float[np.ndarray, " n"]:
+    """$c^2 t$ rounded up: the least multiple of `t` that is proven to satisfy the condition."""
+    return np.nextafter(up(proof.c * proof.c) * proof.t, np.inf) * (proof.t > 0)
+
+
 def _dense(
     layer: Layer, objective: Objective, solver: Solver, progress: Callable[[Progress], None] | None
-) -> tuple[Solution, Float[np.ndarray, " n"], float]:
-    """The solution, the proven multiple of its `t`, and the proven lower bound, -inf if there is none."""
+) -> tuple[Solution, Certificate, float]:
+    """The solution, the certificate of its `t`, and the proven lower bound, -inf if there is none."""
     problem = MinTrace(layer.W) if objective is Objective.TRACE else MaxVolume(layer.W)
     solution = solve(problem, solver, progress=progress)
     interval = prove(problem, solution)
-    assert interval.t is not None, "both problems are about t"
-    return solution, interval.t, interval.lower
+    assert isinstance(interval.certificate, Certificate), "both problems are about t"
+    return solution, interval.certificate, interval.lower
 
 
 def _gap(objective: Objective, t: Float[np.ndarray, " n"], lower: float) -> float:
@@ -118,7 +128,7 @@ def _gap(objective: Objective, t: Float[np.ndarray, " n"], lower: float) -> floa
 
 def _convolution(
     layer: Layer, objective: Objective, solver: Solver, progress: Callable[[Progress], None] | None
-) -> tuple[Solution, Float[np.ndarray, " n"], float]:
+) -> tuple[Solution, Certificate, float]:
     """The same for a convolution, solved over a grid of frequencies and proven as its geometry says."""
     if objective is not Objective.TRACE:
         raise UnsupportedConvolution("the largest volume is solved for matrices only. Minimise the trace.")
@@ -136,7 +146,7 @@ def _convolution(
         t, lower = solution.t, -math.inf
         if solution.dual is not None:
             lower = convolution_trace_lower_bound(layer.K, solution.dual, geometry, form=layer.form)
-    return solution, layer.certify(t, Objective.TRACE.value).proven_t, lower
+    return solution, layer.certify(t, Objective.TRACE.value), lower
 
 
 def _torus(layer: Layer) -> ExpandedGeometry:
