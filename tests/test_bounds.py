@@ -9,7 +9,7 @@ import torch
 from sdplip.bounds import LipSDP, bound, composite, estimate_lower, product, riccati
 from sdplip.bounds.riccati import FAMILIES
 from sdplip.certificates.network import certify_network, network_holds
-from sdplip.errors import InvalidProblem
+from sdplip.errors import InvalidProblem, NotProvable
 from sdplip.networks import Activation, Affine, Network, chain_of, from_weights
 from sdplip.solvers.solution import Status
 from sdplip.weights import read
@@ -134,6 +134,27 @@ def test_the_rounding_of_a_difference_of_rows_is_paid_for():
     W = np.array([[1.0], [2.0**-60]])  # 1 - 2^-60 is not a double
     found = bound(Network((Affine(W),)), output_pair=(0, 1))
     assert 1 < found.value < 1 + 1e-12
+
+
+def test_dead_neurons_and_constant_networks():
+    A, B, C = (layer.W.copy() for layer in random_network(14, 4, 6, 5, 2).layers if isinstance(layer, Affine))
+    A[2], B[:, 3], C[:, 1] = 0, 0, 0  # no input, no output, no output
+    keep1, keep2 = [0, 1, 4, 5], [0, 2, 3, 4]
+    small = from_weights([A[keep1], B[np.ix_(keep2, keep1)], C[:, keep2]])
+    for method in METHODS[2:]:
+        found = bound(from_weights([A, B, C]), method)
+        assert found.value == pytest.approx(bound(small, method).value, rel=CLOSE)
+        if found.certificate is not None:
+            assert network_holds([A, B, C], found.multipliers, found.certificate.slopes, found.value)
+    nothing = from_weights([np.array([[1.0, 0], [0, 0]]), np.array([[0, 1.0]])])
+    assert bound(nothing).value == 0
+
+
+def test_squares_that_overflow_leave_the_product():
+    Ws = [W * 1e100 for W in (np.eye(2), np.ones((2, 2)), np.eye(2))]
+    assert bound(from_weights(Ws)).value == pytest.approx(2e300, rel=1e-9)
+    with pytest.raises(NotProvable, match="Rescale"):
+        bound(from_weights(Ws), "riccati")
 
 
 def test_one_layer_and_one_neuron():

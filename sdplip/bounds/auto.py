@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Literal
@@ -9,13 +10,14 @@ from typing import Literal
 import numpy as np
 
 from sdplip.bounds.composite import composite
+from sdplip.bounds.living import living
 from sdplip.bounds.lower import estimate_lower
 from sdplip.bounds.product import product
 from sdplip.bounds.result import NetworkBound, Proposal
 from sdplip.bounds.riccati import FAMILIES, riccati
 from sdplip.certificates.network import NetworkCertificate, certify_network
 from sdplip.certificates.rounding import up
-from sdplip.errors import InvalidProblem, NotProvable
+from sdplip.errors import InvalidProblem, InvalidScaling, NotProvable
 from sdplip.networks import Activation, Affine, Chain, Network, chain_of
 from sdplip.solvers.solution import Status
 
@@ -66,7 +68,10 @@ def bound(
     if output_pair is not None:
         network, remainder = _difference(network, *output_pair)
     chain = chain_of(network)
-    results = [_run(chain, name, progress) for name in _methods(chain, method)]
+    results, names = list[NetworkBound](), _methods(chain, method)
+    for name in names:
+        with suppress(NotProvable) if name != names[0] else nullcontext():
+            results.append(_run(chain, name, progress))
     best = min(results, key=lambda result: result.value)
     if remainder:  # rounding of the difference of two rows
         best = replace(best, value=up(best.value + up(remainder * _before_last(chain))), certificate=None)
@@ -92,6 +97,7 @@ def _methods(chain: Chain, method: Method) -> list[Method]:
     return names
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")  # what is not finite is not proven
 def _run(chain: Chain, method: Method, progress: Callable[[int, float, float], None] | None) -> NetworkBound:
     begin = time.perf_counter()
     certificate, proposal = None, Proposal((), ())
@@ -119,7 +125,12 @@ def _run(chain: Chain, method: Method, progress: Callable[[int, float, float], N
 def _certified(
     chain: Chain, method: Method, progress: Callable[[int, float, float], None] | None
 ) -> tuple[NetworkCertificate, Proposal]:
-    """The best certificate among the proposals of a method; a solver that broke down is replaced by the closed forms."""
+    """The best certificate among the proposals of a method; where all break down, what equal multipliers prove."""
+    part = living(chain)
+    equal = Proposal(tuple(rows.astype(float) for rows in part.alive), chain.slopes, Status.FAILED)
+    if part.constant:
+        return _prove(chain, equal, method), replace(equal, status=Status.OPTIMAL)
+    whole, chain = chain, part.chain
     if method == "riccati":
         proposals = {
             f"riccati-{name}": partial(riccati, chain, scaling) for name, scaling in FAMILIES.items()
@@ -138,14 +149,11 @@ def _certified(
         )
     found = []
     for name, propose in proposals.items():
-        proposal = propose()
-        try:
-            found.append((_prove(chain, proposal, name), proposal))
-        except NotProvable:
-            continue
+        with suppress(NotProvable, InvalidScaling, np.linalg.LinAlgError):
+            proposal = part.expand(propose())
+            found.append((_prove(whole, proposal, name), proposal))
     if not found:
-        proposal = replace(riccati(chain), status=Status.FAILED)
-        return _prove(chain, proposal, "riccati-spectral"), proposal
+        return _prove(whole, equal, "equal"), equal
     return min(found, key=lambda pair: pair[0].bound)
 
 

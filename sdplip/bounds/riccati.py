@@ -62,9 +62,10 @@ def _multipliers(chain: Chain, scaling: Scaling) -> Iterator[Vector]:
         t = np.maximum(t, 1e-12 * t.max() + np.finfo(float).tiny)
         steps = 2.0 ** -np.arange(-1, 24) if (alpha * beta).any() else (2.0,)
         found = [(theta / t, metric_after(X, W, theta / t, alpha, beta)) for theta in steps]
-        lam, X = min(
-            ((lam, Y) for lam, Y in found if Y is not None), key=lambda pair: gain(pair[1], following)
-        )
+        usable = [(lam, Y) for lam, Y in found if Y is not None]
+        if not usable:
+            raise np.linalg.LinAlgError("no metric: the numbers leave the range of double precision")
+        lam, X = min(usable, key=lambda pair: gain(pair[1], following))
         yield lam
 
 

@@ -86,11 +86,10 @@ def last_scale(X: Matrix, W: Matrix, proves: Callable[[float], bool]) -> float:
 
 def _estimate(X: Matrix, W: Matrix, room: float = 0.0) -> float:
     Y = _root_solve(X, W.T, room)
-    return (
-        np.inf
-        if Y is None
-        else float(np.linalg.eigvalsh(Y.T @ Y if Y.shape[0] > Y.shape[1] else Y @ Y.T)[-1])
-    )
+    if Y is None:
+        return np.inf
+    K = Y.T @ Y if Y.shape[0] > Y.shape[1] else Y @ Y.T
+    return float(np.linalg.eigvalsh(K)[-1]) if np.isfinite(K).all() else np.inf
 
 
 def _times(stages: Sequence[Stage], factor: float) -> list[Stage]:
@@ -141,6 +140,8 @@ def _root_solve(X: Matrix, C: Matrix, room: float) -> Matrix | None:
     s = np.ldexp(1.0, -(np.frexp(d)[1] // 2))
     S = s[:, None] * X * s
     S[np.diag_indices_from(S)] *= 1 - room
+    if not np.isfinite(S).all():
+        return None
     try:
         return np.linalg.solve(np.linalg.cholesky(S), s[:, None] * C)
     except np.linalg.LinAlgError:

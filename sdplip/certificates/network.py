@@ -52,6 +52,7 @@ class NetworkCertificate:
     method: str = "given"
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")  # what is not finite proves nothing
 def certify_network(
     weights: Sequence[Matrix],
     multipliers: Sequence[Vector],
@@ -91,6 +92,7 @@ def certify_network(
     )
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")
 def network_holds(
     weights: Sequence[Matrix],
     multipliers: Sequence[Vector],
@@ -229,7 +231,7 @@ class _Chain:
             raise InvalidScaling(
                 "A lower slope `alpha` exceeds the upper slope `beta` of its neuron. Exchange them."
             )
-        alive = _alive(Ws, pairs)
+        alive = living_neurons(Ws, pairs)
         stages, columns = [], np.ones(Ws[0].shape[1], bool)
         for k, (W, lam, (a, b), rows) in enumerate(zip(Ws[:-1], lams, pairs, alive, strict=True)):
             if rows.any() and not (lam[rows] > 0).all():
@@ -242,7 +244,8 @@ class _Chain:
         return _Chain(tuple(stages), Ws[-1][:, columns], tuple(alive), lams, pairs)
 
 
-def _alive(Ws: list[Matrix], slopes: Sequence[Slopes]) -> list[np.ndarray]:
+def living_neurons(Ws: Sequence[Matrix], slopes: Sequence[Slopes]) -> list[np.ndarray]:
+    """Of each hidden layer, which neurons an input reaches and an output sees, by weights and slopes that are not 0."""
     alive = [(a != 0) | (b != 0) for a, b in slopes]
     reached = np.ones(Ws[0].shape[1], bool)
     for W, rows in zip(Ws, alive, strict=False):
