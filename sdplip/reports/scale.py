@@ -17,6 +17,9 @@ from sdplip.reports.layer import Layer, naming
 from sdplip.reports.methods import Method
 from sdplip.weights import Weight
 
+ROUNDING_ATTEMPTS = 6
+"""How often `t` is enlarged, twice as much each time, so that the rounded array is 1-Lipschitz; two are usual in float32."""
+
 
 @dataclass(frozen=True, eq=False)
 class LayerScale:
@@ -50,8 +53,9 @@ class ScaleReport:
 def scale(weights: Iterable[Weight], method: Method, *, form: Form = "linear") -> ScaleReport:
     r"""Every weight rescaled by the `t` of `method`, certified with the rounding of its own type.
 
-    In exact arithmetic $W T^{-1/2}$ is 1-Lipschitz where `t` satisfies the condition; stored in float32 its norm may
-    exceed 1 by about 1e-7. So what is certified is the stored array.
+    In exact arithmetic $W T^{-1/2}$ is 1-Lipschitz where `t` satisfies the condition; rounded to float32 its norm may
+    exceed 1 by about 1e-7. So what is certified is the stored array, and a `t` that satisfies the condition is enlarged by
+    about as much, until the stored array is proven 1-Lipschitz.
 
     Raises:
         SdplipError: one of its kinds, with the name of the layer.
@@ -87,10 +91,21 @@ def _scale(layer: Layer, method: Method) -> LayerScale:
         proposed = layer.certify(method.propose(layer), method.name)
         stored, certificate = layer.weight, proposed
         if layer.form == "linear":
-            array = layer.rescaled(proposed.t).astype(layer.weight.array.dtype)
-            stored = replace(layer.weight, array=array)
-            certificate = Layer(stored).certify(np.ones(layer.channels), method.name)
+            stored, certificate = _stored(layer, proposed)
+            for attempt in range(ROUNDING_ATTEMPTS):
+                if certificate.c <= 1 or proposed.c > 1:
+                    break
+                enlarged = proposed.t * (1 + 2 ** (attempt + 1) * (certificate.c - 1))
+                proposed = layer.certify(enlarged, method.name)
+                stored, certificate = _stored(layer, proposed)
     return LayerScale(layer, stored, proposed, certificate, time.perf_counter() - begin)
+
+
+def _stored(layer: Layer, proposed: Certificate) -> tuple[Weight, Certificate]:
+    """The rescaled weight in the type of its file, and what is proven of that array as it stands."""
+    array = layer.rescaled(proposed.t).astype(layer.weight.array.dtype)
+    stored = replace(layer.weight, array=array)
+    return stored, Layer(stored).certify(np.ones(layer.channels), proposed.scaling)
 
 
 def _write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
