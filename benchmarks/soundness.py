@@ -308,7 +308,7 @@ def measure(case: Case, row: Row, reasons: Counter, seed: int, every_size: bool)
         bounds = [lipschitz(layer, input_shape=case.shape).value]
         if every_size:
             bounds.append(lipschitz(layer).value)
-    except SdplipError as error:
+    except (SdplipError, RuntimeError) as error:  # torch's own: reflection of more pixels than there are
         row.refused += 1
         reasons[reason(error)] += 1
         return
@@ -325,7 +325,7 @@ def measure(case: Case, row: Row, reasons: Counter, seed: int, every_size: bool)
             )
 
 
-def reason(error: SdplipError) -> str:
+def reason(error: Exception) -> str:
     """The first sentence of a refusal without its numbers, so that equal reasons count together."""
     text = re.sub(r"^`\w+` is refused: ", "", str(error)).split(". ")[0].split(":")[0]
     return re.sub(r"-?\d+(\.\d+)?", "n", text)
