@@ -12,7 +12,7 @@ from sdplip.certificates import (
     convolution_lower_bound,
 )
 from sdplip.certificates.twiddle import ERROR, table
-from sdplip.convolution import dense_matrix
+from sdplip.convolution import aol, dense_matrix
 from sdplip.errors import InvalidScaling, InvalidWeight, UnsupportedConvolution
 from sdplip.geometry import Geometry
 from tests.exact import inertia_signs, residual_matrix
@@ -172,3 +172,27 @@ def test_twiddle_factors(size):
     assert abs(cos**2 + sin**2 - 1).max() <= 4 * ERROR
     assert abs(cos - np.cos(angle)).max() < 2e-15 and abs(sin - np.sin(angle)).max() < 2e-15
     assert cos[0] == 1 and sin[0] == 0
+
+
+@pytest.mark.parametrize("form", ["linear", "residual"])
+@pytest.mark.parametrize(
+    "geometry", [Geometry(), Geometry(stride=2), Geometry(groups=2), Geometry(dilation=2)]
+)
+def test_diagonal_dominance_proves_tight_scalings_of_every_size(form, geometry):
+    """Nonnegative kernels: AOL's t is attained at frequency 0, so no frequency grid alone could prove c <= 1."""
+    K = abs(layer((3, 3), geometry.groups, form, 1)[0])
+    t = aol(K, geometry, form=form)
+    certificate = certify_convolution(K, t, geometry, form=form)
+    assert 0.6 < certificate.c_lower <= certificate.c <= 1 + 1e-10  # with a stride, one phase of each channel is tight
+    assert convolution_holds(K, certificate)
+
+
+def test_dominance_in_exact_arithmetic():
+    """Long images approach the supremum over all sizes: the exact matrix of a circular image obeys the all-sizes bound."""
+    rng = np.random.default_rng(3)
+    for _ in range(30):
+        K = rng.uniform(0, 1, size=(2, 2, 3))
+        t = aol(K)
+        certificate = certify_convolution(K, t)
+        C = dense_matrix(K, Geometry(padding_mode="circular", image_size=(4,)))
+        assert inertia_signs(residual_matrix(C, np.repeat(t, 4), certificate.c))[0]

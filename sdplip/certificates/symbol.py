@@ -32,6 +32,7 @@ class Symbol:
     offsets: Int[np.ndarray, "q axes"]
     tau: Float[np.ndarray, " n"]
     columns: Int[np.ndarray, " n"]
+    exponents: Int[np.ndarray, " n"]
     grid: tuple[int, ...]
     exponent: int
 
@@ -86,6 +87,32 @@ class Symbol:
         points = self.frequencies()
         length = max(1, CHUNK // (2 * self.taps.shape[2]) ** 2)
         return (points[i : i + length] for i in range(0, len(points), length))
+
+    def dominance(self) -> float:
+        r"""A proven $\kappa$ for every frequency, on and off the grid: the largest row sum of $|T^{-1} A|$.
+
+        $A_\delta = \sum_q K_{q+\delta}^\top K_q$ is the autocorrelation; $|M^* M| \le \sum_\delta |A_\delta|$ entrywise.
+        Rounding costs $\gamma_{m+q+4} \beta^\top \beta$. The bound is attained by scalings of the AOL kind, and loose for others.
+        """
+        q, m, n = self.taps.shape
+        between = self.offsets[:, None] - self.offsets
+        rows = np.zeros((n, n))
+        for shift in np.unique(between.reshape(q * q, -1), axis=0):
+            A = np.zeros((n, n))
+            for i, j in np.argwhere((between == shift).all(-1)):
+                A += self.taps[i].T @ self.taps[j]
+            rows += abs(A)
+        beta = abs(self.taps).sum(0)
+        rows = (
+            rows * (1 + gamma(q * q + 4))
+            + gamma(m + q + 4) * GENEROUS * (beta.T @ beta)
+            + 8 * q * q * m * TINY
+        )
+        with np.errstate(
+            over="ignore"
+        ):  # the powers of two undo the scaling of the columns, which row sums would feel
+            sums = np.ldexp(rows, self.exponents - self.exponents[:, None]).sum(-1)
+        return float((sums / self.tau).max()) * (1 + gamma(n + 8))
 
     def off_grid_factor(self, between: bool) -> float:
         r"""Factor by which $v^* M^* M v$ can exceed its largest grid value: $\prod 2 / (1 + \cos(\pi D / N))$ if every frequency
@@ -152,6 +179,7 @@ def _symbol(
         offsets=positions // stride,
         tau=np.ldexp(t[columns], -2 * e),
         columns=columns,
+        exponents=e,
         grid=grid,
         exponent=exponent,
     )
