@@ -32,7 +32,7 @@ def main() -> None:
     run(folder, "verify", "digits.certificate.json", "digits.npz")
     run(folder, "scale", "digits.npz", "--scaling", "min_trace", "-o", "digits.scaled.npz", "--force")
     print(f"\nFigure: {folder / 'digits.png'}. Proof: {folder / 'digits.certificate.json'}.")
-    print(f"Rescaled 1-Lipschitz weights with their own proof: {folder / 'digits.scaled.npz'}.")
+    print(f"1-Lipschitz weights, proven as they are stored: {folder / 'digits.scaled.npz'}.")
 
 
 if __name__ == "__main__":

@@ -82,6 +82,8 @@ def draw(gaussian: dict[int, Numbers], path: Path) -> None:
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].set_yscale("log")
+    figure.axes[0].set_yticks([1, 1.5, 2, 3, 5, 7], ["1", "1.5", "2", "3", "5", "7"], minor=False)
+    figure.axes[0].minorticks_off()
     figure.axes[0].legend(frameon=False, fontsize=9)
     figure.savefig(path, dpi=150)
 
