@@ -4,8 +4,25 @@ r"""Lipschitz layers of torch: rescaled layers (statement 1), residual layers (s
 Layers compute; none carries its bound. What each one runs with stands in its attributes, for the kernel to prove.
 """
 
+from sdplip.nn.activations import Abs, GroupSort, Householder, MaxMin, NActivation
+from sdplip.nn.bound import lipschitz, pairwise_lipschitz
+from sdplip.nn.bounds.tree import Bound
+from sdplip.nn.containers import Concatenate, Residual, Scale, Sum
+from sdplip.nn.estimate import estimate_lipschitz
+from sdplip.nn.export import export_plain, from_plain, save_onnx, save_plain, vanilla_export
+from sdplip.nn.heads import LastLayerNormalised, Normalise
 from sdplip.nn.initialise import initialise
 from sdplip.nn.orthogonal import CayleyConv2d, orthogonal
+from sdplip.nn.pooling import (
+    Center,
+    FirstChannels,
+    L2Pool1d,
+    L2Pool2d,
+    L2Pool3d,
+    ScaledAvgPool1d,
+    ScaledAvgPool2d,
+    ScaledAvgPool3d,
+)
 from sdplip.nn.residual import PadChannels, ResidualConv1d, ResidualConv2d, ResidualConv3d, ResidualLinear
 from sdplip.nn.sandwich import Sandwich
 from sdplip.nn.scaling import AOL, SLL, AbstractScaling, MultiStep, Rescaled, Spectral, rescaled
@@ -14,20 +31,48 @@ from sdplip.nn.slopes import UnsupportedActivation, slopes
 __all__ = [
     "AOL",
     "SLL",
+    "Abs",
     "AbstractScaling",
+    "Bound",
     "CayleyConv2d",
+    "Center",
+    "Concatenate",
+    "FirstChannels",
+    "GroupSort",
+    "Householder",
+    "L2Pool1d",
+    "L2Pool2d",
+    "L2Pool3d",
+    "LastLayerNormalised",
+    "MaxMin",
     "MultiStep",
+    "NActivation",
+    "Normalise",
     "PadChannels",
     "Rescaled",
+    "Residual",
     "ResidualConv1d",
     "ResidualConv2d",
     "ResidualConv3d",
     "ResidualLinear",
     "Sandwich",
+    "Scale",
+    "ScaledAvgPool1d",
+    "ScaledAvgPool2d",
+    "ScaledAvgPool3d",
     "Spectral",
+    "Sum",
     "UnsupportedActivation",
+    "estimate_lipschitz",
+    "export_plain",
+    "from_plain",
     "initialise",
+    "lipschitz",
     "orthogonal",
+    "pairwise_lipschitz",
     "rescaled",
+    "save_onnx",
+    "save_plain",
     "slopes",
+    "vanilla_export",
 ]
