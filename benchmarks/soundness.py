@@ -9,7 +9,8 @@ singular value of its dense matrix is computed in double precision on the number
 the bound times 1 + 1e-12. Layers are wide (more outputs than inputs in a window), because narrow layers hide padding defects.
 Weights are random, adversarial (all equal: the worst case of row sums and of borders; one tap; rank one) or trained (steps of
 gradient ascent on the length of the outputs, through T). bfloat16 and float16 weights are rounded after that.
-Where deel-torchlip or orthogonium are installed, their layers run through the same images.
+
+    python benchmarks/soundness.py --others      # only deel-torchlip and orthogonium, where installed, beside ours
 """
 
 import argparse
@@ -343,28 +344,73 @@ def ours(every: int) -> tuple[dict[str, Row], Counter]:
     return rows, reasons
 
 
-def others() -> Iterator[tuple[str, float]]:
-    """Norms of layers of deel-torchlip and orthogonium, where installed; their claim is 1."""
-    for package, path, name in (
-        ("deel", "deel.torchlip", "SpectralConv2d"),
-        ("orthogonium", "orthogonium.layers", "AdaptiveOrthoConv2d"),
+def others() -> Iterator[tuple[str, float | None, str]]:
+    """(layer, its norm or None where it is refused, what we say to the same) for deel-torchlip and orthogonium; they claim 1."""
+    convolutions = ("zeros", "circular", "reflect", "replicate")
+    for package, path, name, channels in (
+        ("deel", "deel.torchlip", "SpectralConv2d", (1, 32)),
+        ("orthogonium", "orthogonium.layers", "AdaptiveOrthoConv2d", (8, 16)),
     ):
         if importlib.util.find_spec(package) is None:
             continue
         make = getattr(importlib.import_module(path), name)
-        for taps, stride, dilation, mode in itertools.product(
-            (3, 5), (1, 2), (1, 2), ("zeros", "circular", "reflect", "replicate")
-        ):
-            label = f"{path}.{name} k{taps} s{stride} d{dilation} {mode}"
-            try:
-                layer = (
-                    make(2, 32, taps, stride=stride, dilation=dilation, padding=taps // 2, padding_mode=mode)
-                    .eval()
-                    .double()
-                )
-                yield label, float(torch.linalg.matrix_norm(matrix(layer, (2, 8, 8)), 2))
-            except (ValueError, RuntimeError, NotImplementedError, TypeError):
-                yield label + " (refused)", 0.0
+        for taps, stride, dilation, mode in itertools.product((3, 5), (1, 2), (1, 2), convolutions):
+            arguments = {
+                "stride": stride, "dilation": dilation, "padding": taps // 2 * dilation, "padding_mode": mode
+            }  # fmt: skip
+            yield (
+                f"{path}.{name}, {taps} x {taps}, stride {stride}, dilation {dilation}, {mode}",
+                rival_norm(
+                    lambda m=make, c=channels, k=taps, a=arguments: m(*c, k, **a), (channels[0], 8, 8)
+                ),
+                verdict(
+                    lambda c=channels, k=taps, a=arguments: rescaled(nn.Conv2d(*c, k, **a)),
+                    (channels[0], 8, 8),
+                ),
+            )
+    if importlib.util.find_spec("deel") is None:
+        return
+    pool = importlib.import_module("deel.torchlip").ScaledAvgPool2d
+    for size, side, options in ((2, 4, {}), (3, 4, {"ceil_mode": True}), (2, 4, {"divisor_override": 1})):
+        yield (
+            f"deel.torchlip.ScaledAvgPool2d({size}{''.join(f', {k}={v}' for k, v in options.items())})",
+            rival_norm(lambda k=size, o=options: pool(k, **o), (1, side, side)),
+            verdict(lambda k=size, o=options: nn.AvgPool2d(k, **o), (1, side, side)),
+        )
+
+
+def rival_norm(build: Callable[[], nn.Module], shape: tuple[int, ...]) -> float | None:
+    """Norm of a layer of another library with its default weights, run in single precision; None if it refuses to be built."""
+    torch.manual_seed(0)
+    try:
+        layer = build().eval()
+    except (ValueError, NotImplementedError):
+        return None
+    return float(torch.linalg.matrix_norm(matrix(lambda x: layer(x.float()).double(), shape), 2))
+
+
+def verdict(build: Callable[[], nn.Module], shape: tuple[int, ...]) -> str:
+    """Our proven bound of the same configuration, or that it is refused."""
+    torch.manual_seed(0)
+    try:
+        return f"{lipschitz(build().eval(), input_shape=shape).value:.7f}"
+    except SdplipError:
+        return "refused"
+
+
+def rivals_table() -> str:
+    """Markdown, with one row for each violation and one that counts the rest."""
+    lines = ["| layer that claims 1 | its norm | ours |", "|---|--:|--:|"]
+    counts: Counter = Counter()
+    for label, value, ours_say in others():
+        kind = label.split(",")[0].split("(")[0]
+        violated = value is not None and value > 1 + 1e-5
+        counts[kind, "refused" if value is None else "violations" if violated else "within 1 + 1e-5"] += 1
+        if violated:
+            lines.append(f"| {label} | {value:.4f} | {ours_say} |")
+    if not counts:
+        return "deel-torchlip and orthogonium are not installed."
+    return "\n".join([*lines, "", *(f"- {kind}: {n} {what}" for (kind, what), n in counts.items())])
 
 
 def table(rows: dict[str, Row]) -> str:
@@ -392,16 +438,21 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--every", type=int, default=1, help="take one combination in n (default: all)")
-    every = parser.parse_args().every
+    parser.add_argument(
+        "--others", action="store_true", help="only deel-torchlip and orthogonium, side by side"
+    )
+    options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", message="Using padding='same'")
-    rows, reasons = ours(every)
+    if options.others:
+        print(rivals_table())
+        return
+    rows, reasons = ours(options.every)
     print(table(rows), "\n")
     print("Refused, and why:\n")
     for text, count in reasons.most_common():
         print(f"- {count}: {text}")
-    for label, value in others():
-        print(f"- {label}: {value:.4f}{' VIOLATION' if value > 1 + 1e-5 else ''}")
+    print("\n" + rivals_table())
     if any(row.violations for row in rows.values()):
         raise SystemExit(1)
 
