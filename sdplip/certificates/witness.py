@@ -11,7 +11,7 @@ Vector = Float[np.ndarray, " n"]
 def top_eigenvector(
     apply: Callable[[Vector], Vector], n: int, tolerance: float = 1e-7, steps: int = 300
 ) -> tuple[float, Vector]:
-    """Approximate largest eigenvalue and unit eigenvector of a symmetric positive semidefinite operator, by Lanczos iteration.
+    """Rayleigh quotient and unit vector near the largest eigenvalue of a symmetric semidefinite operator, by Lanczos iteration.
 
     Stops when the residual is below `tolerance` times the eigenvalue, at the latest after `steps` steps.
     """
@@ -30,8 +30,9 @@ def top_eigenvector(
         r -= alpha[k] * v
         if k:
             r -= previous * basis[k - 1]
-        if n <= 64 or k % 8 == 0:  # occasional full orthogonalisation keeps spurious copies away
-            r -= basis[: k + 1].T @ (basis[: k + 1] @ r)
+        r -= basis[: k + 1].T @ (
+            basis[: k + 1] @ r
+        )  # every step: a basis with copies would amplify, not remove
         beta[k] = previous = float(np.linalg.norm(r))
         last = k == steps - 1 or previous <= 1e-14 * (abs(alpha[: k + 1]).max() + previous)
         if last or k % 8 == 7:
@@ -42,5 +43,5 @@ def top_eigenvector(
                 break
         v = r / previous
     x = coefficients @ basis[: k + 1]
-    norm = np.linalg.norm(x)
-    return theta, x / norm if norm else basis[0]
+    x /= np.linalg.norm(x)
+    return float(x @ apply(x)), x
