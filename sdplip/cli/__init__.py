@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from sdplip.cli.bound import bound
 from sdplip.cli.check import check
 from sdplip.cli.compare import compare
 from sdplip.cli.failure import one_line_errors
@@ -28,6 +29,7 @@ def main() -> None:
     \b
     sdplip check FILE      does each layer satisfy the condition, and what is its proven bound?
     sdplip compare FILE    how far is each scaling T from the best one?
+    sdplip bound FILE      how Lipschitz is the whole fully-connected network?
     sdplip scale FILE      write the rescaled weights with their proof
     sdplip verify CERT FILE   prove a certificate again
 
@@ -40,5 +42,5 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-for command in (check, compare, scale, verify):
+for command in (check, compare, bound, scale, verify):
     main.add_command(command)

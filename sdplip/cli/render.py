@@ -14,7 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from sdplip.bounds import NetworkBound
     from sdplip.certificates.file import Record, Verification
+    from sdplip.certificates.network_file import NetworkRecord
     from sdplip.reports import CheckReport, CompareReport, LayerComparison, ScaleReport
 
 STYLES = {"satisfied": "green", "violated": "red", "undecided": "yellow"}
@@ -136,6 +138,57 @@ def verify(records: "Sequence[Record]", results: "Sequence[Verification]", file:
     proven = sum(result.proven for result in results)
     console.print(
         f"{proven} of {len(results)} claims about {file} proven again, from the two files alone.",
+        soft_wrap=True,
+    )
+
+
+def bound(results: "Sequence[NetworkBound]", best: "NetworkBound", title: str, verify: str | None) -> None:
+    """Prints one row a method, then what is proven and what is not; `verify` is the command that proves `best` again."""
+    console = _console()
+    console.print(f"{title}\n", soft_wrap=True)
+    table = _table("method", bound="proven bound", sdp="sdp_lower", gap="", seconds="")
+    rows = {name: (value, None) for name, value in best.others.items()} if len(results) == 1 else {}
+    rows = rows | {result.method: (result.value, result) for result in results}
+    for name, (value, result) in rows.items():
+        cells = ("", "", "")
+        if result:
+            lower, gap = result.sdp_lower, result.gap
+            cells = (
+                "" if lower is None else below(lower, 9),
+                "" if gap is None else f"{gap:.0e}",
+                f"{result.seconds:.2g}",
+            )
+        table.add_row(name, above(value, 9), *cells, style="bold" if name == best.method else None)
+    console.print(table)
+    console.print(
+        f"Proven: |f(x) - f(y)| <= {above(best.value, 9)} |x - y| for all x, y, in Euclidean norms ({best.method}).",
+        soft_wrap=True,
+    )
+    found = (
+        f"the largest Jacobian found has norm {below(best.lower)}" if best.lower else "no Jacobian is known"
+    )
+    dual = " `sdp_lower` is a solver's dual value, below which that method cannot come."
+    console.print(
+        f"Floating point, not proven: {found}.{dual if any(r.sdp_lower is not None for r in results) else ''}",
+        soft_wrap=True,
+    )
+    if verify:
+        console.print(f"Proof written. Check it anywhere: {verify}", soft_wrap=True)
+
+
+def verify_network(entry: "NetworkRecord", result: "Verification", file: Path) -> None:
+    """Prints the claim and whether it was proven again."""
+    console = _console()
+    slopes = entry.certificate.slopes
+    least = min((float(a.min()) for a, _ in slopes), default=0.0)
+    most = max((float(b.max()) for _, b in slopes), default=1.0)
+    table = _table("network", verdict="", reason="")
+    verdict = Text("proven", "green") if result.proven else Text("NOT PROVEN", "red")
+    table.add_row(entry.name, verdict, result.reason)
+    console.print(table)
+    console.print(
+        f"The claim is about the {len(entry.digests)} matrices in {file}, with activations of slopes in"
+        f" [{least:g}, {most:g}] between.",
         soft_wrap=True,
     )
 

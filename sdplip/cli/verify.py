@@ -1,9 +1,11 @@
 """`sdplip verify CERT FILE`: only the readers and the trusted kernel are used."""
 
+import json
 from pathlib import Path
 
 import click
 
+from sdplip.cli.bound import NetworkSource
 from sdplip.cli.options import json_option
 
 
@@ -11,14 +13,41 @@ from sdplip.cli.options import json_option
 @click.argument("certificate", metavar="CERT", type=click.Path(path_type=Path))
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--transpose", is_flag=True, help="As it was when the certificate was made.")
+@click.option("--layer", multiple=True, metavar="NAME", help="Of `sdplip bound`: as it was then.")
 @json_option
 @click.pass_context
-def verify(ctx: click.Context, certificate: Path, file: Path, transpose: bool, as_json: bool) -> None:
+def verify(
+    ctx: click.Context, certificate: Path, file: Path, transpose: bool, layer: tuple[str, ...], as_json: bool
+) -> None:
     """Prove every claim of the certificate file CERT again for the weights in FILE.
 
-    Nothing that proposed t takes part: no solver, no torch. Exit code: 0 all proven again, 1 a claim is refuted, not
-    provable, or about another weight, 2 bad input.
+    CERT is from `check` or `scale`, one claim a layer, or from `bound`, one claim of the whole network. Nothing that
+    proposed t or the multipliers takes part: no solver, no torch. Exit code: 0 all proven again, 1 a claim is refuted,
+    not provable, or about another weight, 2 bad input.
     """
+    from sdplip.certificates.network_file import SCHEMA
+
+    if _schema(certificate) == SCHEMA:
+        proven = _network(certificate, NetworkSource(file, layer, transpose), as_json)
+    elif layer:
+        raise click.UsageError(
+            "--layer: this certificate names its layers itself, unlike those of `sdplip bound`. Drop it."
+        )
+    else:
+        proven = _layers(certificate, file, transpose, as_json)
+    ctx.exit(0 if proven else 1)
+
+
+def _schema(path: Path) -> str | None:
+    """What the file says it is; None where it says nothing, which `load` turns into a sentence."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return document.get("schema") if isinstance(document, dict) else None
+
+
+def _layers(certificate: Path, file: Path, transpose: bool, as_json: bool) -> bool:
     from sdplip.certificates import file as certificates
     from sdplip.cli import render
     from sdplip.weights import read, select
@@ -35,4 +64,35 @@ def verify(ctx: click.Context, certificate: Path, file: Path, transpose: bool, a
         )
     else:
         render.verify(records, results, file)
-    ctx.exit(0 if proven else 1)
+    return proven
+
+
+def _network(certificate: Path, source: NetworkSource, as_json: bool) -> bool:
+    from dataclasses import replace
+
+    from sdplip.certificates.network_file import load_network, verify_network
+    from sdplip.cli import render
+    from sdplip.networks import chain_of
+
+    entry = load_network(certificate)
+    chain = chain_of(source.network())
+    result = verify_network(entry, chain.weights)
+    # Files of weights alone leave the activations to the claim; a graph has its own, which the claim must cover.
+    if result.proven and source.is_onnx:
+        pairs = zip(entry.certificate.slopes, chain.slopes, strict=True)
+        if not all((a <= alpha).all() and (beta <= b).all() for (a, b), (alpha, beta) in pairs):
+            reason = "the activations of the graph have slopes outside of those that were certified: certify this network anew"
+            result = replace(result, proven=False, reason=reason)
+    if as_json:
+        layers = [{"name": result.name, "proven": result.proven, "reason": result.reason}]
+        render.json_lines(
+            {
+                "certificate": str(certificate),
+                "file": str(source.file),
+                "proven": result.proven,
+                "layers": layers,
+            }
+        )
+    else:
+        render.verify_network(entry, result, source.file)
+    return result.proven

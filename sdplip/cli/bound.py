@@ -1,0 +1,352 @@
+"""`sdplip bound FILE`, and how a file becomes the network that `sdplip verify` proves again."""
+
+import math
+import re
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sdplip.cli.options import Output, Source, json_option
+from sdplip.cli.progress import DIGITS, PATIENCE
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from sdplip.bounds import Method, NetworkBound
+    from sdplip.networks import Activation, Network
+    from sdplip.weights import Weight
+
+    Watch = Callable[[int, float, float], None]
+
+METHODS: "tuple[Method, ...]" = (
+    "auto",
+    "product",
+    "composite",
+    "riccati",
+    "lipsdp-layer",
+    "lipsdp-neuron",
+    "reference",
+)
+COMPARED: "tuple[Method, ...]" = ("product", "composite", "riccati", "lipsdp-layer", "lipsdp-neuron")
+REFERENCE_ORDER = 60
+"""Up to this order of the LMI `--compare` shows CVXPY's answer too: a few seconds."""
+
+HOMOGENEOUS = ("relu", "abs", "identity")
+"""Biases do not matter to a lower bound: the constant of the network is that of its limit far out, which has none."""
+
+
+class Two(click.ParamType):
+    """`A,B`: two finite numbers of one type."""
+
+    def __init__(self, kind: type[int] | type[float]):
+        self.kind, self.name = kind, "I,J" if kind is int else "A,B"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            numbers = tuple(self.kind(part) for part in str(value).split(","))
+        except ValueError:
+            numbers = ()
+        if len(numbers) != 2 or not all(map(math.isfinite, numbers)):
+            what = "whole" if self.kind is int else "finite"
+            self.fail(
+                f"{value!r} is not {self.name}, two {what} numbers with a comma between them.", param, ctx
+            )
+        return numbers
+
+
+@dataclass(frozen=True)
+class NetworkSource:
+    """Which file is which fully-connected network, and what the caller says about its activations (None: nothing)."""
+
+    file: Path
+    layers: tuple[str, ...] = ()
+    transpose: bool = False
+    activation: str | None = None
+    slopes: tuple[float, float] | None = None
+
+    @property
+    def is_onnx(self) -> bool:
+        """Whether the file holds its own activations."""
+        from sdplip.weights.sniff import sniff
+
+        return sniff(self.file) == "onnx"
+
+    def network(self) -> "Network":
+        """The network: of ONNX the graph as it stands, of other formats the matrices in file order with one activation between.
+
+        Raises:
+            SdplipError: unreadable file, a convolution, widths that do not fit, a vector that a chain of matrices leaves out.
+        """
+        from sdplip.networks import from_weights
+
+        weights = Source(self.file, self.layers, self.transpose, {}).weights()
+        _refuse_convolutions(weights, self.file)
+        between = self._between()
+        if self.is_onnx:
+            from sdplip.networks.onnx import from_onnx
+
+            if self.layers or self.activation or self.slopes:
+                raise click.UsageError(
+                    "--layer, --activation and --slopes: an ONNX graph says itself how its layers follow each other. Drop them."
+                )
+            return from_onnx(self.file)
+        vectors = _vectors(self.file)
+        if not self.layers:
+            _refuse_left_out(vectors, self.file)
+        biases = None if self.layers else _biases(vectors, weights)
+        silent = biases is None and between.kind not in HOMOGENEOUS and self._may_have_biases(vectors)
+        return from_weights(weights, replace(between, kind="") if silent else between, biases)
+
+    @property
+    def text(self) -> str:
+        """What stands between the matrices, for people."""
+        if self.slopes:
+            return f"slopes in [{self.slopes[0]:g}, {self.slopes[1]:g}]"
+        return "the activations of the graph" if self.is_onnx else self.activation or "relu"
+
+    def _between(self) -> "Activation":
+        from sdplip.networks import SLOPES, Activation, known_activation
+
+        if self.activation and self.slopes:
+            raise click.UsageError("--activation and --slopes both say what the slopes are. Use one of them.")
+        if self.slopes:
+            return Activation(*self.slopes)
+        kind = self.activation or "relu"
+        if kind not in SLOPES:
+            raise click.UsageError(
+                f"There is no activation `{kind}`. Use {', '.join(SLOPES)}, or `--slopes A,B` for any other."
+            )
+        return known_activation(kind)
+
+    def _may_have_biases(self, vectors: "dict[str, np.ndarray]") -> bool:
+        return bool(self.layers or vectors) or self.file.suffix.lower() == ".nnet"
+
+
+def _refuse_convolutions(weights: "tuple[Weight, ...]", file: Path) -> None:
+    from sdplip.errors import InvalidWeight
+
+    for weight in weights:
+        if weight.array.ndim > 2:
+            raise InvalidWeight(
+                f"`{weight.name}` in `{file}` is a convolution kernel, and whole-network bounds of convolutions are not available"
+                f" yet: use `sdplip check {file}` layer by layer."
+            )
+
+
+def _vectors(file: Path) -> "dict[str, np.ndarray]":
+    """The arrays of the file with at most one axis longer than 1 that are no layers."""
+    from sdplip.weights.layers import is_vector
+    from sdplip.weights.read import ARRAYS
+    from sdplip.weights.sniff import sniff
+
+    arrays = ARRAYS[sniff(file)](file)
+    return {
+        name: array
+        for name, array in arrays.items()
+        if array.dtype.kind in "fiu" and (array.ndim < 2 or is_vector(name, array.shape))
+    }
+
+
+def _refuse_left_out(vectors: "dict[str, np.ndarray]", file: Path) -> None:
+    """A vector that multiplies would make the bound of the matrices alone wrong."""
+    from sdplip.errors import InvalidWeight
+    from sdplip.weights.layers import says_weight
+
+    for name, vector in vectors.items():
+        if says_weight(name) or re.search(
+            r"norm|gamma|running_|moving_|num_batches|(^|[./])scale$", name.lower()
+        ):
+            raise InvalidWeight(
+                f"`{name}` {vector.shape} in `{file}` is neither matrix nor bias, but part of a normalisation layer or a layer"
+                " saved as a vector. Fold it into the matrices, or save it as a matrix (out, in); `--layer` chooses layers"
+                " without it."
+            )
+
+
+def _biases(vectors: "dict[str, np.ndarray]", weights: "tuple[Weight, ...]") -> "list[np.ndarray] | None":
+    """One bias for each weight, in file order, or None. They matter to `lower` only."""
+    found = [v.reshape(-1) for name, v in vectors.items() if re.search(r"bias|(^|[._])b\d*$", name.lower())]
+    fits = len(found) == len(weights) and all(
+        v.shape == w.array.shape[:1] for v, w in zip(found, weights, strict=True)
+    )
+    return found if fits else None
+
+
+@click.command(short_help="Prove a Lipschitz bound of a whole fully-connected network.")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--method",
+    type=click.Choice([*METHODS, "lipsdp-network"]),
+    metavar="NAME",
+    help=f"{METHODS[0]} (default), {', '.join(METHODS[1:])}.",
+)
+@click.option("--activation", metavar="NAME", help="relu (default), tanh, sigmoid, ...; ONNX says it itself.")
+@click.option(
+    "--slopes", type=Two(float), help="Of any other activation: its difference quotients' interval."
+)
+@click.option("--output-pair", type=Two(int), help="Bound output I minus output J, counted from 0.")
+@click.option("--transpose", is_flag=True, help="The file stores (in, out).")
+@click.option("--layer", multiple=True, metavar="NAME", help="Only these layers, in the order given.")
+@click.option("--compare", is_flag=True, help="All methods side by side, with times.")
+@click.option(
+    "--certificate", type=Output(".json"), metavar="OUT.json", help="Write the proof for `sdplip verify`."
+)
+@json_option
+def bound(
+    file: Path,
+    method: "Method | None",
+    activation: str | None,
+    slopes: tuple[float, float] | None,
+    output_pair: tuple[int, int] | None,
+    transpose: bool,
+    layer: tuple[str, ...],
+    compare: bool,
+    certificate: Path | None,
+    as_json: bool,
+) -> None:
+    """Prove how Lipschitz the network in FILE is, from input to output, in Euclidean norms.
+
+    The matrices of FILE are one network: in file order, with the activation between them and nothing else. The kernel
+    proves the bound; no solver is trusted for it.
+    """
+    from sdplip.cli import render
+
+    if compare and method:
+        raise click.UsageError("--compare runs every method. Drop --method.")
+    if certificate and output_pair:
+        raise click.UsageError(
+            "--certificate: certificate files speak of all outputs together, not of a pair. Drop one of the two."
+        )
+    if certificate and method in ("product", "composite"):
+        raise click.UsageError(
+            f"The {method} bound has no certificate file. Use riccati or a lipsdp method, or drop --certificate."
+        )
+    source = NetworkSource(file, layer, transpose, activation, slopes)
+    network = source.network()
+    with _bar() as watch:
+        one = [] if compare else [_bounded(network, method or "auto", output_pair, watch)]
+        results = one or _compared(network, output_pair, watch)
+        best = min(results, key=lambda result: result.value)
+        if certificate:
+            best = _certified(network, results, watch)
+    if certificate:
+        _save(certificate, file, best)
+        results = results if compare else [best]
+    if as_json:
+        rows = [_to_json(file, result, certificate if result is best else None) for result in results]
+        render.json_lines({"file": str(file), "methods": rows} if compare else rows[0])
+    else:
+        options = "".join(f" --layer {shlex.quote(name)}" for name in layer) + " --transpose" * transpose
+        proof = f"sdplip verify {certificate} {file}{options}" if certificate else None
+        render.bound(results, best, f"{file}: {_widths(best)}, {source.text}", proof)
+
+
+def _bounded(
+    network: "Network", method: "Method", pair: tuple[int, int] | None, watch: "Watch | None"
+) -> "NetworkBound":
+    from sdplip import bounds
+
+    if method not in ("product", "composite"):  # imports are no part of the time
+        assert bounds.LipSDP
+        from sdplip.solvers import MinTrace, solve  # noqa: F401
+    if method == "reference":
+        import cvxpy  # noqa: F401
+    return bounds.bound(network, method, output_pair=pair, progress=watch)
+
+
+def _compared(
+    network: "Network", pair: tuple[int, int] | None, watch: "Watch | None"
+) -> "list[NetworkBound]":
+    """Every method once, timed without the lower estimate, which is made once for all of them."""
+    from sdplip.bounds.auto import AUTO_ORDER
+    from sdplip.errors import NotProvable
+    from sdplip.networks import Activation, Network
+
+    first = _bounded(network, "product", pair, None)
+    plain = Network(tuple(replace(p, kind="") if isinstance(p, Activation) else p for p in network.layers))
+    order = first.order + min(first.chain.weights[0].shape)
+    methods: list[Method] = [m for m in COMPARED if order <= AUTO_ORDER or not m.startswith("lipsdp")]
+    if order <= REFERENCE_ORDER:
+        methods.append("reference")
+    results = list["NetworkBound"]()
+    for method in methods:
+        with suppress(NotProvable):
+            result = _bounded(plain, method, pair, watch)
+            results.append(replace(result, lower=min(first.lower, result.value)))
+    return results
+
+
+def _certified(network: "Network", results: "list[NetworkBound]", watch: "Watch | None") -> "NetworkBound":
+    """The best result that has a certificate; where none has, the best of the methods that make one."""
+    proven = [result for result in results if result.certificate]
+    if not proven:
+        tried = {name for result in results for name in result.others}
+        again: list[Method] = ["riccati", *(["lipsdp-neuron"] if "lipsdp-neuron" in tried else [])]
+        proven = [_bounded(network, method, None, watch) for method in again]
+    return min(proven, key=lambda result: result.value)
+
+
+def _save(path: Path, file: Path, result: "NetworkBound") -> None:
+    from sdplip.certificates.network_file import network_record, save_network
+
+    assert result.certificate is not None
+    save_network(path, network_record(file.name, result.chain.weights, result.certificate))
+
+
+def _to_json(file: Path, result: "NetworkBound", certificate: Path | None) -> dict[str, Any]:
+    return {
+        "file": str(file),
+        "method": result.method,
+        "bound": result.value,
+        "lower": result.lower,
+        "sdp_lower": result.sdp_lower,
+        "gap": result.gap,
+        "rigorous": True,  # every value of `sdplip.bounds` is the kernel's
+        "seconds": result.seconds,
+        "order": result.order,
+        "certificate": str(certificate) if certificate else None,
+    }
+
+
+def _widths(result: "NetworkBound") -> str:
+    weights = result.chain.weights
+    widths = [weights[0].shape[1], *map(len, weights)]
+    shown = [str(n) for n in widths] if len(widths) <= 10 else [*map(str, widths[:4]), "...", str(widths[-1])]
+    return " → ".join(shown)
+
+
+@contextmanager
+def _bar() -> "Iterator[Watch | None]":
+    """A callback that draws the gap of a running solve after two seconds; None where nobody would see it."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    text = TextColumn(
+        "iteration {task.fields[iteration]}, gap {task.fields[gap]:.1e}, {task.fields[seconds]:.0f} s"
+    )
+    bar = Progress(TextColumn("lipsdp"), BarColumn(), text, console=Console(stderr=True), transient=True)
+    task = bar.add_task("", total=DIGITS, iteration=0, gap=1.0, seconds=0.0)
+    begin = time.perf_counter()
+
+    def watch(iteration: int, upper: float, lower: float) -> None:
+        seconds = time.perf_counter() - begin
+        if seconds < PATIENCE:
+            return
+        bar.start()
+        gap = min(1.0, max(1 - lower / upper, 1e-16)) if upper > 0 and math.isfinite(lower / upper) else 1.0
+        bar.update(task, completed=-math.log10(gap), iteration=iteration, gap=gap, seconds=seconds)
+
+    try:
+        yield watch
+    finally:
+        bar.stop()

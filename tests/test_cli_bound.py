@@ -1,0 +1,285 @@
+"""`sdplip bound`: exact JSON keys, known values, refusals in one sentence, and certificates that `sdplip verify` proves again."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from sdplip.cli import main
+
+KEYS = [
+    "file",
+    "method",
+    "bound",
+    "lower",
+    "sdp_lower",
+    "gap",
+    "rigorous",
+    "seconds",
+    "order",
+    "certificate",
+]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Runs `sdplip ...` in a folder with networks: (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    W1, W2, W3 = rng.normal(size=(5, 4)).astype(np.float32), rng.normal(size=(6, 5)), rng.normal(size=(3, 6))
+    np.savez("net.npz", **{"fc1.weight": W1, "fc1.bias": np.ones(5), "fc2.weight": W2, "fc3.weight": W3})
+    np.savez("turned.npz", a=W1.T, b=W2.T, c=W3.T)
+    np.savez("altered.npz", **{"fc1.weight": np.nextafter(W1, 9), "fc2.weight": W2, "fc3.weight": W3})
+    np.savez("kernel.npz", conv=rng.normal(size=(4, 2, 3, 3)), fc=np.eye(4))
+    np.savez("norm.npz", **{"fc1.weight": W1, "bn.weight": np.ones(5), "fc2.weight": W2})
+    np.savez("vector.npz", w1=W1, w2=np.ones(5))
+    np.savez("sqrt13.npz", w1=np.array([[-2.0, 3], [-2, 2]]), w2=np.array([[-1.0, 1]]))
+
+    def invoke(*arguments):
+        result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result.exit_code, result.stdout, result.stderr
+
+    return invoke
+
+
+def answer(run, *arguments):
+    code, out, err = run(*arguments, "--json")
+    assert not err
+    return code, json.loads(out)
+
+
+def save_onnx(path: str, activation: str, last: str = "") -> None:
+    onnx = pytest.importorskip("onnx")
+    rng = np.random.default_rng(1)
+    arrays = {"a": rng.normal(size=(4, 5)), "b": rng.normal(size=(5, 3))}
+    nodes = [("MatMul", ["x", "a"], "h"), (activation, ["h"], "g"), ("MatMul", ["g", "b"], "y")]
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node(kind, names, [out]) for kind, names, out in nodes]
+        + ([onnx.helper.make_node(last, ["y"], ["z"])] if last else []),
+        "net",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.DOUBLE, [1, 4])],
+        [onnx.helper.make_tensor_value_info("z" if last else "y", onnx.TensorProto.DOUBLE, None)],
+        [onnx.numpy_helper.from_array(array, name) for name, array in arrays.items()],
+    )
+    onnx.save(onnx.helper.make_model(graph), path)
+
+
+# ---------------------------------------------------------------------------------------------------- answers
+
+
+def test_json_has_exactly_the_documented_keys(run):
+    code, document = answer(run, "bound", "net.npz")
+    assert (code, list(document)) == (0, KEYS)
+    assert (document["file"], document["method"], document["order"]) == ("net.npz", "lipsdp-neuron", 11)
+    assert (document["rigorous"], document["certificate"]) == (True, None)
+    assert document["lower"] <= document["sdp_lower"] <= document["bound"]
+    assert document["gap"] < 1e-6  # the interior-point method stops at 1e-8 of the square
+    assert answer(run, "bound", "net.npz", "--method", "product")[1]["gap"] is None
+
+
+def test_compare_shows_all_methods_from_product_to_lipsdp(run):
+    _, document = answer(run, "bound", "net.npz", "--compare")
+    rows = document["methods"]
+    names = [row["method"].split("-")[0] for row in rows]
+    assert names == ["product", "composite", "riccati", "lipsdp", "lipsdp", "reference"]
+    assert all(list(row) == KEYS for row in rows)
+    value = {row["method"]: row["bound"] for row in rows}
+    assert value["product"] >= value["composite"] and value["lipsdp-layer"] >= value["lipsdp-neuron"]
+    assert len({row["lower"] for row in rows}) == 1
+    code, out, _ = run("bound", "net.npz", "--compare")
+    assert code == 0 and out.index("composite") < out.index("riccati") < out.index("lipsdp-layer")
+
+
+def test_orientation_and_layers_are_chosen(run):
+    values = [
+        answer(run, "bound", *arguments)[1]["bound"]
+        for arguments in (["net.npz"], ["turned.npz", "--transpose"])
+    ]
+    assert values[0] == values[1]
+    first_two = answer(run, "bound", "net.npz", "--layer", "fc1.weight", "--layer", "fc2.weight")[1]
+    assert first_two["order"] == 5
+
+
+def test_slopes_scale_the_bound(run):
+    """One hidden layer with slopes in [0, 1/4] has a quarter of the constant."""
+    relu, sigmoid, slopes = (
+        answer(run, "bound", "sqrt13.npz", *more)[1]["bound"]
+        for more in ([], ["--activation", "sigmoid"], ["--slopes", "0,0.25"])
+    )
+    assert 13**0.5 <= relu == pytest.approx(13**0.5, rel=1e-6)
+    assert sigmoid == slopes == pytest.approx(relu / 4, rel=1e-6)  # the gap of the solver
+
+
+def test_output_pair_is_below_root_two_times_all_outputs(run):
+    whole, pair = (
+        answer(run, "bound", "net.npz", *more)[1]["bound"] for more in ([], ["--output-pair", "0,2"])
+    )
+    assert pair <= 2**0.5 * whole
+
+
+def test_onnx_brings_its_own_activations(run):
+    save_onnx("relu.onnx", "Relu")
+    save_onnx("sigmoid.onnx", "Sigmoid")
+    relu, sigmoid = (
+        answer(run, "bound", f"{kind}.onnx", "--method", "product")[1] for kind in ("relu", "sigmoid")
+    )
+    assert sigmoid["bound"] == pytest.approx(relu["bound"] / 4, rel=1e-12)  # roundings of a product
+
+
+def test_biases_count_where_they_matter(run):
+    """tanh is flat where a bias of 20 puts it: a Jacobian at bias zero would be no lower bound."""
+    W = np.eye(2)
+    np.savez("flat.npz", w1=W, b1=np.full(2, 1e9), w2=W, b2=np.zeros(2))
+    np.savez("unknown.npz", w1=W, w2=W, other=np.ones(7))
+    assert answer(run, "bound", "flat.npz", "--activation", "tanh", "--method", "product")[1]["lower"] == 0
+    assert answer(run, "bound", "unknown.npz", "--activation", "tanh", "--method", "product")[1]["lower"] == 0
+    assert answer(run, "bound", "unknown.npz", "--method", "product")[1]["lower"] == 1
+
+
+# ---------------------------------------------------------------------------------------------------- refusals
+
+REFUSED = {
+    "convolution": (["kernel.npz"], "whole-network bounds of convolutions are not available yet"),
+    "coupled": (["sqrt13.npz", "--method", "lipsdp-network"], "sqrt(13)"),
+    "normalisation": (["norm.npz"], "`bn.weight`"),
+    "layer as a vector": (["vector.npz"], "`w2`"),
+    "orientation": (["turned.npz"], "transpose"),
+    "activation": (["net.npz", "--activation", "swoosh"], "no activation `swoosh`"),
+    "two activations": (["net.npz", "--activation", "relu", "--slopes", "0,1"], "Use one of them"),
+    "slopes": (["net.npz", "--slopes", "0"], "two finite numbers"),
+    "infinite slope": (["net.npz", "--slopes", "0,inf"], "two finite numbers"),
+    "slopes out of order": (["net.npz", "--slopes", "1,0"], "alpha <= beta"),
+    "pair": (["net.npz", "--output-pair", "0,3"], "two different outputs"),
+    "pair of one": (["net.npz", "--output-pair", "1"], "two whole numbers"),
+    "certificate of a pair": (["net.npz", "--output-pair", "0,1", "--certificate", "C.json"], "Drop one"),
+    "certificate of a product": (["net.npz", "--method", "product", "--certificate", "C.json"], "no cert"),
+    "method and compare": (["net.npz", "--method", "product", "--compare"], "Drop --method"),
+    "unknown method": (["net.npz", "--method", "best"], "lipsdp-neuron"),
+    "missing file": (["none.npz"], "no file `none.npz`"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_bad_input_is_refused_in_one_sentence(run, case):
+    arguments, reason = REFUSED[case]
+    code, out, err = run("bound", *arguments)
+    last = err.strip().splitlines()[-1]
+    assert (code, out) == (2, "")
+    assert last.startswith("Error: ") and reason in last
+    assert not Path("C.json").exists()
+
+
+def test_options_that_contradict_a_graph_are_refused(run):
+    save_onnx("net.onnx", "Relu")
+    for more in (["--activation", "tanh"], ["--slopes", "0,1"], ["--transpose"], ["--layer", "a"]):
+        assert run("bound", "net.onnx", *more)[0] == 2
+
+
+# ---------------------------------------------------------------------------------------------------- certificates
+
+
+def certified(run, file, *more):
+    code, document = answer(run, "bound", file, *more, "--certificate", "C.json")
+    assert (code, document["certificate"]) == (0, "C.json")
+    assert json.loads(Path("C.json").read_text())["bound"] == document["bound"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["net.npz"],
+        ["turned.npz", "--transpose"],
+        ["net.npz", "--layer", "fc2.weight", "--layer", "fc3.weight"],
+    ],
+    ids=["plain", "transpose", "layers"],
+)
+def test_verify_proves_again(run, arguments):
+    certified(run, *arguments)
+    code, document = answer(run, "verify", "C.json", *arguments)
+    assert (code, document["proven"]) == (0, True)
+    assert "proven" in run("verify", "C.json", *arguments)[1]
+
+
+def test_verify_refutes_altered_weights_and_bounds(run):
+    certified(run, "net.npz")
+    assert answer(run, "verify", "C.json", "altered.npz")[0] == 1
+    assert "SHA-256" in run("verify", "C.json", "sqrt13.npz")[1]
+    claim = json.loads(Path("C.json").read_text())
+    claim["bound"] *= 0.99
+    Path("C.json").write_text(json.dumps(claim))
+    code, document = answer(run, "verify", "C.json", "net.npz")
+    assert (code, document["proven"]) == (1, False)
+    assert "could not be proven" in document["layers"][0]["reason"]
+
+
+def test_verify_compares_the_activations_of_a_graph(run):
+    save_onnx("sigmoid.onnx", "Sigmoid", "Sigmoid")  # the last one brings an identity matrix
+    save_onnx("relu.onnx", "Relu", "Relu")
+    certified(run, "sigmoid.onnx")
+    assert run("verify", "C.json", "sigmoid.onnx")[0] == 0
+    code, document = answer(run, "verify", "C.json", "relu.onnx")
+    assert code == 1 and "slopes outside" in document["layers"][0]["reason"]
+
+
+def test_a_method_with_a_file_is_used_where_the_product_wins(run):
+    np.savez("one.npz", w=np.diag([1.0, 2.0]))  # one layer: "auto" knows the product only
+    certified(run, "one.npz")
+    assert run("verify", "C.json", "one.npz")[0] == 0
+
+
+def test_layers_of_a_layer_certificate_are_its_own(run):
+    assert run("check", "net.npz", "--certificate", "C.json")[0] in (0, 1)
+    assert run("verify", "C.json", "net.npz")[0] == 0
+    assert run("verify", "C.json", "net.npz", "--layer", "fc1.weight")[0] == 2
+
+
+def test_verify_uses_only_the_readers_and_the_kernel(run):
+    certified(run, "net.npz")
+    code = (
+        "import sys; from sdplip.cli import main\n"
+        "main(['verify', 'C.json', 'net.npz'], standalone_mode=False)\n"
+        "print('MODULES', *sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    out, modules = done.stdout.split("MODULES")
+    assert "proven again" in out
+    forbidden = ("torch", "cvxpy", "scs", "scipy", "sdplip.bounds", "sdplip.solvers", "sdplip.scalings")
+    assert not [name for name in modules.split() if name.startswith(forbidden)]
+
+
+# ------------------------------------------------------------------------------------ progress, published files
+
+
+def test_progress_appears_after_two_seconds(monkeypatch):
+    import io
+
+    module = sys.modules["sdplip.cli.bound"]  # `sdplip.cli.bound` as an attribute is the command
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setenv("TERM", "xterm")
+    for patience, shown in ((60.0, False), (0.0, True)):
+        terminal = Terminal()
+        monkeypatch.setattr(sys, "stderr", terminal)
+        monkeypatch.setattr(module, "PATIENCE", patience)
+        with module._bar() as watch:
+            watch(7, 2.0, 1.9)
+            watch(8, np.inf, 0.0)
+        assert ("gap" in terminal.getvalue()) == shown
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("lipsdp_random_weights.mat", 36.4822296), ("eclipse_genlocal_lyr5n10.mat", 4.943397)],
+)
+def test_published_values(run, benchmark_files, name, value):
+    _, document = answer(run, "bound", benchmark_files / name)
+    assert document["bound"] == pytest.approx(value, rel=1e-6)
