@@ -183,7 +183,9 @@ def test_diagonal_dominance_proves_tight_scalings_of_every_size(form, geometry):
     K = abs(layer((3, 3), geometry.groups, form, 1)[0])
     t = aol(K, geometry, form=form)
     certificate = certify_convolution(K, t, geometry, form=form)
-    assert 0.6 < certificate.c_lower <= certificate.c <= 1 + 1e-10  # with a stride, one phase of each channel is tight
+    assert (
+        0.6 < certificate.c_lower <= certificate.c <= 1 + 1e-10
+    )  # with a stride, one phase of each channel is tight
     assert convolution_holds(K, certificate)
 
 

@@ -18,10 +18,10 @@ from sdplip.solvers.solution import AbstractSolver, Progress, Solution, Status
 class InteriorPoint(AbstractSolver):
     """Interior-point method for `MinTrace`, `MaxVolume` and `ConvolutionMinTrace`: a dozen iterations to full accuracy.
 
-    Every point is strictly feasible as far as a floating-point Cholesky factorization can tell, so a solve that is
-    interrupted (`KeyboardInterrupt`, also from `progress`) returns a scaling, with status `INTERRUPTED`; one that double
-    precision carries no further returns `STOPPED`. It computes in float64, with as many threads as torch has, in about ten matrices of the
-    order of `t`. A `start` is lifted to feasibility first; it saves few iterations (none, if it is far from optimal).
+    Every point is strictly feasible as far as a floating-point Cholesky factorization can tell. A solve that is interrupted
+    (`KeyboardInterrupt`, also from `progress`) returns a scaling, with status `INTERRUPTED`; one that double precision carries
+    no further returns `STOPPED`. It computes in float64, with as many threads as torch has, in about ten matrices of the order
+    of `t`. A `start` is lifted to feasibility first; it saves few iterations (none, if it is far from optimal).
 
     Attributes:
         device: where torch computes.
