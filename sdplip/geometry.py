@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 
 from sdplip.errors import UnsupportedConvolution
 
@@ -80,12 +81,12 @@ class ExpandedGeometry(Geometry):
 
 
 def _per_axis(name: str, value: Axes, axes: int, least: int) -> tuple[int, ...]:
-    numbers = (value,) * axes if isinstance(value, int) else tuple(value)
-    if len(numbers) != axes or any(not isinstance(v, int) or v < least for v in numbers):
+    numbers = (value,) * axes if isinstance(value, Integral) else tuple(value)
+    if len(numbers) != axes or any(not isinstance(v, Integral) or v < least for v in numbers):
         raise UnsupportedConvolution(
             f"`{name}` must be a whole number of at least {least}, or {axes} of them (one for each image axis), but is {value}."
         )
-    return numbers
+    return tuple(int(v) for v in numbers)
 
 
 def _why_not(mode: str) -> str:

@@ -550,3 +550,15 @@ def test_published_comparison(run, benchmark_files):
     *closed, best = document["layers"][0]["scalings"]
     assert best["gap"] < 1e-6
     assert all(row["trace"] > 1.05 * best["trace"] for row in closed)
+
+
+def test_the_file_that_scale_writes_serves_as_scaling_of_the_original(tmp_path):
+    """`--t` reads `NAME.t` of a file that also holds the rescaled weights."""
+    W = np.random.default_rng(0).normal(size=(6, 9))
+    np.savez(tmp_path / "net.npz", fc=W)
+    runner = CliRunner()
+    scaled = tmp_path / "scaled.npz"
+    done = runner.invoke(main, ["scale", str(tmp_path / "net.npz"), "--scaling", "aol", "-o", str(scaled)])
+    assert done.exit_code == 0, done.output
+    done = runner.invoke(main, ["check", str(tmp_path / "net.npz"), "--t", str(scaled)])
+    assert done.exit_code == 0, done.output

@@ -50,6 +50,7 @@ def read(path: str | PathLike[str], *, transpose: bool = False) -> tuple[Weight,
 def read_vectors(path: str | PathLike[str]) -> dict[str, Shaped[np.ndarray, " n"]]:
     """The vectors `t` or `q` of a file, one a layer name; a .npy file has one, named "".
 
+    Where some names end in ".t", as `sdplip scale` writes them beside the weights, only those are read.
     MATLAB's `n x 1` and `1 x n` arrays come out with one axis. Sign, length and finiteness are the caller's to check, who
     knows the layer.
 
@@ -66,7 +67,8 @@ def read_vectors(path: str | PathLike[str]) -> dict[str, Shaped[np.ndarray, " n"
     arrays = ARRAYS[form](path)
     if not arrays:
         raise UnreadableFile(f"`{path}` holds no array of numbers. Save one vector for each layer into it.")
-    return {name: _vector(name or path.stem, array, path) for name, array in arrays.items()}
+    scalings = {name: array for name, array in arrays.items() if name.endswith(".t")}
+    return {name: _vector(name or path.stem, array, path) for name, array in (scalings or arrays).items()}
 
 
 def _vector(name: str, array: np.ndarray, path: Path) -> Shaped[np.ndarray, " n"]:
