@@ -1,8 +1,8 @@
 """How a convolution moves over its image, and which of these ways a theorem covers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from numbers import Integral
+from operator import index
 
 from sdplip.errors import UnsupportedConvolution
 
@@ -81,12 +81,15 @@ class ExpandedGeometry(Geometry):
 
 
 def _per_axis(name: str, value: Axes, axes: int, least: int) -> tuple[int, ...]:
-    numbers = (value,) * axes if isinstance(value, Integral) else tuple(value)
-    if len(numbers) != axes or any(not isinstance(v, Integral) or v < least for v in numbers):
+    try:  # whole numbers of any kind, NumPy's too
+        numbers = tuple(map(index, value if isinstance(value, Iterable) else (value,) * axes))
+    except TypeError:
+        numbers = ()
+    if len(numbers) != axes or any(v < least for v in numbers):
         raise UnsupportedConvolution(
             f"`{name}` must be a whole number of at least {least}, or {axes} of them (one for each image axis), but is {value}."
         )
-    return tuple(int(v) for v in numbers)
+    return numbers
 
 
 def _why_not(mode: str) -> str:
