@@ -26,7 +26,14 @@ from sdplip.solvers import (
     solve,
 )
 from sdplip.solvers.auto import suitable
-from sdplip.solvers.cvxpy import compiled, convolution_min_trace, max_volume, min_trace, nearest, residual_lmi
+from sdplip.solvers.formulations import (
+    compiled,
+    convolution_min_trace,
+    max_volume,
+    min_trace,
+    nearest,
+    residual_lmi,
+)
 
 REFERENCE = CVXPY("CLARABEL", eps=1e-9)
 ALL = (MinTrace, MaxVolume, Nearest, ResidualLMI, ConvolutionMinTrace)
