@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from sdplip.cli.bound import NetworkSource
+from sdplip.cli.network import NetworkSource
 from sdplip.cli.options import json_option
 
 

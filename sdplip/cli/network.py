@@ -1,0 +1,137 @@
+"""How a file becomes the network that `sdplip bound` bounds and `sdplip verify` proves again."""
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sdplip.cli.options import Source
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from sdplip.networks import Activation, Network
+    from sdplip.weights import Weight
+
+HOMOGENEOUS = ("relu", "abs", "identity")
+"""Biases do not matter to a lower bound: the constant of the network is that of its limit far out, which has none."""
+
+
+@dataclass(frozen=True)
+class NetworkSource:
+    """Which file is which fully-connected network, and what the caller says about its activations (None: nothing)."""
+
+    file: Path
+    layers: tuple[str, ...] = ()
+    transpose: bool = False
+    activation: str | None = None
+    slopes: tuple[float, float] | None = None
+
+    @property
+    def is_onnx(self) -> bool:
+        """Whether the file holds its own activations."""
+        from sdplip.weights.sniff import sniff
+
+        return sniff(self.file) == "onnx"
+
+    def network(self) -> "Network":
+        """The network: of ONNX the graph as it stands, of other formats the matrices in file order with one activation between.
+
+        Raises:
+            SdplipError: unreadable file, a convolution, widths that do not fit, a vector that a chain of matrices leaves out.
+        """
+        from sdplip.networks import from_weights
+
+        weights = Source(self.file, self.layers, self.transpose, {}).weights()
+        _refuse_convolutions(weights, self.file)
+        between = self._between()
+        if self.is_onnx:
+            from sdplip.networks.onnx import from_onnx
+
+            if self.layers or self.activation or self.slopes:
+                raise click.UsageError(
+                    "--layer, --activation and --slopes: an ONNX graph says itself how its layers follow each other. Drop them."
+                )
+            return from_onnx(self.file)
+        vectors = _vectors(self.file)
+        if not self.layers:
+            _refuse_left_out(vectors, self.file)
+        biases = None if self.layers else _biases(vectors, weights)
+        silent = biases is None and between.kind not in HOMOGENEOUS and self._may_have_biases(vectors)
+        return from_weights(weights, replace(between, kind="") if silent else between, biases)
+
+    @property
+    def text(self) -> str:
+        """What stands between the matrices, for people."""
+        if self.slopes:
+            return f"slopes in [{self.slopes[0]:g}, {self.slopes[1]:g}]"
+        return "the activations of the graph" if self.is_onnx else self.activation or "relu"
+
+    def _between(self) -> "Activation":
+        from sdplip.networks import SLOPES, Activation, known_activation
+
+        if self.activation and self.slopes:
+            raise click.UsageError("--activation and --slopes both say what the slopes are. Use one of them.")
+        if self.slopes:
+            return Activation(*self.slopes)
+        kind = self.activation or "relu"
+        if kind not in SLOPES:
+            raise click.UsageError(
+                f"There is no activation `{kind}`. Use {', '.join(SLOPES)}, or `--slopes A,B` for any other."
+            )
+        return known_activation(kind)
+
+    def _may_have_biases(self, vectors: "dict[str, np.ndarray]") -> bool:
+        return bool(self.layers or vectors) or self.file.suffix.lower() == ".nnet"
+
+
+def _refuse_convolutions(weights: "tuple[Weight, ...]", file: Path) -> None:
+    from sdplip.errors import InvalidWeight
+
+    for weight in weights:
+        if weight.array.ndim > 2:
+            raise InvalidWeight(
+                f"`{weight.name}` in `{file}` is a convolution kernel, and whole-network bounds of convolutions are not available"
+                f" yet: use `sdplip check {file}` layer by layer."
+            )
+
+
+def _vectors(file: Path) -> "dict[str, np.ndarray]":
+    """The arrays of the file with at most one axis longer than 1 that are no layers."""
+    from sdplip.weights.layers import is_vector
+    from sdplip.weights.read import ARRAYS
+    from sdplip.weights.sniff import sniff
+
+    arrays = ARRAYS[sniff(file)](file)
+    return {
+        name: array
+        for name, array in arrays.items()
+        if array.dtype.kind in "fiu" and (array.ndim < 2 or is_vector(name, array.shape))
+    }
+
+
+def _refuse_left_out(vectors: "dict[str, np.ndarray]", file: Path) -> None:
+    """A vector that multiplies would make the bound of the matrices alone wrong."""
+    from sdplip.errors import InvalidWeight
+    from sdplip.weights.layers import says_weight
+
+    for name, vector in vectors.items():
+        if says_weight(name) or re.search(
+            r"norm|gamma|running_|moving_|num_batches|(^|[./])scale$", name.lower()
+        ):
+            raise InvalidWeight(
+                f"`{name}` {vector.shape} in `{file}` is neither matrix nor bias, but part of a normalisation layer or a layer"
+                " saved as a vector. Fold it into the matrices, or save it as a matrix (out, in); `--layer` chooses layers"
+                " without it."
+            )
+
+
+def _biases(vectors: "dict[str, np.ndarray]", weights: "tuple[Weight, ...]") -> "list[np.ndarray] | None":
+    """One bias for each weight, in file order, or None. They matter to `lower` only."""
+    found = [v.reshape(-1) for name, v in vectors.items() if re.search(r"bias|(^|[._])b\d*$", name.lower())]
+    fits = len(found) == len(weights) and all(
+        v.shape == w.array.shape[:1] for v, w in zip(found, weights, strict=True)
+    )
+    return found if fits else None
