@@ -6,6 +6,7 @@ import os
 import platform
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,11 @@ def save(path: str | os.PathLike[str], records: Iterable[Record]) -> None:
     """Writes a certificate file; the file appears whole or not at all."""
     document = {
         "schema": SCHEMA,
-        "versions": {"python": platform.python_version(), "numpy": np.__version__},
+        "versions": {
+            "sdplip": version("sdplip"),
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+        },
         "layers": [_to_json(entry) for entry in records],
     }
     path = Path(path)
