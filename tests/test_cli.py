@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from sdplip.cli import main
+from tests.commands import answer, invoke
 
 CHECK_KEYS = [
     "name",
@@ -49,19 +50,7 @@ def run(tmp_path, monkeypatch):
     np.save("ones.npy", np.ones(3))
     np.savez("t.npz", **{"fc1.weight": np.full(4, 60.0), "fc2.weight": np.full(5, 60.0)})
 
-    def invoke(*arguments):
-        result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-        if result.exception and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return result.exit_code, result.stdout, result.stderr
-
     return invoke
-
-
-def answer(run, *arguments):
-    code, out, err = run(*arguments, "--json")
-    assert not err
-    return code, json.loads(out)
 
 
 # ---------------------------------------------------------------------------------------------------- check

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
-from sdplip.cli import main
+from tests.commands import answer, invoke
 
 KEYS = [
     "file",
@@ -39,19 +38,7 @@ def run(tmp_path, monkeypatch):
     np.savez("vector.npz", w1=W1, w2=np.ones(5))
     np.savez("sqrt13.npz", w1=np.array([[-2.0, 3], [-2, 2]]), w2=np.array([[-1.0, 1]]))
 
-    def invoke(*arguments):
-        result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-        if result.exception and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return result.exit_code, result.stdout, result.stderr
-
     return invoke
-
-
-def answer(run, *arguments):
-    code, out, err = run(*arguments, "--json")
-    assert not err
-    return code, json.loads(out)
 
 
 def save_onnx(path: str, activation: str, last: str = "") -> None:

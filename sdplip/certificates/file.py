@@ -1,21 +1,18 @@
 """Certificates as JSON files, and the check that proves a file's claims again from the weights alone."""
 
 import hashlib
-import json
 import os
-import platform
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from sdplip.certificates import document
 from sdplip.certificates.certificate import Certificate
 from sdplip.certificates.convolution import convolution_holds, convolution_lower_bound
 from sdplip.certificates.dense import holds, lower_bound
-from sdplip.errors import InvalidCertificate, SdplipError
+from sdplip.errors import SdplipError
 from sdplip.geometry import Geometry
 
 SCHEMA = "sdplip-certificate/1"
@@ -84,19 +81,7 @@ def _prove(certificate: Certificate, weight: np.ndarray) -> tuple[bool, float]:
 
 def save(path: str | os.PathLike[str], records: Iterable[Record]) -> None:
     """Writes a certificate file; the file appears whole or not at all."""
-    document = {
-        "schema": SCHEMA,
-        "versions": {
-            "sdplip": version("sdplip"),
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-        },
-        "layers": [_to_json(entry) for entry in records],
-    }
-    path = Path(path)
-    part = path.with_name(path.name + ".tmp")
-    part.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
-    os.replace(part, path)
+    document.write(path, SCHEMA, {"layers": [_to_json(entry) for entry in records]})
 
 
 def load(path: str | os.PathLike[str]) -> tuple[Record, ...]:
@@ -105,26 +90,9 @@ def load(path: str | os.PathLike[str]) -> tuple[Record, ...]:
     Raises:
         InvalidCertificate: not JSON, another schema, a missing or malformed field, or a witness that does not match its digest.
     """
-    try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_refuse_constant)
-    except (OSError, ValueError) as error:
-        raise InvalidCertificate(
-            f"`{path}` is not a readable certificate file: {error}. Make one with `sdplip check`."
-        ) from None
-    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
-        raise InvalidCertificate(
-            f"`{path}` is not a certificate of schema {SCHEMA}. Make one with `sdplip check --certificate`."
-        )
-    try:
-        return tuple(_from_json(layer) for layer in document["layers"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise InvalidCertificate(
-            f"`{path}` is malformed: {error!r}. Make it anew with `sdplip check --certificate`."
-        ) from None
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is no number")
+    return document.read(
+        path, SCHEMA, lambda found: tuple(map(_from_json, found["layers"])), "sdplip check --certificate"
+    )
 
 
 def _witness_digest(witness: np.ndarray) -> str:

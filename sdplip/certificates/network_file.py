@@ -1,18 +1,16 @@
 """Network certificates as JSON files, and the check that proves a file's bound again from the weights alone."""
 
-import json
 import os
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from sdplip.certificates import document
 from sdplip.certificates.file import Verification, weight_digest
 from sdplip.certificates.network import NetworkCertificate, network_holds
-from sdplip.errors import InvalidCertificate, SdplipError
+from sdplip.errors import SdplipError
 
 SCHEMA = "sdplip-network-certificate/1"
 
@@ -55,9 +53,7 @@ def verify_network(entry: NetworkRecord, weights: Sequence[np.ndarray]) -> Verif
 def save_network(path: str | os.PathLike[str], entry: NetworkRecord) -> None:
     """Writes a network certificate file; the file appears whole or not at all."""
     proof = entry.certificate
-    document = {
-        "schema": SCHEMA,
-        "versions": {"python": platform.python_version(), "numpy": np.__version__},
+    body = {
         "name": entry.name,
         "sha256": list(entry.digests),
         "bound": proof.bound,
@@ -65,10 +61,7 @@ def save_network(path: str | os.PathLike[str], entry: NetworkRecord) -> None:
         "slopes": [{"alpha": _brief(a), "beta": _brief(b)} for a, b in proof.slopes],
         "multipliers": [v.tolist() for v in proof.multipliers],
     }
-    path = Path(path)
-    part = path.with_name(path.name + ".tmp")
-    part.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
-    os.replace(part, path)
+    document.write(path, SCHEMA, body)
 
 
 def load_network(path: str | os.PathLike[str]) -> NetworkRecord:
@@ -77,41 +70,22 @@ def load_network(path: str | os.PathLike[str]) -> NetworkRecord:
     Raises:
         InvalidCertificate: not JSON, another schema, or a missing or malformed field.
     """
-    try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_refuse_constant)
-    except (OSError, ValueError) as error:
-        raise InvalidCertificate(
-            f"`{path}` is not a readable certificate file: {error}. Make one with `save_network`."
-        ) from None
-    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
-        raise InvalidCertificate(
-            f"`{path}` is not a certificate of schema {SCHEMA}. Make one with `save_network`."
-        )
-    try:
-        return _record(document)
-    except (KeyError, TypeError, ValueError) as error:
-        raise InvalidCertificate(
-            f"`{path}` is malformed: {error!r}. Make it anew with `save_network`."
-        ) from None
+    return document.read(path, SCHEMA, _record, "save_network")
 
 
-def _record(document: dict[str, Any]) -> NetworkRecord:
-    multipliers = tuple(np.array(v, np.float64) for v in document["multipliers"])
+def _record(found: dict[str, Any]) -> NetworkRecord:
+    multipliers = tuple(np.array(v, np.float64) for v in found["multipliers"])
     slopes = tuple(
         (
             np.zeros(len(v)) + np.array(pair["alpha"], np.float64),
             np.zeros(len(v)) + np.array(pair["beta"], np.float64),
         )
-        for v, pair in zip(multipliers, document["slopes"], strict=True)
+        for v, pair in zip(multipliers, found["slopes"], strict=True)
     )
-    certificate = NetworkCertificate(float(document["bound"]), multipliers, slopes, str(document["method"]))
-    return NetworkRecord(str(document["name"]), tuple(map(str, document["sha256"])), certificate)
+    certificate = NetworkCertificate(float(found["bound"]), multipliers, slopes, str(found["method"]))
+    return NetworkRecord(str(found["name"]), tuple(map(str, found["sha256"])), certificate)
 
 
 def _brief(v: np.ndarray) -> float | list[float]:
     """One number where all are equal."""
     return float(v[0]) if len(v) and (v == v[0]).all() else v.tolist()
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is no number")

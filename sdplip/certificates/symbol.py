@@ -54,9 +54,7 @@ class Symbol:
 
     def frequencies(self) -> Int[np.ndarray, "f axes"]:
         """Grid points, one of each conjugate pair."""
-        points = np.stack(np.meshgrid(*map(np.arange, self.grid), indexing="ij"), -1).reshape(
-            -1, len(self.grid)
-        )
+        points = _lattice(self.grid)
         own = np.ravel_multi_index(tuple(points.T), self.grid)
         mirror = np.ravel_multi_index(tuple((-points % self.grid).T), self.grid)
         return points[own <= mirror]
@@ -144,18 +142,21 @@ def symbols(
     ]
 
 
+def _lattice(shape: tuple[int, ...]) -> Int[np.ndarray, "points axes"]:
+    """All index tuples of an array of this shape, in C order."""
+    return np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1).reshape(-1, len(shape))
+
+
 def polyphase_offsets(taps: tuple[int, ...], geometry: ExpandedGeometry) -> Int[np.ndarray, "q axes"]:
     """Position of every kernel tap on the coarse (strided) grid."""
-    positions = np.stack(np.meshgrid(*map(np.arange, taps), indexing="ij"), -1).reshape(-1, len(taps))
-    return positions * np.array(geometry.dilation) // np.array(geometry.stride)
+    return _lattice(taps) * np.array(geometry.dilation) // np.array(geometry.stride)
 
 
 def _symbol(
     K: np.ndarray, t: np.ndarray, geometry: ExpandedGeometry, form: Form, grid: tuple[int, ...]
 ) -> Symbol:
     out, inputs, *taps = K.shape
-    positions = np.stack(np.meshgrid(*map(np.arange, taps), indexing="ij"), -1).reshape(-1, len(taps))
-    positions = positions * np.array(geometry.dilation)
+    positions = _lattice(tuple(taps)) * np.array(geometry.dilation)
     stride = np.array(geometry.stride)
     phase = (
         np.ravel_multi_index(tuple((positions % stride).T), geometry.stride)

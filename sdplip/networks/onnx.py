@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from sdplip.errors import InvalidWeight, MissingDependency
+from sdplip.errors import InvalidWeight
 from sdplip.networks.network import Activation, Affine, Layer, Network, known_activation
 from sdplip.weights.damaged import refuse_damaged
+from sdplip.weights.onnx import open_graph
 from sdplip.weights.onnx_nodes import Known, attributes, decode, gemm, matmul
 
 ACTIVATIONS = {
@@ -30,17 +31,8 @@ def from_onnx(path: str | Path) -> Network:
         UnreadableFile, MissingDependency: as for `sdplip.weights.read`.
     """
     path = Path(path)
-    try:
-        import onnx
-        from onnx import inliner
-    except ImportError:
-        raise MissingDependency(
-            f"Reading `{path}` needs the package `onnx`. Install it with `pip install 'sdplip[onnx]'`."
-        ) from None
     with refuse_damaged(path, "ONNX"):
-        model = onnx.load(path)
-        graph = (inliner.inline_local_functions(model) if model.functions else model).graph
-        return Network(tuple(_chain(graph, path)))
+        return Network(tuple(_chain(open_graph(path), path)))
 
 
 def _chain(graph: Any, path: Path) -> list[Layer]:

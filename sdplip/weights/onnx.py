@@ -25,16 +25,8 @@ def read(path: Path) -> tuple[Weight, ...]:
         InvalidWeight: no layer, a weight that is computed in the graph, or a node such as ConvTranspose or LSTM.
         MissingDependency: the package `onnx` is not installed.
     """
-    try:
-        import onnx
-        from onnx import inliner
-    except ImportError:
-        raise MissingDependency(
-            f"Reading `{path}` needs the package `onnx`. Install it with `pip install 'sdplip[onnx]'`."
-        ) from None
     with refuse_damaged(path, "ONNX"):
-        model = onnx.load(path)
-        graph = (inliner.inline_local_functions(model) if model.functions else model).graph
+        graph = open_graph(path)
         found = _once(_walk(graph, Known({}, {}, {}), path), path)
     if not found:
         nodes = ", ".join(sorted({node.op_type for node in graph.node})[:8]) or "nothing"
@@ -43,6 +35,23 @@ def read(path: Path) -> tuple[Weight, ...]:
             " Export the trained network with its parameters inside."
         )
     return found
+
+
+def open_graph(path: Path) -> Any:
+    """The graph of an ONNX file, its local functions inlined. Damage is the caller's to refuse, with `refuse_damaged`.
+
+    Raises:
+        MissingDependency: the package `onnx` is not installed.
+    """
+    try:
+        import onnx
+        from onnx import inliner
+    except ImportError:
+        raise MissingDependency(
+            f"Reading `{path}` needs the package `onnx`. Install it with `pip install 'sdplip[onnx]'`."
+        ) from None
+    model = onnx.load(path)
+    return (inliner.inline_local_functions(model) if model.functions else model).graph
 
 
 def _walk(graph: Any, outer: Known, path: Path) -> Iterator[Weight]:
