@@ -45,3 +45,22 @@ def residual(
     `activation` acts elementwise with slopes in $[0, 1]$ (ReLU, tanh, sigmoid, softplus; not GELU, not MaxMin).
     """
     return x - 2 * (activation(x @ W + b) * inverse_scaling(t)) @ W.mT
+
+
+def normalised(M: Float[Array, "*batch m n"]) -> tuple[Float[Array, "*batch m n"], Float[Array, "*batch"]]:
+    """`M` divided by its Frobenius norm, and that norm (1 for the zero matrix, so that one may divide by it)."""
+    norm = (M * M).sum((-2, -1))
+    norm = (norm + (norm == 0)) ** 0.5
+    return M / norm[..., None, None], norm
+
+
+def perron_vector(S: Float[Array, "*batch n n"], iterations: int = 10) -> Float[Array, "*batch n"]:
+    r"""Approximate Perron vector of a symmetric nonnegative matrix, positive, mean 1: $S^{2^k - 1} 1$ by repeated squaring."""
+    M = normalised(S)[0]
+    q = S[..., 0] * 0 + 1
+    for _ in range(iterations):
+        q = (M @ q[..., None])[..., 0]
+        total = q.sum(-1)[..., None]
+        q = q / (total + (total == 0)) * q.shape[-1]
+        M = normalised(M @ M)[0]
+    return q + 1e-6  # a floor keeps q_j / q_i within what double precision carries

@@ -7,7 +7,7 @@ Sources: AOL (Prach and Lampert 2022), SLL (Araujo et al. 2023, Theorems 1 to 3)
 
 from jaxtyping import Float
 
-from sdplip.condition import Array, gram
+from sdplip.condition import Array, gram, normalised, perron_vector
 
 
 def identity(W: Float[Array, "*batch m n"]) -> Float[Array, "*batch n"]:
@@ -26,10 +26,10 @@ def spectral(W: Float[Array, "*batch m n"], iterations: int = 7) -> Float[Array,
     """
     m, n = W.shape[-2:]
     M = gram(W) if n <= m else W @ W.mT
-    M, norm = _normalised(M)
+    M, norm = normalised(M)
     square = norm
     for k in range(1, iterations + 1):
-        M, norm = _normalised(M @ M)
+        M, norm = normalised(M @ M)
         square = square * norm ** (0.5**k)
     return identity(W) * square[..., None]
 
@@ -41,29 +41,22 @@ def aol(W: Float[Array, "*batch m n"]) -> Float[Array, "*batch n"]:
 
 def gershgorin(W: Float[Array, "*batch m n"], q: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]:
     r"""SLL scaling $t_i = \sum_j |G_{ij}| q_j / q_i$ for any $q > 0$ (SLL, Theorem 3)."""
-    return (abs(gram(W)) * q[..., None, :]).sum(-1) / q
+    return _weighted_rows(abs(gram(W)), q)
 
 
 def perron_q(W: Float[Array, "*batch m n"], iterations: int = 10) -> Float[Array, "*batch n"]:
     r"""Approximate Perron vector of $|W^\top W|$, positive, mean 1.
 
     The $q$ for which `gershgorin` is most nearly uniform: its largest $t_i$ tends to the spectral radius of $|G|$, the least that
-    any $q$ can reach. Computed as $|G|^{2^k - 1} 1$ by repeated squaring; any positive $q$ is valid, so the quality of the
-    approximation never touches soundness.
+    any $q$ can reach. Any positive $q$ is valid, so the quality of the approximation never touches soundness.
     """
-    M = _normalised(abs(gram(W)))[0]
-    q = identity(W)
-    for _ in range(iterations):
-        q = (M @ q[..., None])[..., 0]
-        total = q.sum(-1)[..., None]
-        q = q / (total + (total == 0)) * q.shape[-1]
-        M = _normalised(M @ M)[0]
-    return q + 1e-6  # a floor keeps q_j / q_i within what double precision carries
+    return perron_vector(abs(gram(W)), iterations)
 
 
 def perron(W: Float[Array, "*batch m n"], iterations: int = 10) -> Float[Array, "*batch n"]:
     """SLL scaling with the Perron `q` of the absolute Gram matrix: the most uniform scaling of the Gershgorin family."""
-    return gershgorin(W, perron_q(W, iterations))
+    S = abs(gram(W))
+    return _weighted_rows(S, perron_vector(S, iterations))
 
 
 def multi_step(
@@ -76,17 +69,15 @@ def multi_step(
     if p < 1:
         raise ValueError(f"`p` must be a whole number of at least 1, but is {p}.")
     G = gram(W)
-    power, scale = _normalised(G)
+    power, scale = normalised(G)
     scale = scale ** (1 / p)
     for _ in range(p - 1):
-        power, norm = _normalised(power @ G)
+        power, norm = normalised(power @ G)
         scale = scale * norm ** (1 / p)
-    rows = abs(power).sum(-1) if q is None else (abs(power) * q[..., None, :]).sum(-1) / q
+    rows = abs(power).sum(-1) if q is None else _weighted_rows(abs(power), q)
     return scale[..., None] * (rows + (rows == 0)) ** (1 / p) * (rows != 0)
 
 
-def _normalised(M: Float[Array, "*batch n n"]) -> tuple[Float[Array, "*batch n n"], Float[Array, "*batch"]]:
-    """`M` divided by its Frobenius norm, and that norm (1 for the zero matrix, so that one may divide by it)."""
-    norm = (M * M).sum((-2, -1))
-    norm = (norm + (norm == 0)) ** 0.5
-    return M / norm[..., None, None], norm
+def _weighted_rows(S: Float[Array, "*batch n n"], q: Float[Array, "*batch n"]) -> Float[Array, "*batch n"]:
+    r"""$\sum_j S_{ij} q_j / q_i$."""
+    return (S * q[..., None, :]).sum(-1) / q

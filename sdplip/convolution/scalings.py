@@ -12,7 +12,7 @@ Sources: AOL (Prach and Lampert 2022), SLL (Araujo et al. 2023, Theorem 3), Gram
 
 from jaxtyping import Float
 
-from sdplip.condition import Array
+from sdplip.condition import Array, normalised, perron_vector
 from sdplip.convolution.kernels import autocorrelation, correlate, namespace, wrap
 from sdplip.convolution.layout import EVERY_SIZE, Form, channels, layout
 from sdplip.convolution.symbols import largest_eigenvalue
@@ -72,13 +72,7 @@ def perron(
     positive $q$ is valid, so `iterations` never touches soundness.
     """
     S = _absolute(autocorrelation(K, geometry, form=form), K, geometry)
-    M, q = _normalised(S)[0], S[..., 0] * 0 + 1
-    for _ in range(iterations):
-        q = (M @ q[..., None])[..., 0]
-        total = q.sum(-1)[..., None]
-        q = q / (total + (total == 0)) * q.shape[-1]
-        M = _normalised(M @ M)[0]
-    q = q + 1e-6  # a floor keeps q_j / q_i within what double precision carries
+    q = perron_vector(S, iterations)
     return _worst_phase((S * q[:, None, :]).sum(-1) / q, channels(K, geometry, form))
 
 
@@ -133,10 +127,8 @@ def _normalised(
     A: Float[Array, "groups *rest"],
 ) -> tuple[Float[Array, "groups *rest"], Float[Array, " groups"]]:
     """`A` divided by its Frobenius norm within each group, and that norm (1 for a zero kernel)."""
-    flat = A.reshape(A.shape[0], -1)
-    norm = (flat * flat).sum(-1)
-    norm = (norm + (norm == 0)) ** 0.5
-    return (flat / norm[:, None]).reshape(A.shape), norm
+    flat, norm = normalised(A.reshape(A.shape[0], 1, -1))
+    return flat.reshape(A.shape), norm
 
 
 def _check_length(q: Scaling, n: int) -> None:
