@@ -1,0 +1,1 @@
+"""Certified radii and accuracy of trained networks, attacks, curves as data."""

@@ -1,0 +1,1 @@
+"""Data sets, losses, the training loop, run folders."""
