@@ -85,7 +85,10 @@ def residual(name: str, make: Callable[[AbstractScaling], nn.Module], shape: tup
     if shape[-1] < 1000:
         ours |= {"cpl": make(Spectral()), "two steps": make(MultiStep(2))}
     else:
-        ours |= {"sll, gradient in bfloat16": make(SLL(gradient_dtype=torch.bfloat16))}
+        ours |= {
+            "sll, gradient in bfloat16": make(SLL(gradient_dtype=torch.bfloat16)),
+            "sll, products in bfloat16": make(SLL(product_dtype=torch.bfloat16)),
+        }
         ours |= {"cpl, T every 16 steps": make(Spectral(iterations=4, refresh_every=16))}
     return Contest(name, shape, {"plain": PlainResidual(sll), "published sll": PublishedSLL(sll), **ours})
 

@@ -29,6 +29,7 @@ from sdplip.nn import (
     ResidualLinear,
     Spectral,
     UnsupportedActivation,
+    lipschitz,
     rescaled,
     rowsums,
     slopes,
@@ -561,6 +562,11 @@ def test_fast_row_sums_are_the_formula(shape):
     if shape[1] > 3:
         dW, exact = torch.autograd.grad(coarse, W, g)[0], torch.autograd.grad(plain, W, g)[0]
         assert 0 < (dW - exact).norm() < 2**-7 * exact.norm()
+        rounded = rowsums.gershgorin(
+            W, q, product_dtype=torch.bfloat16, block=3
+        )  # factors and product: 2**-9 each
+        assert 0 < (rounded - plain).norm() < 2**-7 * plain.norm()
+        assert 0 < (torch.autograd.grad(rounded, W, g)[0] - exact).norm() < 2**-5 * exact.norm()
     V = torch.randn(shape, dtype=torch.double, requires_grad=True)
     assert torch.autograd.gradgradcheck(lambda V, q: rowsums.gershgorin(V, q, block=2), (V, q))
     batch = torch.randn(2, *shape, dtype=torch.double)
@@ -569,6 +575,16 @@ def test_fast_row_sums_are_the_formula(shape):
     )
     J = jacrev(lambda W: rowsums.gershgorin(W, q, block=2))(V)
     torch.testing.assert_close(J, jacrev(lambda W: scalings.gershgorin(W, q))(V))
+
+
+@pytest.mark.parametrize("scaling", [AOL, SLL])
+def test_products_are_rounded_in_training_only(scaling):
+    torch.manual_seed(0)
+    layer = ResidualLinear(300, 280, scaling(product_dtype=torch.bfloat16))
+    exact = scalings.aol(layer.weight.mT)
+    assert 0 < (layer.t - exact).norm() < 2**-7 * exact.norm()
+    torch.testing.assert_close(layer.eval().t, exact)
+    assert float(lipschitz(layer)) <= 1 + 1e-6
 
 
 class OwnReLU(nn.ReLU):

@@ -17,6 +17,7 @@ def gershgorin(
     q: Float[Tensor, " n"] | None,
     *,
     gradient_dtype: torch.dtype | None = None,
+    product_dtype: torch.dtype | None = None,
     block: int = BLOCK,
 ) -> Float[Tensor, " n"]:
     r"""`scalings.gershgorin(W, q)`, or `scalings.aol(W)` if `q` is None, with the same gradients at half the cost.
@@ -25,12 +26,14 @@ def gershgorin(
     symmetric matrix $M_{ij} = s_{ij} (g_i q_j + q_i g_j)$: one product instead of the two that differentiate $W^\top W$,
     after a forward pass that computes one triangle of $G$. Of the $n^2$ numbers only the signs are kept, a byte each. The
     gradient of $q$ is free: $w_j \cdot (W M)_j = q_j\,\partial_{q_j} + g_j r_j$. `gradient_dtype` rounds the factors of that
-    one product; the value of $t$ never is.
+    one product; the value of $t$ never is. `product_dtype` rounds the factors of $W^\top W$ as well: $t$ is then near the
+    scaling, on either side of it. Its whole Gram matrix is formed, since a triangle saves nothing on units for matrices.
     """
     if W.ndim > 2 or W.shape[-1] <= block or torch.compiler.is_compiling():
         return scalings.aol(W) if q is None else scalings.gershgorin(W, q)
     weights = W.new_ones(W.shape[-1]) if q is None else q
-    rows = _RowSums.apply(W.mT, weights, gradient_dtype or W.dtype, block)[0]
+    rounded = product_dtype or W.dtype
+    rows = _RowSums.apply(W.mT, weights, gradient_dtype or rounded, rounded, block)[0]
     return rows if q is None else rows / q
 
 
@@ -44,8 +47,11 @@ class _RowSums(torch.autograd.Function):
         V: Float[Tensor, "n m"],
         q: Float[Tensor, " n"],
         gradient_dtype: torch.dtype,  # noqa: ARG004
+        product_dtype: torch.dtype,
         block: int,
     ) -> tuple[Float[Tensor, " n"], Int8[Tensor, "n n"]]:
+        if product_dtype != V.dtype:
+            return _rounded_rows(V.to(product_dtype), q, block)
         starts = range(0, V.shape[0], block)
         rows: list[Tensor] = [V.new_zeros(())] * len(starts)
         signs: list[list[Tensor]] = [[] for _ in starts]
@@ -66,7 +72,7 @@ class _RowSums(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
         ctx.save_for_backward(*inputs[:2], *output)
-        ctx.gradient_dtype, ctx.block = inputs[2:]
+        ctx.gradient_dtype, _, ctx.block = inputs[2:]
         ctx.mark_non_differentiable(output[1])
         ctx.set_materialize_grads(False)
 
@@ -75,7 +81,7 @@ class _RowSums(torch.autograd.Function):
         ctx: Any, g: Tensor | None, _: Any
     ) -> tuple[Tensor | None, ...]:
         if g is None:
-            return None, None, None, None
+            return None, None, None, None, None
         V, q, rows, signs = ctx.saved_tensors
         parts, V_rounded = [], V.to(ctx.gradient_dtype)
         for start in range(0, V.shape[0], ctx.block):
@@ -84,4 +90,16 @@ class _RowSums(torch.autograd.Function):
             parts.append((M * signs[here].to(M.dtype)).to(ctx.gradient_dtype) @ V_rounded)
         gradient = torch.cat(parts).to(V.dtype)
         dq = (torch.linalg.vecdot(V, gradient) - g * rows) / q if ctx.needs_input_grad[1] else None
-        return gradient, dq, None, None
+        return gradient, dq, None, None, None
+
+
+def _rounded_rows(
+    V: Float[Tensor, "n m"], q: Float[Tensor, " n"], block: int
+) -> tuple[Float[Tensor, " n"], Int8[Tensor, "n n"]]:
+    """Row sums and signs of a Gram matrix whose factors are rounded; the sums themselves run in the dtype of `q`."""
+    rows, signs = [], []
+    for start in range(0, V.shape[0], block):
+        G = V[start : start + block] @ V.mT
+        signs.append(G.sign().to(torch.int8))
+        rows.append(G.to(q.dtype).abs() @ q)
+    return torch.cat(rows), torch.cat(signs)

@@ -170,15 +170,26 @@ class AOL(AbstractScaling):
     Args:
         gradient_dtype: precision of the product that differentiates `t` of a wide dense layer, the dearest step of its training;
             None is full precision. `torch.bfloat16` halves its time on CPUs that have it. The value of `t` stays exact.
+        product_dtype: precision of the factors of $W^\top W$ in training, for wide dense layers; None is full precision.
+            `torch.bfloat16` makes training 2 to 3 times faster where the processor has units for it. While it trains, the layer
+            is 1-Lipschitz up to that rounding only; in eval mode `t` is computed in full precision, and every bound is proven
+            from the numbers that run.
         refresh_every: see `AbstractScaling`.
     """
 
-    def __init__(self, *, gradient_dtype: torch.dtype | None = None, refresh_every: int = 1) -> None:
+    def __init__(
+        self,
+        *,
+        gradient_dtype: torch.dtype | None = None,
+        product_dtype: torch.dtype | None = None,
+        refresh_every: int = 1,
+    ) -> None:
         super().__init__(refresh_every=refresh_every)
-        self.gradient_dtype = gradient_dtype
+        self.gradient_dtype, self.product_dtype = gradient_dtype, product_dtype
 
     def dense(self, W: Float[Tensor, "m n"]) -> Float[Tensor, " n"]:
-        return rowsums.gershgorin(W, None, gradient_dtype=self.gradient_dtype)
+        product = self.product_dtype if self.training else None
+        return rowsums.gershgorin(W, None, gradient_dtype=self.gradient_dtype, product_dtype=product)
 
     def convolution(
         self, K: Float[Tensor, "out channels *taps"], geometry: Geometry
@@ -198,15 +209,24 @@ class SLL(AbstractScaling):
 
     log_q: nn.Parameter
 
-    def __init__(self, *, gradient_dtype: torch.dtype | None = None, refresh_every: int = 1) -> None:
+    def __init__(
+        self,
+        *,
+        gradient_dtype: torch.dtype | None = None,
+        product_dtype: torch.dtype | None = None,
+        refresh_every: int = 1,
+    ) -> None:
         super().__init__(refresh_every=refresh_every)
-        self.gradient_dtype = gradient_dtype
+        self.gradient_dtype, self.product_dtype = gradient_dtype, product_dtype
 
     def extra_parameters(self, n: int, weight: Tensor) -> None:
         self.log_q = nn.Parameter(weight.new_zeros(n))
 
     def dense(self, W: Float[Tensor, "m n"]) -> Float[Tensor, " n"]:
-        return rowsums.gershgorin(W, self.weights(W), gradient_dtype=self.gradient_dtype)
+        product = self.product_dtype if self.training else None
+        return rowsums.gershgorin(
+            W, self.weights(W), gradient_dtype=self.gradient_dtype, product_dtype=product
+        )
 
     def convolution(
         self, K: Float[Tensor, "out channels *taps"], geometry: Geometry
