@@ -54,3 +54,11 @@ class RefusedModule(SdplipError, ValueError):
 
 class UnknownModule(RefusedModule):
     """No rule is registered for this torch module; `sdplip.nn.bound.lipschitz.register` adds one."""
+
+
+class InvalidData(SdplipError, ValueError):
+    """A data set is missing, incomplete, or not images in bytes with one label each."""
+
+
+class InvalidConfig(SdplipError, ValueError):
+    """A run file, a preset name or an override has an unknown key, a wrong type, or a value outside its range."""
