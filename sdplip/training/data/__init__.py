@@ -1,0 +1,19 @@
+"""Data sets in memory, the order in which a run sees them, and augmentation."""
+
+from sdplip.training.data.batches import Batch, Batches
+from sdplip.training.data.dataset import DataSet, Split, fingerprint, mean
+from sdplip.training.data.hold_out import hold_out
+from sdplip.training.data.sources import KNOWN, NAMES, load
+
+__all__ = [
+    "KNOWN",
+    "NAMES",
+    "Batch",
+    "Batches",
+    "DataSet",
+    "Split",
+    "fingerprint",
+    "hold_out",
+    "load",
+    "mean",
+]

@@ -1,0 +1,77 @@
+"""Images and labels in memory: what every source gives, and what the loop trains on."""
+
+import hashlib
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Int64, UInt8
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images in bytes, with one label each. A pixel's value in [0, 1] is its byte divided by 255.
+
+    Attributes:
+        images: `(n, channels, height, width)`, uint8.
+        labels: `(n,)`, int64, from 0 to the number of classes less 1.
+    """
+
+    images: UInt8[Tensor, "n c h w"]
+    labels: Int64[Tensor, " n"]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """`(channels, height, width)` of one image."""
+        _, c, h, w = self.images.shape
+        return c, h, w
+
+    def to(self, device: torch.device | str) -> "Split":
+        """The same split on another device."""
+        return Split(self.images.to(device), self.labels.to(device))
+
+    def __getitem__(self, index: Tensor | slice) -> "Split":
+        """The images and labels at these places."""
+        return Split(self.images[index], self.labels[index])
+
+
+@dataclass(frozen=True, eq=False)
+class DataSet:
+    """A data set: training images, images held out of them for model selection (or None), test images.
+
+    Attributes:
+        classes: the name of every label.
+    """
+
+    name: str
+    train: Split
+    validation: Split | None
+    test: Split
+    classes: tuple[str, ...]
+
+    def to(self, device: torch.device | str) -> "DataSet":
+        """The same data set on another device."""
+        held = self.validation
+        return replace(
+            self,
+            train=self.train.to(device),
+            validation=None if held is None else held.to(device),
+            test=self.test.to(device),
+        )
+
+
+def mean(split: Split) -> tuple[float, ...]:
+    """The mean of every channel, in [0, 1]: the exact mean of the bytes, rounded once."""
+    count = 255 * split.images[:, 0].numel()
+    return tuple(int(channel.sum(dtype=torch.int64)) / count for channel in split.images.unbind(1))
+
+
+def fingerprint(split: Split) -> str:
+    """SHA-256 of shape, images and labels, in hexadecimal: two runs with equal fingerprints saw the same data."""
+    digest = hashlib.sha256(repr(tuple(split.images.shape)).encode())
+    for part in (split.images, split.labels):
+        digest.update(part.cpu().contiguous().numpy().data)
+    return digest.hexdigest()
