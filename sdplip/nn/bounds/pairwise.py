@@ -18,10 +18,12 @@ class PairwiseBound:
     r"""Proven constants of all margins $f_i - f_j$ of a network that ends in a linear layer with rows $u_i$.
 
     Attributes:
+        network: bound of the whole network, from input to logits.
         backbone: bound of everything before the head.
         values: `(classes, classes)`, $L_{\mathrm{backbone}} \lVert u_i - u_j \rVert_2$ rounded up; 0 on the diagonal.
     """
 
+    network: Bound
     backbone: Bound
     values: Float[np.ndarray, "classes classes"]
 
@@ -61,7 +63,7 @@ def pairwise_lipschitz(model: nn.Sequential, *, input_shape: Shape | None = None
     values = np.zeros((len(U), len(U)))
     for i, j in np.argwhere(~np.eye(len(U), dtype=bool)):
         values[i, j] = product_above((backbone.value, _length_above(U[i] - U[j])))
-    return PairwiseBound(backbone, values)
+    return PairwiseBound(whole, backbone, values)
 
 
 def _length_above(v: Float[np.ndarray, " n"]) -> float:
