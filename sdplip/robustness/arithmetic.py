@@ -1,0 +1,78 @@
+"""In which arithmetic a network is certified: sums of products in one precision, no kernels that round otherwise."""
+
+import copy
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from sdplip.errors import RefusedModule
+
+Precision = Literal["float32", "float64"]
+DTYPES: dict[Precision, torch.dtype] = {"float32": torch.float32, "float64": torch.float64}
+
+
+def network_in(model: nn.Module, precision: Precision) -> nn.Module:
+    """A copy of `model` in eval mode that runs in that precision; what is certified and attacked.
+
+    float64 takes the stored weights as they are. What layers compute from them (rescaled weights, steps) is computed anew in
+    double, so this is a network of its own, a few units of float32 away from the other; its bound is proven for it. To certify
+    the numbers that float32 runs, pass `export_plain(model).model`, whose weights are stored.
+
+    Raises:
+        RefusedModule: weights in half precision.
+    """
+    half = [n for n, p in model.named_parameters() if p.dtype in (torch.float16, torch.bfloat16)]
+    if half:
+        raise RefusedModule(
+            f"`{half[0]}` is stored in half precision. Convert the model with `.float()` and certify that."
+        )
+    return copy.deepcopy(model).to(DTYPES[precision]).eval()
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where the model lives; the CPU if it has no tensors."""
+    first = next(iter([*model.parameters(), *model.buffers()]), None)
+    return torch.device("cpu") if first is None else first.device
+
+
+def pixels(images: Tensor, precision: Precision) -> Tensor:
+    """Images in [0, 1] of integer or floating ones, in that precision: the point that a certificate is about."""
+    if images.dtype == torch.uint8:
+        return images.to(DTYPES[precision]) / 255
+    return images.to(DTYPES[precision])
+
+
+@contextmanager
+def plain_arithmetic() -> Iterator[None]:
+    """A block in which torch multiplies matrices and convolves by sums of products in the dtype of the numbers.
+
+    No TF32, no bfloat16 passes, no NNPACK and no cuDNN, which may transform convolutions (Winograd, FFT).
+    """
+    before = torch.get_float32_matmul_precision()
+    with ExitStack() as stack:
+        stack.enter_context(_ieee_convolutions())
+        stack.enter_context(torch.backends.nnpack.flags(enabled=False))
+        stack.enter_context(torch.backends.cudnn.flags(enabled=False, allow_tf32=False))
+        torch.set_float32_matmul_precision("highest")
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(before)
+
+
+@contextmanager
+def _ieee_convolutions() -> Iterator[None]:
+    """oneDNN convolves in the precision of the numbers. Before torch 2.9 it knew nothing else and had no setting."""
+    setting = vars(torch.backends.mkldnn).get("conv")
+    if setting is None:
+        yield
+        return
+    before = setting.fp32_precision
+    setting.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        setting.fp32_precision = before

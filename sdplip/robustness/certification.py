@@ -1,0 +1,236 @@
+r"""`certify_accuracy`: predictions, certified radii and accuracy of a network on labelled images."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from sdplip.errors import InvalidProblem
+from sdplip.nn.bounds.dispatch import lipschitz
+from sdplip.nn.bounds.pairwise import PairwiseBound, pairwise_lipschitz
+from sdplip.nn.bounds.tree import Bound
+from sdplip.nn.heads import LastLayerNormalised
+from sdplip.robustness.arithmetic import Precision, device_of, network_in, pixels, plain_arithmetic
+from sdplip.robustness.radii import certified_radius, joint_constant, margins, predictions
+
+RADII = ("36/255", "72/255", "108/255", "1")
+"""The radii of the literature."""
+
+Rounding = Literal["proven", "float64"]
+"""What stands behind the logits: "proven" subtracts a proven bound of all rounding errors from the margins; "float64" means
+computed in double precision, with nothing subtracted."""
+
+Scope = Literal["computed", "exact"]
+"""Whose prediction is certified: that of the network as it computes, at every image around, or that of exact arithmetic."""
+
+Progress = Callable[[int, int], None]
+"""Called with the images done and their number."""
+
+
+@dataclass(frozen=True, eq=False)
+class Certification:
+    """Certified radii of a network on labelled images. Radii are l2 distances of images in [0, 1].
+
+    Attributes:
+        label, prediction: classes.
+        margin: predicted logit minus the runner-up, as computed.
+        radius: at every image strictly nearer than this the same class is predicted; 0 if nothing is proven.
+        bound: the tree of the Lipschitz bound of the network in the precision that was certified.
+        margin_constant: the largest of the constants of the margins.
+        precision: in which the network ran.
+        rounding: what stands behind the logits.
+        scope: whose prediction is certified.
+        seconds: wall clock, with the proof of the bound.
+    """
+
+    label: Int[np.ndarray, " n"]
+    prediction: Int[np.ndarray, " n"]
+    margin: Float[np.ndarray, " n"]
+    radius: Float[np.ndarray, " n"]
+    bound: Bound
+    margin_constant: float
+    precision: Precision
+    rounding: Rounding
+    scope: Scope
+    seconds: float
+
+    @property
+    def n(self) -> int:
+        """Number of images."""
+        return len(self.label)
+
+    @property
+    def correct(self) -> Bool[np.ndarray, " n"]:
+        return self.label == self.prediction
+
+    @property
+    def clean(self) -> float:
+        """Fraction of right predictions."""
+        return float(self.correct.mean())
+
+    def certified(self, eps: float | Fraction | str) -> float:
+        """Fraction predicted right at every image within `eps`: right, and the radius strictly larger.
+
+        A `Fraction` or a text such as "36/255" is compared exactly, without rounding it to a double first.
+        """
+        return float(self.certified_at(eps).mean())
+
+    def certified_at(self, eps: float | Fraction | str) -> Bool[np.ndarray, " n"]:
+        """Which images are certified at `eps`."""
+        exact = Fraction(eps)
+        if exact < 0:
+            raise InvalidProblem(f"A radius must not be negative, but is {eps}.")
+        threshold = float(exact)  # the nearest double; radii are doubles
+        above = (
+            self.radius > threshold
+            if Fraction(threshold) >= exact
+            else self.radius >= np.nextafter(threshold, 2)
+        )
+        return self.correct & above
+
+    @property
+    def mean_radius(self) -> float:
+        """Mean certified radius, where wrong predictions count 0. Infinite radii (constant networks) make it infinite."""
+        return float(np.where(self.correct, self.radius, 0.0).mean())
+
+    def to_json(
+        self,
+        *,
+        model: str,
+        data: str,
+        radii: Sequence[str] = RADII,
+        empirical: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """What `sdplip certify --json` prints."""
+        mean = self.mean_radius
+        return {
+            "model": model,
+            "data": data,
+            "n": self.n,
+            "clean": self.clean,
+            "lipschitz": self.bound.value,
+            "margin_constant": self.margin_constant,
+            "certified": {eps: self.certified(eps) for eps in radii},
+            "mean_radius": mean if np.isfinite(mean) else None,
+            "empirical": empirical or {},
+            "rounding": self.rounding,
+            "precision": self.precision,
+            "scope": self.scope,
+            "bound": str(self.bound).splitlines(),
+            "seconds": self.seconds,
+        }
+
+
+def certify_accuracy(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    precision: Precision = "float64",
+    batch: int = 256,
+    scope: Scope = "computed",
+    progress: Progress | None = None,
+) -> Certification:
+    r"""Certify `model` at labelled images.
+
+    The constants of the margins are those of pairs of classes if the model is an `nn.Sequential` that ends in a linear head, else
+    $\sqrt 2$ times the bound of the network.
+
+    Args:
+        model: known to `lipschitz`; a copy in eval mode and in that precision is certified, see `network_in`.
+        images: `(n, channels, *pixels)`, uint8 (divided by 255), or floating point as they enter the network.
+        labels: `(n,)` whole numbers.
+        precision: "float64", or "float32": the rounding error that is subtracted is then some hundred million times larger.
+        scope: "computed" counts rounding at the image and at every image around it, "exact" at the image alone.
+
+    Raises:
+        RefusedModule: the model has no Lipschitz bound; or float32, and a module has no proven rounding error.
+        InvalidProblem: images and labels that do not fit together or do not fit the model.
+    """
+    start = time.perf_counter()
+    check_samples(images, labels)
+    network = network_in(model, precision)
+    shape = tuple(images.shape[1:])
+    with plain_arithmetic():
+        pairwise = None
+        if isinstance(network, nn.Sequential) and len(network) and _is_head(network[-1]):
+            pairwise = pairwise_lipschitz(network, input_shape=shape)
+        bound = pairwise.network if pairwise else lipschitz(network, input_shape=shape)
+        constants = pairwise or joint_constant(bound)
+        parts = []
+        for x in images.split(batch):
+            parts.append(_certified(network, pixels(x.to(device_of(network)), precision), constants))
+            if progress:
+                progress(sum(len(part[0]) for part in parts), len(images))
+    prediction, margin, radius = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return Certification(
+        labels.cpu().numpy().astype(np.int64),
+        prediction,
+        margin,
+        radius,
+        bound,
+        float(pairwise.values.max()) if pairwise else float(constants),  # pyright: ignore[reportArgumentType]
+        precision,
+        "float64",
+        scope,
+        time.perf_counter() - start,
+    )
+
+
+def check_samples(images: Tensor, labels: Tensor) -> None:
+    """Refuses images and labels that do not fit together.
+
+    Raises:
+        InvalidProblem: no image, unequal numbers, values that are not finite.
+    """
+    if images.ndim < 2 or not len(images):
+        raise InvalidProblem(
+            f"`images` must have the shape (n, channels, *pixels), n > 0, but have {tuple(images.shape)}."
+        )
+    if images.dtype != torch.uint8 and not (images.is_floating_point() and bool(images.isfinite().all())):
+        raise InvalidProblem(
+            f"`images` must be uint8 or finite floating-point numbers, but are {images.dtype}."
+        )
+    if labels.shape != (len(images),) or labels.is_floating_point():
+        raise InvalidProblem(
+            f"`labels` must be {len(images)} whole numbers, one an image, but are {labels.dtype} of shape {tuple(labels.shape)}."
+        )
+
+
+@torch.no_grad()
+def run(network: nn.Module, x: Tensor) -> Tensor:
+    """The logits.
+
+    Raises:
+        InvalidProblem: the network does not take images of this shape.
+    """
+    try:
+        logits = network(x)
+    except (RuntimeError, ValueError, IndexError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise InvalidProblem(
+            f"The network cannot run on images of shape {tuple(x.shape[1:])}: {error}. Certify it on the data it was made for."
+        ) from None
+    if logits.ndim != 2 or len(logits) != len(x):
+        raise InvalidProblem(
+            f"The network must return (n, classes) logits, but returns {tuple(logits.shape)}."
+        )
+    return logits
+
+
+def _certified(
+    network: nn.Module, x: Tensor, constants: PairwiseBound | float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    logits = run(network, x)
+    return predictions(logits), margins(logits).min(-1), certified_radius(logits, constants)
+
+
+def _is_head(module: nn.Module) -> bool:
+    return lipschitz.registered(module) in (nn.Linear, LastLayerNormalised)
