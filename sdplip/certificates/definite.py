@@ -30,6 +30,24 @@ def proves_semidefinite(
     return True
 
 
+def proves_within(M: Float[np.ndarray, "n n"], R: Float[np.ndarray, "n n"]) -> bool:
+    r"""True only if every symmetric $M^*$ with $|M^* - M| \le R$ entrywise is positive semidefinite.
+
+    Powers of two bring the diagonal into $[1/2, 2)$ first, which is exact except for underflow; then the verified Cholesky
+    factorization of `proves_semidefinite`, with $\lVert R \rVert_\infty$ as the error of the entries.
+    """
+    d = M.diagonal()
+    if not (np.isfinite(M).all() and np.isfinite(R).all() and (d > 0).all()):
+        return False
+    e = -(np.frexp(d)[1] // 2)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        S = np.ldexp(M, e[:, None] + e)
+        error = float(np.ldexp(R, e[:, None] + e).sum(1).max()) * GENEROUS + 4 * len(d) * TINY
+    if not (np.isfinite(S).all() and np.isfinite(error)):
+        return False
+    return proves_semidefinite(1.0, S.diagonal().copy(), S, np.zeros(len(d)), error)
+
+
 def outward_guard(
     kappa: float, d: Float[np.ndarray, "*batch n"], diagonal_G: Float[np.ndarray, "*batch n"], error_G: float
 ) -> float:

@@ -23,7 +23,7 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Float
 
-from sdplip.certificates.definite import proves_semidefinite
+from sdplip.certificates.definite import proves_within
 from sdplip.certificates.dense import certify, root_above, square_below
 from sdplip.certificates.metrics import Stage, cross, last_scale, propose
 from sdplip.certificates.rounding import GENEROUS, TINY, gamma, up
@@ -151,37 +151,19 @@ def _stage_holds(stage: Stage) -> bool:
         norms = np.linalg.norm(C, axis=0)
         M = corner - C.T @ C
         R = gamma(n + 12) * np.outer(norms, norms) * GENEROUS + gamma(3) * abs(M) + corner_error
-        return _proves(M, R + lost * n * (1 + float(norms.max())))
+        return proves_within(M, R + lost * n * (1 + float(norms.max())))
     top, top_error = X, np.zeros_like(X)
     if curved:
         top = X + (W * product[:, None]).T @ W
         top_error = gamma(m + 6) * (abs(W * product[:, None]).T @ abs(W)) + gamma(2) * abs(top)
     M = np.block([[top, C], [C.T, corner]])
     R = np.block([[top_error, gamma(4) * abs(C)], [gamma(4) * abs(C.T), corner_error]])
-    return _proves(M, R + lost)
+    return proves_within(M, R + lost)
 
 
 def _last_holds(X: Matrix, W: Matrix, kappa: float) -> bool:
     M = np.block([[X, W.T], [W, kappa * np.eye(len(W))]])
-    return _proves(M, np.zeros_like(M))
-
-
-def _proves(M: Matrix, R: Matrix) -> bool:
-    r"""True only if every symmetric $M^*$ with $|M^* - M| \le R$ entrywise is positive semidefinite.
-
-    Powers of two bring the diagonal into $[1/2, 2)$ first, which is exact except for underflow; then the verified Cholesky
-    factorization of `proves_semidefinite`, with $\lVert R \rVert_\infty$ as the error of the entries.
-    """
-    d = M.diagonal()
-    if not (np.isfinite(M).all() and np.isfinite(R).all() and (d > 0).all()):
-        return False
-    e = -(np.frexp(d)[1] // 2)
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        S = np.ldexp(M, e[:, None] + e)
-        error = float(np.ldexp(R, e[:, None] + e).sum(1).max()) * GENEROUS + 4 * len(d) * TINY
-    if not (np.isfinite(S).all() and np.isfinite(error)):
-        return False
-    return proves_semidefinite(1.0, S.diagonal().copy(), S, np.zeros(len(d)), error)
+    return proves_within(M, np.zeros_like(M))
 
 
 @dataclass(frozen=True, eq=False)
