@@ -1,4 +1,4 @@
-r"""A network as plain data: affine maps and elementwise activations of bounded slope, first layer first."""
+r"""A network as plain data: linear layers, elementwise activations of bounded slope, and pooling, first layer first."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -7,6 +7,9 @@ import numpy as np
 from jaxtyping import Float
 
 from sdplip.errors import InvalidWeight
+from sdplip.networks.convolution import Convolution
+from sdplip.networks.diagonal import Diagonal
+from sdplip.networks.pooling import AveragePool, MaxPool
 from sdplip.networks.slopes import SLOPES
 from sdplip.weights import Weight
 
@@ -17,6 +20,14 @@ class Affine:
 
     W: Float[np.ndarray, "m n"]
     b: Float[np.ndarray, " m"] | None = None
+
+    @property
+    def inputs(self) -> int:
+        return self.W.shape[1]
+
+    @property
+    def outputs(self) -> int:
+        return self.W.shape[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,44 +45,50 @@ class Activation:
     kind: str = ""
 
 
-Layer = Affine | Activation
+Linear = Affine | Convolution | AveragePool | Diagonal
+LINEAR = (Affine, Convolution, AveragePool, Diagonal)
+Layer = Linear | Activation | MaxPool
 
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """Layers whose widths fit; affine maps and activations alternate.
+    """Layers whose widths fit. Images are flattened channels first; linear layers may follow each other, activations not.
 
     Raises:
-        InvalidWeight: widths that do not fit, slopes out of order, numbers that are not finite, two layers of a kind in a row.
+        InvalidWeight: widths that do not fit, slopes out of order, numbers that are not finite, two activations in a row.
     """
 
     layers: tuple[Layer, ...]
 
     def __post_init__(self) -> None:
-        affine = [layer for layer in self.layers if isinstance(layer, Affine)]
-        if not affine:
+        if not any(isinstance(layer, LINEAR) for layer in self.layers):
             raise InvalidWeight("A network needs at least one affine layer.")
         for before, after in zip(self.layers, self.layers[1:], strict=False):
-            if type(before) is type(after):
+            if type(before) is type(after) and isinstance(before, Affine | Activation):
                 raise InvalidWeight(
                     f"Two layers of kind {type(before).__name__} follow each other. Multiply affine maps into one, and give"
                     " composed activations as one `Activation` with the slopes of the composition."
                 )
         width = None
         for place, layer in enumerate(self.layers):
-            width = _check_affine(place, layer, width) if isinstance(layer, Affine) else width
             if isinstance(layer, Activation):
                 _check_slopes(place, layer, width)
+            else:
+                width = (
+                    _check_affine(place, layer, width)
+                    if isinstance(layer, Affine)
+                    else _fits(place, layer, width)
+                )
 
     @property
     def inputs(self) -> int:
         """Number of inputs."""
-        return next(layer.W.shape[1] for layer in self.layers if isinstance(layer, Affine))
+        return next(layer.inputs for layer in self.layers if not isinstance(layer, Activation))
 
     @property
     def outputs(self) -> int:
         """Number of outputs."""
-        return next(layer.W.shape[0] for layer in reversed(self.layers) if isinstance(layer, Affine))
+        return next(layer.outputs for layer in reversed(self.layers) if not isinstance(layer, Activation))
 
 
 def from_weights(
@@ -117,8 +134,8 @@ def _check_affine(place: int, layer: Affine, width: int | None) -> int:
     W, b = layer.W, layer.b
     if W.ndim != 2:
         raise InvalidWeight(
-            f"Layer {place} has a weight of shape {W.shape}, but only matrices (out, in) are covered here."
-            " Bound convolutions layer by layer, with `sdplip.certify_convolution`."
+            f"Layer {place} has a weight of shape {W.shape}, but only matrices (out, in) are covered here. Kernels are for"
+            " `Convolution`, which needs the size of the image too; files of them for `sdplip.networks.from_kernels`."
         )
     if width is not None and W.shape[1] != width:
         raise InvalidWeight(
@@ -128,6 +145,15 @@ def _check_affine(place: int, layer: Affine, width: int | None) -> int:
     if b is not None and (np.shape(b) != (len(W),) or not np.isfinite(b).all()):
         raise InvalidWeight(f"The bias of layer {place} must hold {len(W)} finite numbers.")
     return len(W)
+
+
+def _fits(place: int, layer: Convolution | AveragePool | MaxPool | Diagonal, width: int | None) -> int:
+    if width is not None and layer.inputs != width:
+        raise InvalidWeight(
+            f"Layer {place}, a {type(layer).__name__}, takes {layer.inputs} numbers, but is given {width}."
+            " Check the channels and the size of the image."
+        )
+    return layer.outputs
 
 
 def _check_slopes(place: int, layer: Activation, width: int | None) -> None:
