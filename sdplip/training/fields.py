@@ -1,6 +1,6 @@
 """Typed fields of run files: a value is converted to the field's type, checked against its range, or refused with the remedy.
 
-A field's type is `bool`, `int`, `float`, `str`, a `Literal` of texts, a `tuple`, one of these with `| None`, or a number with a `Range`.
+A field's type is `bool`, `int`, `float`, `str`, a `Literal` of texts, a `tuple`, any of them or None, or a number with a `Range`.
 """
 
 import dataclasses

@@ -1,0 +1,226 @@
+"""The tables of a run file as typed frozen data. Making one checks every value."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Annotated, Literal, TypeAlias
+
+from sdplip.errors import InvalidConfig
+from sdplip.training.fields import Range, check
+
+VERSION = 1
+"""Version of the format of run files."""
+
+Positive: TypeAlias = Annotated[float, Range(0, strict=True)]
+NotNegative: TypeAlias = Annotated[float, Range(0)]
+Count: TypeAlias = Annotated[int, Range(1)]
+Number: TypeAlias = Annotated[int, Range(0)]
+Share: TypeAlias = Annotated[float, Range(0, 1)]
+
+Family = Literal["sll", "cpl", "aol", "orthogonal", "multi_step2", "multi_step4", "plain"]
+Shape = Literal[
+    "digits",
+    "mnist",
+    "cifar_small",
+    "S",
+    "M",
+    "L",
+    "XL",
+    "convnet-XS",
+    "convnet-S",
+    "convnet-M",
+    "convnet-L",
+    "liresnet",
+]
+Loss = Literal[
+    "cross_entropy", "tau_cross_entropy", "multi_margin", "cr", "emma", "logit_annealing", "hkr", "gloro"
+]
+
+
+class _Section:
+    """A table of a run file; making one checks it."""
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True)
+class DataConfig(_Section):
+    """What is learned.
+
+    Attributes:
+        name: digits, mnist, fashion_mnist, cifar10, cifar100, tiny_imagenet, `hub:owner/name`, or a file `.npz`.
+        path: folder of Parquet files; None where the name is enough.
+        validation: share of the training set held out for model selection; 0 for none.
+        augment: transformations of training images, in this order.
+    """
+
+    name: str = "digits"
+    path: str | None = None
+    validation: Annotated[float, Range(0, 0.9)] = 0.1
+    augment: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ModelConfig(_Section):
+    """The network. A None of the sizes is the shape's own number.
+
+    Attributes:
+        family: how layers are bounded: `sll`, `cpl`, `aol`, `multi_step2`, `multi_step4` (T of residual layers; in
+            convnets aol and multi-step are rescaled layers), `orthogonal`, or `plain` (not normalised: `liresnet`).
+        shape: the architecture.
+        head: `lln` (rows of length 1) or `linear` (rows as they come); both get pairwise constants.
+        centre: subtract the mean of the training set.
+        std: divide by this standard deviation of a pixel in [0, 1]; 1 keeps the constant of the network.
+        start: `published` initial weights of the layer, or `tight` (`sdplip.nn.initialise`).
+        refresh_every: steps of training from one computation of T to the next.
+        width: channels of the convolutions.
+        kernel: side of the kernels.
+        convolutions, dense: number of convolutional and of dense blocks.
+        hidden_channels, hidden: hidden units of a convolutional and of a dense block.
+        pool: side of the pooling windows before the dense blocks.
+    """
+
+    family: Family = "sll"
+    shape: Shape = "digits"
+    head: Literal["lln", "linear"] = "lln"
+    centre: bool = True
+    std: Positive = 1.0
+    start: Literal["published", "tight"] = "published"
+    refresh_every: Count = 1
+    width: Count | None = None
+    kernel: Count | None = None
+    convolutions: Number | None = None
+    dense: Number | None = None
+    hidden_channels: Count | None = None
+    hidden: Count | None = None
+    pool: Count | None = None
+
+
+@dataclass(frozen=True)
+class LossConfig(_Section):
+    """The loss. None is the published value of that loss; a key that the loss has no use for must be None.
+
+    Attributes:
+        offset: subtracted from the logit of the true class (cross_entropy, logit_annealing).
+        temperature: divides the logits; tau in tau_cross_entropy multiplies them (logit_annealing, hkr too).
+        margin: of the hinge (multi_margin, hkr).
+        eps: radius in pixel units that training aims at (emma, gloro).
+        gamma: weight of the mean certified radius (cr).
+        alpha: share of the hinge in [0, 1] (hkr).
+        beta: exponent of the annealing (logit_annealing).
+        weight: weight of the divergence (gloro in its TRADES form; None is the cross-entropy with one more class).
+    """
+
+    name: Loss = "cross_entropy"
+    offset: float | None = None
+    temperature: Positive | None = None
+    margin: Positive | None = None
+    eps: Positive | None = None
+    gamma: NotNegative | None = None
+    alpha: Share | None = None
+    beta: NotNegative | None = None
+    weight: NotNegative | None = None
+
+    def __post_init__(self) -> None:
+        check(self)
+        for key, value in dataclasses.asdict(self).items():
+            if key != "name" and value is not None and key not in LOSS_KEYS[self.name]:
+                raise InvalidConfig(
+                    f"`loss.{key}` = {value!r} has no effect on the loss {self.name!r}, which knows"
+                    f" {', '.join(LOSS_KEYS[self.name])}. Remove it, or set it to none."
+                )
+
+
+LOSS_KEYS: dict[str, tuple[str, ...]] = {
+    "cross_entropy": ("offset", "temperature"),
+    "tau_cross_entropy": ("temperature",),
+    "multi_margin": ("margin",),
+    "cr": ("gamma",),
+    "emma": ("eps",),
+    "logit_annealing": ("offset", "temperature", "beta", "eps"),
+    "hkr": ("alpha", "margin", "temperature"),
+    "gloro": ("eps", "weight"),
+}
+"""The keys that each loss reads."""
+
+
+@dataclass(frozen=True)
+class OptimiserConfig(_Section):
+    """The optimiser of torch and the schedule of its learning rate.
+
+    Attributes:
+        lr: peak of the learning rate.
+        weight_decay: on weights of two axes or more; never on biases and on q.
+        momentum, nesterov: sgd only.
+        betas: adam, adamw, nadam only.
+        schedule: `piecewise_linear` (to the peak at the share `peak` of the steps, to a twentieth of it at `knee`, then to 0),
+            `one_cycle`, `cosine`, `constant`.
+        warmup: share of the steps with a linear rise (cosine, constant).
+        clip: largest length of the gradient; None for no limit.
+    """
+
+    name: Literal["adam", "adamw", "nadam", "sgd"] = "adam"
+    lr: Positive = 0.01
+    weight_decay: NotNegative = 0.0
+    momentum: Annotated[float, Range(0, 0.9999)] = 0.9
+    nesterov: bool = False
+    betas: tuple[Annotated[float, Range(0, 0.9999)], Annotated[float, Range(0, 0.9999999)]] = (0.9, 0.999)
+    schedule: Literal["piecewise_linear", "one_cycle", "cosine", "constant"] = "piecewise_linear"
+    peak: Share = 0.4
+    knee: Share = 0.8
+    warmup: Share = 0.0
+    clip: Positive | None = None
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.peak > self.knee:
+            raise InvalidConfig(
+                f"`optimiser.peak` must not lie after `optimiser.knee`, but they are {self.peak} and {self.knee}."
+            )
+
+
+@dataclass(frozen=True)
+class TrainConfig(_Section):
+    """How long, on what, in which precision.
+
+    Attributes:
+        epochs: passes over the training set.
+        steps: of the optimiser in all, instead of `epochs`; None for `epochs`.
+        batch: images of a step, over all processes together.
+        minutes: wall-clock time, instead of `epochs` and `steps`, within which the schedule ends; None for no budget.
+        seed: of the initial weights, the order of the images, the augmentation.
+        device: `auto`, `cpu`, `cuda`, `cuda:1`, ...
+        precision: of the forward pass in training; bfloat16 is autocast, and the bound is of the float32 weights either way.
+        compile: `torch.compile` of the network.
+        checkpoint_minutes: time from one checkpoint to the next; 0 for one at each epoch.
+        checkpoint_steps: steps from one checkpoint to the next, besides; None for time alone.
+        eps: radius in pixel units at which validation certifies, and the model is selected.
+        tensorboard: also write events for TensorBoard.
+        threads: of torch; None leaves them.
+    """
+
+    epochs: Count = 30
+    steps: Count | None = None
+    batch: Count = 128
+    minutes: Positive | None = None
+    seed: Number = 0
+    device: str = "auto"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    compile: bool = False
+    checkpoint_minutes: NotNegative = 5.0
+    checkpoint_steps: Count | None = None
+    eps: Positive = 36 / 255
+    tensorboard: bool = False
+    threads: Count | None = None
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A run file: five tables and the version of the format."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    version: int = VERSION
