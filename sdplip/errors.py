@@ -62,3 +62,15 @@ class InvalidData(SdplipError, ValueError):
 
 class InvalidConfig(SdplipError, ValueError):
     """A run file, a preset name or an override has an unknown key, a wrong type, or a value outside its range."""
+
+
+class InvalidRun(SdplipError, ValueError):
+    """A run folder belongs to another configuration, or one of its files is missing, truncated or of another version."""
+
+
+class Diverged(SdplipError, ArithmeticError):
+    """Training reached a number that is not finite; `sdplip train` exits with 3 on it."""
+
+
+class OutOfResources(SdplipError, RuntimeError):
+    """The disk is full or the memory of the device is spent."""
