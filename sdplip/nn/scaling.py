@@ -5,6 +5,7 @@ A scaling module turns a weight into its `t`; the formulas are those of `sdplip.
 """
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import TypeVar
 
 import torch
@@ -128,6 +129,14 @@ class AbstractScaling(nn.Module, ABC):
         self._memo.drop()
         self._kept: Tensor | None = None
         self._age = 0
+
+    def past(self) -> tuple[int, Tensor | None]:
+        """What `refresh_every` makes the next calls depend on, for checkpoints: calls since the start, and the `t` in use."""
+        return self._age, self._kept
+
+    def recall(self, age: int, t: Tensor | None) -> None:
+        """Go on from a `past`."""
+        self._age, self._kept = age, t
 
     def train(self, mode: bool = True) -> "AbstractScaling":
         self._drop()
@@ -328,7 +337,9 @@ class Rescaled(nn.Module):
 Layer = TypeVar("Layer", bound=nn.Module)
 
 
-def rescaled(layer: Layer, scaling: str | AbstractScaling = "aol") -> Layer:
+def rescaled(
+    layer: Layer, scaling: str | AbstractScaling = "aol", *, image_size: tuple[int, ...] | None = None
+) -> Layer:
     r"""The layer itself, its weight now parametrized as $W T^{-1/2}$: 1-Lipschitz, whatever the raw weight becomes in training.
 
     Works on `nn.Linear`, `nn.Conv1d/2d/3d` (zero or circular padding, any stride, dilation, groups),
@@ -338,11 +349,15 @@ def rescaled(layer: Layer, scaling: str | AbstractScaling = "aol") -> Layer:
     Args:
         layer: a layer of torch, of exactly that class.
         scaling: "spectral", "aol", "sll", "multi_step", or a scaling with options.
+        image_size: height, width, ... of the images of a convolution, if they are all alike: "spectral" is then exact, and on small
+            images ten times faster. `lipschitz` proves the bound for the images that it is told of, whatever stands here.
 
     Raises:
         UnsupportedConvolution: reflect or replicate padding, or another geometry that no theorem covers, or another class.
     """
     geometry, form = geometry_of(layer)
+    if geometry is not None:
+        geometry = replace(geometry, image_size=image_size)
     scaling = as_scaling(scaling)
     scaling.bind(layer.get_parameter("weight"), geometry, form)
     parametrize.register_parametrization(layer, "weight", Rescaled(scaling).train(layer.training))
