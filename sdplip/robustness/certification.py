@@ -11,12 +11,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from sdplip.errors import InvalidProblem
+from sdplip.errors import InvalidProblem, RefusedModule
 from sdplip.nn.bounds.dispatch import lipschitz
 from sdplip.nn.bounds.pairwise import PairwiseBound, pairwise_lipschitz
 from sdplip.nn.bounds.tree import Bound
-from sdplip.nn.heads import LastLayerNormalised
 from sdplip.robustness.arithmetic import Precision, device_of, network_in, pixels, plain_arithmetic
+from sdplip.robustness.forward_error import REACH, Analysis, forward_error, is_head
 from sdplip.robustness.radii import certified_radius, joint_constant, margins, predictions
 
 RADII = ("36/255", "72/255", "108/255", "1")
@@ -157,15 +157,20 @@ def certify_accuracy(
     check_samples(images, labels)
     network = network_in(model, precision)
     shape = tuple(images.shape[1:])
+    run(
+        network, pixels(images[:1].to(device_of(network)), precision)
+    )  # refuses the wrong data before the long proof
     with plain_arithmetic():
         pairwise = None
-        if isinstance(network, nn.Sequential) and len(network) and _is_head(network[-1]):
+        if isinstance(network, nn.Sequential) and len(network) and is_head(network[-1]):
             pairwise = pairwise_lipschitz(network, input_shape=shape)
         bound = pairwise.network if pairwise else lipschitz(network, input_shape=shape)
         constants = pairwise or joint_constant(bound)
+        analysis = _analysis(network, bound, precision)
         parts = []
         for x in images.split(batch):
-            parts.append(_certified(network, pixels(x.to(device_of(network)), precision), constants))
+            x = pixels(x.to(device_of(network)), precision)
+            parts.append(_certified(network, x, constants, analysis, scope))
             if progress:
                 progress(sum(len(part[0]) for part in parts), len(images))
     prediction, margin, radius = (np.concatenate(column) for column in zip(*parts, strict=True))
@@ -177,7 +182,7 @@ def certify_accuracy(
         bound,
         float(pairwise.values.max()) if pairwise else float(constants),  # pyright: ignore[reportArgumentType]
         precision,
-        "float64",
+        "proven" if analysis else "float64",
         scope,
         time.perf_counter() - start,
     )
@@ -226,11 +231,23 @@ def run(network: nn.Module, x: Tensor) -> Tensor:
 
 
 def _certified(
-    network: nn.Module, x: Tensor, constants: PairwiseBound | float
+    network: nn.Module, x: Tensor, constants: PairwiseBound | float, analysis: Analysis | None, scope: Scope
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    logits = run(network, x)
-    return predictions(logits), margins(logits).min(-1), certified_radius(logits, constants)
+    """Predictions, margins and radii of a batch."""
+    if analysis is None:
+        logits, error = run(network, x), None
+    else:
+        logits, lost = analysis(x)
+        error = lost.here_and_around() if scope == "computed" else lost.here()
+    radius = np.minimum(certified_radius(logits, constants, error=error), REACH)
+    return predictions(logits), margins(logits).min(-1), radius
 
 
-def _is_head(module: nn.Module) -> bool:
-    return lipschitz.registered(module) in (nn.Linear, LastLayerNormalised)
+def _analysis(network: nn.Module, bound: Bound, precision: Precision) -> Analysis | None:
+    """The proven rounding error of every module; None in double precision if one has none."""
+    try:
+        return forward_error(network, bound)
+    except RefusedModule:
+        if precision == "float32":
+            raise
+        return None

@@ -24,7 +24,7 @@ Constants = PairwiseBound | Float[np.ndarray, "classes classes"] | float
 
 @dataclass(frozen=True, eq=False)
 class MarginError:
-    r"""What rounding takes from the margin $f_y - f_j$ of the predicted class: $\mathrm{constant} + \mathrm{slope} \cdot r$
+    r"""What rounding takes from the margins $f_y - f_j$ of the predicted class: $\mathrm{constant} + \mathrm{slope} \cdot r$
     for images up to $r$ away.
 
     Attributes:
@@ -33,6 +33,14 @@ class MarginError:
 
     constant: Float[np.ndarray, "batch classes"]
     slope: Float[np.ndarray, "batch classes"]
+
+    def here(self) -> "MarginError":
+        """Of the evaluation at the image itself: enough for the network of exact arithmetic."""
+        return MarginError(self.constant, np.zeros_like(self.slope))
+
+    def here_and_around(self) -> "MarginError":
+        """Of that evaluation and of one up to `r` away: what a statement about the computing network needs."""
+        return MarginError(2 * self.constant, self.slope)
 
 
 def joint_constant(bound: Bound | float) -> float:

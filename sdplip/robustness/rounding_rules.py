@@ -1,0 +1,293 @@
+r"""Rules of `forward_error`, next to those of `lipschitz`. Modules that call functions such as tanh, exp, FFT have none."""
+
+from collections.abc import Callable
+from math import prod, sqrt
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sdplip.certificates.rounding import GENEROUS
+from sdplip.nn.activations import Abs, GroupSort, MaxMin
+from sdplip.nn.bounds.dispatch import Context
+from sdplip.nn.bounds.factored import _diagonals
+from sdplip.nn.bounds.normalisation import DROPOUTS
+from sdplip.nn.bounds.pooling import AVERAGES, MAXIMA
+from sdplip.nn.bounds.shapes import CIRCULAR_PADS, MOVES
+from sdplip.nn.bounds.tree import Bound
+from sdplip.nn.bounds.weights import effective, exact
+from sdplip.nn.containers import Concatenate, Residual, Scale, Sum
+from sdplip.nn.heads import LastLayerNormalised, Normalise
+from sdplip.nn.plain import CONVS, TRANSPOSED, PlainResidual, PlainSandwich
+from sdplip.nn.pooling import Center, FirstChannels, ScaledAvgPool1d, ScaledAvgPool2d, ScaledAvgPool3d
+from sdplip.nn.residual import (
+    AbstractResidual,
+    PadChannels,
+    ResidualConv1d,
+    ResidualConv2d,
+    ResidualConv3d,
+    ResidualLinear,
+)
+from sdplip.nn.sandwich import Sandwich
+from sdplip.nn.slopes import monotone_slope
+from sdplip.robustness.absolute import Format, LinearMap, length_above, linear_map, norm_above, tap_sums
+from sdplip.robustness.forward_error import (
+    REACH,
+    Affine,
+    RoundingContext,
+    Step,
+    chain,
+    forward_error,
+    lengths,
+)
+
+ROUNDINGS: dict[type, int] = {nn.ReLU: 0, nn.ReLU6: 0, nn.Identity: 0, Abs: 0, nn.LeakyReLU: 2}
+"""Elementwise activations that are computed by comparisons and products alone, with the roundings of a result."""
+
+SINGLE = 1 + 2.0**-21
+"""Covers the rounding of an activation's parameter to single precision."""
+
+
+@forward_error.register(
+    nn.ReLU, nn.ReLU6, nn.Identity, Abs, MaxMin, GroupSort, PadChannels, FirstChannels, nn.AdaptiveMaxPool1d,
+    nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d, nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d,
+    *DROPOUTS, *MOVES, *CIRCULAR_PADS, *MAXIMA,
+)  # fmt: skip
+def _(module: nn.Module, bound: Bound, context: RoundingContext) -> Step:  # noqa: ARG001
+    """Entries are compared, moved, copied, negated: nothing is rounded."""
+    return lambda z, norm, distance: (module(z), Affine.zero(z))  # noqa: ARG005
+
+
+@forward_error.register(nn.LeakyReLU, Scale, Normalise)
+def _(module: nn.Module, bound: Bound, context: RoundingContext) -> Step:
+    """At most two roundings of every entry of the result."""
+    u, tiny = context.format.gamma(2), 4 * context.format.tiny
+
+    def step(z: Tensor, norm: Affine, distance: Affine) -> tuple[Tensor, Affine]:  # noqa: ARG001
+        y = module(z)
+        return y, (2 * u) * (bound.value * distance + lengths(y)) + tiny * y[0].numel()
+
+    return step
+
+
+@forward_error.register(nn.Linear, *CONVS, *TRANSPOSED)
+def _(module: nn.Module, bound: Bound, context: RoundingContext) -> Step:  # noqa: ARG001
+    return affine(linear_map(module, context.path), module, context.format)
+
+
+@forward_error.register(LastLayerNormalised)
+def _(module: LastLayerNormalised, bound: Bound, context: RoundingContext) -> Step:  # noqa: ARG001
+    where = Context(context.path)
+    U = abs(exact(module.rows().detach(), module, "rows", where))
+    bias = None if module.bias is None else abs(effective(module, "bias", where))
+    return affine(LinearMap(U, U.shape[1] + 1, bias, 0), module, context.format)
+
+
+@forward_error.register(ScaledAvgPool1d, ScaledAvgPool2d, ScaledAvgPool3d, *AVERAGES)
+def _(module: Any, bound: Bound, context: RoundingContext) -> Step:
+    size = module.kernel_size
+    axes = next(n for n in (1, 2, 3) if f"{n}d" in type(module).__name__)
+    terms = prod(size) if isinstance(size, tuple) else size**axes
+    return _averages(module, bound, context.format.gamma(terms + 4), context.format.tiny)
+
+
+@forward_error.register(nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)
+def _(module: nn.Module, bound: Bound, context: RoundingContext) -> Step:
+    def step(z: Tensor, norm: Affine, distance: Affine) -> tuple[Tensor, Affine]:
+        gamma = context.format.gamma(prod(z.shape[2:]) + 4)
+        return _averages(module, bound, gamma, context.format.tiny)(z, norm, distance)
+
+    return step
+
+
+@forward_error.register(Center)
+def _(module: Center, bound: Bound, context: RoundingContext) -> Step:  # noqa: ARG001
+    def step(z: Tensor, norm: Affine, distance: Affine) -> tuple[Tensor, Affine]:  # noqa: ARG001
+        terms = prod(z.shape[dim] for dim in module.dims)
+        return module(z), (2 * context.format.gamma(terms + 4)) * norm + 4 * z[
+            0
+        ].numel() * context.format.tiny
+
+    return step
+
+
+@forward_error.register(ResidualLinear, ResidualConv1d, ResidualConv2d, ResidualConv3d)
+def _(module: AbstractResidual, bound: Bound, context: RoundingContext) -> Step:  # noqa: ARG001
+    where = Context(context.path)
+    W = abs(effective(module, "weight", where))
+    s = exact(module.step().detach(), module, "step", where)
+    geometry = module.scaling.geometry
+    groups = 1 if geometry is None else geometry.groups
+    if geometry is not None and geometry.padding_mode == "circular" and geometry.padding is not None:
+        raise context.refuse(module, "circular padding by a number may repeat pixels.")
+    bias = None if module.bias is None else abs(effective(module, "bias", where))
+    M = tap_sums(W, groups)
+    up = LinearMap(M, prod(W.shape[1:]) + 1, bias, module.axes)
+    down = LinearMap(
+        M.T * s, W.shape[0] // groups * prod(W.shape[2:]) + 2 + 2 * module.axes, None, module.axes
+    )
+    return block(up, down, module.analysis, module, module.activation, module.h, context)
+
+
+@forward_error.register(PlainResidual)
+def _(module: PlainResidual, bound: Bound, context: RoundingContext) -> Step:  # noqa: ARG001
+    up, down = (
+        linear_map(part, context.below(name).path)
+        for part, name in ((module.up, "up"), (module.down, "down"))
+    )
+    return block(up, down, module.up, module, module.activation, module.h, context)
+
+
+@forward_error.register(PlainSandwich)
+def _(module: PlainSandwich, bound: Bound, context: RoundingContext) -> Step:  # noqa: ARG001
+    up, down = (
+        linear_map(part, context.below(name).path)
+        for part, name in ((module.up, "up"), (module.down, "down"))
+    )
+    return block(up, down, module.up, module, module.activation, 0.0, context)
+
+
+@forward_error.register(Sandwich)
+def _(module: Sandwich, bound: Bound, context: RoundingContext) -> Step:  # noqa: ARG001
+    where = Context(context.path)
+    A, B = np.split(abs(exact(module.factors().detach(), module, "weight", where)), [module.out_features], 1)
+    before, after = (exact(d.detach(), module, "log_psi", where) for d in _diagonals(module))
+    bias = None if module.bias is None else abs(effective(module, "bias", where))
+    up = LinearMap(B * before[:, None], B.shape[1] + 3, bias, 0)
+    down = LinearMap(A.T * after, A.shape[0] + 3, None, 0)
+
+    def hidden(z: Tensor) -> Tensor:
+        _, B = module.factors().split([module.out_features, module.in_features], -1)
+        v = nn.functional.linear(z, B) * _diagonals(module)[0]
+        return v if module.bias is None else v + module.bias
+
+    return block(up, down, hidden, module, module.activation, 0.0, context)
+
+
+@forward_error.register(nn.Sequential)
+def _(module: nn.Sequential, bound: Bound, context: RoundingContext) -> Step:
+    flow = chain([*module], bound.parts, [context.below(name) for name in module._modules])
+
+    def step(z: Tensor, norm: Affine, distance: Affine) -> tuple[Tensor, Affine]:  # noqa: ARG001
+        y, error, _ = flow(z, distance)
+        return y, error
+
+    return step
+
+
+@forward_error.register(Residual, Sum, Concatenate)
+def _(module: Residual | Sum | Concatenate, bound: Bound, context: RoundingContext) -> Step:
+    """The errors of the branches, and those of the sum."""
+    branches = [module.branch] if isinstance(module, Residual) else [*module.branches]
+    names = ["branch"] if isinstance(module, Residual) else [f"branches.{i}" for i in range(len(branches))]
+    parts = next(b.parts for b in (bound, *bound.others) if b.parts)
+    flows = [
+        chain([branch], [part], [context.below(name)])
+        for branch, part, name in zip(branches, parts, names, strict=True)
+    ]
+    terms = 0 if isinstance(module, Concatenate) else len(branches) + 1
+
+    def step(z: Tensor, norm: Affine, distance: Affine) -> tuple[Tensor, Affine]:
+        delta, size = Affine.zero(z), norm
+        for flow in flows:
+            y, error, apart = flow(z.clone(), distance)
+            delta, size = delta + error, size + apart + lengths(y)
+        return module(z), delta + context.format.gamma(terms) * size + 4 * context.format.tiny * z[0].numel()
+
+    return step
+
+
+def affine(map: LinearMap, run: Callable[[Tensor], Tensor], format: Format) -> Step:
+    r"""$|fl(A z + b) - (A z + b)| \le \gamma_n (|A| |z| + |b|)$, and the same of lengths."""
+    A, gamma = norm_above(map.M), format.gamma(map.terms)
+
+    def step(z: Tensor, norm: Affine, distance: Affine) -> tuple[Tensor, Affine]:  # noqa: ARG001
+        y = run(z)
+        size = A * norm + _length(map.bias, y[0].numel())
+        return y, within_range(gamma * size + 4 * map.terms * format.tiny * y[0].numel(), size, format)
+
+    return step
+
+
+# Note [block]. The exact block is B(z) = h z + D sigma(U z + b), with |U|, |D| bounded by M_u, M_d (n and m terms a sum) and
+# slopes of sigma in [0, beta]. For any positive weights w of the hidden units:
+#   computed U z + b is off by at most gamma_n (|U| |z| + |b|) entry by entry, hence the output by
+#   beta gamma_n (|M_d M_u| |z| + |M_d / w| |w b|), where |M_d M_u| is one norm of a product, less than the product of norms;
+#   computed D v is off by at most gamma_m |M_d / w| |w v|, v being what sigma returned;
+#   the sum by at most gamma_3 of its parts (h may be rounded as well).
+# w = sqrt(column length of M_d / row length of M_u) balances the two factors; in a residual layer it is the root of the step.
+
+
+def block(
+    up: LinearMap,
+    down: LinearMap,
+    hidden: Callable[[Tensor], Tensor],
+    module: nn.Module,
+    activation: nn.Module,
+    h: float,
+    context: RoundingContext,
+) -> Step:
+    """The step of $h z + D \\sigma(U z + b)$, see Note [block]. `hidden` computes $U z + b$."""
+    if type(activation) not in ROUNDINGS:
+        raise context.refuse(activation, "its activation calls mathematical functions.")
+    format, k = context.format, ROUNDINGS[type(activation)]
+    beta = monotone_slope(activation) * SINGLE
+    w = _balance(up.M, down.M)
+    inverse = np.divide(1.0, w, out=np.zeros_like(w), where=w > 0)
+    U, D, both = norm_above(w[:, None] * up.M), norm_above(down.M * inverse), norm_above(up.M, down.M)
+    U, D = U * GENEROUS, D * GENEROUS  # of the products with w and its inverse
+    plain_U, plain_D = norm_above(up.M), norm_above(down.M)
+    weighted_bias = None if up.bias is None else w * up.bias
+    g_up, g_down, g_add = format.gamma(up.terms), format.gamma(down.terms + k + 1), format.gamma(3)
+
+    def step(z: Tensor, norm: Affine, distance: Affine) -> tuple[Tensor, Affine]:
+        a = hidden(z)
+        units = a[0].numel()
+        b, plain_b = _length(weighted_bias, units), _length(up.bias, units)
+        v = activation(a)
+        before = (beta * g_up) * (both * norm + D * b)
+        noise = (2 * beta * g_up) * (U * norm + b)
+        hidden_size = (beta * U) * distance + noise + lengths(_weigh(v, w, up.axes))
+        out = (D * (1 + 4 * format.gamma(k + 1))) * hidden_size
+        tiny = 4 * (up.terms + down.terms + 8) * format.tiny * (units + z[0].numel())
+        delta = (
+            before + g_down * out + (2 * g_add) * (abs(h) * norm + out) + tiny * (1 + (beta + 1) * plain_D)
+        )
+        inner = plain_U * norm + plain_b
+        size = (1 + plain_D * (beta + 1)) * inner + plain_D * lengths(v)
+        return module(z), within_range(delta, size, format)
+
+    return step
+
+
+def within_range(delta: Affine, size: Affine, format: Format) -> Affine:
+    """`delta`, or infinity where sums of at most `size` might overflow at images within `REACH`."""
+    safe = size.constant + size.slope * REACH < format.large
+    return Affine(np.where(safe, delta.constant, np.inf), delta.slope)
+
+
+def _averages(module: nn.Module, bound: Bound, gamma: float, tiny: float) -> Step:
+    """Sums of nonnegative weights: the map of absolute values is the map itself."""
+
+    def step(z: Tensor, norm: Affine, distance: Affine) -> tuple[Tensor, Affine]:  # noqa: ARG001
+        return module(z), (gamma * bound.value) * norm + 8 * z[0].numel() * tiny
+
+    return step
+
+
+def _balance(up: np.ndarray, down: np.ndarray) -> np.ndarray:
+    """Weights of hidden units that make both factors equally long; 0 where nothing leaves the unit, 1 where nothing enters."""
+    enter, leave = length_above(up), length_above(down.T)
+    return np.where(down.any(0), np.where(up.any(1), np.sqrt(leave / enter), 1.0), 0.0)
+
+
+def _weigh(v: Tensor, w: np.ndarray, axes: int) -> Tensor:
+    """Hidden units times their weights, in double precision; `axes` image axes follow theirs."""
+    weights = torch.from_numpy(w).to(v.device)
+    return v.double() * weights.reshape(-1, *(1,) * axes)
+
+
+def _length(bias: np.ndarray | None, entries: int) -> float:
+    """Length of a bias that is repeated until it has so many entries."""
+    return 0.0 if bias is None else float(length_above(bias)) * sqrt(entries / len(bias)) * GENEROUS
