@@ -587,6 +587,21 @@ def test_products_are_rounded_in_training_only(scaling):
     assert float(lipschitz(layer)) <= 1 + 1e-6
 
 
+@pytest.mark.parametrize("padding_mode", ["zeros", "circular"])
+def test_a_known_image_makes_the_spectral_scaling_exact(padding_mode):
+    torch.manual_seed(0)
+    layer = nn.Conv2d(6, 6, 3, padding=1, padding_mode=padding_mode)
+    every, known = (
+        rescaled(copy.deepcopy(layer), Spectral(iterations=12), image_size=size) for size in (None, (6, 5))
+    )
+    kernels = [m.weight.detach().double().numpy() for m in (every, known)]
+    norms = [np.linalg.norm(dense_matrix(K, Geometry(1, padding_mode), (6, 5)), 2) for K in kernels]
+    assert norms[0] < norms[1] <= 1 + 1e-6
+    if padding_mode == "circular":
+        assert norms[1] > 1 - 1e-2  # Gram iteration: 6 ** (2 ** -13) above
+    assert float(lipschitz(known, input_shape=(6, 6, 5))) <= 1 + 1e-5
+
+
 class OwnReLU(nn.ReLU):
     def forward(self, input):
         return 3 * input.relu()

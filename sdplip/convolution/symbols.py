@@ -4,7 +4,7 @@ from dataclasses import replace
 from math import cos, pi, prod
 
 import numpy as np
-from jaxtyping import Complex, Float
+from jaxtyping import Complex, Float, Int
 
 from sdplip.condition import Array
 from sdplip.convolution.kernels import namespace, polyphase, wrap
@@ -24,7 +24,10 @@ def symbol(
         UnsupportedConvolution: the stride does not divide the image, so there is no symbol; see `Geometry.expand`.
     """
     axes = layout(K, replace(geometry, padding_mode="circular", padding=None, image_size=image_size))
-    return _transform(polyphase(K, axes), axes.period or ()).conj()
+    P, grid = polyphase(K, axes), axes.period or ()
+    xp = namespace(P)
+    transform = xp.fft.fftn(wrap(P, grid), grid, tuple(range(3, P.ndim)))
+    return xp.moveaxis(transform, (1, 2), (-2, -1)).conj()
 
 
 def norm_circular(
@@ -42,43 +45,101 @@ def largest_eigenvalue(
 ) -> Float[Array, " groups"]:
     r"""Upper bound of $\lambda_{\max}(C^\top C)$ in each group of channels, on every image that `geometry` allows.
 
-    Gram iteration at the frequencies of a grid, times the factor of `frequency_grid` for those in between. Frequencies that
-    cannot be the largest are left out early; this changes no result, and only the rest is differentiated.
+    Gram iteration at the frequencies of a grid, times the factor of `frequency_grid` for those in between. Only the frequency
+    with the largest bound is differentiated: the gradient of a maximum.
     """
     axes = layout(K, geometry).stationary
     P = polyphase(K, axes)
     grid, factor = frequency_grid(tuple(P.shape[3:]), axes, samples)
-    C = _transform(P, grid, half=True)  # G(-w) is the conjugate of G(w)
-    C = C.reshape(axes.groups, -1, *C.shape[-2:])
-    xp, fixed = namespace(K), C if isinstance(C, np.ndarray) else C.detach()
-    for k in range(2, iterations, 2):
-        upper, lower = _gram_iteration(fixed, k)
-        keep = (upper >= 0.999 * xp.amax(lower, -1)[:, None]).any(
-            0
-        )  # room for the rounding of single precision
-        C, fixed = C[:, keep], fixed[:, keep]
-    return _nonzero(xp.amax(_gram_iteration(C, iterations)[0], -1)) * factor
+    cosine, sine = _waves(P, grid)
+    fixed = P if isinstance(P, np.ndarray) else P.detach()
+    worst = _worst_frequency(*_at(fixed, cosine, sine), iterations)[:, None]
+    X, Y = _at(P, cosine[worst], sine[worst])
+    return _gram_iteration(X[:, 0], Y[:, 0], iterations) * factor
+
+
+def _waves(
+    P: Float[Array, "groups out channels *taps"], grid: tuple[int, ...]
+) -> tuple[Float[Array, "frequencies taps"], Float[Array, "frequencies taps"]]:
+    r"""$\cos \omega\tau$ and $\sin \omega\tau$ on half of the grid: $G(-\omega)$ is the conjugate of $G(\omega)$."""
+    half = (*grid[:-1], grid[-1] // 2 + 1)
+    frequencies = np.indices(half).reshape(len(grid), -1).T / grid
+    angles = 2 * np.pi * frequencies @ np.indices(P.shape[3:]).reshape(len(grid), -1)
+    if isinstance(P, np.ndarray):
+        return np.cos(angles).astype(P.dtype), np.sin(angles).astype(P.dtype)
+    return P.new_tensor(np.cos(angles)), P.new_tensor(np.sin(angles))
+
+
+def _at(
+    P: Float[Array, "groups out channels *taps"],
+    cosine: Float[Array, "*groups frequencies taps"],
+    sine: Float[Array, "*groups frequencies taps"],
+) -> tuple[Float[Array, "groups frequencies out channels"], Float[Array, "groups frequencies out channels"]]:
+    r"""Real and imaginary part of the symbol $\sum_\tau K_\tau e^{i\omega\tau}$ at some frequencies."""
+    flat = P.reshape(P.shape[0], -1, cosine.shape[-1]).mT
+    shape = (P.shape[0], -1, *P.shape[1:3])
+    return (cosine @ flat).reshape(shape), (sine @ flat).reshape(shape)
 
 
 def _gram_iteration(
-    C: Complex[Array, "groups frequencies m n"], iterations: int
-) -> tuple[Float[Array, "groups frequencies"], Float[Array, "groups frequencies"]]:
-    r"""Upper and lower bound of $\lambda_{\max}(C^* C)$ at each frequency; $G = C^* C$, $p = 2^k$, $k$ = `iterations`:
-
-    $(\lVert G^p \rVert_F^2 / \mathrm{tr}\, G^p)^{1/p} \le \lambda_{\max} \le \lVert G^p \rVert_F^{1/p}$ (Delattre et al. 2023).
-    """
-    M = C.mT.conj() @ C if C.shape[-1] <= C.shape[-2] else C @ C.mT.conj()
-    scale = _nonzero(namespace(C).amax(_frobenius(M), -1))[:, None]  # squares must not overflow
-    M = M / scale[..., None, None]
-    upper = _frobenius(M)
-    M = M / _nonzero(upper)[..., None, None]
+    X: Float[Array, "groups m n"], Y: Float[Array, "groups m n"], iterations: int
+) -> Float[Array, " groups"]:
+    r"""$\lVert G^p \rVert_F^{1/p} \ge \lambda_{\max}(G)$ of $G = C^* C$, $p = 2^k$, $k$ = `iterations` (Delattre et al. 2023)."""
+    A, B = _gram(X, Y)
+    upper = _nonzero(_frobenius(A, B))
+    A, B = A / upper[:, None, None], B / upper[:, None, None]
     for k in range(1, iterations + 1):
-        M = M @ M
-        norm = _nonzero(_frobenius(M))
-        M, upper = M / norm[..., None, None], upper * norm ** (0.5**k)
-    diagonal = range(M.shape[-1])
-    trace = M[..., diagonal, diagonal].real.sum(-1)
-    return upper * scale, upper * scale * _nonzero(trace) ** -(0.5**iterations)
+        A, B = _hermitian_square(A, B)
+        norm = _nonzero(_frobenius(A, B))
+        A, B, upper = A / norm[:, None, None], B / norm[:, None, None], upper * norm ** (0.5**k)
+    return upper
+
+
+def _worst_frequency(
+    X: Float[Array, "groups frequencies m n"], Y: Float[Array, "groups frequencies m n"], iterations: int
+) -> Int[Array, " groups"]:
+    r"""Index of the frequency with the largest bound of `_gram_iteration`, one a group.
+
+    Frequencies that cannot be the largest are left out as soon as
+    $(\lVert G^p \rVert_F^2 / \mathrm{tr}\, G^p)^{1/p} \le \lambda_{\max} \le \lVert G^p \rVert_F^{1/p}$ shows it.
+    """
+    xp = namespace(X)
+    A, B = _gram(X, Y)
+    scale = _nonzero(xp.amax(_frobenius(A, B), -1))[:, None, None, None]  # squares must not overflow
+    A, B = A / scale, B / scale
+    upper = _frobenius(A, B)
+    A, B = A / _nonzero(upper)[..., None, None], B / _nonzero(upper)[..., None, None]
+    left = xp.arange(X.shape[1])
+    for k in range(1, iterations + 1):
+        A, B = _hermitian_square(A, B)
+        norm = _nonzero(_frobenius(A, B))
+        A, B, upper = A / norm[..., None, None], B / norm[..., None, None], upper * norm ** (0.5**k)
+        diagonal = range(A.shape[-1])
+        lower = upper * _nonzero(A[..., diagonal, diagonal].sum(-1)) ** -(0.5**k)
+        keep = (upper >= 0.999 * xp.amax(lower, -1)[:, None]).any(
+            0
+        )  # room for the rounding of single precision
+        if not keep.all():
+            A, B, upper, left = A[:, keep], B[:, keep], upper[:, keep], left[keep]
+    return left[xp.argmax(upper, -1)]
+
+
+def _gram(
+    X: Float[Array, "*batch m n"], Y: Float[Array, "*batch m n"]
+) -> tuple[Float[Array, "*batch k k"], Float[Array, "*batch k k"]]:
+    """Real and imaginary part of $C^* C$ of $C = X + iY$, or of $C C^*$ if that is smaller; real products are half the work."""
+    if X.shape[-1] > X.shape[-2]:
+        X, Y = X.mT, -Y.mT
+    cross = X.mT @ Y
+    return X.mT @ X + Y.mT @ Y, cross - cross.mT
+
+
+def _hermitian_square(
+    A: Float[Array, "*batch n n"], B: Float[Array, "*batch n n"]
+) -> tuple[Float[Array, "*batch n n"], Float[Array, "*batch n n"]]:
+    """Real and imaginary part of $(A + iB)^2$ for symmetric $A$ and skew $B$: $BA = -(AB)^T$."""
+    cross = A @ B
+    return A @ A - B @ B, cross - cross.mT
 
 
 def frequency_grid(
@@ -108,18 +169,9 @@ def frequency_grid(
     return tuple(grid), prod(factors)
 
 
-def _transform(
-    P: Float[Array, "groups out channels *taps"], grid: tuple[int, ...], *, half: bool = False
-) -> Complex[Array, "groups *frequencies out channels"]:
-    """Fourier transform of a kernel on a grid, wrapped if the grid is smaller; `half` leaves out conjugates."""
-    xp = namespace(P)
-    transform = xp.fft.rfftn if half else xp.fft.fftn
-    return xp.moveaxis(transform(wrap(P, grid), grid, tuple(range(3, P.ndim))), (1, 2), (-2, -1))
-
-
-def _frobenius(M: Complex[Array, "*batch n n"]) -> Float[Array, "*batch"]:
-    """Frobenius norm, with gradient 0 instead of NaN at a zero matrix."""
-    square = (M.real * M.real + M.imag * M.imag).sum((-2, -1))
+def _frobenius(A: Float[Array, "*batch n n"], B: Float[Array, "*batch n n"]) -> Float[Array, "*batch"]:
+    """Frobenius norm of $A + iB$, with gradient 0 instead of NaN at a zero matrix."""
+    square = (A * A).sum((-2, -1)) + (B * B).sum((-2, -1))
     return _nonzero(square) ** 0.5 * (square != 0)
 
 

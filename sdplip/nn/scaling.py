@@ -349,7 +349,7 @@ def rescaled(
     Args:
         layer: a layer of torch, of exactly that class.
         scaling: "spectral", "aol", "sll", "multi_step", or a scaling with options.
-        image_size: height, width, ... of the images of a convolution, if they are all alike: "spectral" is then exact, and on small
+        image_size: height, width, ... of the images of a convolution, if all alike: "spectral" is then exact, and on small
             images ten times faster. `lipschitz` proves the bound for the images that it is told of, whatever stands here.
 
     Raises:
