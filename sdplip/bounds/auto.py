@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from sdplip.bounds.composite import composite
+from sdplip.bounds.images import outward, through_maxima
 from sdplip.bounds.living import living
 from sdplip.bounds.lower import estimate_lower
 from sdplip.bounds.product import product
@@ -18,7 +19,8 @@ from sdplip.bounds.riccati import FAMILIES, riccati
 from sdplip.certificates.network import NetworkCertificate, certify_network
 from sdplip.certificates.rounding import up
 from sdplip.errors import InvalidProblem, InvalidScaling, NotProvable
-from sdplip.networks import Activation, Affine, Chain, Network, chain_of
+from sdplip.networks import Activation, Affine, Chain, MaxPool, Network, chain_of
+from sdplip.networks.network import LINEAR
 from sdplip.solvers.solution import Status
 
 Method = Literal[
@@ -67,6 +69,9 @@ def bound(
     remainder = 0.0
     if output_pair is not None:
         network, remainder = _difference(network, *output_pair)
+        remainder = up(remainder * _before_last(network)) if remainder else 0.0
+    if any(isinstance(layer, MaxPool) for layer in network.layers):
+        return through_maxima(network, lambda part: bound(part, method, progress=progress), begin, remainder)
     chain = chain_of(network)
     results, names = list[NetworkBound](), _methods(chain, method)
     for name in names:
@@ -74,7 +79,7 @@ def bound(
             results.append(_run(chain, name, progress))
     best = min(results, key=lambda result: result.value)
     if remainder:  # rounding of the difference of two rows
-        best = replace(best, value=up(best.value + up(remainder * _before_last(chain))), certificate=None)
+        best = replace(best, value=up(best.value + remainder), certificate=None)
     return replace(
         best,
         lower=min(estimate_lower(network), best.value),
@@ -107,7 +112,7 @@ def _run(chain: Chain, method: Method, progress: Callable[[int, float, float], N
         certificate, proposal = _certified(chain, method, progress)
         value = certificate.bound
     return NetworkBound(
-        value=value,
+        value=outward(chain, value),
         lower=0.0,
         sdp_lower=proposal.sdp_lower,
         method=method if certificate is None else certificate.method,
@@ -167,14 +172,14 @@ def _difference(network: Network, i: int, j: int) -> tuple[Network, float]:
     With $s = fl(a - b)$ Knuth's TwoSum gives the error of $s$ exactly; it is 0 for float32 weights of like size.
     """
     layers = list(network.layers)
-    if isinstance(layers[-1], Activation):
-        layers.append(Affine(np.eye(network.outputs)))
-    last = layers[-1]
-    assert isinstance(last, Affine)
     if not (0 <= i < network.outputs and 0 <= j < network.outputs and i != j):
         raise InvalidProblem(
             f"`output_pair` must name two different outputs of 0 to {network.outputs - 1}, not {i} and {j}."
         )
+    last = layers[-1]
+    if not isinstance(last, Affine):
+        unit = np.eye(network.outputs)
+        return Network((*layers, Affine((unit[i] - unit[j])[None]))), 0.0
     W = np.asarray(last.W, np.float64)
     a, b = W[i], -W[j]
     s = a + b
@@ -184,8 +189,12 @@ def _difference(network: Network, i: int, j: int) -> tuple[Network, float]:
     return Network(tuple(layers)), up(float(abs(error).sum()) * (1 + 1e-9)) if error.any() else 0.0
 
 
-def _before_last(chain: Chain) -> float:
-    """A proven bound of the network without its last weight."""
-    if len(chain.weights) == 1:
-        return 1.0
-    return product(Chain((*chain.weights[:-1], np.eye(chain.weights[-1].shape[1])), chain.slopes))
+def _before_last(network: Network) -> float:
+    """A proven bound of the network without its last layer."""
+    rest = network.layers[:-1]
+    if any(isinstance(layer, LINEAR) for layer in rest):
+        return bound(Network(rest), "product").value
+    return max(
+        (float(np.maximum(abs(a.alpha), abs(a.beta)).max()) for a in rest if isinstance(a, Activation)),
+        default=1.0,
+    )
