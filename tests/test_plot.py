@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from sdplip import plot, reports
+from sdplip.plot.scalings import _spread
 from sdplip.solvers import CVXPY
 from sdplip.weights import Weight
 
@@ -39,7 +40,7 @@ def test_styles_are_distinct_without_colour(report):
 
 
 def test_labels_keep_their_distance():
-    places = plot._spread([0.5, 0.5, 0.0, 0.51, 0.9], 0.1)
+    places = _spread([0.5, 0.5, 0.0, 0.51, 0.9], 0.1)
     assert (np.diff(sorted(places)) >= 0.1 - 1e-12).all()
     assert np.argsort(places, kind="stable").tolist() == [2, 0, 1, 3, 4]
 
@@ -50,6 +51,15 @@ def test_files(report, suffix, start, tmp_path):
     plot.save(plot.comparison(report), path)
     assert path.read_bytes().startswith(start)
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    first = path.read_bytes()
+    plot.save(plot.comparison(report), path)
+    assert path.read_bytes() == first
+
+
+def test_nothing_is_left_of_a_figure_that_cannot_be_written(report, tmp_path):
+    with pytest.raises(ValueError, match="bmq"):
+        plot.save(plot.comparison(report), tmp_path / "figure.bmq")
+    assert not list(tmp_path.iterdir())
 
 
 def test_pyplot_is_not_loaded():

@@ -1,8 +1,6 @@
-"""Figures of data objects. Nothing is computed here, and pyplot is not used: a `Figure` needs no display."""
+"""All scalings of each layer beside the proven optimum."""
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,22 +8,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from sdplip.plot.style import DASHES, INK, PALE, PALETTE, quiet, short
 from sdplip.reports import CompareReport, LayerComparison, Objective, ScalingRow
 
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""Okabe and Ito's colours without yellow and black, which is the optimum's: distinct for every kind of colour blindness."""
-
-DASHES: tuple[str | tuple[int, tuple[int, ...]], ...] = (
-    (0, (6, 2)),
-    (0, (2, 1)),
-    (0, (6, 2, 1, 2)),
-    (0, (1, 2)),
-    (0, (10, 3)),
-    (0, (4, 1, 1, 1, 1, 1)),
-)
-"""One line style a colour, so that the figure also reads in grey."""
-
-INK, PALE = "#222222", "#9A9A9A"
 ROW, LARGEST = 2.5, 400.0
 """Inches of one row, and of the highest figure that Agg can draw."""
 
@@ -46,15 +31,6 @@ def comparison(report: CompareReport) -> Figure:
     grid[0, 1].set_title(r"singular values of $W\,T^{-1/2}$ (1 keeps the gradient)", fontsize=10, color=INK)
     grid[-1, 1].set_xlabel("share of the singular values, largest first", fontsize=9, color=INK)
     return figure
-
-
-def save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Writes the figure as .png, .pdf or .svg; the file appears whole or not at all."""
-    path = Path(path)
-    part = path.with_name(path.name + ".tmp")
-    form = path.suffix.lower().removeprefix(".")
-    figure.savefig(part, format=form, dpi=150, metadata={"Date": None} if form == "svg" else None)
-    os.replace(part, path)
 
 
 def _styles(rows: Sequence[ScalingRow]) -> list[dict[str, object]]:
@@ -82,8 +58,8 @@ def _draw_costs(axes: Axes, layer: LayerComparison, styles: list[dict[str, objec
     axes.set_xlim(0, 1.28 * room)
     axes.set_yticks(places, [row.name for row in layer.rows], fontsize=9)
     shape = " × ".join(map(str, layer.layer.weight.array.shape))
-    axes.set_ylabel(f"{_short(layer.layer.name)}\n{shape}", fontsize=9, color=INK, fontweight="bold")
-    _quiet(axes)
+    axes.set_ylabel(f"{short(layer.layer.name)}\n{shape}", fontsize=9, color=INK, fontweight="bold")
+    quiet(axes)
 
 
 def _draw_spectra(axes: Axes, layer: LayerComparison, styles: list[dict[str, object]]) -> None:
@@ -119,7 +95,7 @@ def _draw_spectra(axes: Axes, layer: LayerComparison, styles: list[dict[str, obj
             },
         )
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
-    _quiet(axes)
+    quiet(axes)
 
 
 def _spread(values: Sequence[float], distance: float) -> list[float]:
@@ -132,12 +108,3 @@ def _spread(values: Sequence[float], distance: float) -> list[float]:
         floor = places[i] + distance
     centred = (places - values).mean()
     return (places - max(0.0, min(centred, places.min() - lowest))).tolist()
-
-
-def _short(name: str, length: int = 22) -> str:
-    return name if len(name) <= length else "…" + name[1 - length :]
-
-
-def _quiet(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(labelsize=9, colors=INK)

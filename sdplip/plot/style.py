@@ -1,0 +1,53 @@
+"""What all figures share: colours, dashes and marks that can be told apart in grey, and files written whole."""
+
+import os
+from pathlib import Path
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""Okabe and Ito's colours without yellow and black, which is the optimum's: distinct for every kind of colour blindness."""
+
+DASHES: tuple[str | tuple[int, tuple[int, ...]], ...] = (
+    (0, (6, 2)),
+    (0, (2, 1)),
+    (0, (6, 2, 1, 2)),
+    (0, (1, 2)),
+    (0, (10, 3)),
+    (0, (4, 1, 1, 1, 1, 1)),
+)
+"""One line style a colour, so that the figure also reads in grey."""
+
+MARKS = ("o", "s", "^", "D", "v", "P")
+"""One mark a colour, where the line style says something else."""
+
+INK, PALE = "#222222", "#9A9A9A"
+
+METADATA = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
+"""What would differ from one writing to the next."""
+
+
+def save(figure: Figure, path: str | os.PathLike[str]) -> None:
+    """Writes the figure as .png, .pdf or .svg: whole or not at all, and the same bytes every time."""
+    path = Path(path)
+    part = path.with_name(path.name + ".tmp")
+    form = path.suffix.lower().removeprefix(".")
+    try:
+        with matplotlib.rc_context({"svg.hashsalt": "sdplip"}):
+            figure.savefig(part, format=form, dpi=150, metadata=METADATA.get(form))
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def short(name: str, length: int = 22) -> str:
+    """The name, or its end where it is too long."""
+    return name if len(name) <= length else "…" + name[1 - length :]
+
+
+def quiet(axes: Axes) -> None:
+    """Two spines fewer, small labels."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=9, colors=INK)
