@@ -8,6 +8,7 @@ import click
 from sdplip.cli.bound import bound
 from sdplip.cli.check import check
 from sdplip.cli.compare import compare
+from sdplip.cli.curves import curves
 from sdplip.cli.failure import one_line_errors
 from sdplip.cli.scale import scale
 from sdplip.cli.verify import verify
@@ -31,6 +32,7 @@ def main() -> None:
     sdplip compare FILE    how far is each scaling T from the best one?
     sdplip bound FILE      how Lipschitz is the whole fully-connected network?
     sdplip scale FILE      write the rescaled weights with their proof
+    sdplip curves RUN...   draw certified accuracy over radius of certified runs
     sdplip verify CERT FILE   prove a certificate again
 
     FILE is a .npy, .npz, .mat, .pt, .pth, .safetensors, .onnx or .nnet file of weights.
@@ -42,5 +44,5 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-for command in (check, compare, bound, scale, verify):
+for command in (check, compare, bound, scale, curves, verify):
     main.add_command(command)
