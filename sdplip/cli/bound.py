@@ -74,6 +74,12 @@ class Two(click.ParamType):
 @click.option(
     "--certificate", type=Output(".json"), metavar="OUT.json", help="Write the proof for `sdplip verify`."
 )
+@click.option(
+    "--plot",
+    type=Output(".png", ".pdf", ".svg"),
+    metavar="FILE.png",
+    help="Draw the bounds of --compare (png, pdf, svg).",
+)
 @json_option
 def bound(
     file: Path,
@@ -85,6 +91,7 @@ def bound(
     layer: tuple[str, ...],
     compare: bool,
     certificate: Path | None,
+    plot: Path | None,
     as_json: bool,
 ) -> None:
     """Prove how Lipschitz the network in FILE is, from input to output, in Euclidean norms.
@@ -96,6 +103,8 @@ def bound(
 
     if compare and method:
         raise click.UsageError("--compare runs every method. Drop --method.")
+    if plot and not compare:
+        raise click.UsageError("--plot draws the methods of --compare. Add --compare, or drop --plot.")
     if certificate and output_pair:
         raise click.UsageError(
             "--certificate: certificate files speak of all outputs together, not of a pair. Drop one of the two."
@@ -115,13 +124,18 @@ def bound(
     if certificate:
         _save(certificate, file, best)
         results = results if compare else [best]
+    title = f"{file}: {_widths(best)}, {source.text}"
+    if plot:
+        from sdplip.plot import draw_bounds, save
+
+        save(draw_bounds(results, title), plot)
     if as_json:
         rows = [_to_json(file, result, certificate if result is best else None) for result in results]
         render.json_lines({"file": str(file), "methods": rows} if compare else rows[0])
     else:
         options = "".join(f" --layer {shlex.quote(name)}" for name in layer) + " --transpose" * transpose
         proof = f"sdplip verify {certificate} {file}{options}" if certificate else None
-        render.bound(results, best, f"{file}: {_widths(best)}, {source.text}", proof)
+        render.bound(results, best, title, proof, plot)
 
 
 def _bounded(
