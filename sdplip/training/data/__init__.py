@@ -1,17 +1,22 @@
 """Data sets in memory, the order in which a run sees them, and augmentation."""
 
+from sdplip.training.data.augment import KINDS, Augmentation, as_float, augmentation
 from sdplip.training.data.batches import Batch, Batches
 from sdplip.training.data.dataset import DataSet, Split, fingerprint, mean
 from sdplip.training.data.hold_out import hold_out
 from sdplip.training.data.sources import KNOWN, NAMES, load
 
 __all__ = [
+    "KINDS",
     "KNOWN",
     "NAMES",
+    "Augmentation",
     "Batch",
     "Batches",
     "DataSet",
     "Split",
+    "as_float",
+    "augmentation",
     "fingerprint",
     "hold_out",
     "load",

@@ -77,9 +77,8 @@ def read(paths: list[Path]) -> columns.Encoded:
         ) from None
     tables = []
     for path in paths:
-        with refuse_damaged(path, "a Parquet file"):
-            wanted = columns.find(pq.read_schema(path).names, f"`{path}`")
-            tables.append(pq.read_table(path, columns=list(wanted), partitioning=None))
+        with refuse_damaged(path, "a Parquet file"), pq.ParquetFile(path) as file:
+            tables.append(file.read(columns=list(columns.find(file.schema_arrow.names, f"`{path}`"))))
     with refuse_damaged(paths[0].parent, "one table in several Parquet files"):
         return columns.take(pa.concat_tables(tables), describe(paths))
 

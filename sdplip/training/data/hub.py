@@ -13,7 +13,7 @@ def read(name: str) -> tuple[columns.Encoded, columns.Encoded]:
         InvalidData: not on the hub nor in the cache, no connection, no such split, or wrong columns.
     """
     try:
-        import datasets
+        import datasets  # pyright: ignore[reportMissingImports] (an extra, too large to install for types)
     except ImportError:
         raise MissingDependency(
             f"`hub:{name}` needs the library `datasets`, which is not installed. Run `pip install 'sdplip[hub]'`,"
@@ -33,7 +33,8 @@ def read(name: str) -> tuple[columns.Encoded, columns.Encoded]:
         if split is None:
             raise InvalidData(
                 f"`{name}` on the hub has the splits {', '.join(f'`{s}`' for s in found)}, but"
-                f" {' or '.join(f'`{s}`' for s in names)} is needed. Download its Parquet files, name them `train-*` and `test-*`, and pass their folder."
+                f" {' or '.join(f'`{s}`' for s in names)} is needed. Download its Parquet files, name them `train-*` and"
+                " `test-*`, and pass their folder."
             )
         splits[names] = _encoded(found[split], datasets.Image(decode=False), f"`{name}`, split `{split}`")
     return splits[TRAIN], splits[TEST]
