@@ -11,9 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from sdplip.nn import ResidualConv2d, ResidualLinear, initialise, rescaled
+from sdplip.plot import MARKS, PALETTE, save
 
 WIDTH, INPUTS, DEPTH = 128, 256, 50
 
@@ -73,21 +75,34 @@ def activation_variance(depth: int = DEPTH) -> dict[str, list[float]]:
 
 
 def draw(curves: dict[str, list[float]], folder: Path) -> Path:
-    """The curves as a PNG file."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
-    for i, (name, curve) in enumerate(curves.items()):
-        style = "-" if name.endswith("ours") else "--" if name.endswith("default") else ":"
-        axes.semilogy(range(1, len(curve) + 1), curve, style, color=f"C{i}", label=name)
-    axes.set(xlabel="layers", ylabel="variance over inputs", ylim=(1e-20, 10))
-    axes.legend(fontsize=7)
+    """The curves as a PNG file: one colour and mark a layer, one line style a start."""
+    figure = Figure(figsize=(9.5, 4.8), layout="constrained")
+    axes = figure.subplots()
+    families = list(dict.fromkeys(_family(name) for name in curves))
+    for name, curve in curves.items():
+        i = families.index(_family(name))
+        style = "-" if name.endswith("ours") else (0, (6, 2)) if name.endswith("default") else (0, (1, 1.5))
+        axes.semilogy(
+            range(1, len(curve) + 1),
+            curve,
+            linestyle=style,
+            color=PALETTE[i],
+            marker=MARKS[i],
+            markersize=5,
+            markevery=(2 * i, 10),
+            label=name,
+        )
+    axes.set(xlabel="layers", ylabel="variance over inputs", ylim=(1e-20, 10), xlim=(0, len(curve) + 1))
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside right upper", frameon=False, fontsize=9, handlelength=3.6)
     folder.mkdir(parents=True, exist_ok=True)
-    figure.savefig(folder / "activation_variance.png", dpi=150)
+    save(figure, folder / "activation_variance.png")
     return folder / "activation_variance.png"
+
+
+def _family(name: str) -> str:
+    return name.rpartition(", ")[0]
 
 
 if __name__ == "__main__":
