@@ -1,1 +1,19 @@
 """Data sets, losses, the training loop, run folders."""
+
+from sdplip.training.config import RunConfig, override, preset, preset_names, read_config, write_config
+from sdplip.training.job import Progress
+from sdplip.training.loop import train
+from sdplip.training.run import RunSummary, load_run
+
+__all__ = [
+    "Progress",
+    "RunConfig",
+    "RunSummary",
+    "load_run",
+    "override",
+    "preset",
+    "preset_names",
+    "read_config",
+    "train",
+    "write_config",
+]

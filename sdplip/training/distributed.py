@@ -1,0 +1,109 @@
+"""Several processes that train one model: started by torchrun, one process where its variables are not set."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from sdplip.errors import InvalidConfig
+
+
+@dataclass(frozen=True)
+class Team:
+    """The processes of one run.
+
+    Attributes:
+        rank, world: this process, number of processes.
+        device: where this process computes.
+    """
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes files and speaks."""
+        return self.rank == 0
+
+    def total(self, values: Tensor) -> Tensor:
+        """The sum of `values` over all processes, in all of them."""
+        if self.world > 1:
+            values = values.clone()
+            distributed.all_reduce(values)
+        return values
+
+    def agreed(self, *numbers: float) -> tuple[float, ...]:
+        """The numbers of the first process, in all processes: clocks and signals differ between them."""
+        if self.world == 1:
+            return numbers
+        values = torch.tensor(numbers, dtype=torch.float64, device=self.device)
+        distributed.broadcast(values, 0)
+        return tuple(values.tolist())
+
+    def wait(self) -> None:
+        """Return when all processes are here."""
+        if self.world > 1:
+            distributed.barrier()
+
+    def parallel(self, module: nn.Module, *, unused: bool) -> nn.Module:
+        """The module, its gradients averaged over all processes in each backward pass.
+
+        Args:
+            unused: whether some parameters take no part in some steps.
+        """
+        if self.world == 1:
+            return module
+        return DistributedDataParallel(module, find_unused_parameters=unused, gradient_as_bucket_view=True)
+
+
+@contextmanager
+def team(device: str) -> Iterator[Team]:
+    """A block in which the processes that torchrun started know each other.
+
+    Raises:
+        InvalidConfig: no such device.
+    """
+    if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
+        yield Team(0, 1, device_named(device, 0))
+        return
+    rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    place = device_named(device, int(os.environ.get("LOCAL_RANK", "0")))
+    if place.type == "cuda":
+        torch.cuda.set_device(place)
+    started = not distributed.is_initialized()
+    if started:
+        distributed.init_process_group("nccl" if place.type == "cuda" else "gloo")
+    try:
+        yield Team(rank, world, place)
+    finally:
+        if started:
+            distributed.destroy_process_group()
+
+
+def device_named(name: str, local: int = 0) -> torch.device:
+    """The device that `train.device` means to process `local` of this machine; `auto` is a CUDA device if there is one.
+
+    Raises:
+        InvalidConfig: torch does not know it, or it is not there.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda":
+        name = f"cuda:{local}"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        found = torch.cuda.device_count()
+        raise InvalidConfig(
+            f"`train.device` = {name!r} cannot be used ({str(error).splitlines()[0][:80]}); torch sees {found} CUDA devices here."
+            " Use cpu, or auto."
+        ) from None
+    if device.type == "meta":
+        raise InvalidConfig("`train.device` = 'meta' holds no numbers. Use cpu, cuda, or auto.")
+    return device

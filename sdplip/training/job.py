@@ -1,0 +1,230 @@
+"""A run at work: its state, its clock, its validations and checkpoints."""
+
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from sdplip.training.checkpoint import Counters, save_checkpoint
+from sdplip.training.config import RunConfig
+from sdplip.training.data import Batches, DataSet, fingerprint
+from sdplip.training.distributed import Team
+from sdplip.training.metrics import Line, Metrics
+from sdplip.training.run import CHECKPOINT, save_model
+from sdplip.training.validate import validate
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a run reports while it works.
+
+    Attributes:
+        step: steps of the optimiser done.
+        share: of the whole run, in [0, 1].
+        epoch: passes over the training split that have begun.
+        loss: mean over the epoch so far.
+        clean, certified: of the last validation, `certified` as monitored; None before it.
+        images_per_second: since the last validation.
+        seconds, left: wall clock so far, and until the end as far as one can tell.
+    """
+
+    step: int
+    share: float
+    epoch: int
+    loss: float
+    clean: float | None
+    certified: float | None
+    images_per_second: float
+    seconds: float
+    left: float
+
+
+@dataclass
+class Job:
+    """A run at work.
+
+    Attributes:
+        objective: the loss of a batch, over all processes.
+        begin: when this process began, on the monotonic clock.
+        counters: what a restart needs; `counters.seconds` counts the time before `begin`.
+        losses: sum of the losses of this epoch, and their number.
+        weights: the selected ones, on the CPU; None where the last ones are selected.
+        clean, certified: of the last validation.
+        validated: step of the last validation.
+        lr: of the last step.
+        rate, last_loss: images per second and mean loss of the epoch before.
+        reserve: seconds of a time budget that are kept for the last validation.
+    """
+
+    config: RunConfig
+    out: Path
+    members: Team
+    data: DataSet
+    model: nn.Sequential
+    objective: nn.Module
+    optimiser: torch.optim.Optimizer
+    batches: Batches
+    begin: float
+    counters: Counters = Counters()
+    metrics: Metrics | None = None
+    losses: Tensor = field(default_factory=lambda: torch.zeros(2, dtype=torch.float64))
+    weights: dict[str, Tensor] | None = None
+    clean: float | None = None
+    certified: float | None = None
+    validated: int = 0
+    lr: float = 0.0
+    rate: float = 0.0
+    last_loss: float = float("nan")
+    reserve: float = 0.0
+    mark: tuple[float, int] = (0.0, 0)
+    saved: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.losses = self.losses.to(self.members.device)
+        self.validated = self.counters.step
+        self.resume_clock()
+
+    @property
+    def step(self) -> int:
+        """Steps done."""
+        return self.counters.step
+
+    @property
+    def seconds(self) -> float:
+        """Since the start of the run, over all restarts."""
+        return self.counters.seconds + time.monotonic() - self.begin
+
+    @property
+    def total(self) -> int:
+        """Steps of a run without a time budget."""
+        return self.config.train.steps or self.config.train.epochs * self.batches.steps
+
+    @property
+    def share(self) -> float:
+        """Of the run that is done: of its steps, or of the time that leaves room for the last validation."""
+        if self.config.train.minutes is None:
+            return self.step / self.total
+        return self.seconds / max(60 * self.config.train.minutes - self.reserve, 1e-9)
+
+    @property
+    def images_per_second(self) -> float:
+        """In training, since the last validation; of the epoch before at its start."""
+        then, step = self.mark
+        if step == self.step:
+            return self.rate
+        return (self.step - step) * self.batches.batch / max(time.monotonic() - then, 1e-9)
+
+    @property
+    def loss(self) -> float:
+        """Mean of this epoch; of the one before at its start."""
+        total, count = self.losses.tolist()
+        return total / count if count else self.last_loss
+
+    def resume_clock(self) -> None:
+        """Count images per second from here."""
+        self.mark = (time.monotonic(), self.step)
+
+    def progress(self) -> Progress:
+        """Where the run stands."""
+        share = min(1.0, self.share)
+        if self.config.train.minutes is None:
+            rate = self.images_per_second
+            left = (self.total - self.step) * self.batches.batch / rate if rate else float("inf")
+        else:
+            left = max(0.0, 60 * self.config.train.minutes - self.seconds)
+        epoch = -(-self.step // self.batches.steps)
+        return Progress(
+            self.step,
+            share,
+            epoch,
+            self.loss,
+            self.clean,
+            self.certified,
+            self.images_per_second,
+            self.seconds,
+            left,
+        )
+
+    def rehearse(self) -> None:
+        """Time a validation, so that a time budget leaves room for the last one."""
+        held, begin = self.data.validation, time.monotonic()
+        if held is not None:
+            validate(self.model, held, self.config.train.eps, self.members)
+        self.reserve = 1.25 * (time.monotonic() - begin)
+        self.resume_clock()
+
+    def close(self) -> None:
+        """Close the files."""
+        if self.metrics:
+            self.metrics.close()
+
+    def validate(self) -> None:
+        """Measure the network on the validation split, keep the best weights, write a line of metrics."""
+        loss = self.loss  # on a GPU, this waits for the steps
+        self.rate = self.images_per_second
+        begin = time.monotonic()
+        held = self.data.validation
+        if held is not None:
+            self.clean, self.certified = validate(self.model, held, self.config.train.eps, self.members)
+            self._select()
+        self.reserve = max(self.reserve, 1.25 * (time.monotonic() - begin))
+        self.losses.zero_()
+        self.last_loss = loss
+        self.validated = self.step
+        if self.metrics:
+            line = Line(
+                step=self.step,
+                epoch=-(-self.step // self.batches.steps),
+                loss=loss,
+                lr=self.lr,
+                clean=self.clean,
+                certified=self.certified,
+                eps=self.config.train.eps,
+                images_per_second=self.rate,
+                seconds=self.seconds,
+            )
+            self.metrics.write(line)
+        self.resume_clock()
+
+    def save(self) -> None:
+        """Write a checkpoint, and the weights selected so far."""
+        self.saved = time.monotonic()
+        if not self.members.first:
+            return
+        assert self.metrics is not None
+        extra = {f"selected.{name}": tensor for name, tensor in (self.weights or {}).items()}
+        extra["losses"] = self.losses
+        counters = replace(
+            self.counters,
+            seconds=self.seconds,
+            metrics=self.metrics.length,
+            data=self.counters.data or fingerprint(self.data.train),
+        )
+        save_checkpoint(self.out / CHECKPOINT, self.model, self.optimiser, extra, counters)
+        save_model(self.out, self.weights or self.model.state_dict(), self.data)
+
+    def due(self) -> bool:
+        """Whether the next checkpoint is."""
+        train = self.config.train
+        if train.checkpoint_steps and self.step % train.checkpoint_steps == 0:
+            return True
+        if train.checkpoint_minutes == 0:
+            return self.step % self.batches.steps == 0
+        return time.monotonic() - self.saved >= 60 * train.checkpoint_minutes
+
+    def _select(self) -> None:
+        """Keep these weights if they certify as much as any before them, and are right as often among equals."""
+        assert self.clean is not None and self.certified is not None
+        old = self.counters
+        if (
+            old.clean is not None
+            and old.certified is not None
+            and (self.certified, self.clean) < (old.certified, old.clean)
+        ):
+            return
+        self.counters = replace(old, clean=self.clean, certified=self.certified, selected=self.step)
+        if self.members.first:
+            state = self.model.state_dict()
+            self.weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in state.items()}

@@ -1,0 +1,247 @@
+"""`train`: a run from its configuration to its weights, interrupted and continued at any step."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sdplip.errors import Diverged, InvalidRun, OutOfResources, SdplipError
+from sdplip.robustness.certification import certify_accuracy
+from sdplip.training import run as folder
+from sdplip.training.build import build_loss, build_model
+from sdplip.training.checkpoint import load_checkpoint
+from sdplip.training.config import RunConfig
+from sdplip.training.data import Augmentation, Batch, Batches, DataSet, augmentation, fingerprint, load, mean
+from sdplip.training.diagnose import first_not_finite, length
+from sdplip.training.distributed import Team, team
+from sdplip.training.job import Job, Progress
+from sdplip.training.metrics import Metrics
+from sdplip.training.objective import Objective
+from sdplip.training.precision import compiled, threads
+from sdplip.training.run import RunSummary
+from sdplip.training.schedules import build_optimiser, factor
+
+EVERY = 0.2
+"""Seconds from one report to the next."""
+
+GPU_CHECK = 20
+"""Steps from one look at the loss to the next where looking means waiting for the device."""
+
+
+def train(
+    config: RunConfig,
+    out: Path | str,
+    *,
+    data: DataSet | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+    resume: bool = True,
+) -> RunSummary:
+    """Train the network of `config`, write everything to the folder `out`, and say what came of it.
+
+    On a CPU the weights depend on the configuration, the data, the number of threads and of processes alone; interruptions leave
+    no trace in them. With `train.minutes` they depend on the speed of the machine too. Under torchrun, every process calls this.
+
+    Args:
+        data: instead of what `config.data` names.
+        progress: called now and then.
+        stop: asked at each step; True ends the run after a checkpoint, and the same call goes on with it.
+        resume: go on with an unfinished run in `out`; False replaces it.
+
+    Raises:
+        InvalidConfig, InvalidData: the run cannot start as it is described.
+        InvalidRun: `out` holds something else, or its checkpoint is damaged.
+        Diverged: a loss or gradient is not finite; the last checkpoint stays.
+        OutOfResources: disk or memory is full; the last checkpoint stays.
+    """
+    begin, out = time.monotonic(), Path(out)
+    with team(config.train.device) as members, threads(config.train.threads), _memory(config):
+        done = folder.prepare(out, config, resume=resume, first=members.first)
+        if done:
+            return done
+        with torch.random.fork_rng([members.device] if members.device.type == "cuda" else []):
+            job = _job(config, out, data or load(config.data), members, begin, resume=resume)
+            finished = _run(job, progress, stop or (lambda: False))
+            return _summary(job, finished)
+
+
+def _job(config: RunConfig, out: Path, data: DataSet, members: Team, begin: float, *, resume: bool) -> Job:
+    """The run as it starts, or as its checkpoint left it."""
+    torch.manual_seed(config.train.seed)
+    model = build_model(
+        config.model, image_shape=data.train.shape, classes=len(data.classes), mean=mean(data.train)
+    )
+    layout = torch.channels_last if config.train.precision == "bfloat16" else torch.preserve_format
+    model = model.to(members.device, memory_format=layout).train()
+    optimiser = build_optimiser(config.optimiser, model)
+    path = out / folder.CHECKPOINT
+    started = resume and path.exists()
+    runner = compiled(model, members.device) if config.train.compile else model
+    objective = Objective(model, runner, build_loss(config.loss), config.train.precision)
+    batches = Batches(len(data.train), config.train.batch, config.train.seed, members.rank, members.world)
+    job = Job(config, out, members, data.to(members.device), model, objective, optimiser, batches, begin)
+    if started:
+        _restore(job, path)
+    job.objective = members.parallel(objective, unused=config.model.refresh_every > 1)
+    members.wait()  # all have read the checkpoint before the first writes a new one
+    if members.first:
+        folder.write_environment(out, config, data, members)
+        job.metrics = Metrics(out, job.counters.metrics, tensorboard=config.train.tensorboard)
+    return job
+
+
+def _restore(job: Job, path: Path) -> None:
+    job.counters, extra = load_checkpoint(path, job.model, job.optimiser)
+    if job.counters.data != fingerprint(job.data.train):
+        raise InvalidRun(
+            f"The data are not those that `{path}` was trained on. Give the same data, or start anew with `--no-resume`."
+        )
+    job.losses = extra.pop("losses").to(job.members.device)
+    job.weights = {name.removeprefix("selected."): t for name, t in extra.items()} or None
+    job.clean, job.certified = job.counters.clean, job.counters.certified
+    job.validated = job.step if not job.losses[1] else -1
+    job.resume_clock()
+
+
+def _run(job: Job, progress: Callable[[Progress], None] | None, stop: Callable[[], bool]) -> bool:
+    """Steps until the end; False if `stop` asked to leave before."""
+    augment = augmentation(job.config.data.augment)
+    job.saved = reported = time.monotonic()
+    if job.config.train.minutes is not None and job.step == 0:
+        job.rehearse()
+    for batch in _stream(job.batches, job.step):
+        share, halt = job.members.agreed(job.share, float(stop()))
+        if share >= 1:
+            break
+        if halt:
+            job.save()
+            return False
+        _step(job, batch, augment, share)
+        if job.step % job.batches.steps == 0:
+            job.validate()
+        if job.due():
+            job.save()
+        if progress and job.members.first and time.monotonic() - reported >= EVERY:
+            reported = time.monotonic()
+            progress(job.progress())
+    if job.validated != job.step:
+        job.validate()
+    job.save()
+    if progress and job.members.first:
+        progress(job.progress())
+    return True
+
+
+def _stream(batches: Batches, step: int) -> Iterator[Batch]:
+    """The batches of all steps from `step` on, without end."""
+    epoch, start = divmod(step, batches.steps)
+    while True:
+        yield from batches.epoch(epoch, start)
+        epoch, start = epoch + 1, 0
+
+
+def _step(job: Job, batch: Batch, augment: Augmentation, share: float) -> None:
+    """One step of the optimiser."""
+    train = job.config.train
+    if train.minutes is None:
+        share = (job.step + 0.5) / job.total
+    split = job.data.train[batch.indices.to(job.members.device)]
+    images = augment(split.images, batch.generator(), rows=batch.rows, size=batch.size)
+    if train.precision == "bfloat16":
+        images = images.contiguous(memory_format=torch.channels_last)
+    inputs = (images, split.labels, share)
+    job.optimiser.zero_grad(set_to_none=True)
+    loss = job.objective(*inputs)
+    loss.backward()
+    clip = job.config.optimiser.clip
+    if clip is not None:
+        torch.nn.utils.clip_grad_norm_(job.model.parameters(), clip)
+    _check(job, loss, inputs)
+    job.lr = job.config.optimiser.lr * factor(job.config.optimiser, share)
+    for group in job.optimiser.param_groups:
+        group["lr"] = job.lr
+    job.optimiser.step()
+    job.losses += torch.stack([loss.detach().double(), loss.new_ones((), dtype=torch.float64)])
+    job.counters = replace(job.counters, step=job.step + 1)
+
+
+def _check(job: Job, loss: Tensor, inputs: tuple[Tensor, Tensor, float]) -> None:
+    """Stop before an update that would spoil the weights: each step on a CPU, now and then on a GPU."""
+    if job.members.device.type == "cuda" and job.step % GPU_CHECK:
+        return
+    gradients = [p.grad for p in job.model.parameters() if p.grad is not None]
+    if bool((loss.detach() + length(gradients)).isfinite()):
+        return
+    where = first_not_finite(job.objective, job.model, *inputs)
+    kept = f"`{job.out / folder.CHECKPOINT}` keeps the last good state"
+    if not (job.out / folder.CHECKPOINT).exists():
+        kept = "No checkpoint was due before"
+    raise Diverged(
+        f"Training stopped at step {job.step + 1}, where the loss is {loss.item():.3g}: {where}. {kept}."
+        f" Lower `optimiser.lr` = {job.config.optimiser.lr:g}, or set `optimiser.clip`, and train into a new folder."
+    )
+
+
+def _summary(job: Job, finished: bool) -> RunSummary:
+    """What came of it; a finished run is proven on the validation split and marked as finished."""
+    counters = job.counters
+    summary = RunSummary(
+        folder=str(job.out),
+        finished=finished,
+        steps=job.step,
+        epochs=job.step / job.batches.steps,
+        seconds=job.seconds,
+        images_per_second=job.rate,
+        selected=counters.selected if counters.clean is not None else job.step,
+        eps=job.config.train.eps,
+        clean=counters.clean,
+        certified=counters.certified,
+    )
+    if finished and job.members.first:
+        summary = _proven(job, summary)
+        folder.write_summary(job.out, summary)
+    job.close()
+    return summary
+
+
+def _proven(job: Job, summary: RunSummary) -> RunSummary:
+    """The summary with what `sdplip.robustness` proves of the selected weights on the validation split."""
+    held = job.data.validation
+    if held is None:
+        return replace(summary, unproven="There is no validation split.")
+    if job.weights is not None:
+        job.model.load_state_dict(job.weights)
+    begin = time.monotonic()
+    try:
+        proof = certify_accuracy(job.model.eval(), held.images, held.labels)
+    except SdplipError as error:
+        return replace(summary, unproven=str(error))
+    return replace(
+        summary,
+        proven_clean=proof.clean,
+        proven_certified=proof.certified(summary.eps),
+        lipschitz=proof.bound.value,
+        proof_seconds=time.monotonic() - begin,
+    )
+
+
+@contextmanager
+def _memory(config: RunConfig) -> Iterator[None]:
+    """A block whose lack of memory is one sentence."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        short = isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(
+            error
+        )
+        if not short or isinstance(error, SdplipError):
+            raise
+        smaller = max(1, config.train.batch // 2)
+        raise OutOfResources(
+            f"The memory is spent ({str(error).splitlines()[0][:120]}). Use a smaller batch (`train.batch={smaller}`), a smaller"
+            " network, or another device, and a new folder."
+        ) from None

@@ -1,0 +1,64 @@
+r"""Constants of margins while training: what the layers aim at, differentiable and cheap. Nothing here is proven."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from sdplip import convolution, scalings
+from sdplip.nn.containers import Residual, Scale
+from sdplip.nn.heads import LastLayerNormalised, Normalise
+from sdplip.nn.residual import AbstractResidual
+from sdplip.nn.scaling import geometry_of
+
+
+def aimed_constants(model: nn.Sequential) -> Float[Tensor, "classes classes"]:
+    r"""$L \lVert u_i - u_j \rVert_2$ for the rows $u_i$ of the head, with $L$ the product of what the layers before it aim at.
+
+    For losses and for monitoring; `sdplip.nn.pairwise_lipschitz` proves. 0 on the diagonal, where it has no gradient.
+    """
+    head = model[-1]
+    assert isinstance(head, nn.Linear)
+    U = head.rows() if isinstance(head, LastLayerNormalised) else head.weight
+    with torch.autocast(U.device.type, enabled=False):
+        squares = (U[:, None] - U[None]).square().sum(-1)
+        same = squares == 0
+        lengths = (squares + same).sqrt() * ~same
+        L = lengths.new_ones(())
+        for module in model[:-1]:
+            L = L * aimed(module)
+        return L * lengths
+
+
+def aimed(module: nn.Module) -> Tensor | float:
+    """The constant that a module is built to have: 1 if nothing says otherwise."""
+    if isinstance(module, AbstractResidual):
+        return module.L
+    if isinstance(module, Normalise):
+        return module.inverse_std.max()
+    if isinstance(module, Scale):
+        return abs(module.factor)
+    if isinstance(module, Residual):
+        return _norm(module.branch, skip=1.0)
+    if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d) and not parametrize.is_parametrized(
+        module
+    ):
+        return _norm(module, skip=0.0)
+    return 1.0
+
+
+def _norm(layer: nn.Module, *, skip: float) -> Tensor | float:
+    """Norm of `skip` times the identity plus a layer, from above."""
+    if isinstance(layer, nn.Linear):
+        eye = torch.eye(*layer.weight.shape, dtype=layer.weight.dtype, device=layer.weight.device)
+        return scalings.spectral(layer.weight + skip * eye).max().sqrt()
+    if not isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+        return skip + aimed(layer)
+    K = layer.weight
+    if skip:
+        middle = torch.zeros_like(K)
+        middle[:, :, *(k // 2 for k in K.shape[2:])] = torch.eye(*K.shape[:2], dtype=K.dtype, device=K.device)
+        K = K + skip * middle
+    geometry, form = geometry_of(layer)
+    assert geometry is not None
+    return convolution.spectral(K, geometry, form=form, iterations=5, samples=8).max().sqrt()

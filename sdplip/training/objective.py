@@ -1,0 +1,39 @@
+"""Network and loss as one module: what several processes differentiate together."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from sdplip.training.losses import AbstractLoss, LossContext
+from sdplip.training.margins import aimed_constants
+from sdplip.training.precision import lowered
+
+
+class Objective(nn.Module):
+    """The mean loss of a batch: `forward(images, labels, share)`.
+
+    Args:
+        model: whose parameters are trained; the constants of the margins are read from it.
+        forward_pass: the model itself, or a compiled form of it.
+        precision: of the forward pass; the loss is computed in float32.
+    """
+
+    def __init__(
+        self,
+        model: nn.Sequential,
+        forward_pass: Callable[[Tensor], Tensor],
+        loss: AbstractLoss,
+        precision: Literal["float32", "bfloat16"],
+    ) -> None:
+        super().__init__()
+        self.model, self.loss, self.precision = model, loss, precision
+        self._run = (forward_pass,)  # in a tuple, so that its parameters are not listed twice
+
+    def forward(self, images: Tensor, labels: Tensor, share: float) -> Tensor:
+        with lowered(images.device, self.precision):
+            logits = self._run[0](images)
+        pairwise = aimed_constants(self.model) if self.loss.needs_pairwise else None
+        with torch.autocast(images.device.type, enabled=False):
+            return self.loss(logits.float(), labels, LossContext(pairwise, share))

@@ -1,0 +1,38 @@
+"""Clean and certified accuracy of the network as it stands, cheaply: for the progress bar and for model selection."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sdplip.training.data import Split
+from sdplip.training.distributed import Team
+from sdplip.training.losses import radii
+from sdplip.training.margins import aimed_constants
+from sdplip.training.precision import no_tf32
+
+BATCH = 500
+
+
+@torch.no_grad()
+def validate(model: nn.Sequential, split: Split, eps: float, team: Team) -> tuple[float, float]:
+    """Share of right predictions, and of right ones whose radius exceeds `eps` by the constants that the layers aim at.
+
+    Float32 whatever training runs in. The second number is a monitored estimate: it trusts the layers and rounds nothing.
+    """
+    model.eval()
+    counts = torch.zeros(2, dtype=torch.float64)
+    with no_tf32():
+        constants = aimed_constants(model)
+        mine = torch.arange(team.rank, len(split), team.world, device=split.labels.device)
+        for places in mine.split(BATCH):
+            part = split[places]
+            counts += _counts(model(part.images.float() / 255), part.labels, constants, eps).cpu()
+    model.train()
+    clean, certified = team.total(counts.to(team.device)).tolist()
+    return clean / len(split), certified / len(split)
+
+
+def _counts(logits: Tensor, labels: Tensor, constants: Tensor, eps: float) -> Float[Tensor, "2"]:
+    right = logits.argmax(1) == labels
+    safe = right & (radii(logits, labels, constants) > eps)
+    return torch.stack([right.sum(), safe.sum()]).double()
