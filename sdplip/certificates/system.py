@@ -110,13 +110,15 @@ def expand(layers: Layers, inputs: int) -> System:
     n = builder.count
     return System(
         inputs,
-        *(np.array(rows).reshape(n, inputs + n) for rows in (builder.y, builder.y_error)),
-        out,
-        error,
-        *(np.array(v, np.float64) for v in (builder.alpha, builder.beta)),
-        np.array(builder.group, int),
-        np.array(builder.weight, np.float64),
-        np.array(builder.depth, int),
+        y=np.array(builder.y).reshape(n, inputs + n),
+        y_error=np.array(builder.y_error).reshape(n, inputs + n),
+        out=out,
+        out_error=error,
+        alpha=np.array(builder.alpha, np.float64),
+        beta=np.array(builder.beta, np.float64),
+        group=np.array(builder.group, int),
+        weight=np.array(builder.weight, np.float64),
+        depth=np.array(builder.depth, int),
     )
 
 

@@ -7,9 +7,11 @@ from jaxtyping import Float
 
 from sdplip.certificates.rounding import GENEROUS, gamma, up
 from sdplip.errors import InvalidProblem
+from sdplip.networks.groupsort import GroupSort
 from sdplip.networks.linear import merged
 from sdplip.networks.network import Activation, Affine, Linear, Network
 from sdplip.networks.pooling import MaxPool
+from sdplip.networks.residual import Residual
 
 Slopes = tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]
 
@@ -67,12 +69,14 @@ def runs_of(network: Network) -> tuple[list[list[Linear]], list[Activation]]:
     """The linear layers before, between and behind the activations; an identity matrix where there are none.
 
     Raises:
-        InvalidProblem: a maximum over windows, which splits a network (`sdplip.networks.segments`).
+        InvalidProblem: a maximum over windows, which splits a network (`sdplip.networks.segments`), sorting, a residual sum.
     """
     runs, activations = [list[Linear]()], list[Activation]()
     for layer in network.layers:
-        if isinstance(layer, MaxPool):
-            raise InvalidProblem("A maximum over windows is no layer of a chain. Use `sdplip.bounds.bound`.")
+        if isinstance(layer, MaxPool | GroupSort | Residual):
+            raise InvalidProblem(
+                f"A {type(layer).__name__} is no layer of a chain. Use `sdplip.bounds.bound`."
+            )
         if isinstance(layer, Activation):
             activations.append(layer)
             runs.append([])

@@ -1,4 +1,4 @@
-r"""A network as plain data: linear layers, elementwise activations of bounded slope, and pooling, first layer first."""
+r"""A network as plain data: linear layers, activations, sorting, pooling and residual sums, first layer first."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,9 @@ from jaxtyping import Float
 from sdplip.errors import InvalidWeight
 from sdplip.networks.convolution import Convolution
 from sdplip.networks.diagonal import Diagonal
+from sdplip.networks.groupsort import GroupSort
 from sdplip.networks.pooling import AveragePool, MaxPool
+from sdplip.networks.residual import Residual
 from sdplip.networks.slopes import SLOPES
 from sdplip.weights import Weight
 
@@ -47,7 +49,9 @@ class Activation:
 
 Linear = Affine | Convolution | AveragePool | Diagonal
 LINEAR = (Affine, Convolution, AveragePool, Diagonal)
-Layer = Linear | Activation | MaxPool
+Layer = Linear | Activation | MaxPool | GroupSort | Residual
+WIDTHLESS = (Activation, GroupSort)
+"""Layers that take any number of inputs and give as many outputs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +65,7 @@ class Network:
     layers: tuple[Layer, ...]
 
     def __post_init__(self) -> None:
-        if not any(isinstance(layer, LINEAR) for layer in self.layers):
+        if not any(isinstance(layer, (*LINEAR, Residual)) for layer in self.layers):
             raise InvalidWeight("A network needs at least one affine layer.")
         for before, after in zip(self.layers, self.layers[1:], strict=False):
             if type(before) is type(after) and isinstance(before, Affine | Activation):
@@ -73,6 +77,10 @@ class Network:
         for place, layer in enumerate(self.layers):
             if isinstance(layer, Activation):
                 _check_slopes(place, layer, width)
+            elif isinstance(layer, GroupSort):
+                layer.groups(width or layer.size)
+            elif isinstance(layer, Residual):
+                width = _check_residual(place, layer, width)
             else:
                 width = (
                     _check_affine(place, layer, width)
@@ -83,30 +91,32 @@ class Network:
     @property
     def inputs(self) -> int:
         """Number of inputs."""
-        return next(layer.inputs for layer in self.layers if not isinstance(layer, Activation))
+        first = next(layer for layer in self.layers if not isinstance(layer, WIDTHLESS))
+        return Network(first.branch).inputs if isinstance(first, Residual) else first.inputs
 
     @property
     def outputs(self) -> int:
         """Number of outputs."""
-        return next(layer.outputs for layer in reversed(self.layers) if not isinstance(layer, Activation))
+        last = next(layer for layer in reversed(self.layers) if not isinstance(layer, WIDTHLESS))
+        return Network(last.branch).outputs if isinstance(last, Residual) else last.outputs
 
 
 def from_weights(
     weights: Iterable[Weight | Float[np.ndarray, "m n"]],
-    activation: str | Activation = "relu",
+    activation: str | Activation | GroupSort = "relu",
     biases: Sequence[Float[np.ndarray, " m"]] | None = None,
 ) -> Network:
     """The network with `activation` between consecutive weights; files that hold no activations mean ReLU.
 
     Args:
         weights: matrices `(out, in)`, as `sdplip.weights.read` returns them, or arrays.
-        activation: a name of `sdplip.networks.SLOPES`, or an `Activation`.
+        activation: a name of `sdplip.networks.SLOPES`, "maxmin", "groupsort:k", an `Activation` or a `GroupSort`.
         biases: one vector for each weight; None is 0.
 
     Raises:
         InvalidWeight: a convolution, widths that do not fit, or an activation that is not known.
     """
-    between = known_activation(activation) if isinstance(activation, str) else activation
+    between = between_layers(activation) if isinstance(activation, str) else activation
     arrays = [weight.array if isinstance(weight, Weight) else np.asarray(weight) for weight in weights]
     vectors = [None] * len(arrays) if biases is None else list(biases)
     if len(vectors) != len(arrays):
@@ -117,15 +127,28 @@ def from_weights(
     return Network(tuple(layers[1:]))
 
 
+def between_layers(kind: str) -> Activation | GroupSort:
+    """The layer called `kind`: `known_activation`, "groupsort:k", or "maxmin", which sorts neighbours in pairs.
+
+    Raises:
+        InvalidWeight: nothing is known about it.
+    """
+    name, _, size = kind.partition(":")
+    if kind == "maxmin" or (name == "groupsort" and size.isdecimal()):
+        return GroupSort(int(size or 2))
+    return known_activation(kind)
+
+
 def known_activation(kind: str) -> Activation:
-    """The activation called `kind`, with the slopes that are proven for it.
+    """The elementwise activation called `kind`, with the slopes that are proven for it.
 
     Raises:
         InvalidWeight: nothing is known about it.
     """
     if kind not in SLOPES:
         raise InvalidWeight(
-            f"The slopes of activation `{kind}` are not known. Use one of {', '.join(SLOPES)}, or `Activation(alpha, beta)`."
+            f"The slopes of activation `{kind}` are not known. Use one of {', '.join(SLOPES)}, maxmin, groupsort:k, or"
+            " `Activation(alpha, beta)`."
         )
     return Activation(*SLOPES[kind], kind)
 
@@ -154,6 +177,16 @@ def _fits(place: int, layer: Convolution | AveragePool | MaxPool | Diagonal, wid
             " Check the channels and the size of the image."
         )
     return layer.outputs
+
+
+def _check_residual(place: int, layer: Residual, width: int | None) -> int:
+    branch = Network(layer.branch)
+    if branch.inputs != branch.outputs or (width is not None and branch.inputs != width):
+        raise InvalidWeight(
+            f"The residual branch of layer {place} takes {branch.inputs} numbers and gives {branch.outputs}, but both must be"
+            f" {width or branch.inputs}, so that it can be added to its input."
+        )
+    return branch.outputs
 
 
 def _check_slopes(place: int, layer: Activation, width: int | None) -> None:
