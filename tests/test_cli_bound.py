@@ -132,7 +132,7 @@ def test_biases_count_where_they_matter(run):
 # ---------------------------------------------------------------------------------------------------- refusals
 
 REFUSED = {
-    "convolution": (["kernel.npz"], "whole-network bounds of convolutions are not available yet"),
+    "convolution": (["kernel.npz"], "--image-size H,W"),
     "coupled": (["sqrt13.npz", "--method", "lipsdp-network"], "sqrt(13)"),
     "normalisation": (["norm.npz"], "`bn.weight`"),
     "layer as a vector": (["vector.npz"], "`w2`"),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sdplip.cli.network import NetworkSource
+from sdplip.cli.network import NetworkSource, reading_options
 from sdplip.cli.options import Output, json_option
 from sdplip.cli.progress import DIGITS, PATIENCE
 
@@ -55,7 +55,7 @@ class Two(click.ParamType):
         return numbers
 
 
-@click.command(short_help="Prove a Lipschitz bound of a whole fully-connected network.")
+@click.command(short_help="Prove a Lipschitz bound of a whole network.")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
     "--method",
@@ -80,6 +80,7 @@ class Two(click.ParamType):
     metavar="FILE.png",
     help="Draw the bounds of --compare (png, pdf, svg).",
 )
+@reading_options
 @json_option
 def bound(
     file: Path,
@@ -92,12 +93,13 @@ def bound(
     compare: bool,
     certificate: Path | None,
     plot: Path | None,
+    reading: dict[str, Any],
     as_json: bool,
 ) -> None:
     """Prove how Lipschitz the network in FILE is, from input to output, in Euclidean norms.
 
-    The matrices of FILE are one network: in file order, with the activation between them and nothing else. The kernel
-    proves the bound; no solver is trusted for it.
+    The matrices of FILE are one network: in file order, with the activation between them and nothing else; kernels come
+    first, on images of --image-size. The kernel proves the bound; no solver is trusted for it.
     """
     from sdplip.cli import render
 
@@ -113,7 +115,7 @@ def bound(
         raise click.UsageError(
             f"The {method} bound has no certificate file. Use riccati or a lipsdp method, or drop --certificate."
         )
-    source = NetworkSource(file, layer, transpose, activation, slopes)
+    source = NetworkSource(file, layer, transpose, activation, slopes, reading)
     network = source.network()
     with _bar() as watch:
         one = [] if compare else [_bounded(network, method or "auto", output_pair, watch)]
@@ -122,7 +124,7 @@ def bound(
         if certificate:
             best = _certified(network, results, watch)
     if certificate:
-        _save(certificate, file, best)
+        _save(certificate, file, best, reading)
         results = results if compare else [best]
     title = f"{file}: {_widths(best)}, {source.text}"
     if plot:
@@ -183,11 +185,14 @@ def _certified(network: "Network", results: "list[NetworkBound]", watch: "Watch 
     return min(proven, key=lambda result: result.value)
 
 
-def _save(path: Path, file: Path, result: "NetworkBound") -> None:
+def _save(path: Path, file: Path, result: "NetworkBound", reading: dict[str, Any]) -> None:
     from sdplip.certificates.network_file import network_record, save_network
 
+    chain = result.chain
     assert result.certificate is not None
-    save_network(path, network_record(file.name, result.chain.weights, result.certificate))
+    save_network(
+        path, network_record(file.name, chain.weights, result.certificate, chain.remainder(), reading)
+    )
 
 
 def _to_json(file: Path, result: "NetworkBound", certificate: Path | None) -> dict[str, Any]:

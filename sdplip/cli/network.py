@@ -1,13 +1,15 @@
 """How a file becomes the network that `sdplip bound` bounds and `sdplip verify` proves again."""
 
+import functools
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from sdplip.cli.options import Source
+from sdplip.cli.options import GEOMETRY, Axes, Source
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,19 +17,24 @@ if TYPE_CHECKING:
     from sdplip.networks import Activation, Network
     from sdplip.weights import Weight
 
+READING = (*GEOMETRY, "flatten", "average")
 HOMOGENEOUS = ("relu", "abs", "identity")
 """Biases do not matter to a lower bound: the constant of the network is that of its limit far out, which has none."""
 
 
 @dataclass(frozen=True)
 class NetworkSource:
-    """Which file is which fully-connected network, and what the caller says about its activations (None: nothing)."""
+    """Which file is which network, and what the caller says about its activations (None: nothing) and its images.
+
+    `reading` holds what the options of `READING` say about kernels and the images before the first matrix.
+    """
 
     file: Path
     layers: tuple[str, ...] = ()
     transpose: bool = False
     activation: str | None = None
     slopes: tuple[float, float] | None = None
+    reading: dict[str, Any] = field(default_factory=dict)
 
     @property
     def is_onnx(self) -> bool:
@@ -42,10 +49,17 @@ class NetworkSource:
         Raises:
             SdplipError: unreadable file, a convolution, widths that do not fit, a vector that a chain of matrices leaves out.
         """
-        from sdplip.networks import from_weights
+        from sdplip.networks import from_kernels
 
-        weights = Source(self.file, self.layers, self.transpose, {}).weights()
-        _refuse_convolutions(weights, self.file)
+        reading = {name: _tuple(value) for name, value in self.reading.items()}
+        geometry = {
+            name: value for name, value in reading.items() if name in GEOMETRY and name != "image_size"
+        }
+        if self.is_onnx and reading:
+            raise click.UsageError(f"{_options(reading)}: an ONNX graph says it itself. Drop the option.")
+        weights = Source(self.file, self.layers, self.transpose, geometry).weights()
+        if reading and all(weight.array.ndim == 2 for weight in weights):
+            raise click.UsageError(f"{_options(reading)}: no layer is a convolution. Drop the option.")
         between = self._between()
         if self.is_onnx:
             from sdplip.networks.onnx import from_onnx
@@ -60,7 +74,10 @@ class NetworkSource:
             _refuse_left_out(vectors, self.file)
         biases = None if self.layers else _biases(vectors, weights)
         silent = biases is None and between.kind not in HOMOGENEOUS and self._may_have_biases(vectors)
-        return from_weights(weights, replace(between, kind="") if silent else between, biases)
+        between = replace(between, kind="") if silent else between
+        size = _image_size(reading.get("image_size"), weights, self.file)
+        named = {name: reading[name] for name in ("flatten", "average") if name in reading}
+        return from_kernels(weights, size, between, biases, **named)
 
     @property
     def text(self) -> str:
@@ -87,15 +104,52 @@ class NetworkSource:
         return bool(self.layers or vectors) or self.file.suffix.lower() == ".nnet"
 
 
-def _refuse_convolutions(weights: "tuple[Weight, ...]", file: Path) -> None:
+def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options that say how kernels and matrices are a network; the command receives them as one `reading`."""
+
+    @functools.wraps(command)
+    def with_reading(**rest: Any) -> Any:
+        given = {name: rest.pop(name) for name in READING}
+        return command(reading={name: value for name, value in given.items() if value}, **rest)
+
+    options = (
+        click.option(
+            "--image-size", type=Axes(), help="Of the input, where the first layer is a convolution."
+        ),
+        click.option("--stride", type=Axes(), help="Of every convolution; so are the next four."),
+        click.option("--padding", type=Axes(), help="Pixels on each side; default: same."),
+        click.option("--padding-mode", metavar="MODE", help="zeros or circular."),
+        click.option("--dilation", type=Axes()),
+        click.option("--groups", type=int),
+        click.option(
+            "--flatten",
+            type=click.Choice(["chw", "hwc", "whc"]),
+            help="How the first matrix counts pixels: channels first (torch, default) or last.",
+        ),
+        click.option("--average", is_flag=True, help="The first matrix takes the mean of every channel."),
+    )
+    return functools.reduce(lambda f, option: option(f), reversed(options), with_reading)
+
+
+def _image_size(given: "Any", weights: "tuple[Weight, ...]", file: Path) -> tuple[int, ...] | None:
+    """The image size on each axis of the first kernel; None without kernels."""
     from sdplip.errors import InvalidWeight
 
-    for weight in weights:
-        if weight.array.ndim > 2:
-            raise InvalidWeight(
-                f"`{weight.name}` in `{file}` is a convolution kernel, and whole-network bounds of convolutions are not available"
-                f" yet: use `sdplip check {file}` layer by layer."
-            )
+    axes = weights[0].array.ndim - 2
+    if given is None and axes:
+        raise InvalidWeight(
+            f"`{weights[0].name}` in `{file}` is a convolution kernel, and the bound of a whole network needs the size of its"
+            f" image: pass `--image-size H,W`. Without it, `sdplip check {file}` bounds each layer for images of every size."
+        )
+    return (given,) * axes if isinstance(given, int) else given
+
+
+def _options(reading: dict[str, Any]) -> str:
+    return ", ".join(f"--{name.replace('_', '-')}" for name in reading)
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _vectors(file: Path) -> "dict[str, np.ndarray]":

@@ -75,8 +75,8 @@ def _network(certificate: Path, source: NetworkSource, as_json: bool) -> bool:
     from sdplip.networks import chain_of
 
     entry = load_network(certificate)
-    chain = chain_of(source.network())
-    result = verify_network(entry, chain.weights)
+    chain = chain_of(replace(source, reading=entry.reading).network())
+    result = verify_network(entry, chain.weights, chain.remainder())
     # Files of weights alone leave the activations to the claim; a graph has its own, which the claim must cover.
     if result.proven and source.is_onnx:
         pairs = zip(entry.certificate.slopes, chain.slopes, strict=True)
