@@ -4,11 +4,13 @@
     python benchmarks/layers.py --threads 2 --rounds 20 --device cuda
 
 A round runs every contestant once, in turn; a ratio is the median over the rounds of (layer / plain) of the same round, so that
-a busy machine disturbs both sides alike. `train` is forward and backward, with gradients of input and parameters, `eval` a
-forward without gradients.
+a busy machine disturbs both sides alike. `train` is forward and backward, with gradients of input and parameters, `eval` a forward without
+gradients. Layers of deel-torchlip and orthogonium take part where these packages are installed.
 """
 
 import argparse
+import importlib
+import importlib.util
 import statistics
 import time
 from collections.abc import Callable
@@ -93,6 +95,26 @@ def residual(name: str, make: Callable[[AbstractScaling], nn.Module], shape: tup
     return Contest(name, shape, {"plain": PlainResidual(sll), "published sll": PublishedSLL(sll), **ours})
 
 
+OTHERS = {
+    "SpectralConv2d": "deel.torchlip",
+    "SpectralLinear": "deel.torchlip",
+    "AOLConv2D": "orthogonium.layers.conv.AOL",
+    "AdaptiveOrthoConv2d": "orthogonium.layers",
+    "OrthoLinear": "orthogonium.layers",
+}
+
+
+def others(*names: str, arguments: tuple[int, ...]) -> dict[str, nn.Module]:
+    """Layers of deel-torchlip and orthogonium with the arguments of torch's layer, where these packages are installed."""
+    return {
+        f"{OTHERS[name].split('.')[0]} {name}": getattr(importlib.import_module(OTHERS[name]), name)(
+            *arguments
+        )
+        for name in names
+        if importlib.util.find_spec(OTHERS[name].split(".")[0])
+    }
+
+
 def contests(small: bool) -> list[Contest]:
     features, hidden = (288, 205) if small else (2880, 2048)
     n = 64 if small else 512
@@ -111,7 +133,11 @@ def contests(small: bool) -> list[Contest]:
                 "rescaled aol": rescaled(nn.Conv2d(64, 64, 3, padding=1), "aol"),
                 "rescaled sll": rescaled(nn.Conv2d(64, 64, 3, padding=1), "sll"),
                 "rescaled spectral": rescaled(nn.Conv2d(64, 64, 3, padding=1), "spectral"),
+                "rescaled spectral, 16 x 16": rescaled(
+                    nn.Conv2d(64, 64, 3, padding=1), Spectral(iterations=5), image_size=(16, 16)
+                ),
                 "cayley": CayleyConv2d(64, 64, 3, (16, 16)),
+                **others("SpectralConv2d", "AOLConv2D", "AdaptiveOrthoConv2d", arguments=(64, 64, 3, 1, 1)),
             },
         ),
         Contest(
@@ -125,6 +151,7 @@ def contests(small: bool) -> list[Contest]:
                 "orthogonal cayley": orthogonal(nn.Linear(n, n), "cayley"),
                 "orthogonal householder": orthogonal(nn.Linear(n, n), "householder"),
                 "sandwich": Sandwich(n, n),
+                **others("SpectralLinear", "OrthoLinear", arguments=(n, n)),
             },
         ),
     ]
@@ -180,9 +207,9 @@ def main() -> None:
     for contest in contests(options.small):
         if options.only in contest.name:
             print(f"\n{contest.name}, batch {contest.input_shape[0]}")
-            print(f"  {'':28}{'train ms':>10}{'ratio':>8}{'eval ms':>10}{'ratio':>8}")
+            print(f"  {'':34}{'train ms':>10}{'ratio':>8}{'eval ms':>10}{'ratio':>8}")
             for name, train_ms, train, eval_ms, evaluated in compete(contest, options.rounds, options.device):
-                print(f"  {name:28}{train_ms:10.2f}{train:8.2f}{eval_ms:10.2f}{evaluated:8.3f}", flush=True)
+                print(f"  {name:34}{train_ms:10.2f}{train:8.2f}{eval_ms:10.2f}{evaluated:8.3f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,14 @@ def spectral(W: Float[Array, "*batch m n"], iterations: int = 7) -> Float[Array,
     $\lVert W \rVert_2^2 \le \lVert G^{2^k} \rVert_F^{2^{-k}}$ holds at every $k$ = `iterations` and converges quadratically
     (Delattre et al. 2023); power iteration converges from below and proves nothing.
     """
+    return identity(W) * gram_iteration(W, iterations)[0][..., None]
+
+
+def gram_iteration(
+    W: Float[Array, "*batch m n"], iterations: int
+) -> tuple[Float[Array, "*batch"], Float[Array, "*batch k k"]]:
+    r"""The bound $\lVert G^p \rVert_F^{1/p}$, $p = 2^{\text{iterations}}$, and $G^p / \lVert G^p \rVert_F$, nearly the projector
+    on the top singular vector. $G$ is the smaller one of $W^\top W$ and $W W^\top$."""
     m, n = W.shape[-2:]
     M = gram(W) if n <= m else W @ W.mT
     M, norm = normalised(M)
@@ -31,7 +39,7 @@ def spectral(W: Float[Array, "*batch m n"], iterations: int = 7) -> Float[Array,
     for k in range(1, iterations + 1):
         M, norm = normalised(M @ M)
         square = square * norm ** (0.5**k)
-    return identity(W) * square[..., None]
+    return square, M
 
 
 def aol(W: Float[Array, "*batch m n"]) -> Float[Array, "*batch n"]:
