@@ -166,8 +166,9 @@ def read_curve(
 
 
 def curves_csv(curves: Sequence[Curve], rows: "Sequence[PublishedRow]" = ()) -> str:
-    """Every curve as a tidy table `curve,kind,radius,accuracy`; kind is clean, certified, published, or the attack's name.
+    """Every curve as a tidy table `curve,kind,radius,accuracy`.
 
+    The kinds are `clean`, `certified`, the name of an attack, `published` and `published (not certified)`.
     A certified row holds from its radius to that of the next one; published rows hold at their radius.
     """
     file = io.StringIO()
@@ -181,9 +182,9 @@ def curves_csv(curves: Sequence[Curve], rows: "Sequence[PublishedRow]" = ()) -> 
         )
         out.writerows([curve.name, p.attack, p.eps, p.accuracy] for p in curve.attacks)
     for row in rows:
-        kind = "published" if row.doubt is None else "published, not certified"
+        kind = "published" if row.doubt is None else "published (not certified)"
         if row.clean is not None:
-            out.writerow([row.model, f"{kind}, clean", 0.0, row.clean / 100])
+            out.writerow([row.model, f"{kind} clean", 0.0, row.clean / 100])
         out.writerows([row.model, kind, float(Fraction(r)), percent / 100] for r, percent in row.certified)
     return file.getvalue()
 
