@@ -4,8 +4,8 @@
     python benchmarks/layers.py --threads 2 --rounds 20 --device cuda
 
 A round runs every contestant once, in turn; a ratio is the median over the rounds of (layer / plain) of the same round, so that
-a busy machine disturbs both sides alike. `train` is forward and backward, with gradients of input and parameters, `eval` a forward without
-gradients. Layers of deel-torchlip and orthogonium take part where these packages are installed.
+a busy machine disturbs both sides alike. `train` is forward and backward, with gradients of input and parameters, `eval` a
+forward without gradients. Layers of deel-torchlip and orthogonium take part where these packages are installed.
 """
 
 import argparse
