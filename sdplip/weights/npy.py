@@ -14,9 +14,9 @@ def arrays(path: Path) -> dict[str, np.ndarray]:
     Raises:
         UnreadableFile: truncated, damaged, or with an object array, which only unpickling could read.
     """
-    with refuse_damaged(path, "a NumPy file"):
+    with refuse_damaged(path, "a NumPy file"), path.open("rb") as file:  # NumPy leaves a damaged archive open
         try:
-            loaded = np.load(path, allow_pickle=False)
+            loaded = np.load(file, allow_pickle=False)
             if isinstance(loaded, np.ndarray):
                 return {"": loaded}
             with loaded:
