@@ -4,8 +4,9 @@ Build with `torch.device("meta")` around the call to count parameters for nothin
 starts them so that deep networks pass signals on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 from torch import nn
@@ -17,9 +18,18 @@ from sdplip.nn.orthogonal import CayleyConv2d
 from sdplip.nn.orthogonal import orthogonal as orthonormal
 from sdplip.nn.pooling import FirstChannels, ScaledAvgPool2d
 from sdplip.nn.residual import PadChannels, ResidualConv2d, ResidualLinear
-from sdplip.nn.scaling import rescaled
+from sdplip.nn.scaling import AOL, SLL, AbstractScaling, MultiStep, Spectral, as_scaling, rescaled
 
 Size = Literal["S", "M", "L", "XL"]
+
+FAMILIES: dict[str, Callable[[], AbstractScaling]] = {
+    "sll": SLL,
+    "cpl": Spectral,
+    "aol": AOL,
+    "multi_step2": partial(MultiStep, 2),
+    "multi_step4": partial(MultiStep, 4),
+}
+"""Families of networks by name: what makes the T of each of their layers."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,7 @@ class Plan:
         width: channels.
         hidden_channels, hidden: hidden units of a convolutional and of a dense block.
         pool: side of the pooling windows.
+        kernel: side of the kernels.
         image: input `(channels, height, width)`.
     """
 
@@ -42,6 +53,7 @@ class Plan:
     pool: int = 4
     image: tuple[int, int, int] = (3, 32, 32)
     classes: int = 10
+    kernel: int = 3
 
     @property
     def features(self) -> int:
@@ -63,18 +75,22 @@ CIFAR_SMALL = Plan(6, 2, 24, 12, 512, 4)
 
 
 def residual_network(
-    plan: Plan, scaling: str = "sll", *, mean: Sequence[float] | None = None
+    plan: Plan, scaling: str | Callable[[], AbstractScaling] = "sll", *, mean: Sequence[float] | None = None
 ) -> nn.Sequential:
     """Network of residual blocks (statement 2) with T from `scaling`; 1-Lipschitz up to its head.
 
     Args:
+        scaling: a name, or what makes a new scaling for each block, such as `FAMILIES["cpl"]`.
         mean: channel means to subtract first; no division, so that radii need no correction.
     """
+    new = _maker(scaling)
     layers: list[nn.Module] = [] if mean is None else [Normalise(mean)]
     layers.append(PadChannels(plan.width - plan.image[0]))
-    layers += [ResidualConv2d(plan.width, plan.hidden_channels, 3, scaling) for _ in range(plan.convolutions)]
+    layers += [
+        ResidualConv2d(plan.width, plan.hidden_channels, plan.kernel, new()) for _ in range(plan.convolutions)
+    ]
     layers += [ScaledAvgPool2d(plan.pool), nn.Flatten()]
-    layers += [ResidualLinear(plan.features, plan.hidden, scaling) for _ in range(plan.dense)]
+    layers += [ResidualLinear(plan.features, plan.hidden, new()) for _ in range(plan.dense)]
     return nn.Sequential(*layers, LastLayerNormalised(plan.features, plan.classes))
 
 
@@ -108,7 +124,7 @@ def orthogonal_network(plan: Plan) -> nn.Sequential:
     plan = replace(plan, width=plan.width + plan.width % 2)
     layers: list[nn.Module] = [PadChannels(plan.width - plan.image[0])]
     for _ in range(plan.convolutions):
-        layers += [CayleyConv2d(plan.width, plan.width, 3, plan.image[1:]), MaxMin()]
+        layers += [CayleyConv2d(plan.width, plan.width, plan.kernel, plan.image[1:]), MaxMin()]
     layers += [ScaledAvgPool2d(plan.pool), nn.Flatten()]
     for number in range(plan.dense):
         dense = nn.Linear(plan.hidden if number else plan.features, plan.hidden)
@@ -138,7 +154,9 @@ CONVNET_WIDTHS = {"XS": 16, "S": 32, "M": 64, "L": 128}
 
 def convnet(
     size: Literal["XS", "S", "M", "L"] = "XS",
-    layer: Literal["aol", "spectral", "multi_step", "sll", "cpl", "orthogonal"] = "aol",
+    layer: Literal[
+        "aol", "spectral", "multi_step", "multi_step2", "multi_step4", "sll", "cpl", "orthogonal"
+    ] = "aol",
     *,
     classes: int = 10,
     image_size: int = 32,
@@ -161,7 +179,7 @@ def convnet(
     if layer in ("sll", "cpl"):
         last = ResidualLinear(width, width, "sll" if layer == "sll" else "spectral")
     else:
-        last = orthonormal(head) if layer == "orthogonal" else rescaled(head, layer)
+        last = orthonormal(head) if layer == "orthogonal" else rescaled(head, _maker(layer)())
     return nn.Sequential(*layers, nn.AdaptiveMaxPool2d(1), nn.Flatten(), last, FirstChannels(classes))
 
 
@@ -186,4 +204,11 @@ def _layer(kind: str, channels: int, taps: int, image_size: int) -> nn.Module:
         return ResidualConv2d(channels, channels, taps, "sll" if kind == "sll" else "spectral")
     if kind == "orthogonal":
         return CayleyConv2d(channels, channels, taps, (image_size, image_size))
-    return rescaled(nn.Conv2d(channels, channels, taps, padding="same", padding_mode="circular"), kind)
+    return rescaled(
+        nn.Conv2d(channels, channels, taps, padding="same", padding_mode="circular"), _maker(kind)()
+    )
+
+
+def _maker(scaling: str | Callable[[], AbstractScaling]) -> Callable[[], AbstractScaling]:
+    """What makes a scaling of that name, of a family or of `rescaled`."""
+    return FAMILIES.get(scaling, partial(as_scaling, scaling)) if isinstance(scaling, str) else scaling

@@ -102,9 +102,9 @@ class LossConfig(_Section):
 
     Attributes:
         offset: subtracted from the logit of the true class (cross_entropy, logit_annealing).
-        temperature: divides the logits; tau in tau_cross_entropy multiplies them (logit_annealing, hkr too).
+        temperature: divides the logits (cross_entropy, tau_cross_entropy: 1 / tau, logit_annealing).
         margin: of the hinge (multi_margin, hkr).
-        eps: radius in pixel units that training aims at (emma, gloro).
+        eps: radius in pixel units that training aims at (emma, gloro; logit_annealing: of its EMMA shift, None for no shift).
         gamma: weight of the mean certified radius (cr).
         alpha: share of the hinge in [0, 1] (hkr).
         beta: exponent of the annealing (logit_annealing).
@@ -138,7 +138,7 @@ LOSS_KEYS: dict[str, tuple[str, ...]] = {
     "cr": ("gamma",),
     "emma": ("eps",),
     "logit_annealing": ("offset", "temperature", "beta", "eps"),
-    "hkr": ("alpha", "margin", "temperature"),
+    "hkr": ("alpha", "margin"),
     "gloro": ("eps", "weight"),
 }
 """The keys that each loss reads."""

@@ -1,0 +1,139 @@
+"""From a run file to objects of torch: the network, its loss; `build_optimiser` and `build_schedule` stand in `schedules`."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Literal, cast
+
+from torch import nn
+
+from sdplip.errors import InvalidConfig
+from sdplip.nn.heads import LastLayerNormalised, Normalise
+from sdplip.nn.initialise import initialise
+from sdplip.nn.models import (
+    CIFAR_SMALL,
+    CONVNET_WIDTHS,
+    DIGITS,
+    FAMILIES,
+    MNIST,
+    PLANS,
+    Plan,
+    convnet,
+    liresnet,
+    orthogonal_network,
+    residual_network,
+)
+from sdplip.nn.scaling import AbstractScaling
+from sdplip.training.losses import (
+    EMMA,
+    HKR,
+    AbstractLoss,
+    CertificateRegularised,
+    CrossEntropy,
+    GloRo,
+    LogitAnnealing,
+    MultiMargin,
+    TauCrossEntropy,
+)
+from sdplip.training.schedules import build_optimiser, build_schedule
+from sdplip.training.tables import LossConfig, ModelConfig
+
+__all__ = ["build_loss", "build_model", "build_optimiser", "build_schedule"]
+
+SHAPES: dict[str, Plan] = {"digits": DIGITS, "mnist": MNIST, "cifar_small": CIFAR_SMALL, **PLANS}
+"""Shapes that are plans of blocks, for every image size that their pooling divides."""
+
+LOSSES: dict[str, Callable[..., AbstractLoss]] = {
+    "cross_entropy": CrossEntropy,
+    "tau_cross_entropy": lambda temperature=1 / TauCrossEntropy.tau: TauCrossEntropy(1 / temperature),
+    "multi_margin": MultiMargin,
+    "cr": CertificateRegularised,
+    "emma": EMMA,
+    "logit_annealing": LogitAnnealing,
+    "hkr": HKR,
+    "gloro": GloRo,
+}
+
+
+def build_loss(config: LossConfig) -> AbstractLoss:
+    """The loss, with its published values where the run file says nothing."""
+    given = {k: v for k, v in dataclasses.asdict(config).items() if k != "name" and v is not None}
+    return LOSSES[config.name](**given)
+
+
+def build_model(
+    config: ModelConfig, *, image_shape: tuple[int, int, int], classes: int, mean: Sequence[float]
+) -> nn.Sequential:
+    """The network: normalisation, layers, and a linear head last; its weights from torch's global generator.
+
+    Args:
+        config: the table `model`.
+        image_shape: channels, height, width.
+        classes: number of logits.
+        mean: channel means of the training images in [0, 1].
+
+    Raises:
+        InvalidConfig: the shape does not fit the images, or a key does not fit the shape.
+    """
+    body, features = _body(config, image_shape, classes)
+    head = (LastLayerNormalised if config.head == "lln" else nn.Linear)(features, classes)
+    normalise: list[nn.Module] = []
+    if config.centre or config.std != 1:
+        channels = image_shape[0]
+        centre = tuple(mean) if config.centre else (0.0,) * channels
+        normalise = [Normalise(centre, None if config.std == 1 else (config.std,) * channels)]
+    model = nn.Sequential(*normalise, *body, head)
+    for module in model.modules():
+        if isinstance(module, AbstractScaling):
+            module.refresh_every = config.refresh_every
+    if config.start == "tight":
+        initialise(model)
+    return model
+
+
+def _body(config: ModelConfig, image: tuple[int, int, int], classes: int) -> tuple[list[nn.Module], int]:
+    """Everything between normalisation and head, and the number of features that it ends in."""
+    if (config.shape == "liresnet") != (config.family == "plain"):
+        raise InvalidConfig(
+            f"The shape `liresnet` and the family `plain` go together, but `model.shape` is {config.shape!r} and"
+            f" `model.family` {config.family!r}. Change one of them."
+        )
+    if config.shape in SHAPES:
+        return _blocks(config, image, classes)
+    sizes = ("width", "convolutions") if config.shape == "liresnet" else ()
+    for key in ("width", "kernel", "convolutions", "dense", "hidden_channels", "hidden", "pool"):
+        if dataclasses.asdict(config)[key] is not None and key not in sizes:
+            raise InvalidConfig(f"`model.{key}` has no effect on the shape {config.shape!r}. Remove it.")
+    step = 16 if config.shape == "liresnet" else 32
+    if image[0] != 3 or image[1] != image[2] or image[1] % step:
+        raise InvalidConfig(
+            f"The shape {config.shape!r} needs square images of 3 channels with a side divisible by {step}, but they are"
+            f" {image}. Choose one of {', '.join(SHAPES)}."
+        )
+    if config.shape == "liresnet":
+        whole = liresnet(config.width or 64, config.convolutions or 4, classes=classes, image_size=image[1])
+        return list(whole)[:-1], cast(nn.Linear, whole[-1]).in_features
+    size = cast(Literal["XS", "S", "M", "L"], config.shape.removeprefix("convnet-"))
+    layer = cast(Literal["sll", "cpl", "aol", "orthogonal", "multi_step2", "multi_step4"], config.family)
+    layers = list(convnet(size, layer, classes=classes, image_size=image[1]))[
+        :-2
+    ]  # our head is the last layer
+    return layers, 32 * CONVNET_WIDTHS[size]
+
+
+def _blocks(config: ModelConfig, image: tuple[int, int, int], classes: int) -> tuple[list[nn.Module], int]:
+    """The body of a plan."""
+    sizes = {f.name for f in dataclasses.fields(Plan)} & set(dataclasses.asdict(config))
+    given = {k: v for k in sizes if (v := dataclasses.asdict(config)[k]) is not None}
+    plan = replace(SHAPES[config.shape], image=image, classes=classes, **given)
+    if image[1] % plan.pool or image[2] % plan.pool:
+        raise InvalidConfig(
+            f"`model.pool` = {plan.pool} must divide the sides of the images, which are {image[1]} x {image[2]}. Set another."
+        )
+    if plan.width < image[0]:
+        raise InvalidConfig(
+            f"`model.width` must be at least the {image[0]} channels of the images, but is {plan.width}."
+        )
+    orthogonal = config.family == "orthogonal"
+    whole = orthogonal_network(plan) if orthogonal else residual_network(plan, FAMILIES[config.family])
+    return list(whole)[:-1], cast(nn.Linear, whole[-1]).in_features
