@@ -50,7 +50,7 @@ def pgd_l2(
         if not len(open_):
             break
         x0, y, r = x[open_], labels[open_], _column(radius[open_], x)
-        start = x0 if restart == 0 else _project(x0 + r * _in_ball(x0, generator), x0, r)
+        start = x0 if restart == 0 else project(x0 + r * _in_ball(x0, generator), x0, r)
         found, value = _ascend(network, start, x0, y, r, steps)
         better = value > loss[open_]
         best[open_[better]], loss[open_[better]] = found[better], value[better]
@@ -146,7 +146,7 @@ def _ascend(
             (gradient,) = torch.autograd.grad(_margin_loss(network(point), labels).sum(), point)
         length = _column(gradient.flatten(1).norm(dim=1), x)
         rate = 2 * (np.cos(np.pi / 2 * step / steps) + 1 / steps) / 2
-        x = _project(x + rate * r * gradient / (length + (length == 0)), center, r)
+        x = project(x + rate * r * gradient / (length + (length == 0)), center, r)
         loss = _loss(network, x, labels)
         better = loss > largest
         best, largest = torch.where(_column(better, x), x, best), torch.where(better, loss, largest)
@@ -164,7 +164,7 @@ def _margin_loss(logits: Float[Tensor, "n classes"], labels: Int[Tensor, " n"]) 
     return logits.masked_fill(own, -torch.inf).amax(1) - logits[own]
 
 
-def _project(x: Tensor, center: Tensor, r: Tensor) -> Tensor:
+def project(x: Tensor, center: Tensor, r: Tensor) -> Tensor:
     """Into the ball, then into the cube: the cube contains the center, so the second step leads no farther from it."""
     d = x - center
     length = _column(d.flatten(1).norm(dim=1), x)
