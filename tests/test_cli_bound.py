@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,36 @@ def test_compare_shows_all_methods_from_product_to_lipsdp(run):
     assert code == 0 and out.index("composite") < out.index("riccati") < out.index("lipsdp-layer")
 
 
+@pytest.mark.parametrize(("suffix", "start"), [(".png", b"\x89PNG"), (".svg", b"<?xml")])
+def test_compare_draws_every_method(run, suffix, start):
+    code, out, _ = run("bound", "net.npz", "--compare", "--plot", f"bounds{suffix}")
+    assert code == 0 and f"Figure: bounds{suffix}" in out
+    assert Path(f"bounds{suffix}").read_bytes().startswith(start)
+
+
+def test_the_figure_shows_bounds_and_lower_side(run):
+    from sdplip import bounds, plot
+    from sdplip.networks import from_weights
+    from sdplip.weights import read
+
+    assert run("bound", "net.npz", "--method", "product")[0] == 0
+    network = from_weights([w.array for w in read(Path("net.npz")) if w.array.ndim == 2])
+    results = [bounds.bound(network, method) for method in ("product", "riccati", "lipsdp-neuron")]
+    (axes,) = plot.draw_bounds(results, "net").axes
+    assert axes.get_xscale() == "log"
+    assert [label.get_text() for label in axes.get_yticklabels()] == [r.method for r in results]
+    dots = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o"]
+    assert dots == [r.value for r in results]
+    lower = max(r.lower for r in results)
+    assert any(list(line.get_xdata()) == [lower, lower] for line in axes.lines)
+    shown = [float(text.get_text().split()[0]) for text in axes.texts[:3]]
+    assert all(value <= text <= value * (1 + 1e-4) for value, text in zip(dots, shown, strict=True))
+    unknown = [replace(r, lower=0.0) for r in results]  # no Jacobian is known: no line
+    assert len(plot.draw_bounds(unknown, "net").axes[0].lines) == len(axes.lines) - 1
+    zero = [replace(r, lower=0.0, value=0.0) for r in results]
+    assert plot.draw_bounds(zero, "net").axes[0].get_xscale() == "linear"
+
+
 def test_orientation_and_layers_are_chosen(run):
     values = [
         answer(run, "bound", *arguments)[1]["bound"]
@@ -147,6 +178,8 @@ REFUSED = {
     "certificate of a pair": (["net.npz", "--output-pair", "0,1", "--certificate", "C.json"], "Drop one"),
     "certificate of a product": (["net.npz", "--method", "product", "--certificate", "C.json"], "no cert"),
     "method and compare": (["net.npz", "--method", "product", "--compare"], "Drop --method"),
+    "plot of one method": (["net.npz", "--plot", "b.png"], "Add --compare"),
+    "plot of a strange kind": (["net.npz", "--compare", "--plot", "b.gif"], "must end in"),
     "unknown method": (["net.npz", "--method", "best"], "lipsdp-neuron"),
     "missing file": (["none.npz"], "no file `none.npz`"),
 }
