@@ -157,6 +157,8 @@ def test_colours_by_hand() -> None:
     dull = torch.tensor([0.5, 0.45, 0.4]).view(1, 3, 1, 1)
     torch.testing.assert_close(colour.luma(colour.hue(dull, half)), colour.luma(dull), rtol=0, atol=1e-6)
     assert not torch.allclose(colour.hue(dull, half), dull)
+    tenth = torch.tensor([0.1])
+    torch.testing.assert_close(colour.hue(colour.hue(dull, tenth), -tenth), dull, rtol=0, atol=1e-6)
 
 
 def test_cutout_by_hand() -> None:
