@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal, cast
 
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from sdplip.errors import InvalidConfig
 from sdplip.nn.heads import LastLayerNormalised, Normalise
@@ -38,7 +39,7 @@ from sdplip.training.losses import (
 from sdplip.training.schedules import build_optimiser, build_schedule
 from sdplip.training.tables import LossConfig, ModelConfig
 
-__all__ = ["build_loss", "build_model", "build_optimiser", "build_schedule"]
+__all__ = ["build_loss", "build_model", "build_optimiser", "build_schedule", "head_distances"]
 
 SHAPES: dict[str, Plan] = {"digits": DIGITS, "mnist": MNIST, "cifar_small": CIFAR_SMALL, **PLANS}
 """Shapes that are plans of blocks, for every image size that their pooling divides."""
@@ -137,3 +138,21 @@ def _blocks(config: ModelConfig, image: tuple[int, int, int], classes: int) -> t
     orthogonal = config.family == "orthogonal"
     whole = orthogonal_network(plan) if orthogonal else residual_network(plan, FAMILIES[config.family])
     return list(whole)[:-1], cast(nn.Linear, whole[-1]).in_features
+
+
+def head_distances(model: nn.Sequential) -> Float[Tensor, "classes classes"]:
+    r"""Differentiable $\lVert u_i - u_j \rVert_2$ of the rows of the head; 0 on the diagonal, with zero gradient there.
+
+    Times the constant of the backbone they are the `LossContext.pairwise` of training. Through the Gram matrix of the rows: all
+    differences at once would take gigabytes for 200 classes.
+    """
+    head = model[-1]
+    if not isinstance(head, nn.Linear):
+        raise InvalidConfig(
+            f"The head must be linear, but is a `{type(head).__name__}`. Put `LastLayerNormalised` last."
+        )
+    U = head.rows() if isinstance(head, LastLayerNormalised) else head.weight
+    G = U @ U.mT
+    squares = (G.diagonal()[:, None] + G.diagonal() - 2 * G).clamp(min=0)
+    zero = squares == 0
+    return squares.masked_fill(zero, 1).sqrt().masked_fill(zero, 0)
