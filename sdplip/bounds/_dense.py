@@ -2,8 +2,8 @@ r"""The inequality of a system of increments without block structure, for the in
 
     minimise rho   subject to   Z = rho E_0 + sum_i lambda_i (p_i q_i' + q_i p_i') - C >= 0
 
-Variable i has $p_i = e_i - \alpha_i y_i$, $q_i = e_i - \beta_i y_i$, over input and variables, and $C = f^\top f$. Coordinates are
-scaled with a feasible point, so that the optimum is of order one.
+Variable i has $p_i = e_i - \alpha_i y_i$, $q_i = e_i - \beta_i y_i$, over input and variables, and $C = f^\top f$. Coordinates
+are scaled with a feasible point, so that the optimum is of order one.
 """
 
 from dataclasses import dataclass

@@ -16,10 +16,12 @@ from sdplip.bounds.lower import estimate_lower
 from sdplip.bounds.product import product
 from sdplip.bounds.result import NetworkBound, Proposal
 from sdplip.bounds.riccati import FAMILIES, riccati
+from sdplip.bounds.systems import system_bound
 from sdplip.certificates.network import NetworkCertificate, certify_network
+from sdplip.certificates.region import Region
 from sdplip.certificates.rounding import up
 from sdplip.errors import InvalidProblem, InvalidScaling, NotProvable
-from sdplip.networks import Activation, Affine, Chain, MaxPool, Network, chain_of
+from sdplip.networks import Activation, Affine, Chain, MaxPool, Network, chain_of, is_chain
 from sdplip.networks.network import LINEAR
 from sdplip.solvers.solution import Status
 
@@ -42,6 +44,7 @@ def bound(
     method: Method = "auto",
     *,
     output_pair: tuple[int, int] | None = None,
+    region: Region | None = None,
     progress: Callable[[int, float, float], None] | None = None,
 ) -> NetworkBound:
     r"""A proven Lipschitz bound of the network in Euclidean norms, with its certificate and what is known from below.
@@ -59,12 +62,15 @@ def bound(
         network: from `from_weights`, `from_module`, `from_onnx` or by hand.
         method: as above.
         output_pair: bound output `i` minus output `j` instead of all outputs.
+        region: a `Ball` or `Box`: bound the network for inputs in it only.
         progress: called with iteration, upper and lower value by the interior-point method.
 
     Raises:
         InvalidProblem: "lipsdp-network", which is no bound, an unknown method, or a pair of outputs that does not exist.
         NotProvable: the bound leaves the range of double precision.
     """
+    if region is not None or not is_chain(network):
+        return system_bound(network, method, region=region, output_pair=output_pair, progress=progress)
     begin = time.perf_counter()
     remainder = 0.0
     if output_pair is not None:

@@ -6,6 +6,8 @@ import numpy as np
 from jaxtyping import Float
 
 from sdplip.certificates.network import NetworkCertificate
+from sdplip.certificates.system_file import Claim
+from sdplip.certificates.system_proof import SystemCertificate
 from sdplip.networks import Chain
 from sdplip.solvers.solution import Status
 
@@ -45,6 +47,9 @@ class NetworkBound:
         seconds: wall time, proof included.
         iterations: of the solver.
         others: value of every method that was tried, the winner included.
+        chain: the matrices; of a network that is a chain its slopes too.
+        claim: what the system certificate speaks of: networks with sorting or residual sums, regions; None of chains.
+        system_certificate: the proof of such a claim; None of its product bound.
     """
 
     value: float
@@ -59,6 +64,8 @@ class NetworkBound:
     iterations: int
     others: dict[str, float]
     chain: Chain
+    claim: Claim | None = None
+    system_certificate: SystemCertificate | None = None
 
     @property
     def gap(self) -> float | None:

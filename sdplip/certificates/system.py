@@ -104,7 +104,7 @@ def expand(layers: Layers, inputs: int) -> System:
     Raises:
         InvalidWeight: widths that do not fit, numbers that are not finite, groups that are no partition.
     """
-    builder = _Builder(inputs, _variables(layers))
+    builder = _Builder(inputs, variables(layers))
     eye = np.eye(inputs, inputs + builder.count)
     out, error = builder.through(layers, eye, np.zeros_like(eye))
     n = builder.count
@@ -127,7 +127,8 @@ def linear_slopes(layer: Slope) -> np.ndarray:
     return np.asarray(layer.alpha == layer.beta)
 
 
-def _variables(layers: Layers) -> int:
+def variables(layers: Layers) -> int:
+    """Number of nonlinear variables of the system of `layers`."""
     count = 0
     for layer in layers:
         if isinstance(layer, Slope):
@@ -135,7 +136,7 @@ def _variables(layers: Layers) -> int:
         elif isinstance(layer, Sort):
             count += len(layer.groups) * (layer.groups.shape[1] - 1) if layer.groups.size else 0
         elif isinstance(layer, Skip):
-            count += _variables(layer.branch)
+            count += variables(layer.branch)
     return count
 
 

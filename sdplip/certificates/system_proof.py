@@ -15,6 +15,7 @@ The entries of M carry the errors of the rows and of their own formation, entry 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 from jaxtyping import Float
@@ -23,7 +24,7 @@ from sdplip.certificates.definite import proves_within
 from sdplip.certificates.dense import root_above, square_below
 from sdplip.certificates.network import spectral_norm_above
 from sdplip.certificates.rounding import GENEROUS, TINY, gamma, up
-from sdplip.certificates.system import Layers, Map, Skip, Slope, Sort, System
+from sdplip.certificates.system import Layers, Map, Skip, Slope, Sort, System, product_rows
 from sdplip.certificates.validate import as_weight
 from sdplip.errors import InvalidScaling, NotProvable
 
@@ -83,9 +84,10 @@ def certify_composition(layers: Layers) -> float:
         NotProvable: it leaves the range of double precision.
     """
     bound = 1.0
-    for layer in layers:
+    for run in _runs(layers):
+        layer = run[0]
         if isinstance(layer, Map):
-            factor = spectral_norm_above(as_weight(layer.W, zero=True))
+            factor = _norm_of_product(run)
         elif isinstance(layer, Slope):
             factor = float(np.maximum(abs(layer.alpha), abs(layer.beta)).max())
         elif isinstance(layer, Skip):
@@ -99,6 +101,31 @@ def certify_composition(layers: Layers) -> float:
             "The product of the norms leaves the range of double precision. Rescale the weights."
         )
     return bound
+
+
+def _runs(layers: Layers) -> Iterator[list[Map | Slope | Sort | Skip]]:
+    """The layers one by one, but consecutive matrices together."""
+    for matrices, some in groupby(layers, lambda layer: isinstance(layer, Map)):
+        if matrices:
+            yield list(some)
+        else:
+            yield from ([layer] for layer in some)
+
+
+def _norm_of_product(run: list[Map | Slope | Sort | Skip]) -> float:
+    rows, error = None, None
+    for layer in run:
+        assert isinstance(layer, Map)
+        W = as_weight(layer.W, zero=True)
+        if rows is None or error is None:
+            rows, error = W, np.zeros_like(W)
+        else:
+            rows, error = product_rows(W, rows, error)
+    assert rows is not None and error is not None
+    left_out = (
+        up(float(np.linalg.norm(error)) * (1 + gamma(error.size + 4)) + 2.0**-500) if error.any() else 0.0
+    )
+    return up(spectral_norm_above(rows) + left_out) if left_out else spectral_norm_above(rows)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,207 @@
+"""Certificates of systems of increments as JSON files: sorting, residual sums, regions and pairs of outputs; and their check."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from sdplip.certificates import document
+from sdplip.certificates.file import Verification, weight_digest
+from sdplip.certificates.narrow import narrowed
+from sdplip.certificates.region import Ball, Box, Region, localise
+from sdplip.certificates.system import Layers, Map, Skip, Slope, Sort, System, expand
+from sdplip.certificates.system_proof import SystemCertificate, system_holds
+from sdplip.errors import SdplipError
+
+SCHEMA = "sdplip-system-certificate/1"
+
+
+@dataclass(frozen=True, eq=False)
+class Claim:
+    """What is bounded: the network, where, and of which output.
+
+    Attributes:
+        layers: the network; read from a certificate file its matrices are placeholders until `with_maps`.
+        region: the inputs that are meant; None is all.
+        pair: output i minus output j; None is all outputs.
+    """
+
+    layers: Layers
+    region: Region | None = None
+    pair: tuple[int, int] | None = None
+
+    @property
+    def inputs(self) -> int:
+        """Number of inputs."""
+        return next(maps(self.layers)).W.shape[1]
+
+    def on_region(self) -> Layers:
+        """The layers with the slopes that occur on the region, and the difference of the pair behind them.
+
+        Raises:
+            InvalidProblem: what a layer does on a region is not known.
+        """
+        layers = self.layers if self.region is None else localise(self.layers, self.region)
+        return layers if self.pair is None else (*layers, self._difference())
+
+    def system(self) -> System:
+        """What the kernel proves."""
+        layers = narrowed(self.on_region())
+        return expand(layers, next(maps(layers)).W.shape[1])
+
+    def with_maps(self, found: Sequence[Map]) -> "Claim":
+        """The same claim with these matrices, in order."""
+        return replace(self, layers=_filled(self.layers, iter(found)))
+
+    def _difference(self) -> Map:
+        *_, last = maps(self.layers)
+        assert self.pair is not None
+        row = np.zeros((1, len(last.W)))
+        row[0, self.pair[0]], row[0, self.pair[1]] = 1.0, -1.0
+        return Map(row)
+
+
+def maps(layers: Layers) -> Iterator[Map]:
+    """All matrices, in the order of the layers, those of residual branches where these stand."""
+    for layer in layers:
+        if isinstance(layer, Map):
+            yield layer
+        elif isinstance(layer, Skip):
+            yield from maps(layer.branch)
+
+
+def _filled(layers: Layers, found: Iterator[Map]) -> tuple[Map | Slope | Sort | Skip, ...]:
+    return tuple(
+        next(found)
+        if isinstance(layer, Map)
+        else Skip(_filled(layer.branch, found))
+        if isinstance(layer, Skip)
+        else layer
+        for layer in layers
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class SystemRecord:
+    """A certificate, its claim, and the SHA-256 digests of matrices and biases (None: no bias)."""
+
+    name: str
+    digests: tuple[tuple[str, str | None], ...]
+    claim: Claim
+    certificate: SystemCertificate
+
+
+def system_record(name: str, claim: Claim, certificate: SystemCertificate) -> SystemRecord:
+    """The record of `certificate` for `claim`."""
+    return SystemRecord(name, tuple(map(_digest, maps(claim.layers))), claim, certificate)
+
+
+def verify_system(entry: SystemRecord, found: Sequence[Map]) -> Verification:
+    """Proves the claim again, with the matrices and biases `found`, by the kernel alone: slopes on the region included."""
+    digests = tuple(map(_digest, found))
+    same = [a for a, _ in digests] == [a for a, _ in entry.digests]
+    if not same or (
+        entry.claim.region is not None and digests != entry.digests
+    ):  # elsewhere biases do not matter
+        reason = (
+            "the weights are not those that were certified (a SHA-256 differs): certify this network anew"
+        )
+        return Verification(entry.name, False, reason)
+    proof = entry.certificate
+    try:
+        proven = system_holds(entry.claim.with_maps(found).system(), proof.multipliers, proof.bound)
+    except SdplipError as error:
+        return Verification(entry.name, False, str(error))
+    if not proven:
+        reason = f"L <= {proof.bound!r} could not be proven with the stored multipliers"
+        return Verification(entry.name, False, reason)
+    return Verification(entry.name, True, f"proven again: L <= {proof.bound:.12g}")
+
+
+def save_system(path: str | os.PathLike[str], entry: SystemRecord) -> None:
+    """Writes a certificate file; it appears whole or not at all."""
+    proof = entry.certificate
+    body = {
+        "name": entry.name,
+        "sha256": [list(pair) for pair in entry.digests],
+        "bound": proof.bound,
+        "method": proof.method,
+        "layers": structure(entry.claim.layers),
+        "region": _region(entry.claim.region),
+        "output_pair": entry.claim.pair,
+        "multipliers": proof.multipliers.tolist(),
+    }
+    document.write(path, SCHEMA, body)
+
+
+def load_system(path: str | os.PathLike[str]) -> SystemRecord:
+    """The record of a file; its layers have no matrices yet.
+
+    Raises:
+        InvalidCertificate: not JSON, another schema, or a missing or malformed field.
+    """
+    return document.read(path, SCHEMA, _record, "save_system")
+
+
+def structure(layers: Layers) -> list[dict[str, Any]]:
+    """The layers without the numbers of their matrices, as JSON."""
+    found = list[dict[str, Any]]()
+    for layer in layers:
+        if isinstance(layer, Map):
+            found.append({"map": list(layer.W.shape)})
+        elif isinstance(layer, Slope):
+            slopes = {"alpha": layer.alpha.tolist(), "beta": layer.beta.tolist()}
+            found.append({"slope": slopes | {"kind": layer.kind}})
+        elif isinstance(layer, Sort):
+            found.append({"sort": np.asarray(layer.groups).tolist()})
+        else:
+            found.append({"skip": structure(layer.branch)})
+    return found
+
+
+def _layers(found: list[dict[str, Any]]) -> tuple[Map | Slope | Sort | Skip, ...]:
+    layers = list[Map | Slope | Sort | Skip]()
+    for entry in found:
+        ((kind, value),) = entry.items()
+        if kind == "map":
+            layers.append(Map(np.zeros(tuple(map(int, value)))))
+        elif kind == "slope":
+            alpha, beta = (np.array(value[side], np.float64) for side in ("alpha", "beta"))
+            layers.append(Slope(alpha, beta, str(value["kind"])))
+        elif kind == "sort":
+            layers.append(Sort(np.array(value, int)))
+        elif kind == "skip":
+            layers.append(Skip(_layers(value)))
+        else:
+            raise ValueError(f"layer {kind!r} is not known")
+    return tuple(layers)
+
+
+def _region(region: Region | None) -> dict[str, Any] | None:
+    if region is None:
+        return None
+    if isinstance(region, Ball):
+        return {"center": region.center.tolist(), "radius": region.radius}
+    return {"lower": region.lower.tolist(), "upper": region.upper.tolist()}
+
+
+def _record(found: dict[str, Any]) -> SystemRecord:
+    where, pair = found["region"], found["output_pair"]
+    region: Region | None = None
+    if where is not None and "radius" in where:
+        region = Ball(np.array(where["center"], np.float64), float(where["radius"]))
+    elif where is not None:
+        region = Box(np.array(where["lower"], np.float64), np.array(where["upper"], np.float64))
+    claim = Claim(_layers(found["layers"]), region, None if pair is None else (int(pair[0]), int(pair[1])))
+    certificate = SystemCertificate(
+        float(found["bound"]), np.array(found["multipliers"], np.float64), str(found["method"])
+    )
+    digests = tuple((str(W), None if b is None else str(b)) for W, b in found["sha256"])
+    return SystemRecord(str(found["name"]), digests, claim, certificate)
+
+
+def _digest(layer: Map) -> tuple[str, str | None]:
+    bias = None if layer.b is None or not np.any(layer.b) else weight_digest(np.asarray(layer.b)[None])
+    return weight_digest(layer.W), bias
