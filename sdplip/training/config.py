@@ -9,7 +9,6 @@ import dataclasses
 import json
 import tomllib
 from collections.abc import Iterable, Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +53,13 @@ def read_config(path: Path | str) -> RunConfig:
     """
     path = Path(path)
     try:
-        return _parse(path.read_text(encoding="utf-8"))
-    except (InvalidConfig, UnicodeDecodeError) as error:
+        return _resolve(tomllib.loads(path.read_text(encoding="utf-8")))
+    except InvalidConfig as error:
         raise InvalidConfig(f"`{path}`: {error}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidConfig(
+            f"`{path}` is not a TOML file: {error}. Correct it, or start from a preset."
+        ) from None
 
 
 def preset_names() -> tuple[str, ...]:
@@ -73,7 +76,8 @@ def preset(name: str = "digits-sll") -> RunConfig:
     for file in _files():
         if name in _names(file):
             size = name.removeprefix(file.stem).removeprefix("-")
-            return _parse(file.read_text(encoding="utf-8").replace("{size}", size))
+            document = tomllib.loads(file.read_text(encoding="utf-8").replace("{size}", size))
+            return _resolve({key: value for key, value in document.items() if key != "sizes"})
     raise InvalidConfig(f"There is no preset {name!r}. {nearest(name, preset_names())}")
 
 
@@ -110,8 +114,7 @@ def as_toml(config: RunConfig) -> str:
 
 
 def _files() -> list[Path]:
-    with resources.as_file(resources.files("sdplip.training") / "presets") as folder:
-        return sorted(folder.glob("*.toml"))
+    return sorted(Path(__file__).with_name("presets").glob("*.toml"))
 
 
 def _names(file: Path) -> list[str]:
@@ -120,20 +123,16 @@ def _names(file: Path) -> list[str]:
     return [file.stem] if sizes is None else [f"{file.stem}-{size}" for size in sizes]
 
 
-def _parse(text: str) -> RunConfig:
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InvalidConfig(f"This is not TOML: {error}.") from None
-    version = document.pop("version", VERSION)
+def _resolve(document: Mapping[str, Any]) -> RunConfig:
+    """The configuration that a parsed file stands for."""
+    tables = dict(document)
+    version, base = tables.pop("version", VERSION), tables.pop("base", None)
     if version != VERSION:
         raise InvalidConfig(
             f"The file has `version` = {version!r}, but this release of sdplip reads version {VERSION}. Use the release"
             " that wrote it, or write it anew from a preset."
         )
-    base = document.pop("base", None)
-    document.pop("sizes", None)
-    return _merge(RunConfig() if base is None else preset(base), document)
+    return _merge(RunConfig() if base is None else preset(str(base)), tables)
 
 
 def _merge(config: RunConfig, changes: Mapping[str, object]) -> RunConfig:
@@ -141,7 +140,7 @@ def _merge(config: RunConfig, changes: Mapping[str, object]) -> RunConfig:
     sections = {}
     for name, keys in changes.items():
         if name not in SECTIONS:
-            raise InvalidConfig(f"There is no table `{name}`. {nearest(name, SECTIONS)}")
+            raise InvalidConfig(f"There is no table `{name}`. {_home(name) or nearest(name, SECTIONS)}")
         if not isinstance(keys, Mapping):
             raise InvalidConfig(
                 f"`{name}` must be a table, written as `[{name}]` or `{name}.key`, but is {keys!r}."
@@ -163,13 +162,15 @@ def _known(section: str, key: str) -> None:
     """Refuse a key that `section` does not have, with the nearest of its own, or the same key of another table."""
     if key in _keys(section):
         return
-    homes = [f"{other}.{key}" for other in SECTIONS if key in _keys(other)]
-    remedy = (
-        f"Did you mean `{homes[0]}`?"
-        if homes
-        else nearest(f"{section}.{key}", [f"{section}.{name}" for name in _keys(section)])
+    own = [f"{section}.{name}" for name in _keys(section)]
+    raise InvalidConfig(
+        f"There is no key `{section}.{key}`. {_home(key) or nearest(f'{section}.{key}', own)}"
     )
-    raise InvalidConfig(f"There is no key `{section}.{key}`. {remedy}")
+
+
+def _home(key: str) -> str:
+    """The table that has this key, as a question."""
+    return next((f"Did you mean `{section}.{key}`?" for section in SECTIONS if key in _keys(section)), "")
 
 
 def _value(section: str, name: str, text: str) -> object:

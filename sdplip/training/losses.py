@@ -142,7 +142,10 @@ class LogitAnnealing(AbstractLoss):
         z = logits if self.eps is None else emma_logits(logits, labels, context, self.eps)
         shifted = z - self.offset * F.one_hot(labels, z.shape[1])
         log_p = -F.cross_entropy(shifted / self.temperature, labels, reduction="none")
-        return (-self.temperature * (-torch.expm1(log_p)) ** self.beta * log_p).mean()
+        rest = (-torch.expm1(log_p)).clamp(
+            min=torch.finfo(log_p.dtype).tiny
+        )  # 0 ** beta has no gradient if beta < 1
+        return (-self.temperature * rest**self.beta * log_p).mean()
 
 
 @dataclass(frozen=True)
@@ -200,15 +203,13 @@ class GloRo(AbstractLoss):
 def radii(
     logits: Logits, labels: Labels, pairwise: Float[Tensor, "classes classes"]
 ) -> Float[Tensor, " batch"]:
-    r"""$\min_{j \ne y} (s_y - s_j) / M_{yj}$, negative where misclassified; a pair with $M_{yj} = 0$ does not bind.
+    r"""$\min_{j \ne y} (s_y - s_j) / M_{yj}$: negative where misclassified, 0 at ties, also at those of equal rows of the head.
 
     For training: differentiable and not rounded. `sdplip.robustness` certifies.
     """
-    own = _at(labels, logits)
     margins = logits.gather(1, labels[:, None]) - logits
-    M = pairwise[labels].to(logits.dtype)
-    ignored = own | (M == 0)
-    return (margins / M.masked_fill(ignored, 1)).masked_fill(ignored, torch.inf).amin(1)
+    M = pairwise[labels].to(logits.dtype).clamp(min=1e-12)
+    return (margins / M).masked_fill(_at(labels, logits), torch.inf).amin(1)
 
 
 def emma_logits(logits: Logits, labels: Labels, context: LossContext, eps: float) -> Logits:
