@@ -1,6 +1,7 @@
 r"""Attacks: the upper side of the truth. What an attack breaks is not robust; what it does not break may still not be."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from fractions import Fraction
 from typing import Literal
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from sdplip.errors import InvalidProblem
 from sdplip.robustness.arithmetic import Precision, device_of, network_in, pixels, plain_arithmetic
-from sdplip.robustness.certification import Progress, check_samples, run
+from sdplip.robustness.certification import Certification, Progress, check_samples, run
 
 AttackName = Literal["pgd", "autoattack"]
 Attack = Callable[[nn.Module, Tensor, Tensor, Tensor], Tensor]
@@ -114,6 +115,42 @@ def empirical_robust(
             if progress:
                 progress(sum(map(len, parts)), len(images))
     return np.concatenate(parts)
+
+
+def attack_at(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    found: Certification,
+    radii: Sequence[str],
+    *,
+    attack: Attack,
+    batch: int = 256,
+    progress: Progress | None = None,
+) -> dict[str, float]:
+    """Accuracy that the attack leaves at each radius. What is broken at one radius is broken at every larger one.
+
+    Args:
+        found: the certification of this very model at these images, which the attack tries to break as well.
+        radii: texts such as "36/255".
+    """
+    alive, left = found.correct.copy(), dict[str, float]()
+    for eps in sorted(radii, key=Fraction):
+        at = np.flatnonzero(alive)
+        if len(at) and Fraction(eps) > 0:
+            alive[at] = empirical_robust(
+                model,
+                images[at],
+                labels[at],
+                float(Fraction(eps)),
+                attack=attack,
+                precision=found.precision,
+                batch=batch,
+                progress=progress,
+            )
+        assert not (found.certified_at(eps) & ~alive).any(), "a certificate was broken: please report this"
+        left[eps] = float(alive.mean())
+    return {eps: left[eps] for eps in radii}
 
 
 def empirical_accuracy(

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from sdplip.errors import InvalidProblem, RefusedModule
 from sdplip.nn.bounds.dispatch import lipschitz
-from sdplip.nn.bounds.pairwise import PairwiseBound, pairwise_lipschitz
-from sdplip.nn.bounds.tree import Bound
+from sdplip.nn.bounds.pairwise import pairwise_lipschitz
+from sdplip.nn.bounds.tree import Bound, best
 from sdplip.robustness.arithmetic import Precision, device_of, network_in, pixels, plain_arithmetic
 from sdplip.robustness.forward_error import REACH, Analysis, forward_error, is_head
 from sdplip.robustness.radii import certified_radius, joint_constant, margins, predictions
@@ -40,7 +40,8 @@ class Certification:
     Attributes:
         label, prediction: classes.
         margin: predicted logit minus the runner-up, as computed.
-        radius: at every image strictly nearer than this the same class is predicted; 0 if nothing is proven.
+        radius: at every image strictly nearer than this the same class is predicted; 0 if nothing is proven, and finite:
+            at most `REACH`, farther than any image.
         bound: the tree of the Lipschitz bound of the network in the precision that was certified.
         margin_constant: the largest of the constants of the margins.
         precision: in which the network ran.
@@ -96,7 +97,7 @@ class Certification:
 
     @property
     def mean_radius(self) -> float:
-        """Mean certified radius, where wrong predictions count 0. Infinite radii (constant networks) make it infinite."""
+        """Mean certified radius, where wrong predictions count 0."""
         return float(np.where(self.correct, self.radius, 0.0).mean())
 
     def to_json(
@@ -108,7 +109,6 @@ class Certification:
         empirical: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         """What `sdplip certify --json` prints."""
-        mean = self.mean_radius
         return {
             "model": model,
             "data": data,
@@ -117,7 +117,7 @@ class Certification:
             "lipschitz": self.bound.value,
             "margin_constant": self.margin_constant,
             "certified": {eps: self.certified(eps) for eps in radii},
-            "mean_radius": mean if np.isfinite(mean) else None,
+            "mean_radius": self.mean_radius,
             "empirical": empirical or {},
             "rounding": self.rounding,
             "precision": self.precision,
@@ -135,6 +135,7 @@ def certify_accuracy(
     precision: Precision = "float64",
     batch: int = 256,
     scope: Scope = "computed",
+    whole: Bound | None = None,
     progress: Progress | None = None,
 ) -> Certification:
     r"""Certify `model` at labelled images.
@@ -148,6 +149,7 @@ def certify_accuracy(
         labels: `(n,)` whole numbers.
         precision: "float64", or "float32": the rounding error that is subtracted is then some hundred million times larger.
         scope: "computed" counts rounding at the image and at every image around it, "exact" at the image alone.
+        whole: another proven bound of the network with these very numbers, which may be smaller; `sdplip.bounds` has such.
 
     Raises:
         RefusedModule: the model has no Lipschitz bound; or float32, and a module has no proven rounding error.
@@ -165,7 +167,9 @@ def certify_accuracy(
         if isinstance(network, nn.Sequential) and len(network) and is_head(network[-1]):
             pairwise = pairwise_lipschitz(network, input_shape=shape)
         bound = pairwise.network if pairwise else lipschitz(network, input_shape=shape)
-        constants = pairwise or joint_constant(bound)
+        constants = np.asarray(joint_constant(bound) if pairwise is None else pairwise.values)
+        if whole is not None:
+            constants = np.minimum(constants, joint_constant(whole))
         analysis = _analysis(network, bound, precision)
         parts = []
         for x in images.split(batch):
@@ -179,8 +183,8 @@ def certify_accuracy(
         prediction,
         margin,
         radius,
-        bound,
-        float(pairwise.values.max()) if pairwise else float(constants),  # pyright: ignore[reportArgumentType]
+        bound if whole is None else best(whole, bound),
+        float(constants.max()),
         precision,
         "proven" if analysis else "float64",
         scope,
@@ -231,7 +235,7 @@ def run(network: nn.Module, x: Tensor) -> Tensor:
 
 
 def _certified(
-    network: nn.Module, x: Tensor, constants: PairwiseBound | float, analysis: Analysis | None, scope: Scope
+    network: nn.Module, x: Tensor, constants: np.ndarray, analysis: Analysis | None, scope: Scope
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Predictions, margins and radii of a batch."""
     if analysis is None:
