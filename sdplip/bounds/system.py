@@ -34,7 +34,7 @@ def backward(system: System, scaling: Scaling = spectral) -> tuple[float, Vector
         rows = np.flatnonzero(system.depth == layer)
         before, here = slice(0, n + rows[0]), n + rows
         corner = Phi[np.ix_(here, here)]
-        t = _dominating(corner, scaling, system, rows)
+        t = _dominating(corner, scaling, system, rows, 1e-14 * float(np.trace(Phi)))
         step = (_eliminated(system, Phi, rows, before, theta * t) for theta in THETAS)
         usable = [(float(np.trace(form)), k) for k, form in enumerate(step) if np.isfinite(form).all()]
         if not usable:
@@ -45,12 +45,12 @@ def backward(system: System, scaling: Scaling = spectral) -> tuple[float, Vector
     return float(np.linalg.eigvalsh(Phi[:n, :n])[-1]) * (1 + 1e-9), multipliers
 
 
-def _dominating(corner: Matrix, scaling: Scaling, system: System, rows: np.ndarray) -> Vector:
-    """A diagonal above `corner`, equal within sorted groups after division by their weights, positive everywhere."""
+def _dominating(corner: Matrix, scaling: Scaling, system: System, rows: np.ndarray, least: float) -> Vector:
+    """A diagonal above `corner`, equal within sorted groups after division by their weights, at least `least`."""
     values, vectors = np.linalg.eigh(corner)
-    floor = 1e-10 * max(float(values[-1]), 1e-280)
+    floor = max(1e-10 * float(values[-1]), least, 1e-280)
     root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
-    t = np.maximum(scaling(root) if values[-1] > 1e-280 else 0.0, floor) * (1 + 1e-9) / system.weight[rows]
+    t = np.maximum(scaling(root) if values[-1] > floor else 0.0, floor) * (1 + 1e-9) / system.weight[rows]
     most = np.zeros(system.multipliers)
     np.maximum.at(most, system.group[rows], t)
     return most[system.group[rows]] * system.weight[rows]
