@@ -6,11 +6,13 @@ from typing import Any
 import click
 
 from sdplip.cli.bound import bound
+from sdplip.cli.certify import certify
 from sdplip.cli.check import check
 from sdplip.cli.compare import compare
 from sdplip.cli.curves import curves
 from sdplip.cli.failure import one_line_errors
 from sdplip.cli.scale import scale
+from sdplip.cli.train import train
 from sdplip.cli.verify import verify
 
 
@@ -32,6 +34,8 @@ def main() -> None:
     sdplip compare FILE    how far is each scaling T from the best one?
     sdplip bound FILE      how Lipschitz is the whole fully-connected network?
     sdplip scale FILE      write the rescaled weights with their proof
+    sdplip train --out RUN train a network whose robustness can be proven
+    sdplip certify RUN     at how many images does the trained network keep its prediction, proven?
     sdplip curves RUN...   draw certified accuracy over radius of certified runs
     sdplip verify CERT FILE   prove a certificate again
 
@@ -44,5 +48,5 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-for command in (check, compare, bound, scale, curves, verify):
+for command in (check, compare, bound, scale, train, certify, curves, verify):
     main.add_command(command)

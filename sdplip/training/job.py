@@ -67,7 +67,7 @@ class Job:
     optimiser: torch.optim.Optimizer
     batches: Batches
     begin: float
-    counters: Counters = Counters()
+    counters: Counters = field(default_factory=Counters)
     metrics: Metrics | None = None
     losses: Tensor = field(default_factory=lambda: torch.zeros(2, dtype=torch.float64))
     weights: dict[str, Tensor] | None = None

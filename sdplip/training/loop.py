@@ -75,8 +75,9 @@ def _job(config: RunConfig, out: Path, data: DataSet, members: Team, begin: floa
     model = build_model(
         config.model, image_shape=data.train.shape, classes=len(data.classes), mean=mean(data.train)
     )
-    layout = torch.channels_last if config.train.precision == "bfloat16" else torch.preserve_format
-    model = model.to(members.device, memory_format=layout).train()
+    model = model.to(members.device).train()
+    if config.train.precision == "bfloat16":
+        model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimiser = build_optimiser(config.optimiser, model)
     path = out / folder.CHECKPOINT
     started = resume and path.exists()

@@ -17,17 +17,16 @@ def aimed_constants(model: nn.Sequential) -> Float[Tensor, "classes classes"]:
 
     For losses and for monitoring; `sdplip.nn.pairwise_lipschitz` proves. 0 on the diagonal, where it has no gradient.
     """
-    head = model[-1]
+    *body, head = model
     assert isinstance(head, nn.Linear)
     U = head.rows() if isinstance(head, LastLayerNormalised) else head.weight
-    with torch.autocast(U.device.type, enabled=False):
-        squares = (U[:, None] - U[None]).square().sum(-1)
-        same = squares == 0
-        lengths = (squares + same).sqrt() * ~same
-        L = lengths.new_ones(())
-        for module in model[:-1]:
-            L = L * aimed(module)
-        return L * lengths
+    squares = (U[:, None] - U[None]).square().sum(-1)
+    same = squares == 0
+    lengths = (squares + same).sqrt() * ~same
+    L = lengths.new_ones(())
+    for module in body:
+        L = L * aimed(module)
+    return L * lengths
 
 
 def aimed(module: nn.Module) -> Tensor | float:

@@ -1,14 +1,13 @@
 """Network and loss as one module: what several processes differentiate together."""
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from sdplip.training.losses import AbstractLoss, LossContext
 from sdplip.training.margins import aimed_constants
-from sdplip.training.precision import lowered
+from sdplip.training.precision import Precision, lowered
 
 
 class Objective(nn.Module):
@@ -25,10 +24,11 @@ class Objective(nn.Module):
         model: nn.Sequential,
         forward_pass: Callable[[Tensor], Tensor],
         loss: AbstractLoss,
-        precision: Literal["float32", "bfloat16"],
+        precision: Precision,
     ) -> None:
         super().__init__()
-        self.model, self.loss, self.precision = model, loss, precision
+        self.model, self.loss = model, loss
+        self.precision: Precision = precision
         self._run = (forward_pass,)  # in a tuple, so that its parameters are not listed twice
 
     def forward(self, images: Tensor, labels: Tensor, share: float) -> Tensor:

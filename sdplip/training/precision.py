@@ -10,8 +10,10 @@ from torch import nn
 
 from sdplip.errors import InvalidConfig
 
+Precision = Literal["float32", "bfloat16"]
 
-def lowered(device: torch.device, precision: Literal["float32", "bfloat16"]) -> AbstractContextManager:
+
+def lowered(device: torch.device, precision: Precision) -> AbstractContextManager:
     """A block whose convolutions and matrix products of the batch run in `precision`.
 
     The `t` of every layer is computed outside of autocast, so it never loses a digit (`sdplip.nn.scaling`).

@@ -1,0 +1,253 @@
+"""`sdplip train`: from a data set to a certified network, in a run folder."""
+
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sdplip.cli.failure import INTERRUPTED
+from sdplip.cli.options import json_option
+
+if TYPE_CHECKING:
+    from sdplip.training import Progress, RunConfig, RunSummary
+
+DIVERGED = 3
+"""Exit code of a loss that is not finite."""
+
+DEFAULT = "digits-sll"
+
+
+@click.command(short_help="Train a network whose robustness can be proven.")
+@click.option("--preset", metavar="NAME", help=f"A run file of ours [default: {DEFAULT}].")
+@click.option("--config", type=click.Path(path_type=Path), metavar="FILE.toml", help="A run file of yours.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    metavar="DIR|FILE",
+    help="Folder of Parquet files, or .npz: `data.path`.",
+)
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a key, train.epochs=3 for example. May be repeated.",
+)
+@click.option("--minutes", type=float, metavar="N", help="Time to train, instead of epochs: `train.minutes`.")
+@click.option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...: `train.device`.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="RUN", help="Folder of the run.")
+@click.option("--no-resume", is_flag=True, help="Replace the run in RUN instead of going on with it.")
+@click.option("--list-presets", is_flag=True, help="Print the names of all presets.")
+@click.option("--quiet", is_flag=True, help="Print neither progress nor result.")
+@json_option
+@click.pass_context
+def train(
+    ctx: click.Context,
+    preset: str | None,
+    config: Path | None,
+    data: Path | None,
+    changes: tuple[str, ...],
+    minutes: float | None,
+    device: str | None,
+    out: Path | None,
+    no_resume: bool,
+    list_presets: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Train a network and write everything to the folder RUN; the same command goes on with an interrupted run.
+
+    Ctrl-C finishes the step and writes a checkpoint. With several processes: `torchrun --nproc-per-node 2 -m sdplip train ...`.
+
+    Exit code: 0 finished, 2 bad input or full disk or memory, 3 a loss that is not finite, 130 interrupted.
+    """
+    if list_presets:
+        _print_presets()
+        return
+    if out is None:
+        raise click.UsageError("Say where the run goes: --out RUN.")
+    if preset and config:
+        raise click.UsageError(
+            "--preset and --config exclude each other. A run file names its preset as `base`."
+        )
+    settings = _settings(preset, config, data, changes, minutes, device)
+    with _bar(quiet or as_json) as watch, _signals() as stop:
+        summary = _train(ctx, settings, out, watch, stop, resume=not no_resume)
+    if not _first():
+        return
+    if as_json:
+        from sdplip.cli import render
+
+        render.json_lines(asdict(summary))
+    elif not quiet:
+        _report(summary, settings)
+    if not summary.finished:
+        if not as_json:
+            click.echo(
+                f"Stopped at step {summary.steps}. The same command goes on: {_command(ctx)}", err=True
+            )
+        ctx.exit(INTERRUPTED)
+
+
+def _settings(
+    preset: str | None,
+    config: Path | None,
+    data: Path | None,
+    changes: tuple[str, ...],
+    minutes: float | None,
+    device: str | None,
+) -> "RunConfig":
+    """The run file, with what the command line changes in it."""
+    from sdplip.training import config as files
+
+    settings = files.read_config(config) if config else files.preset(preset or DEFAULT)
+    short = {
+        "data.path": None if data is None else str(data),
+        "train.minutes": minutes,
+        "train.device": device,
+    }
+    given = {key: value for key, value in short.items() if value is not None}
+    quoted = [f"{key}={_toml(value)}" for key, value in given.items()]
+    if data is not None and data.suffix == ".npz" and not any(c.startswith("data.name=") for c in changes):
+        quoted.append(f"data.name={_toml(str(data))}")
+    return files.override(settings, [*changes, *quoted])
+
+
+def _toml(value: str | float) -> str:
+    import json
+
+    return json.dumps(value)
+
+
+def _train(
+    ctx: click.Context,
+    settings: "RunConfig",
+    out: Path,
+    watch: "Callable[[Progress], None] | None",
+    stop: Callable[[], bool],
+    *,
+    resume: bool,
+) -> "RunSummary":
+    from sdplip.errors import Diverged
+    from sdplip.training import train as run
+
+    try:
+        return run(settings, out, progress=watch, stop=stop, resume=resume)
+    except Diverged as error:
+        click.echo(f"Error: {error}", err=True)
+        ctx.exit(DIVERGED)
+
+
+def _report(summary: "RunSummary", settings: "RunConfig") -> None:
+    """What a person wants to know at the end."""
+    click.echo(
+        f"{summary.folder}: {summary.steps} steps, {summary.epochs:.3g} epochs in {summary.seconds:.0f} s"
+        f" ({summary.images_per_second:.0f} images/s)"
+    )
+    if summary.clean is not None and summary.certified is not None:
+        monitored = f"monitored, weights of step {summary.selected}"
+        click.echo(
+            f"validation: {summary.clean:.1%} clean, {summary.certified:.1%} certified at {summary.eps:.4g} ({monitored})"
+        )
+    if not summary.finished:
+        return
+    if summary.proven_clean is not None and summary.proven_certified is not None:
+        click.echo(
+            f"proven:     {summary.proven_clean:.1%} clean, {summary.proven_certified:.1%} certified at {summary.eps:.4g}"
+            f" ({summary.proof_seconds:.1f} s)"
+        )
+    else:
+        click.echo(f"not proven: {summary.unproven}")
+    where = f" --data {shlex.quote(settings.data.path)}" if settings.data.path else ""
+    click.echo(f"Next: sdplip certify {shlex.quote(summary.folder)}{where}")
+
+
+def _print_presets() -> None:
+    from sdplip.training.config import preset_names
+
+    for name in preset_names():
+        click.echo(name)
+
+
+def _command(ctx: click.Context) -> str:
+    """What was typed, without the program."""
+    del ctx
+    return "sdplip " + shlex.join(argument for argument in sys.argv[1:] if argument != "--no-resume")
+
+
+def _first() -> bool:
+    """Whether this process speaks for all that torchrun started."""
+    import os
+
+    return os.environ.get("RANK", "0") == "0"
+
+
+@contextmanager
+def _signals() -> Iterator[Callable[[], bool]]:
+    """A block in which the first Ctrl-C (or SIGTERM of a job scheduler) is a request, and the second one is obeyed at once."""
+    asked: list[int] = []
+
+    def note(number: int, frame: Any) -> None:  # noqa: ARG001
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    try:
+        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not the main thread: signals go elsewhere
+        yield lambda: False
+        return
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _bar(silent: bool) -> "Iterator[Callable[[Progress], None] | None]":
+    """A callback that draws the progress of a run; None where nobody would see it."""
+    if silent or not _first() or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        BarColumn(bar_width=20),
+        TextColumn("{task.percentage:3.0f} % {task.fields[text]}", markup=False),
+    )
+    bars = Bars(*columns, console=Console(stderr=True), transient=True)
+    task = bars.add_task("", total=1.0, text="")
+
+    def watch(now: "Progress") -> None:
+        bars.start()
+        bars.update(task, completed=now.share, text=text_of(now))
+
+    try:
+        yield watch
+    finally:
+        bars.stop()
+
+
+def text_of(now: "Progress") -> str:
+    """`epoch 3, loss 0.412, clean 91.2 %, certified 80.3 %, 2300 images/s, 1:05 left`."""
+    parts = [f"epoch {now.epoch}", f"loss {now.loss:.3f}"]
+    if now.clean is not None and now.certified is not None:
+        parts += [f"clean {now.clean:.1%}", f"certified {now.certified:.1%}"]
+    parts.append(f"{now.images_per_second:.0f} images/s")
+    if now.left < 1e7:
+        minutes, seconds = divmod(round(now.left), 60)
+        parts.append(
+            f"{minutes // 60}:{minutes % 60:02}:{seconds:02} left"
+            if minutes >= 60
+            else f"{minutes}:{seconds:02} left"
+        )
+    return ", ".join(parts)
