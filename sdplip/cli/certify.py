@@ -215,14 +215,18 @@ def _data_named(data: str | None, own: "DataConfig | None") -> "DataConfig":
     base = own or DataConfig(validation=0.0)
     if data == "digits" or data in KNOWN or data.startswith("hub:") or data.endswith(".npz"):
         return replace(base, name=data, path=None)
-    name = own.name if own else Path(data).name if Path(data).name in KNOWN else "parquet"
-    return replace(base, name=name, path=data)
+    named = Path(data).name
+    if (
+        named not in KNOWN
+    ):  # a folder says what is in it by its name, else it is what the run learned from such a folder
+        named = own.name if own and own.name in KNOWN else "parquet"
+    return replace(base, name=named, path=data)
 
 
 def _images(config: "DataConfig", split: str, limit: int | None) -> "tuple[Tensor, Tensor]":
     from sdplip.training.data import load
 
-    whole = load(config)
+    whole = load(replace(config, validation=0.0) if split == "test" else config)
     chosen = {"test": whole.test, "validation": whole.validation, "train": whole.train}[split]
     if chosen is None:
         raise click.UsageError("--split validation: nothing was held out of these data. Use --split test.")
