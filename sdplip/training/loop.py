@@ -243,6 +243,6 @@ def _memory(config: RunConfig) -> Iterator[None]:
             raise
         smaller = max(1, config.train.batch // 2)
         raise OutOfResources(
-            f"The memory is spent ({str(error).splitlines()[0][:120]}). Use a smaller batch (`train.batch={smaller}`), a smaller"
+            f"The memory is spent ({(str(error) or type(error).__name__).splitlines()[0][:120]}). Use a smaller batch (`train.batch={smaller}`), a smaller"
             " network, or another device, and a new folder."
         ) from None

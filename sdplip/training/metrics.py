@@ -48,9 +48,10 @@ class Metrics:
     """
 
     def __init__(self, folder: Path, length: int, *, tensorboard: bool) -> None:
-        self.path, self.length = folder / "metrics.jsonl", length
+        self.path = folder / "metrics.jsonl"
         self.path.touch()
-        os.truncate(self.path, length)
+        self.length = min(length, self.path.stat().st_size)
+        os.truncate(self.path, self.length)
         self.board = _board(folder) if tensorboard else None
 
     def write(self, line: Line) -> None:

@@ -128,6 +128,8 @@ def load_run(folder: Path | str) -> tuple[RunConfig, nn.Sequential]:
     path = folder / MODEL
     remedy = f"Train with the same command again: `sdplip train --config {folder / CONFIG} --out {folder}`."
     tensors, header = unpack(path, remedy)
+    if "image" not in header:
+        raise InvalidRun(f"`{path}` holds no weights of a run but something else. {remedy}")
     channels, height, width = header["image"]
     with torch.random.fork_rng(devices=[]):
         model = build_model(
