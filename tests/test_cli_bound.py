@@ -175,7 +175,6 @@ REFUSED = {
     "slopes out of order": (["net.npz", "--slopes", "1,0"], "alpha <= beta"),
     "pair": (["net.npz", "--output-pair", "0,3"], "two different outputs"),
     "pair of one": (["net.npz", "--output-pair", "1"], "two whole numbers"),
-    "certificate of a pair": (["net.npz", "--output-pair", "0,1", "--certificate", "C.json"], "Drop one"),
     "certificate of a product": (["net.npz", "--method", "product", "--certificate", "C.json"], "no cert"),
     "method and compare": (["net.npz", "--method", "product", "--compare"], "Drop --method"),
     "plot of one method": (["net.npz", "--plot", "b.png"], "Add --compare"),

@@ -11,6 +11,7 @@ from sdplip.bounds.lower import estimate_lower, jacobian
 from sdplip.bounds.product import product
 from sdplip.bounds.result import NetworkBound, Proposal
 from sdplip.bounds.riccati import riccati
+from sdplip.bounds.systems import system_bound
 
 if TYPE_CHECKING:
     from sdplip.bounds.lipsdp import LipSDP
@@ -26,6 +27,7 @@ __all__ = [
     "jacobian",
     "product",
     "riccati",
+    "system_bound",
 ]
 
 

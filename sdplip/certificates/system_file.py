@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -91,11 +91,14 @@ class SystemRecord:
     digests: tuple[tuple[str, str | None], ...]
     claim: Claim
     certificate: SystemCertificate
+    reading: dict[str, Any] = field(default_factory=dict)
 
 
-def system_record(name: str, claim: Claim, certificate: SystemCertificate) -> SystemRecord:
-    """The record of `certificate` for `claim`."""
-    return SystemRecord(name, tuple(map(_digest, maps(claim.layers))), claim, certificate)
+def system_record(
+    name: str, claim: Claim, certificate: SystemCertificate, reading: dict[str, Any] | None = None
+) -> SystemRecord:
+    """The record of `certificate` for `claim`; `reading` says how the file is read as a network, as options of `bound`."""
+    return SystemRecord(name, tuple(map(_digest, maps(claim.layers))), claim, certificate, reading or {})
 
 
 def verify_system(entry: SystemRecord, found: Sequence[Map]) -> Verification:
@@ -133,6 +136,8 @@ def save_system(path: str | os.PathLike[str], entry: SystemRecord) -> None:
         "output_pair": entry.claim.pair,
         "multipliers": proof.multipliers.tolist(),
     }
+    if entry.reading:
+        body["reading"] = entry.reading
     document.write(path, SCHEMA, body)
 
 
@@ -199,7 +204,7 @@ def _record(found: dict[str, Any]) -> SystemRecord:
         float(found["bound"]), np.array(found["multipliers"], np.float64), str(found["method"])
     )
     digests = tuple((str(W), None if b is None else str(b)) for W, b in found["sha256"])
-    return SystemRecord(str(found["name"]), digests, claim, certificate)
+    return SystemRecord(str(found["name"]), digests, claim, certificate, dict(found.get("reading", {})))
 
 
 def _digest(layer: Map) -> tuple[str, str | None]:

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +15,11 @@ import click
 from sdplip.cli.network import NetworkSource, reading_options
 from sdplip.cli.options import Output, json_option
 from sdplip.cli.progress import DIGITS, PATIENCE
+from sdplip.cli.region import Given, RegionType, given_region
 
 if TYPE_CHECKING:
     from sdplip.bounds import Method, NetworkBound
+    from sdplip.certificates.region import Region
     from sdplip.networks import Network
 
     Watch = Callable[[int, float, float], None]
@@ -63,11 +65,23 @@ class Two(click.ParamType):
     metavar="NAME",
     help=f"{METHODS[0]} (default), {', '.join(METHODS[1:])}.",
 )
-@click.option("--activation", metavar="NAME", help="relu (default), tanh, sigmoid, ...; ONNX says it itself.")
+@click.option(
+    "--activation",
+    metavar="NAME",
+    help="relu (default), tanh, maxmin, groupsort:K, ...; ONNX says it itself.",
+)
 @click.option(
     "--slopes", type=Two(float), help="Of any other activation: its difference quotients' interval."
 )
 @click.option("--output-pair", type=Two(int), help="Bound output I minus output J, counted from 0.")
+@click.option(
+    "--ball",
+    type=RegionType(True),
+    help="Only inputs in this Euclidean ball. CENTER: numbers or a .npy file.",
+)
+@click.option(
+    "--box", type=RegionType(False), help="Only inputs in this box. Each end: a number or a .npy file."
+)
 @click.option("--transpose", is_flag=True, help="The file stores (in, out).")
 @click.option("--layer", multiple=True, metavar="NAME", help="Only these layers, in the order given.")
 @click.option("--compare", is_flag=True, help="All methods side by side, with times.")
@@ -88,6 +102,8 @@ def bound(
     activation: str | None,
     slopes: tuple[float, float] | None,
     output_pair: tuple[int, int] | None,
+    ball: Given | None,
+    box: Given | None,
     transpose: bool,
     layer: tuple[str, ...],
     compare: bool,
@@ -107,22 +123,19 @@ def bound(
         raise click.UsageError("--compare runs every method. Drop --method.")
     if plot and not compare:
         raise click.UsageError("--plot draws the methods of --compare. Add --compare, or drop --plot.")
-    if certificate and output_pair:
-        raise click.UsageError(
-            "--certificate: certificate files speak of all outputs together, not of a pair. Drop one of the two."
-        )
     if certificate and method in ("product", "composite"):
         raise click.UsageError(
             f"The {method} bound has no certificate file. Use riccati or a lipsdp method, or drop --certificate."
         )
     source = NetworkSource(file, layer, transpose, activation, slopes, reading)
-    network = source.network()
+    network = source.network(biases=ball is not None or box is not None)
+    region = given_region(ball, box, network)
     with _bar() as watch:
-        one = [] if compare else [_bounded(network, method or "auto", output_pair, watch)]
-        results = one or _compared(network, output_pair, watch)
+        ask = _Question(network, output_pair, region, watch, as_system=bool(certificate and output_pair))
+        results = _compared(ask) if compare else [ask.bound(method or "auto")]
         best = min(results, key=lambda result: result.value)
         if certificate:
-            best = _certified(network, results, watch)
+            best = _certified(ask, results)
     if certificate:
         _save(certificate, file, best, reading)
         results = results if compare else [best]
@@ -140,54 +153,83 @@ def bound(
         render.bound(results, best, title, proof, plot)
 
 
-def _bounded(
-    network: "Network", method: "Method", pair: tuple[int, int] | None, watch: "Watch | None"
-) -> "NetworkBound":
-    from sdplip import bounds
+@dataclass(frozen=True, eq=False)
+class _Question:
+    """What is to be bounded; `as_system` by the kernel's general form, whose certificate files know pairs of outputs."""
 
-    if method not in ("product", "composite"):  # imports are no part of the time
-        assert bounds.LipSDP
-        from sdplip.solvers import MinTrace, solve  # noqa: F401
-    if method == "reference":
-        import cvxpy  # noqa: F401
-    return bounds.bound(network, method, output_pair=pair, progress=watch)
+    network: "Network"
+    pair: tuple[int, int] | None
+    region: "Region | None"
+    watch: "Watch | None"
+    as_system: bool = False
+
+    def bound(self, method: "Method") -> "NetworkBound":
+        from sdplip import bounds
+
+        if method not in ("product", "composite"):  # imports are no part of the time
+            assert bounds.LipSDP
+            from sdplip.solvers import MinTrace, solve  # noqa: F401
+        if method == "reference":
+            import cvxpy  # noqa: F401
+        ask = bounds.system_bound if self.as_system else bounds.bound
+        return ask(self.network, method, output_pair=self.pair, region=self.region, progress=self.watch)
+
+    @property
+    def is_system(self) -> bool:
+        from sdplip.networks import is_chain
+
+        return self.as_system or self.region is not None or not is_chain(self.network)
+
+    def silent(self) -> "_Question":
+        """The same without a lower estimate, where the bound does not need to know the functions."""
+        from sdplip.networks import Activation, Network
+
+        if self.is_system:
+            return self
+        layers = self.network.layers
+        plain = Network(tuple(replace(p, kind="") if isinstance(p, Activation) else p for p in layers))
+        return replace(self, network=plain)
 
 
-def _compared(
-    network: "Network", pair: tuple[int, int] | None, watch: "Watch | None"
-) -> "list[NetworkBound]":
-    """Every method once, timed without the lower estimate, which is made once for all of them."""
+def _compared(ask: _Question) -> "list[NetworkBound]":
+    """Every method once, timed without the lower estimate where possible, which is made once for all of them."""
     from sdplip.bounds.auto import AUTO_ORDER
-    from sdplip.errors import NotProvable
-    from sdplip.networks import Activation, Network
+    from sdplip.bounds.systems import METHODS as SYSTEM_METHODS
+    from sdplip.errors import InvalidProblem, NotProvable
 
-    first = _bounded(network, "product", pair, None)
-    plain = Network(tuple(replace(p, kind="") if isinstance(p, Activation) else p for p in network.layers))
+    first = ask.bound("product")
     order = first.order + min(first.chain.weights[0].shape)
     methods: list[Method] = [m for m in COMPARED if order <= AUTO_ORDER or not m.startswith("lipsdp")]
-    if order <= REFERENCE_ORDER:
+    if ask.is_system:
+        methods = [m for m in methods if m in SYSTEM_METHODS]
+    elif order <= REFERENCE_ORDER:
         methods.append("reference")
-    results = list["NetworkBound"]()
+    results, plain = list["NetworkBound"](), ask.silent()
     for method in methods:
-        with suppress(NotProvable):
-            result = _bounded(plain, method, pair, watch)
+        with suppress(NotProvable, *([InvalidProblem] if ask.is_system else [])):
+            result = plain.bound(method)
             results.append(replace(result, lower=min(first.lower, result.value)))
     return results
 
 
-def _certified(network: "Network", results: "list[NetworkBound]", watch: "Watch | None") -> "NetworkBound":
+def _certified(ask: _Question, results: "list[NetworkBound]") -> "NetworkBound":
     """The best result that has a certificate; where none has, the best of the methods that make one."""
-    proven = [result for result in results if result.certificate]
+    proven = [result for result in results if result.certificate or result.system_certificate]
     if not proven:
         tried = {name for result in results for name in result.others}
         again: list[Method] = ["riccati", *(["lipsdp-neuron"] if "lipsdp-neuron" in tried else [])]
-        proven = [_bounded(network, method, None, watch) for method in again]
+        proven = [ask.bound(method) for method in again]
     return min(proven, key=lambda result: result.value)
 
 
 def _save(path: Path, file: Path, result: "NetworkBound", reading: dict[str, Any]) -> None:
     from sdplip.certificates.network_file import network_record, save_network
+    from sdplip.certificates.system_file import save_system, system_record
 
+    if result.claim is not None:
+        assert result.system_certificate is not None
+        save_system(path, system_record(file.name, result.claim, result.system_certificate, reading))
+        return
     chain = result.chain
     assert result.certificate is not None
     save_network(

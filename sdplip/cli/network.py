@@ -14,7 +14,7 @@ from sdplip.cli.options import GEOMETRY, Axes, Source
 if TYPE_CHECKING:
     import numpy as np
 
-    from sdplip.networks import Activation, Network
+    from sdplip.networks import Activation, GroupSort, Network
     from sdplip.weights import Weight
 
 READING = (*GEOMETRY, "flatten", "average")
@@ -43,13 +43,15 @@ class NetworkSource:
 
         return sniff(self.file) == "onnx"
 
-    def network(self) -> "Network":
+    def network(self, *, biases: bool = False) -> "Network":
         """The network: of ONNX the graph as it stands, of other formats the matrices in file order with one activation between.
+
+        `biases` says that they matter, as they do on a region: a file whose biases are not understood is refused then.
 
         Raises:
             SdplipError: unreadable file, a convolution, widths that do not fit, a vector that a chain of matrices leaves out.
         """
-        from sdplip.networks import from_kernels
+        from sdplip.networks import Activation, from_kernels
 
         reading = {name: _tuple(value) for name, value in self.reading.items()}
         geometry = {
@@ -72,12 +74,18 @@ class NetworkSource:
         vectors = _vectors(self.file)
         if not self.layers:
             _refuse_left_out(vectors, self.file)
-        biases = None if self.layers else _biases(vectors, weights)
-        silent = biases is None and between.kind not in HOMOGENEOUS and self._may_have_biases(vectors)
-        between = replace(between, kind="") if silent else between
+        found = None if self.layers else _biases(vectors, weights)
+        unknown = found is None and self._may_have_biases(vectors)
+        if unknown and biases:
+            raise click.UsageError(
+                "--ball and --box need the biases, but they are not understood: one vector of fitting length for each matrix,"
+                " in their order, called `bias` or `b`, and all layers of the file. Save the network like that."
+            )
+        if unknown and isinstance(between, Activation) and between.kind not in HOMOGENEOUS:
+            between = replace(between, kind="")
         size = _image_size(reading.get("image_size"), weights, self.file)
         named = {name: reading[name] for name in ("flatten", "average") if name in reading}
-        return from_kernels(weights, size, between, biases, **named)
+        return from_kernels(weights, size, between, found, **named)
 
     @property
     def text(self) -> str:
@@ -86,19 +94,22 @@ class NetworkSource:
             return f"slopes in [{self.slopes[0]:g}, {self.slopes[1]:g}]"
         return "the activations of the graph" if self.is_onnx else self.activation or "relu"
 
-    def _between(self) -> "Activation":
-        from sdplip.networks import SLOPES, Activation, known_activation
+    def _between(self) -> "Activation | GroupSort":
+        from sdplip.errors import InvalidWeight
+        from sdplip.networks import SLOPES, Activation, between_layers
 
         if self.activation and self.slopes:
             raise click.UsageError("--activation and --slopes both say what the slopes are. Use one of them.")
         if self.slopes:
             return Activation(*self.slopes)
         kind = self.activation or "relu"
-        if kind not in SLOPES:
+        try:
+            return between_layers(kind)
+        except InvalidWeight:
             raise click.UsageError(
-                f"There is no activation `{kind}`. Use {', '.join(SLOPES)}, or `--slopes A,B` for any other."
-            )
-        return known_activation(kind)
+                f"There is no activation `{kind}`. Use {', '.join(SLOPES)}, maxmin, maxmin-halves, groupsort:K, or"
+                " `--slopes A,B` for any other."
+            ) from None
 
     def _may_have_biases(self, vectors: "dict[str, np.ndarray]") -> bool:
         return bool(self.layers or vectors) or self.file.suffix.lower() == ".nnet"

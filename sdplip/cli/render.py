@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from sdplip.bounds import NetworkBound
     from sdplip.certificates.file import Record, Verification
     from sdplip.certificates.network_file import NetworkRecord
+    from sdplip.certificates.region import Region
+    from sdplip.certificates.system_file import SystemRecord
     from sdplip.reports import CheckReport, CompareReport, LayerComparison, ScaleReport
     from sdplip.robustness.curve import Curve
     from sdplip.robustness.published import PublishedRow
@@ -169,7 +171,8 @@ def bound(
         table.add_row(name, above(value, 9), *cells, style="bold" if name == best.method else None)
     console.print(table)
     console.print(
-        f"Proven: |f(x) - f(y)| <= {above(best.value, 9)} |x - y| for all x, y, in Euclidean norms ({best.method}).",
+        f"Proven: |f(x) - f(y)| <= {above(best.value, 9)} |x - y| for all x, y{_inside(best)}, in Euclidean norms"
+        f" ({best.method}).",
         soft_wrap=True,
     )
     found = (
@@ -245,6 +248,32 @@ def verify_network(entry: "NetworkRecord", result: "Verification", file: Path) -
         f" [{least:g}, {most:g}] between.",
         soft_wrap=True,
     )
+
+
+def verify_system(entry: "SystemRecord", result: "Verification", file: Path) -> None:
+    """Prints the claim of a network with sorting, skips, a region or a pair, and whether it was proven again."""
+    console = _console()
+    table = _table("network", verdict="", reason="")
+    verdict = Text("proven", "green") if result.proven else Text("NOT PROVEN", "red")
+    table.add_row(entry.name, verdict, result.reason)
+    console.print(table)
+    parts = [] if entry.claim.region is None else [f"for inputs in the {_where(entry.claim.region)}"]
+    parts += [] if entry.claim.pair is None else ["for output {} minus output {}".format(*entry.claim.pair)]
+    console.print(
+        f"The claim is about the {len(entry.digests)} matrices in {file}{', ' * bool(parts)}{' and '.join(parts)},"
+        " with the activations that the certificate says.",
+        soft_wrap=True,
+    )
+
+
+def _inside(result: "NetworkBound") -> str:
+    region = None if result.claim is None else result.claim.region
+    return "" if region is None else f" in the {type(region).__name__.lower()}"
+
+
+def _where(region: "Region") -> str:
+    kind = type(region).__name__.lower()
+    return f"{kind} of the certificate ({region.inputs} coordinates)"
 
 
 def above(x: float, digits: int = 7) -> str:

@@ -1,12 +1,17 @@
 """`sdplip verify CERT FILE`: only the readers and the trusted kernel are used."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from sdplip.cli.network import NetworkSource
 from sdplip.cli.options import json_option
+
+if TYPE_CHECKING:
+    from sdplip.certificates.file import Verification
 
 
 @click.command(short_help="Prove the claims of a certificate again from the files alone.")
@@ -26,8 +31,11 @@ def verify(
     not provable, or about another weight, 2 bad input.
     """
     from sdplip.certificates.network_file import SCHEMA
+    from sdplip.certificates.system_file import SCHEMA as SYSTEM
 
-    if _schema(certificate) == SCHEMA:
+    if _schema(certificate) == SYSTEM:
+        proven = _system(certificate, NetworkSource(file, layer, transpose), as_json)
+    elif _schema(certificate) == SCHEMA:
         proven = _network(certificate, NetworkSource(file, layer, transpose), as_json)
     elif layer:
         raise click.UsageError(
@@ -83,16 +91,41 @@ def _network(certificate: Path, source: NetworkSource, as_json: bool) -> bool:
         if not all((a <= alpha).all() and (beta <= b).all() for (a, b), (alpha, beta) in pairs):
             reason = "the activations of the graph have slopes outside of those that were certified: certify this network anew"
             result = replace(result, proven=False, reason=reason)
-    if as_json:
-        layers = [{"name": result.name, "proven": result.proven, "reason": result.reason}]
-        render.json_lines(
-            {
-                "certificate": str(certificate),
-                "file": str(source.file),
-                "proven": result.proven,
-                "layers": layers,
-            }
-        )
-    else:
-        render.verify_network(entry, result, source.file)
+    _report(
+        certificate, source.file, result, as_json, lambda: render.verify_network(entry, result, source.file)
+    )
     return result.proven
+
+
+def _system(certificate: Path, source: NetworkSource, as_json: bool) -> bool:
+    from dataclasses import replace
+
+    from sdplip.certificates.system_file import load_system, maps, structure, verify_system
+    from sdplip.cli import render
+    from sdplip.networks import system_layers
+
+    entry = load_system(certificate)
+    layers = system_layers(replace(source, reading=entry.reading).network())
+    result = verify_system(entry, list(maps(layers)))
+    # A graph has its own activations, which must be those of the claim; matrices alone leave them to it.
+    if result.proven and source.is_onnx and structure(layers) != structure(entry.claim.layers):
+        reason = "the layers of the graph are not those that were certified: certify this network anew"
+        result = replace(result, proven=False, reason=reason)
+    _report(
+        certificate, source.file, result, as_json, lambda: render.verify_system(entry, result, source.file)
+    )
+    return result.proven
+
+
+def _report(
+    certificate: Path, file: Path, result: "Verification", as_json: bool, show: Callable[[], None]
+) -> None:
+    from sdplip.cli import render
+
+    if not as_json:
+        show()
+        return
+    layers = [{"name": result.name, "proven": result.proven, "reason": result.reason}]
+    render.json_lines(
+        {"certificate": str(certificate), "file": str(file), "proven": result.proven, "layers": layers}
+    )

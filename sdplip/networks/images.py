@@ -11,6 +11,7 @@ from jaxtyping import Float
 from sdplip.errors import InvalidWeight
 from sdplip.geometry import Geometry
 from sdplip.networks.convolution import Convolution
+from sdplip.networks.groupsort import GroupSort
 from sdplip.networks.network import Activation, Affine, Layer, Network, from_weights, known_activation
 from sdplip.networks.pooling import AveragePool
 from sdplip.weights import Weight
@@ -23,7 +24,7 @@ ORDERS: dict[str, tuple[int, int, int]] = {"chw": (0, 1, 2), "hwc": (1, 2, 0), "
 def from_kernels(
     weights: Sequence[Weight],
     image_size: tuple[int, ...] | None,
-    activation: str | Activation = "relu",
+    activation: str | Activation | GroupSort = "relu",
     biases: Sequence[Float[np.ndarray, " m"]] | None = None,
     *,
     flatten: Flatten = "chw",
@@ -54,6 +55,8 @@ def from_kernels(
             )
         return from_weights(weights, activation, biases)
     between = known_activation(activation) if isinstance(activation, str) else activation
+    if isinstance(between, GroupSort):
+        raise InvalidWeight("Sorting after a convolution is not covered: it sorts channels, not pixels.")
     vectors = [None] * len(weights) if biases is None else list(biases)
     layers, size = list[Layer](), image_size
     for weight, b in zip(weights[:count], vectors[:count], strict=True):

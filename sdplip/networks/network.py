@@ -128,12 +128,14 @@ def from_weights(
 
 
 def between_layers(kind: str) -> Activation | GroupSort:
-    """The layer called `kind`: `known_activation`, "groupsort:k", or "maxmin", which sorts neighbours in pairs.
+    """The layer called `kind`: `known_activation`, "groupsort:k", "maxmin" (neighbours in pairs) or "maxmin-halves".
 
     Raises:
         InvalidWeight: nothing is known about it.
     """
     name, _, size = kind.partition(":")
+    if kind == "maxmin-halves":
+        return GroupSort(2, halves=True)
     if kind == "maxmin" or (name == "groupsort" and size.isdecimal()):
         return GroupSort(int(size or 2))
     return known_activation(kind)

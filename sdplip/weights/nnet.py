@@ -10,8 +10,8 @@ from jaxtyping import Float
 from sdplip.weights.damaged import refuse_damaged
 
 
-def arrays(path: Path) -> dict[str, Float[np.ndarray, "out in"]]:
-    """The weight of each layer, `weights[0]`, `weights[1]`, ..., in float64; input and output normalisation is left out.
+def arrays(path: Path) -> dict[str, Float[np.ndarray, "..."]]:
+    """Weight and bias of each layer, `weights[0]`, `biases[0]`, `weights[1]`, ..., in float64; normalisation is left out.
 
     After the comments: the number of layers, all widths, one unused line, four lines of normalisation, and for each layer the
     rows of its weight and then the entries of its bias, one a line.
@@ -28,15 +28,20 @@ def arrays(path: Path) -> dict[str, Float[np.ndarray, "out in"]]:
             raise ValueError(f"{layers} layers need {layers + 1} widths, not {len(sizes)}")
         for _ in islice(rows, 5):
             pass
-        return {f"weights[{i}]": _layer(rows, sizes[i], sizes[i + 1]) for i in range(layers)}
+        found = dict[str, np.ndarray]()
+        for i in range(layers):
+            found[f"weights[{i}]"], found[f"biases[{i}]"] = _layer(rows, sizes[i], sizes[i + 1])
+        return found
 
 
-def _layer(rows: Iterator[str], inputs: int, outputs: int) -> Float[np.ndarray, "out in"]:
+def _layer(
+    rows: Iterator[str], inputs: int, outputs: int
+) -> tuple[Float[np.ndarray, "out in"], Float[np.ndarray, " out"]]:
     weight = [_numbers(row) for row in islice(rows, outputs)]
     bias = [_numbers(row) for row in islice(rows, outputs)]
     if [len(row) for row in weight + bias] != [inputs] * outputs + [1] * outputs:
         raise ValueError(f"a layer of {outputs} x {inputs} is incomplete")
-    return np.array(weight)
+    return np.array(weight), np.array(bias).reshape(-1)
 
 
 def _numbers(line: str) -> list[float]:

@@ -1,0 +1,90 @@
+"""`--ball CENTER,RADIUS` and `--box LOWER,UPPER` as regions of a network's input."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from sdplip.certificates.region import Region
+    from sdplip.networks import Network
+
+
+@dataclass(frozen=True)
+class Given:
+    """What stood on the command line: numbers or files for the ends, and which of the two options it was."""
+
+    ball: bool
+    parts: tuple[str, ...]
+
+    def on(self, network: "Network") -> "Region":
+        """The region of the inputs of `network`.
+
+        Raises:
+            UsageError: as many numbers as do not fit, a file that holds no vector.
+            InvalidProblem: a radius below zero, ends that are not finite or out of order.
+        """
+        from sdplip.certificates.region import Ball, Box
+
+        n = network.inputs
+        if self.ball:
+            return Ball(_vector(self.parts[:-1], n, "--ball"), _number(self.parts[-1], "--ball"))
+        return Box(_vector(self.parts[:1], n, "--box"), _vector(self.parts[1:], n, "--box"))
+
+
+class RegionType(click.ParamType):
+    """A comma-separated list whose parts are numbers or names of .npy files; kept as text until the network is known."""
+
+    def __init__(self, ball: bool):
+        self.ball, self.name = ball, "CENTER,RADIUS" if ball else "LOWER,UPPER"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Given:
+        parts = tuple(part.strip() for part in str(value).split(","))
+        if len(parts) < 2 or (not self.ball and len(parts) != 2) or not all(parts):
+            self.fail(
+                f"{value!r} is not {self.name}: numbers or .npy files with commas between them.", param, ctx
+            )
+        return Given(self.ball, parts)
+
+
+def given_region(ball: Given | None, box: Given | None, network: "Network") -> "Region | None":
+    """The region of the two options, of which one at most may be used."""
+    if ball and box:
+        raise click.UsageError("--ball and --box both say which inputs are meant. Use one of them.")
+    given = ball or box
+    return given.on(network) if given else None
+
+
+def _vector(parts: tuple[str, ...], n: int, option: str) -> "np.ndarray":
+    """One .npy file, one number for all coordinates, or a number each."""
+    import numpy as np
+
+    if len(parts) == 1 and parts[0].endswith(".npy"):
+        from sdplip.weights.npy import arrays
+
+        (vector,) = arrays(Path(parts[0])).values()
+        if vector.dtype.kind not in "fiu" or vector.size != n:
+            raise click.UsageError(
+                f"{option}: `{parts[0]}` holds {vector.dtype} of shape {vector.shape}, but the network takes {n} numbers."
+            )
+        return vector.astype(np.float64).reshape(-1)
+    numbers = [_number(part, option) for part in parts]
+    if len(numbers) not in (1, n):
+        raise click.UsageError(
+            f"{option}: {len(numbers)} numbers, but the network takes {n}. Give one, {n}, or a .npy file."
+        )
+    return np.zeros(n) + np.array(numbers)
+
+
+def _number(text: str, option: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise click.UsageError(f"{option}: {text!r} is no finite number.")
+    return number
