@@ -241,8 +241,9 @@ def _memory(config: RunConfig) -> Iterator[None]:
         )
         if not short or isinstance(error, SdplipError):
             raise
+        reason = (str(error) or type(error).__name__).splitlines()[0][:120]
         smaller = max(1, config.train.batch // 2)
         raise OutOfResources(
-            f"The memory is spent ({(str(error) or type(error).__name__).splitlines()[0][:120]}). Use a smaller batch (`train.batch={smaller}`), a smaller"
-            " network, or another device, and a new folder."
+            f"The memory is spent ({reason}). Use a smaller batch (`train.batch={smaller}`), a smaller network,"
+            " or another device, and a new folder."
         ) from None
