@@ -119,7 +119,7 @@ def test_weight_file_of_a_relu_network(run):
     ],
 )
 def test_bad_input(run, arguments, message):
-    images, labels = np.zeros((4, 1, 9, 9), np.uint8), np.zeros(4, int)
+    images, labels = np.zeros((4, 1, 20, 20), np.uint8), np.zeros(4, int)
     np.savez("wide.npz", train_images=images, train_labels=labels, test_images=images, test_labels=labels)
     small, far = np.zeros((4, 1, 8, 8), np.uint8), np.array([0, 1, 2, 12])
     np.savez("labels.npz", train_images=small, train_labels=far, test_images=small, test_labels=far)

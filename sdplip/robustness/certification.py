@@ -159,9 +159,11 @@ def certify_accuracy(
     check_samples(images, labels)
     network = network_in(model, precision)
     shape = tuple(images.shape[1:])
-    run(
-        network, pixels(images[:1].to(device_of(network)), precision)
-    )  # refuses the wrong data before the long proof
+    classes = run(network, pixels(images[:1].to(device_of(network)), precision)).shape[1]
+    if not 0 <= int(labels.min()) <= int(labels.max()) < classes:  # all refused before the long proof
+        raise InvalidProblem(
+            f"`labels` lie between {int(labels.min())} and {int(labels.max())}, but the network has {classes} classes."
+        )
     with plain_arithmetic():
         pairwise = None
         if isinstance(network, nn.Sequential) and len(network) and is_head(network[-1]):
