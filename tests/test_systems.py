@@ -6,8 +6,9 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+import torch
 
-from sdplip.bounds import bound
+from sdplip.bounds import bound, pair_bounds
 from sdplip.bounds.samples import largest_jacobian, value_and_jacobian
 from sdplip.bounds.system import backward
 from sdplip.certificates.narrow import narrowed
@@ -17,6 +18,7 @@ from sdplip.certificates.system_file import load_system, maps, save_system, syst
 from sdplip.certificates.system_proof import certify_composition, certify_system, system_holds
 from sdplip.errors import InvalidProblem, InvalidScaling, InvalidWeight, NotProvable
 from sdplip.networks import Activation, Affine, GroupSort, Network, Residual, from_weights, system_layers
+from sdplip.networks.torch import from_module
 from tests.exact import inertia_signs
 
 CLOSE = 1e-7
@@ -25,8 +27,6 @@ CLOSE = 1e-7
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    import torch
-
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -314,6 +314,43 @@ def test_pairs_of_outputs():
         bound(net, output_pair=(1, 1))
     with pytest.raises(InvalidProblem, match="elementwise activations"):
         bound(net, "composite")
+
+
+def test_all_pairs():
+    net, done = NETWORKS["residual-maxmin"], []
+    for region in (None, Ball(np.zeros(5), 0.1)):
+        found = pair_bounds(net, "lipsdp-neuron", region=region, progress=lambda *step: done.append(step))
+        assert (found == found.T).all() and (found.diagonal() == 0).all()
+        whole = bound(net, "lipsdp-neuron", region=region).value
+        assert (found <= 2**0.5 * whole * (1 + 1e-12)).all()
+        pair = bound(net, "lipsdp-neuron", region=region, output_pair=(2, 1)).value
+        assert found[1, 2] == min(pair, found[1, 2])
+    assert done[:3] == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_torch_modules_of_the_same_network():
+    from torch import nn
+
+    from sdplip.nn import GroupSort as Groups
+    from sdplip.nn import MaxMin
+    from sdplip.nn import Residual as Skipped
+
+    for activation, kind in ((MaxMin(), GroupSort(2, halves=True)), (Groups(3), GroupSort(3))):
+        module = nn.Sequential(
+            nn.Linear(4, 6), activation, Skipped(nn.Sequential(nn.Linear(6, 6), activation)), nn.Linear(6, 2)
+        ).double()
+        net = from_module(module)
+        first, second, last = (m for m in module.modules() if isinstance(m, nn.Linear))
+        arrays = lambda m: (m.weight.detach().numpy(), m.bias.detach().numpy())  # noqa: E731
+        by_hand = Network(
+            (Affine(*arrays(first)), kind, Residual((Affine(*arrays(second)), kind)), Affine(*arrays(last)))
+        )
+        assert bound(net).value == bound(by_hand).value
+        x = np.random.default_rng(0).normal(size=4)
+        expected = module(torch.tensor(x)[None])[0].detach().numpy()
+        assert np.allclose(value_and_jacobian(system_layers(net), x)[0], expected, rtol=1e-12, atol=1e-12)
+    with pytest.raises(InvalidWeight, match="axis"):
+        from_module(nn.Sequential(nn.Linear(4, 6), MaxMin(dim=2)))
 
 
 def test_a_narrowed_matrix_is_above():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sdplip.bounds.auto import Method, bound
 from sdplip.bounds.composite import composite
 from sdplip.bounds.lower import estimate_lower, jacobian
+from sdplip.bounds.pairs import pair_bounds
 from sdplip.bounds.product import product
 from sdplip.bounds.result import NetworkBound, Proposal
 from sdplip.bounds.riccati import riccati
@@ -25,6 +26,7 @@ __all__ = [
     "composite",
     "estimate_lower",
     "jacobian",
+    "pair_bounds",
     "product",
     "riccati",
     "system_bound",

@@ -45,11 +45,12 @@ def known(layers: Layers) -> bool:
 
 def value_and_jacobian(layers: Layers, x: Vector, J: Matrix | None = None) -> tuple[Vector, Matrix]:
     """Output and Jacobian; a kink counts as its right side."""
-    J = np.eye(len(x)) if J is None else J
     for layer in layers:
         if isinstance(layer, Map):
-            x, J = layer.W @ x + (0.0 if layer.b is None else layer.b), layer.W @ J
-        elif isinstance(layer, Slope):
+            x, J = layer.W @ x + (0.0 if layer.b is None else layer.b), layer.W if J is None else layer.W @ J
+            continue
+        J = np.eye(len(x)) if J is None else J
+        if isinstance(layer, Slope):
             x, slope = _activation(layer, x)
             J = slope[:, None] * J
         elif isinstance(layer, Sort):
@@ -60,7 +61,7 @@ def value_and_jacobian(layers: Layers, x: Vector, J: Matrix | None = None) -> tu
         else:
             y, K = value_and_jacobian(layer.branch, x, J)
             x, J = x + y, J + K
-    return x, J
+    return x, np.eye(len(x)) if J is None else J
 
 
 def _activation(layer: Slope, x: Vector) -> tuple[Vector, Vector]:

@@ -1,0 +1,126 @@
+"""Proven bounds of published networks with MaxMin, residual sums, and of ReLU networks on boxes, each beside the published value.
+
+Run: `SDPLIP_DATA=... python benchmarks/bounds_systems.py [--only NAME] [--quick]`. The value is the kernel's, "gap" is that to
+the solver's dual value. Times include the proof and the lower estimate, not the imports.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from sdplip.bounds import bound
+from sdplip.certificates.region import Box, Region
+from sdplip.networks import Activation, Affine, GroupSort, Network, Residual, from_weights
+from sdplip.weights import read
+from sdplip.weights.mat import arrays
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One network, where, and what was published for it."""
+
+    name: str
+    network: Network
+    published: str
+    region: Region | None = None
+    quick: bool = True
+
+
+EXACT = {
+    # ExLipBaB, all inputs, groups of two neighbours
+    "exlipbab_abalone_net__9x16x16x1__GroupSort_numGroups8": ("exact 4.48658", None),
+    "exlipbab_wine_net__11x12x12x1__GroupSort_numGroups6": ("exact 2.788306", None),
+    "exlipbab_wine_net__11x24x24x1__GroupSort_numGroups12": ("exact 4.11743 or 4.22540", None),
+    "exlipbab_iris_net__4x6x6x3__GroupSort_numGroups3": ("none", None),
+    "exlipbab_bike_net__13x20x16x8x3__GroupSort_numGroups10": ("exact 9095.125", None),
+    "exlipbab_abalone_net__9x16x16x1__ReLU": ("exact 11.12160", None),
+    "exlipbab_iris_net__4x6x6x3__ReLU": ("exact 11.63436", None),
+    "exlipbab_wine_net__11x12x12x1__ReLU": ("exact 1.743370", None),
+    "exlipbab_bike_net__13x20x16x8x3__ReLU": ("at least 10802.404", None),
+    # LipBaB, on boxes
+    "lipbab_SDnet__10_15_10_3_": ("exact 9.5307 on [0, 0.1]^10", 0.1),
+    "lipbab_SDnet__10_20_15_10_3_": ("exact 40.0565 on [0, 0.1]^10", 0.1),
+    "lipbab_SDnet__10_30_30_30_3_": ("exact 19.4628 on [0, 0.1]^10", 0.1),
+    "lipbab_iris_net__4_5_5_3_": ("exact 6.77145 on [0, 1]^4", 1.0),
+}
+
+
+def cases(folder: Path) -> Iterator[Case]:
+    for path in sorted(folder.glob("maxmin_weights*.mat")):
+        yield Case(path.name, from_weights(read(path), "maxmin"), "none")
+    yield Case("maxmin_resweights_5_32.mat", maxmin_residual(folder), "none")
+    for name, (published, end) in EXACT.items():
+        Ws, bs = (pickled(folder / f"{name}_{part}.npy") for part in ("weights", "biases"))
+        region = None if end is None else Box(np.zeros(len(Ws[0])), np.full(len(Ws[0]), end))
+        kind = "maxmin" if "GroupSort" in name else "relu"
+        yield Case(name, from_weights([W.T for W in Ws], kind, bs), published, region)
+    published = "GLipSDP 20.95600, product 56.22946"
+    yield Case(
+        "glipsdp_versatility_FC-R18.mat, no ReLU after the sums",
+        fc_r18(folder, after=False),
+        published,
+        None,
+        False,
+    )
+
+
+def pickled(path: Path) -> list[np.ndarray]:
+    """Matrices of an object array. Only for our own copies of trusted files: reading one can execute what it holds."""
+    return [np.asarray(v, np.float64) for v in np.load(path, allow_pickle=True)]
+
+
+def maxmin_residual(folder: Path) -> Network:
+    """First weight, blocks x + MaxMin(W x) and last weight, as `LipschitzEstimationRes.m` of QCs_MaxMin has them."""
+    first, *blocks, last = (
+        np.asarray(W.array, np.float64) for W in read(folder / "maxmin_resweights_5_32.mat")
+    )
+    return Network((Affine(first), *(Residual((Affine(W), GroupSort(2))) for W in blocks), Affine(last)))
+
+
+def fc_r18(folder: Path, *, after: bool) -> Network:
+    """The fully-connected residual network of GLipSDP's versatility study, with or without ReLU after the sums."""
+    held, relu = arrays(folder / "glipsdp_versatility_FC-R18.mat"), Activation(kind="relu")
+    layer = lambda name: Affine(held[f"{name}_weight"], held[f"{name}_bias"].reshape(-1))  # noqa: E731
+    layers = [layer("input_layer"), relu]
+    for k in range(8):
+        layers.append(Residual((layer(f"blocks_{k}_fc1"), relu, layer(f"blocks_{k}_fc2"))))
+        layers += [relu] * after
+    return Network((*layers, layer("output_layer")))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--quick", action="store_true", help="only what takes seconds")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only", default="", help="networks whose name contains this")
+    options = parser.parse_args()
+    if "SDPLIP_DATA" not in os.environ:
+        sys.exit("Set SDPLIP_DATA to the folder that holds `benchmarks`.")
+    torch.set_num_threads(options.threads)
+    print(
+        "| network | published | product | riccati | lipsdp-neuron, proven | gap | lower | order | iterations | seconds |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    bound(from_weights([np.eye(2), np.eye(2)], "maxmin"), "lipsdp-neuron")  # imports and first calls
+    for case in cases(Path(os.environ["SDPLIP_DATA"], "benchmarks")):
+        if options.only in case.name and (case.quick or not options.quick):
+            best = bound(case.network, "lipsdp-neuron", region=case.region)
+            riccati, product = (
+                bound(case.network, m, region=case.region).value for m in ("riccati", "product")
+            )
+            gap = "" if best.gap is None else f"{best.gap:.0e}"
+            print(
+                f"| {case.name} | {case.published} | {product:.7g} | {riccati:.7g} | {best.value:.9g} | {gap} |"
+                f" {best.lower:.6g} | {best.order} | {best.iterations} | {best.seconds:.2f} |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
