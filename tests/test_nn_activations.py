@@ -237,3 +237,11 @@ def test_rows_of_the_last_layer_have_length_one():
     head(torch.ones(2, 5)).sum().backward()
     assert head.weight.grad is not None and bool(head.weight.grad.isfinite().all())
     assert lipschitz(head).value > 2  # as a map it is not 1-Lipschitz
+
+
+def test_the_gradient_of_max_min_is_a_permutation_everywhere():
+    x = torch.tensor([[1.0, 2.0, 0.0, 5.0, 1.0, 0.0]], requires_grad=True)  # pairs (1, 5), (2, 1), (0, 0)
+    MaxMin()(x).backward(torch.tensor([[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]]))
+    assert x.grad is not None and x.grad.tolist() == [[4.0, 2.0, 3.0, 1.0, 5.0, 6.0]]
+    smooth = torch.randn(3, 4, 2, dtype=torch.double, requires_grad=True)
+    assert torch.autograd.gradcheck(MaxMin(), smooth) and torch.autograd.gradgradcheck(MaxMin(), smooth)
