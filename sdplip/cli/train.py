@@ -90,7 +90,7 @@ def train(
     if not summary.finished:
         if not as_json:
             click.echo(
-                f"Stopped at step {summary.steps}. The same command goes on: {_command(ctx)}", err=True
+                f"Stopped at step {summary.steps}. The same command goes on: {_command()}", err=True
             )
         ctx.exit(INTERRUPTED)
 
@@ -175,9 +175,8 @@ def _print_presets() -> None:
         click.echo(name)
 
 
-def _command(ctx: click.Context) -> str:
+def _command() -> str:
     """What was typed, without the program."""
-    del ctx
     return "sdplip " + shlex.join(argument for argument in sys.argv[1:] if argument != "--no-resume")
 
 
