@@ -38,6 +38,6 @@ def module_of(network: Network) -> nn.Sequential:
             kind = layer.kind if isinstance(layer, Activation) and layer.kind else type(layer).__name__
             raise InvalidWeight(
                 f"The network holds `{kind}`, but weight files are certified as matrices with {', '.join(ACTIVATIONS)} between"
-                " them. Build the model in torch and call `sdplip.robustness.certify_accuracy`."
+                " them. Build the model in torch and call `sdplip.robustness.certification.certify_accuracy`."
             )
     return nn.Sequential(*layers).eval()
