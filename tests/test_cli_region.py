@@ -75,6 +75,13 @@ def test_values_are_those_of_the_library(run):
         assert answer(run, "bound", "net.npz", *arguments)[1]["bound"] == expected.value
 
 
+def test_pieces_of_a_box(run):
+    whole, cut = (
+        answer(run, "bound", "net.npz", "--box", "0,1", "--pieces", n)[1]["bound"] for n in ("1", "4")
+    )
+    assert cut <= whole
+
+
 def test_methods_side_by_side(run):
     for arguments in (["--activation", "maxmin"], ["--ball", "0,0.5"]):
         methods = answer(run, "bound", "net.npz", *arguments, "--compare")[1]["methods"]
@@ -92,6 +99,11 @@ REFUSED = {
     "center of another width": (["net.npz", "--ball", "0,0,1"], "takes 3"),
     "negative radius": (["net.npz", "--ball", "0,-1"], "not negative"),
     "turned box": (["net.npz", "--box", "1,0"], "not above"),
+    "pieces of a ball": (["net.npz", "--ball", "0,1", "--pieces", "4"], "Add --box"),
+    "certificate of pieces": (
+        ["net.npz", "--box", "0,1", "--pieces", "4", "--certificate", "c.json"],
+        "Drop one",
+    ),
     "unknown biases": (["unknown.npz", "--ball", "0,1"], "biases"),
     "unknown function": (["net.npz", "--ball", "0,1", "--slopes", "0,1"], "not known"),
     "groups that do not fill": (["net.npz", "--activation", "groupsort:4"], "do not fill"),

@@ -12,6 +12,7 @@ from sdplip.bounds.pairs import pair_bounds
 from sdplip.bounds.product import product
 from sdplip.bounds.result import NetworkBound, Proposal
 from sdplip.bounds.riccati import riccati
+from sdplip.bounds.split import split_bound
 from sdplip.bounds.systems import system_bound
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ __all__ = [
     "pair_bounds",
     "product",
     "riccati",
+    "split_bound",
     "system_bound",
 ]
 

@@ -32,6 +32,7 @@ METHODS: "tuple[Method, ...]" = (
     "lipsdp-layer",
     "lipsdp-neuron",
     "reference",
+    "frequency",
 )
 COMPARED: "tuple[Method, ...]" = ("product", "composite", "riccati", "lipsdp-layer", "lipsdp-neuron")
 REFERENCE_ORDER = 60
@@ -82,6 +83,9 @@ class Two(click.ParamType):
 @click.option(
     "--box", type=RegionType(False), help="Only inputs in this box. Each end: a number or a .npy file."
 )
+@click.option(
+    "--pieces", type=click.IntRange(min=1), default=1, help="Cut the box into up to so many; no certificate."
+)
 @click.option("--transpose", is_flag=True, help="The file stores (in, out).")
 @click.option("--layer", multiple=True, metavar="NAME", help="Only these layers, in the order given.")
 @click.option("--compare", is_flag=True, help="All methods side by side, with times.")
@@ -104,6 +108,7 @@ def bound(
     output_pair: tuple[int, int] | None,
     ball: Given | None,
     box: Given | None,
+    pieces: int,
     transpose: bool,
     layer: tuple[str, ...],
     compare: bool,
@@ -123,6 +128,12 @@ def bound(
         raise click.UsageError("--compare runs every method. Drop --method.")
     if plot and not compare:
         raise click.UsageError("--plot draws the methods of --compare. Add --compare, or drop --plot.")
+    if pieces > 1 and not box:
+        raise click.UsageError("--pieces cuts a box. Add --box, or drop --pieces.")
+    if pieces > 1 and (certificate or compare):
+        raise click.UsageError(
+            "--pieces has neither a certificate file nor a comparison of methods yet. Drop one of them."
+        )
     if certificate and method in ("product", "composite"):
         raise click.UsageError(
             f"The {method} bound has no certificate file. Use riccati or a lipsdp method, or drop --certificate."
@@ -131,7 +142,7 @@ def bound(
     network = source.network(biases=ball is not None or box is not None)
     region = given_region(ball, box, network)
     with _bar() as watch:
-        ask = _Question(network, output_pair, region, watch, as_system=bool(certificate and output_pair))
+        ask = _Question(network, output_pair, region, watch, bool(certificate and output_pair), pieces)
         results = _compared(ask) if compare else [ask.bound(method or "auto")]
         best = min(results, key=lambda result: result.value)
         if certificate:
@@ -139,7 +150,7 @@ def bound(
     if certificate:
         _save(certificate, file, best, reading)
         results = results if compare else [best]
-    title = f"{file}: {_widths(best)}, {source.text}"
+    title = f"{file}: {_widths(best, network)}, {source.text}"
     if plot:
         from sdplip.plot import draw_bounds, save
 
@@ -162,6 +173,7 @@ class _Question:
     region: "Region | None"
     watch: "Watch | None"
     as_system: bool = False
+    pieces: int = 1
 
     def bound(self, method: "Method") -> "NetworkBound":
         from sdplip import bounds
@@ -171,6 +183,12 @@ class _Question:
             from sdplip.solvers import MinTrace, solve  # noqa: F401
         if method == "reference":
             import cvxpy  # noqa: F401
+        if self.pieces > 1:
+            from sdplip.bounds.split import split_bound
+            from sdplip.certificates.region import Box
+
+            assert isinstance(self.region, Box)
+            return split_bound(self.network, self.region, self.pieces, method, output_pair=self.pair)
         ask = bounds.system_bound if self.as_system else bounds.bound
         return ask(self.network, method, output_pair=self.pair, region=self.region, progress=self.watch)
 
@@ -252,9 +270,14 @@ def _to_json(file: Path, result: "NetworkBound", certificate: Path | None) -> di
     }
 
 
-def _widths(result: "NetworkBound") -> str:
+def _widths(result: "NetworkBound", network: "Network") -> str:
+    from sdplip.networks import Convolution, MaxPool
+
     weights = result.chain.weights
     widths = [weights[0].shape[1], *map(len, weights)]
+    images = [layer for layer in network.layers if isinstance(layer, Convolution | MaxPool)]
+    if images:  # their bounds may not be about dense matrices
+        widths = [network.inputs, *(layer.outputs for layer in images), network.outputs]
     shown = [str(n) for n in widths] if len(widths) <= 10 else [*map(str, widths[:4]), "...", str(widths[-1])]
     return " → ".join(shown)
 
