@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from sdplip.bounds.composite import composite
+from sdplip.bounds.frequency import bound_images, is_dense
 from sdplip.bounds.images import outward, through_maxima
 from sdplip.bounds.living import living
 from sdplip.bounds.lower import estimate_lower
@@ -26,7 +27,15 @@ from sdplip.networks.network import LINEAR
 from sdplip.solvers.solution import Status
 
 Method = Literal[
-    "auto", "product", "composite", "riccati", "lipsdp-layer", "lipsdp-neuron", "lipsdp-network", "reference"
+    "auto",
+    "product",
+    "composite",
+    "riccati",
+    "lipsdp-layer",
+    "lipsdp-neuron",
+    "lipsdp-network",
+    "reference",
+    "frequency",
 ]
 FORMS: Mapping[str, Literal["neuron", "layer", "network"]] = {
     "lipsdp-neuron": "neuron",
@@ -56,7 +65,10 @@ def bound(
     | "riccati" | best of the closed-form multipliers | a Cholesky factorization a layer |
     | "lipsdp-layer", "lipsdp-neuron" | optimal multipliers, by interior point | a cube of the number of neurons |
     | "reference" | "lipsdp-neuron" by CVXPY and Clarabel, for small networks | minutes at 100 neurons |
+    | "frequency" | convolutions of stride 1 at every frequency, one multiplier a channel | seconds to minutes |
     | "auto" | the least of product, composite, riccati and, up to order 2600, lipsdp-neuron | |
+
+    Of images too large for dense matrices "auto" is the least of product and frequency.
 
     Args:
         network: from `from_weights`, `from_module`, `from_onnx` or by hand.
@@ -78,11 +90,9 @@ def bound(
         remainder = up(remainder * _before_last(network)) if remainder else 0.0
     if any(isinstance(layer, MaxPool) for layer in network.layers):
         return through_maxima(network, lambda part: bound(part, method, progress=progress), begin, remainder)
-    chain = chain_of(network)
-    results, names = list[NetworkBound](), _methods(chain, method)
-    for name in names:
-        with suppress(NotProvable) if name != names[0] else nullcontext():
-            results.append(_run(chain, name, progress))
+    if method == "frequency" or not is_dense(network):
+        return bound_images(network, method, remainder)
+    results = _results(chain_of(network), method, progress)
     best = min(results, key=lambda result: result.value)
     if remainder:  # rounding of the difference of two rows
         best = replace(best, value=up(best.value + remainder), certificate=None)
@@ -92,6 +102,21 @@ def bound(
         seconds=time.perf_counter() - begin,
         others={result.method: result.value for result in results},
     )
+
+
+def bound_chain(chain: Chain) -> float:
+    """The least bound of a chain of matrices by the methods of "auto"."""
+    return min(result.value for result in _results(chain, "auto", None))
+
+
+def _results(
+    chain: Chain, method: Method, progress: Callable[[int, float, float], None] | None
+) -> list[NetworkBound]:
+    results, names = list[NetworkBound](), _methods(chain, method)
+    for name in names:
+        with suppress(NotProvable) if name != names[0] else nullcontext():
+            results.append(_run(chain, name, progress))
+    return results
 
 
 def _methods(chain: Chain, method: Method) -> list[Method]:
