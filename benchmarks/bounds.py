@@ -8,15 +8,16 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
+from itertools import chain, pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from sdplip.bounds import bound
-from sdplip.networks import Network, from_weights
+from sdplip.bounds.frequency import is_dense
+from sdplip.networks import Network, from_kernels, from_weights
 from sdplip.weights import read
 
 
@@ -63,6 +64,17 @@ MLP = {
 """Width and depth of the GLipSDP scalability study, and the smaller of its two stored values."""
 
 
+CNN = {
+    (3, 8): "GLipSDP 7.648757",
+    (5, 8): "GLipSDP 28.489883",
+    (9, 8): "GLipSDP 274.0045",
+    (17, 8): "GLipSDP 11323.6",
+    (3, 16): "GLipSDP 8.026805",
+    (5, 16): "GLipSDP 36.09973",
+}
+"""Convolutions and channels of the GLipSDP study, and its values for all but the first convolution."""
+
+
 def cases(folder: Path) -> Iterator[Case]:
     for name, (published, quick) in PLAIN.items():
         yield Case(name, from_weights(read(folder / name)), published, quick)
@@ -79,6 +91,27 @@ def cases(folder: Path) -> Iterator[Case]:
         yield Case(path.stem, from_weights(square), published, width * depth <= 512)
     for (width, layers), published in {(60, 30): "Fast 40.357", (100, 50): "Fast 185025"}.items():
         yield Case(f"genlocal lyr{layers}n{width}, regenerated", gaussian(width, layers), published, False)
+
+
+def convolutions(folder: Path) -> Iterator[Case]:
+    """Networks on images; the studies keep one output of the digits, and the stack of equal convolutions of MNIST."""
+    for kind in ("cnn2", "cnn3"):
+        for seed in range(10):
+            weights = list(read(folder / f"glipsdp_digits_{kind}_seed{seed}.mat", transpose=True))
+            weights[-1] = replace(weights[-1], array=weights[-1].array[7:8])
+            network = from_kernels(weights, (8, 8), flatten="whc")
+            yield Case(
+                f"glipsdp_digits_{kind}_seed{seed}",
+                network,
+                "LipSDP unrolled, see file",
+                kind == "cnn2" and not seed,
+            )
+    for (layers, channels), published in CNN.items():
+        weights = read(folder / f"glipsdp_mnist_cnn_C{layers}_CH{channels}.mat")
+        stack = [weight for weight in weights if weight.array.ndim > 2][1:]
+        yield Case(
+            f"glipsdp_mnist_cnn_C{layers}_CH{channels} stack", from_kernels(stack, (28, 28)), published, False
+        )
 
 
 def gaussian(width: int, layers: int) -> Network:
@@ -110,10 +143,13 @@ def main() -> None:
     )
     print("|---|---|---|---|---|---|---|---|---|")
     bound(from_weights([np.eye(2), np.eye(2)]), "lipsdp-neuron")  # imports and first calls
-    for case in cases(Path(os.environ["SDPLIP_DATA"], "benchmarks")):
+    folder = Path(os.environ["SDPLIP_DATA"], "benchmarks")
+    for case in chain(cases(folder), convolutions(folder)):
         if options.only in case.name and (case.quick or not options.quick):
-            best = bound(case.network, "lipsdp-neuron")
-            riccati, product = (bound(case.network, method).value for method in ("riccati", "product"))
+            large = not is_dense(case.network)
+            best = bound(case.network, "frequency" if large else "lipsdp-neuron")
+            product = bound(case.network, "product").value
+            riccati = float("nan") if large else bound(case.network, "riccati").value
             gap = "" if best.gap is None else f"{best.gap:.0e}"
             print(
                 f"| {case.name} | {case.published} | {best.value:.10g} | {gap} | {best.lower:.6g} | {riccati:.6g} |"

@@ -134,13 +134,17 @@ def bound(
         raise click.UsageError(
             "--pieces has neither a certificate file nor a comparison of methods yet. Drop one of them."
         )
-    if certificate and method in ("product", "composite"):
+    if certificate and method in ("product", "composite", "frequency"):
         raise click.UsageError(
             f"The {method} bound has no certificate file. Use riccati or a lipsdp method, or drop --certificate."
         )
     source = NetworkSource(file, layer, transpose, activation, slopes, reading)
     network = source.network(biases=ball is not None or box is not None)
     region = given_region(ball, box, network)
+    if certificate and source.takes_maxima(network):
+        raise click.UsageError(
+            "--certificate: networks with maxima over windows are bounded part by part, and have no certificate file yet."
+        )
     with _bar() as watch:
         ask = _Question(network, output_pair, region, watch, bool(certificate and output_pair), pieces)
         results = _compared(ask) if compare else [ask.bound(method or "auto")]
