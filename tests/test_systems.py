@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from sdplip.bounds import bound, pair_bounds, split_bound
+from sdplip.bounds import bound, estimate_lower, jacobian, pair_bounds, split_bound
 from sdplip.bounds.samples import largest_jacobian, value_and_jacobian
 from sdplip.bounds.system import backward
 from sdplip.certificates.narrow import narrowed
@@ -316,6 +316,13 @@ def test_sorted_pairs_of_fixed_order_swap():
     layers = localise(system_layers(net), Ball(np.zeros(2), 1.0))
     assert not any(isinstance(layer, Sort) for layer in layers)
     assert bound(net, region=Ball(np.zeros(2), 1.0)).value == pytest.approx(5**0.5, rel=1e-9)
+
+
+def test_lower_estimates_know_systems():
+    for net in NETWORKS.values():
+        x = np.random.default_rng(18).normal(size=net.inputs)
+        most = max(float(np.linalg.norm(jacobian(net, x), 2)), estimate_lower(net))
+        assert 0 < most <= bound(net, "product").value
 
 
 def test_pairs_of_outputs():

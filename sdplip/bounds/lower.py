@@ -7,7 +7,20 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from sdplip.networks import Activation, Affine, AveragePool, Convolution, Diagonal, MaxPool, Network
+from sdplip.bounds.samples import largest_jacobian, value_and_jacobian
+from sdplip.networks import (
+    Activation,
+    Affine,
+    AveragePool,
+    Convolution,
+    Diagonal,
+    GroupSort,
+    MaxPool,
+    Network,
+    Residual,
+    is_chain,
+    system_layers,
+)
 
 Vector = Float[np.ndarray, " n"]
 Pair = tuple[Vector, Vector]
@@ -25,6 +38,8 @@ def estimate_lower(network: Network, samples: int = 200, ascents: int = 60) -> f
     """
     if any(isinstance(layer, Activation) and layer.kind not in EVALUATE for layer in network.layers):
         return 0.0
+    if not is_chain(network):
+        return largest_jacobian(system_layers(network), network.inputs)
     rng = np.random.default_rng(0)
     n = network.inputs
     steps = _prepared(network)
@@ -49,6 +64,8 @@ def estimate_lower(network: Network, samples: int = 200, ascents: int = 60) -> f
 
 def jacobian(network: Network, x: Vector) -> Float[np.ndarray, "out in"]:
     """The Jacobian at `x`; a kink counts as its right side."""
+    if not is_chain(network):
+        return value_and_jacobian(system_layers(network), x)[1]
     return _jacobian(_prepared(network), x)
 
 
@@ -65,6 +82,7 @@ class _Step:
 def _prepared(network: Network) -> list[_Step]:
     steps, width = list[_Step](), network.inputs
     for layer in network.layers:
+        assert not isinstance(layer, GroupSort | Residual), "these are for `samples`"
         if not isinstance(layer, Activation):
             width = layer.outputs
         step = _Step(layer, width)
