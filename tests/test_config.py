@@ -185,7 +185,7 @@ def test_papers_sizes(preset_name, millions):
 @pytest.mark.parametrize(
     ("config", "image", "message"),
     [
-        (ModelConfig(pool=3), (1, 8, 8), "`model.pool` = 3 must divide"),
+        (ModelConfig(pool=3), (1, 8, 8), "`model.pool` times `model.patch` = 3 must divide"),
         (ModelConfig(width=2), (3, 8, 8), "`model.width` must be at least the 3 channels"),
         (ModelConfig(shape="convnet-XS"), (1, 28, 28), "needs square images of 3 channels"),
         (ModelConfig(shape="convnet-XS", width=8), (3, 32, 32), "`model.width` has no effect"),

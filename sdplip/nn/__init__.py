@@ -12,6 +12,7 @@ from sdplip.nn.estimate import estimate_lipschitz
 from sdplip.nn.export import export_plain, from_plain, save_onnx, save_plain, vanilla_export
 from sdplip.nn.heads import LastLayerNormalised, Normalise
 from sdplip.nn.initialise import initialise
+from sdplip.nn.optimal import Optimal
 from sdplip.nn.orthogonal import CayleyConv2d, orthogonal
 from sdplip.nn.pooling import (
     Center,
@@ -48,6 +49,7 @@ __all__ = [
     "MultiStep",
     "NActivation",
     "Normalise",
+    "Optimal",
     "PadChannels",
     "Rescaled",
     "Residual",

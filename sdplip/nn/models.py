@@ -11,9 +11,11 @@ from typing import Literal
 
 from torch import nn
 
+from sdplip.geometry import Geometry
 from sdplip.nn.activations import MaxMin
 from sdplip.nn.containers import Residual
 from sdplip.nn.heads import LastLayerNormalised, Normalise
+from sdplip.nn.optimal import Optimal
 from sdplip.nn.orthogonal import CayleyConv2d
 from sdplip.nn.orthogonal import orthogonal as orthonormal
 from sdplip.nn.pooling import FirstChannels, ScaledAvgPool2d
@@ -24,10 +26,11 @@ Size = Literal["S", "M", "L", "XL"]
 
 FAMILIES: dict[str, Callable[[], AbstractScaling]] = {
     "sll": SLL,
-    "cpl": Spectral,
+    "cpl": partial(Spectral, iterations=5),
     "aol": AOL,
     "multi_step2": partial(MultiStep, 2),
     "multi_step4": partial(MultiStep, 4),
+    "optimal": Optimal,
 }
 """Families of networks by name: what makes the T of each of their layers."""
 
@@ -42,6 +45,8 @@ class Plan:
         hidden_channels, hidden: hidden units of a convolutional and of a dense block.
         pool: side of the pooling windows.
         kernel: side of the kernels.
+        patch: side of the patches of pixels that become channels first (`nn.PixelUnshuffle`, an isometry): convolutions then run
+            on fewer pixels and more channels, which processors like.
         image: input `(channels, height, width)`.
     """
 
@@ -54,11 +59,22 @@ class Plan:
     image: tuple[int, int, int] = (3, 32, 32)
     classes: int = 10
     kernel: int = 3
+    patch: int = 1
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width that the convolutions see."""
+        return self.image[1] // self.patch, self.image[2] // self.patch
 
     @property
     def features(self) -> int:
         """Entries after pooling."""
-        return self.width * (self.image[1] // self.pool) * (self.image[2] // self.pool)
+        return self.width * (self.size[0] // self.pool) * (self.size[1] // self.pool)
+
+    def entrance(self) -> list[nn.Module]:
+        """Patches to channels, and zero channels up to the width."""
+        patches: list[nn.Module] = [] if self.patch == 1 else [nn.PixelUnshuffle(self.patch)]
+        return [*patches, PadChannels(self.width - self.image[0] * self.patch**2)]
 
 
 PLANS: dict[Size, Plan] = {
@@ -85,9 +101,11 @@ def residual_network(
     """
     new = _maker(scaling)
     layers: list[nn.Module] = [] if mean is None else [Normalise(mean)]
-    layers.append(PadChannels(plan.width - plan.image[0]))
+    layers += plan.entrance()
+    geometry = Geometry(image_size=plan.size)
     layers += [
-        ResidualConv2d(plan.width, plan.hidden_channels, plan.kernel, new()) for _ in range(plan.convolutions)
+        ResidualConv2d(plan.width, plan.hidden_channels, plan.kernel, new(), geometry=geometry)
+        for _ in range(plan.convolutions)
     ]
     layers += [ScaledAvgPool2d(plan.pool), nn.Flatten()]
     layers += [ResidualLinear(plan.features, plan.hidden, new()) for _ in range(plan.dense)]
@@ -122,9 +140,9 @@ def orthogonal(
 def orthogonal_network(plan: Plan) -> nn.Sequential:
     """Network of orthogonal layers and MaxMin in the shape of `plan`."""
     plan = replace(plan, width=plan.width + plan.width % 2)
-    layers: list[nn.Module] = [PadChannels(plan.width - plan.image[0])]
+    layers: list[nn.Module] = plan.entrance()
     for _ in range(plan.convolutions):
-        layers += [CayleyConv2d(plan.width, plan.width, plan.kernel, plan.image[1:]), MaxMin()]
+        layers += [CayleyConv2d(plan.width, plan.width, plan.kernel, plan.size), MaxMin()]
     layers += [ScaledAvgPool2d(plan.pool), nn.Flatten()]
     for number in range(plan.dense):
         dense = nn.Linear(plan.hidden if number else plan.features, plan.hidden)

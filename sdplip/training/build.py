@@ -102,7 +102,7 @@ def _body(config: ModelConfig, image: tuple[int, int, int], classes: int) -> tup
     if config.shape in SHAPES:
         return _blocks(config, image, classes)
     sizes = ("width", "convolutions") if config.shape == "liresnet" else ()
-    for key in ("width", "kernel", "convolutions", "dense", "hidden_channels", "hidden", "pool"):
+    for key in ("width", "kernel", "patch", "convolutions", "dense", "hidden_channels", "hidden", "pool"):
         if dataclasses.asdict(config)[key] is not None and key not in sizes:
             raise InvalidConfig(f"`model.{key}` has no effect on the shape {config.shape!r}. Remove it.")
     step = 16 if config.shape == "liresnet" else 32
@@ -127,13 +127,19 @@ def _blocks(config: ModelConfig, image: tuple[int, int, int], classes: int) -> t
     sizes = {f.name for f in dataclasses.fields(Plan)} & set(dataclasses.asdict(config))
     given = {k: v for k in sizes if (v := dataclasses.asdict(config)[k]) is not None}
     plan = replace(SHAPES[config.shape], image=image, classes=classes, **given)
-    if image[1] % plan.pool or image[2] % plan.pool:
+    if image[1] % (plan.pool * plan.patch) or image[2] % (plan.pool * plan.patch):
         raise InvalidConfig(
-            f"`model.pool` = {plan.pool} must divide the sides of the images, which are {image[1]} x {image[2]}. Set another."
+            f"`model.pool` times `model.patch` = {plan.pool * plan.patch} must divide the sides of the images, which are"
+            f" {image[1]} x {image[2]}. Set another."
         )
-    if plan.width < image[0]:
+    if plan.width < image[0] * plan.patch**2:
         raise InvalidConfig(
-            f"`model.width` must be at least the {image[0]} channels of the images, but is {plan.width}."
+            f"`model.width` must be at least the {image[0] * plan.patch**2} channels of the images and patches, but is"
+            f" {plan.width}."
+        )
+    if config.family == "optimal" and plan.convolutions:
+        raise InvalidConfig(
+            "The family 'optimal' is for dense blocks, but the shape has convolutions. Set `model.convolutions` to 0."
         )
     orthogonal = config.family == "orthogonal"
     whole = orthogonal_network(plan) if orthogonal else residual_network(plan, FAMILIES[config.family])

@@ -16,7 +16,7 @@ Count: TypeAlias = Annotated[int, Range(1)]
 Number: TypeAlias = Annotated[int, Range(0)]
 Share: TypeAlias = Annotated[float, Range(0, 1)]
 
-Family = Literal["sll", "cpl", "aol", "orthogonal", "multi_step2", "multi_step4", "plain"]
+Family = Literal["sll", "cpl", "aol", "orthogonal", "multi_step2", "multi_step4", "optimal", "plain"]
 Shape = Literal[
     "digits",
     "mnist",
@@ -65,8 +65,9 @@ class ModelConfig(_Section):
     """The network. A None of the sizes is the shape's own number.
 
     Attributes:
-        family: how layers are bounded: `sll`, `cpl`, `aol`, `multi_step2`, `multi_step4` (T of residual layers; in
-            convnets aol and multi-step are rescaled layers), `orthogonal`, or `plain` (not normalised: `liresnet`).
+        family: how layers are bounded: `sll`, `cpl`, `aol`, `multi_step2`, `multi_step4`, `optimal` (T of residual layers; in
+            convnets aol and multi-step are rescaled layers; `optimal`, the SDP's own T now and then, is for dense blocks alone),
+            `orthogonal`, or `plain` (not normalised: `liresnet`).
         shape: the architecture.
         head: `lln` (rows of length 1) or `linear` (rows as they come); both get pairwise constants.
         centre: subtract the mean of the training set.
@@ -75,6 +76,7 @@ class ModelConfig(_Section):
         refresh_every: steps of training from one computation of T to the next.
         width: channels of the convolutions.
         kernel: side of the kernels.
+        patch: side of the patches of pixels that become channels before everything else.
         convolutions, dense: number of convolutional and of dense blocks.
         hidden_channels, hidden: hidden units of a convolutional and of a dense block.
         pool: side of the pooling windows before the dense blocks.
@@ -89,6 +91,7 @@ class ModelConfig(_Section):
     refresh_every: Count = 1
     width: Count | None = None
     kernel: Count | None = None
+    patch: Count | None = None
     convolutions: Number | None = None
     dense: Number | None = None
     hidden_channels: Count | None = None

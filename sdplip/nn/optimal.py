@@ -1,0 +1,63 @@
+r"""The SDP's own scaling in training: the optimum of a while ago, times a bound of what the steps since then changed."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sdplip import scalings
+from sdplip.condition import rescale
+from sdplip.errors import UnsupportedConvolution
+from sdplip.geometry import Geometry
+from sdplip.nn.scaling import AbstractScaling
+from sdplip.solvers import MinTrace, MixingThenInteriorPoint, Status, solve
+
+
+class Optimal(AbstractScaling):
+    r"""$t = s\, t^*$ with $s \ge \lVert W T^{*-1/2} \rVert_2^2$, where $t^*$ has the least trace for an earlier weight.
+
+    Valid at every step and whatever $t^*$ is: $s\,T^* \succeq W^\top W$ says what $s$ is. Right after a solution $s \approx 1$.
+    For dense layers alone. The gradient sees $s$ only, through all singular vectors near the
+    top: at an optimum there are several.
+
+    Args:
+        every: training steps from one solution of $\min \sum_i t_i$, $W^\top W \preceq \mathrm{diag}(t)$, to the next.
+        iterations: of the Gram iteration for $s$.
+
+    Attributes:
+        optimum: $t^*$, a buffer; all ones before the first solution, which is CPL.
+        steps: training steps so far, a buffer, so that a resumed run solves where the undisturbed one does.
+    """
+
+    optimum: Tensor
+    steps: Tensor
+
+    def __init__(self, *, every: int = 100, iterations: int = 5) -> None:
+        super().__init__()
+        if every < 1:
+            raise ValueError(f"`every` must be a whole number of at least 1, but is {every}.")
+        self.every = every
+        self.iterations = iterations
+
+    def extra_parameters(self, n: int, weight: Tensor) -> None:
+        self.register_buffer("optimum", weight.new_ones(n))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64, device=weight.device))
+
+    def dense(self, W: Float[Tensor, "m n"]) -> Float[Tensor, " n"]:
+        if self.training and torch.is_grad_enabled():
+            if int(self.steps) % self.every == 0:
+                self._solve(W.detach())
+            self.steps += 1
+        t = self.optimum.to(W.dtype)
+        return t * scalings.spectral(rescale(W, t), self.iterations)
+
+    def convolution(self, K: Tensor, geometry: Geometry) -> Tensor:  # noqa: ARG002
+        raise UnsupportedConvolution(
+            "The optimal scaling is for dense layers, since one SDP a step is too dear for convolutions. Use `MultiStep(4)` or"
+            " `Spectral()` there, and `sdplip scale` after training."
+        )
+
+    def _solve(self, W: Float[Tensor, "m n"]) -> None:
+        """Replace the optimum, unless the solver failed: any positive vector is valid."""
+        solution = solve(MinTrace(W.double().cpu().numpy()), MixingThenInteriorPoint(gap=1e-4))
+        if solution.status is Status.OPTIMAL and bool((solution.t > 0).all()):
+            self.optimum.copy_(torch.as_tensor(solution.t))
