@@ -1,5 +1,7 @@
 """Presets: parameter counts of the papers, shapes, and proven bounds of what can be built in a test."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -9,6 +11,7 @@ from sdplip.nn.bound import lipschitz, pairwise_lipschitz
 from sdplip.nn.export import export_plain
 from sdplip.nn.models import (
     DIGITS,
+    MNIST,
     Plan,
     aol,
     cifar_small,
@@ -127,3 +130,9 @@ def test_liresnet_blocks_are_bounded_as_one_convolution_each():
     assert len(blocks) == 2
     assert all(block.value < block.others[0].value for block in blocks)  # |I + C| below 1 + |C|
     assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
+
+
+def test_a_dense_orthogonal_network_pads_no_channel():
+    plan = replace(MNIST, width=1, convolutions=0, pool=1, hidden=16)
+    model = orthogonal_network(plan)
+    assert next(m for m in model if isinstance(m, nn.Linear)).in_features == 28 * 28

@@ -139,7 +139,8 @@ def orthogonal(
 
 def orthogonal_network(plan: Plan) -> nn.Sequential:
     """Network of orthogonal layers and MaxMin in the shape of `plan`."""
-    plan = replace(plan, width=plan.width + plan.width % 2)
+    if plan.convolutions:  # MaxMin pairs channels
+        plan = replace(plan, width=plan.width + plan.width % 2)
     layers: list[nn.Module] = plan.entrance()
     for _ in range(plan.convolutions):
         layers += [CayleyConv2d(plan.width, plan.width, plan.kernel, plan.size), MaxMin()]
