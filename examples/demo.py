@@ -1,15 +1,15 @@
-"""The main job on an embedded default, as `make demo` runs it: train a small digits network, judge it, hand out the proof.
+"""The main job on an embedded default, as `make demo` runs it: train, certify, check, compare, draw.
 
 python examples/demo.py FOLDER
 
-Runs the same commands that a user types, prints each before its answer, and leaves the figure and the certificate in FOLDER.
+Runs the same commands that a user types, prints each before its answer, and leaves the run, figures and proofs in FOLDER.
 """
 
 import subprocess
 import sys
 from pathlib import Path
 
-ALLOWED = {"check": (0, 1)}  # 1 says "violated", which is what a plainly trained network is
+ALLOWED = {"check": (0, 1)}  # 1 says "violated", which is what raw weights are
 
 
 def run(folder: Path, *arguments: str) -> None:
@@ -23,16 +23,19 @@ def run(folder: Path, *arguments: str) -> None:
 def main() -> None:
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "demo")
     folder.mkdir(parents=True, exist_ok=True)
-    print("Training a 64-32-10 network on scikit-learn's digits ...", flush=True)
-    script = Path(__file__).with_name("digits_weights.py")
-    subprocess.run([sys.executable, str(script.resolve()), "digits.npz"], cwd=folder, check=True)
-    run(folder, "check", "digits.npz")
-    run(folder, "compare", "digits.npz", "--plot", "digits.png")
-    run(folder, "check", "digits.npz", "--scaling", "min_trace", "--certificate", "digits.certificate.json")
-    run(folder, "verify", "digits.certificate.json", "digits.npz")
-    run(folder, "scale", "digits.npz", "--scaling", "min_trace", "-o", "digits.scaled.npz", "--force")
-    print(f"\nFigure: {folder / 'digits.png'}. Proof: {folder / 'digits.certificate.json'}.")
-    print(f"1-Lipschitz weights, proven as they are stored: {folder / 'digits.scaled.npz'}.")
+    weights = "digits/model.safetensors"
+    run(folder, "train", "--preset", "digits-sll", "--out", "digits")
+    run(folder, "certify", "digits", "--attack", "pgd")
+    run(folder, "curves", "digits", "-o", "curves.png", "--csv", "curves.csv")
+    run(folder, "check", weights, "--form", "residual", "--scaling", "aol", "--layer", "7.weight")
+    run(folder, "compare", weights, "--form", "residual", "--layer", "7.weight", "--plot", "scalings.png")
+    proof = "scaled.certificate.json"
+    run(folder, "scale", weights, "--form", "residual", "--layer", "7.weight", "-o", "scaled.npz", "--force")
+    run(folder, "verify", proof, "scaled.npz")
+    print(
+        f"\nFigures: {folder / 'curves.png'} (certified accuracy), {folder / 'scalings.png'} (scalings of a layer)."
+    )
+    print(f"Run: {folder / 'digits'}. Proof, checked again with NumPy alone: {folder / proof}.")
 
 
 if __name__ == "__main__":
