@@ -12,6 +12,7 @@ from sdplip.cli.compare import compare
 from sdplip.cli.curves import curves
 from sdplip.cli.failure import one_line_errors
 from sdplip.cli.scale import scale
+from sdplip.cli.tighten import tighten
 from sdplip.cli.train import train
 from sdplip.cli.verify import verify
 
@@ -36,6 +37,7 @@ def main() -> None:
     sdplip scale FILE      write the rescaled weights with their proof
     sdplip train --out RUN train a network whose robustness can be proven
     sdplip certify RUN     at how many images does the trained network keep its prediction, proven?
+    sdplip tighten RUN     larger proven radii from the bound of the whole network
     sdplip curves RUN...   draw certified accuracy over radius of certified runs
     sdplip verify CERT FILE   prove a certificate again
 
@@ -48,5 +50,5 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-for command in (check, compare, bound, scale, train, certify, curves, verify):
+for command in (check, compare, bound, scale, train, certify, tighten, curves, verify):
     main.add_command(command)

@@ -1,16 +1,13 @@
 """torch's `nn.Sequential` as plain data. What is not understood is refused by name."""
 
-from typing import cast
-
 from torch import nn
 
 from sdplip.errors import InvalidWeight
-from sdplip.networks.groupsort import GroupSort
 from sdplip.networks.network import Activation, Network, known_activation
-from sdplip.networks.residual import Residual
 from sdplip.networks.torch_images import IMAGES, append_image_layer
 from sdplip.networks.torch_images import array as _array
 from sdplip.networks.torch_images import parametrized as _parametrized
+from sdplip.networks.torch_ours import RULES, append_ours
 from sdplip.networks.trail import Trail
 
 ACTIVATIONS: dict[type[nn.Module], str] = {
@@ -23,20 +20,13 @@ ACTIVATIONS: dict[type[nn.Module], str] = {
     nn.SiLU: "silu",
 }
 
-OURS = (
-    "sdplip.nn.activations.GroupSort",
-    "sdplip.nn.activations.MaxMin",
-    "sdplip.nn.containers.Residual",
-)
-"""Modules of `sdplip.nn` by their full names: that package imports this one."""
-
 
 def from_module(module: nn.Module, input_shape: tuple[int, ...] | None = None) -> Network:
     """The network that an `nn.Sequential` computes in evaluation mode.
 
     Args:
         module: of `nn.Linear`, convolutions, average and maximum pooling, batch normalisation, elementwise
-            activations, and GroupSort, MaxMin and Residual of `sdplip.nn`.
+            activations, and the layers of `sdplip.nn` that `torch_ours.RULES` names.
         input_shape: of one sample without the batch, `(channels, *pixels)`; needed by all layers of images.
 
     Raises:
@@ -67,9 +57,11 @@ def _append(trail: Trail, module: nn.Module) -> None:
         trail.add(Activation(min(slope, 1.0), max(slope, 1.0), "leaky_relu"))
     elif isinstance(module, nn.ELU) and kind is nn.ELU and module.alpha >= 0:
         trail.add(Activation(0.0, max(1.0, float(module.alpha)), "elu"))
-    elif f"{kind.__module__}.{kind.__name__}" in OURS:
-        _append_ours(trail, module)
-    elif not (append_image_layer(trail, module, kind) or _passes(trail, module, kind)):
+    elif not (
+        append_ours(trail, module, _append)
+        or append_image_layer(trail, module, kind)
+        or _passes(trail, module, kind)
+    ):
         covered = [
             nn.Linear,
             *IMAGES,
@@ -83,27 +75,9 @@ def _append(trail: Trail, module: nn.Module) -> None:
         ]
         raise InvalidWeight(
             f"`{kind.__name__}` is not covered. Covered are nn.Sequential of"
-            f" {', '.join(sorted(known.__name__ for known in covered))}, and GroupSort, MaxMin and Residual of sdplip.nn."
+            f" {', '.join(sorted(known.__name__ for known in covered))}, and of sdplip.nn"
+            f" {', '.join(sorted(name.rpartition('.')[2] for name in RULES))}."
         )
-
-
-def _append_ours(trail: Trail, module: nn.Module) -> None:
-    """Sorting and residual sums of `sdplip.nn`, which imports this package and is known by name here."""
-    if type(module).__name__ == "Residual":
-        inner = Trail(trail.shape)
-        (branch,) = module.children()
-        _append(inner, branch)
-        if trail.shape is not None and inner.shape != trail.shape:
-            raise InvalidWeight(f"A residual branch turns samples of shape {trail.shape} into {inner.shape}.")
-        trail.add(Residual(tuple(inner.layers)))
-        return
-    if (trail.shape is not None and len(trail.shape) > 1) or module.dim not in (1, -1):
-        raise InvalidWeight(
-            f"`{type(module).__name__}` along axis {module.dim} of samples of shape {trail.shape} is not covered, only of"
-            " vectors."
-        )
-    halves = type(module).__name__ == "MaxMin"
-    trail.add(GroupSort(2, halves=True) if halves else GroupSort(cast(int, module.group_size)))
 
 
 def _passes(trail: Trail, module: nn.Module, kind: type[nn.Module]) -> bool:

@@ -43,7 +43,7 @@ class Certification:
         radius: at every image strictly nearer than this the same class is predicted; 0 if nothing is proven, and finite:
             at most `REACH`, farther than any image.
         bound: the tree of the Lipschitz bound of the network in the precision that was certified.
-        margin_constant: the largest of the constants of the margins.
+        constants: `(classes, classes)`, of the margins, 0 on the diagonal.
         precision: in which the network ran.
         rounding: what stands behind the logits.
         scope: whose prediction is certified.
@@ -55,11 +55,16 @@ class Certification:
     margin: Float[np.ndarray, " n"]
     radius: Float[np.ndarray, " n"]
     bound: Bound
-    margin_constant: float
+    constants: Float[np.ndarray, "classes classes"]
     precision: Precision
     rounding: Rounding
     scope: Scope
     seconds: float
+
+    @property
+    def margin_constant(self) -> float:
+        """The largest of the constants of the margins."""
+        return float(self.constants.max())
 
     @property
     def n(self) -> int:
@@ -127,6 +132,19 @@ class Certification:
         }
 
 
+@dataclass(frozen=True, eq=False)
+class Tighter:
+    """Proven constants of a network from elsewhere than `lipschitz`.
+
+    Attributes:
+        network: of the whole network, None if there is none.
+        margins: `(classes, classes)`, of all margins.
+    """
+
+    network: Bound | None
+    margins: Float[np.ndarray, "classes classes"]
+
+
 def certify_accuracy(
     model: nn.Module,
     images: Tensor,
@@ -136,6 +154,7 @@ def certify_accuracy(
     batch: int = 256,
     scope: Scope = "computed",
     whole: Bound | None = None,
+    tighter: Callable[[nn.Module, np.ndarray], Tighter] | None = None,
     progress: Progress | None = None,
 ) -> Certification:
     r"""Certify `model` at labelled images.
@@ -150,6 +169,8 @@ def certify_accuracy(
         precision: "float64", or "float32": the rounding error that is subtracted is then some hundred million times larger.
         scope: "computed" counts rounding at the image and at every image around it, "exact" at the image alone.
         whole: another proven bound of the network with these very numbers, which may be smaller; `sdplip.bounds` has such.
+        tighter: asked once, with the very network that is certified and the constants so far, for further ones that are proven
+            for its numbers.
 
     Raises:
         RefusedModule: the model has no Lipschitz bound; or float32, and a module has no proven rounding error.
@@ -169,10 +190,15 @@ def certify_accuracy(
         if isinstance(network, nn.Sequential) and len(network) and is_head(network[-1]):
             pairwise = pairwise_lipschitz(network, input_shape=shape)
         bound = pairwise.network if pairwise else lipschitz(network, input_shape=shape)
+        layers = bound
         constants = np.asarray(joint_constant(bound) if pairwise is None else pairwise.values)
         if whole is not None:
             constants = np.minimum(constants, joint_constant(whole))
-        analysis = _analysis(network, bound, precision)
+        if tighter is not None:
+            better = tighter(network, _square(constants, classes))
+            constants = np.minimum(constants, better.margins)
+            bound = bound if better.network is None else best(better.network, bound)
+        analysis = _analysis(network, layers, precision)
         parts = []
         for x in images.split(batch):
             x = pixels(x.to(device_of(network)), precision)
@@ -186,7 +212,7 @@ def certify_accuracy(
         margin,
         radius,
         bound if whole is None else best(whole, bound),
-        float(constants.max()),
+        _square(constants, classes),
         precision,
         "proven" if analysis else "float64",
         scope,
@@ -247,6 +273,11 @@ def _certified(
         error = lost.here_and_around() if scope == "computed" else lost.here()
     radius = np.minimum(certified_radius(logits, constants, error=error), REACH)
     return predictions(logits), margins(logits).min(-1), radius
+
+
+def _square(constants: np.ndarray, classes: int) -> Float[np.ndarray, "classes classes"]:
+    """Constants of all pairs, 0 on the diagonal."""
+    return np.where(np.eye(classes, dtype=bool), 0.0, constants)
 
 
 def _analysis(network: nn.Module, bound: Bound, precision: Precision) -> Analysis | None:

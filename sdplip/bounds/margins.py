@@ -1,0 +1,208 @@
+r"""Constants of all margins $f_i - f_j$ of a network at once, as certified radii need them, small and large networks.
+
+Up to `PAIR_ORDER` every pair has multipliers of its own. Above, all pairs share those of the whole network up to a factor
+$\theta$, which is searched for each pair: one Cholesky factorization a trial, one proof a pair.
+"""
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from sdplip.bounds.attained import attained
+from sdplip.bounds.auto import bound
+from sdplip.bounds.result import NetworkBound
+from sdplip.bounds.riccati import FAMILIES
+from sdplip.bounds.system import backward, compressed
+from sdplip.bounds.systems import SYSTEM_ORDER
+from sdplip.certificates.rounding import up
+from sdplip.certificates.system import System, variables
+from sdplip.certificates.system_file import Claim
+from sdplip.certificates.system_proof import certify_system, system_holds
+from sdplip.errors import InvalidProblem, InvalidScaling, NotProvable
+from sdplip.networks import Network, is_chain, system_layers
+
+PAIR_ORDER = 400
+"""Up to this number of nonlinear variables every pair gets a solve of its own: a second each at 200."""
+PAIR_GAP = 1e-5
+"""Relative gap of the squared constant at which such a solve stops."""
+LEAST_GAIN = 1e-3
+"""Pairs whose constant can become smaller by less than this share are left as they are."""
+MarginMethod = Literal["auto", "product", "riccati", "lipsdp-neuron"]
+THETAS = tuple(2.0 ** (k / 8) for k in range(-12, 9))
+
+
+@dataclass(frozen=True, eq=False)
+class MarginConstants:
+    r"""Proven constants of all margins.
+
+    Attributes:
+        whole: bound of all outputs together, None if nothing could be gained by one; no entry exceeds $\sqrt 2$ times it.
+        values: `(outputs, outputs)`, symmetric, 0 on the diagonal; not above those that were known.
+        tried: pairs that were bounded by themselves.
+        hopeless: pairs of which the known constant is attained by slopes that the inequalities allow, up to `LEAST_GAIN`.
+        pairs: which multipliers the pairs had.
+        seconds: wall time.
+    """
+
+    whole: NetworkBound | None
+    values: Float[np.ndarray, "outputs outputs"]
+    tried: int
+    hopeless: int
+    pairs: Literal["none", "own multipliers", "shared multipliers"]
+    seconds: float
+
+
+def margin_constants(
+    network: Network,
+    method: MarginMethod = "auto",
+    *,
+    pairs: bool = True,
+    known: Float[np.ndarray, "outputs outputs"] | None = None,
+    watch: Callable[[int, float, float], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> MarginConstants:
+    """The constants, by `method` for the whole network and, with `pairs`, for every pair of outputs.
+
+    Args:
+        network: any that `bound` takes, of at least two outputs.
+        known: constants that are proven already. Pairs that cannot come below them by a thousandth are left out.
+        watch: of the solve for the whole network, as for `bound`.
+        progress: called with the number of pairs done and of all.
+
+    Raises:
+        InvalidProblem: sorting or residual sums on too many inputs and neurons; a layer that is not covered.
+        NotProvable: nothing finite could be proven.
+    """
+    begin, n = time.perf_counter(), network.outputs
+    refuse_large(network)
+    dense = _dense(network)
+    limits = np.full((n, n), np.inf) if known is None else known
+    floor = attained(network)[1] if dense and known is not None else np.zeros((n, n))
+    open_ = [(i, j) for i, j in combinations(range(n), 2) if floor[i, j] < (1 - LEAST_GAIN) * limits[i, j]]
+    hopeless = n * (n - 1) // 2 - len(open_)
+    if not open_:
+        return MarginConstants(None, limits, 0, hopeless, "none", time.perf_counter() - begin)
+    whole = bound(network, method, progress=watch)
+    values = np.minimum(limits, up(whole.value * up(2**0.5)))
+    np.fill_diagonal(values, 0.0)
+    order = variables(system_layers(network)) if dense else 0
+    own = order <= PAIR_ORDER
+    shared = None if own else _of_whole(whole)
+    if not (pairs and method != "product" and dense and (own or shared is not None)):
+        return MarginConstants(whole, values, 0, hopeless, "none", time.perf_counter() - begin)
+    base = system_layers(network)
+    for done, (i, j) in enumerate(open_, 1):
+        system = Claim(base, None, (i, j)).system()
+        found = _own(system, method) if shared is None else _shared(system, shared, values[i, j])
+        values[i, j] = values[j, i] = min(found, values[i, j])
+        if progress is not None:
+            progress(done, len(open_))
+    kind = "own multipliers" if own else "shared multipliers"
+    return MarginConstants(whole, values, len(open_), hopeless, kind, time.perf_counter() - begin)
+
+
+def refuse_large(network: Network) -> None:
+    """Raises InvalidProblem for sorting or residual sums on more inputs and neurons than one dense inequality takes."""
+    if is_chain(network):
+        return
+    size = network.inputs + variables(system_layers(network))
+    if size > SYSTEM_ORDER:
+        raise InvalidProblem(
+            f"{size} inputs and nonlinear neurons are more than the {SYSTEM_ORDER} that a dense inequality takes with sorting"
+            " or residual sums. The bound layer by layer, `sdplip certify`, has no such limit."
+        )
+
+
+def _dense(network: Network) -> bool:
+    """Whether one dense inequality takes the network."""
+    try:
+        return network.inputs + variables(system_layers(network)) <= SYSTEM_ORDER
+    except InvalidProblem:
+        return False
+
+
+def _own(system: System, method: MarginMethod) -> float:
+    """The least of closed forms and, unless they alone are wanted, of multipliers by interior point."""
+    small, proposals = compressed(system), list[Float[np.ndarray, " m"]]()
+    if method != "lipsdp-neuron":
+        closed = list[tuple[float, Float[np.ndarray, " m"]]]()
+        for scaling in FAMILIES.values() if method == "riccati" else ():
+            with suppress(np.linalg.LinAlgError):
+                closed.append(backward(small, scaling))
+        proposals += [min(closed, key=lambda entry: entry[0])[1]] if closed else []
+    if method != "riccati":
+        from sdplip.bounds.system_lipsdp import lipsdp  # loads torch
+
+        with suppress(np.linalg.LinAlgError):
+            proposals.append(lipsdp(small, gap=PAIR_GAP).multipliers[0])
+    return min((_proven(system, lam) for lam in proposals), default=np.inf)
+
+
+def _proven(system: System, multipliers: Float[np.ndarray, " m"]) -> float:
+    try:
+        return certify_system(system, multipliers).bound
+    except (NotProvable, InvalidScaling):
+        return np.inf
+
+
+def _of_whole(whole: NetworkBound) -> Float[np.ndarray, " m"] | None:
+    """Multipliers of the whole network in the normalisation of systems; None where it has none."""
+    if whole.system_certificate is not None:
+        return whole.system_certificate.multipliers
+    if whole.certificate is None:
+        return None
+    slopes = whole.certificate.slopes
+    chosen = [
+        lam[alpha != beta] for lam, (alpha, beta) in zip(whole.certificate.multipliers, slopes, strict=True)
+    ]
+    lam = np.concatenate(chosen) * whole.value**2  # chains divide by kappa
+    return np.maximum(lam, 1e-9 * lam.max(initial=1e-300))
+
+
+def _shared(system: System, multipliers: Float[np.ndarray, " m"], most: float) -> float:
+    """The constant that the best multiple of `multipliers` proves, below `most`; infinity where it proves none."""
+    if system.multipliers != len(multipliers):
+        return np.inf
+    small = compressed(system)
+    found = [(least_kappa(small, theta * multipliers), theta) for theta in THETAS]
+    kappa, theta = min(found)
+    for step in (2 ** (1 / 24), 2 ** (1 / 72)):
+        tries = [(kappa, theta)]
+        tries += [(least_kappa(small, t * multipliers), t) for t in (theta / step, theta * step)]
+        kappa, theta = min(tries)
+    if not kappa < most * most:
+        return np.inf
+    for room in (1e-8, 1e-6, 1e-4):
+        value = up(float(np.sqrt(kappa)) * (1 + room))
+        if value < most and system_holds(system, theta * multipliers, value):
+            return value
+    return np.inf
+
+
+def least_kappa(system: System, multipliers: Float[np.ndarray, " m"]) -> float:
+    """The least squared bound of these multipliers in floating point; infinity where there is none. Not trusted."""
+    n = system.inputs
+    lam = multipliers[system.group] * system.weight
+    y = system.y
+    M = (y.T * (lam * system.alpha * system.beta)) @ y - system.out.T @ system.out
+    side = (0.5 * lam * (system.alpha + system.beta))[:, None] * y
+    M[n:] -= side
+    M[:, n:] -= side.T
+    M[np.arange(n, len(M)), np.arange(n, len(M))] += lam
+    d = M.diagonal()[n:]
+    if not (np.isfinite(M).all() and (d > 0).all()):
+        return np.inf
+    r = d**-0.5
+    try:
+        L = np.linalg.cholesky(r[:, None] * M[n:, n:] * r)
+    except np.linalg.LinAlgError:
+        return np.inf
+    Z = np.linalg.solve(L, r[:, None] * M[n:, :n])
+    corner = Z.T @ Z - M[:n, :n]
+    return max(float(np.linalg.eigvalsh((corner + corner.T) / 2)[-1]), 0.0)

@@ -1,0 +1,134 @@
+"""A trained network certified again with constants of the whole network instead of products over its layers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from sdplip.bounds.margins import MarginConstants, MarginMethod, margin_constants, refuse_large
+from sdplip.errors import InvalidProblem, InvalidWeight, RefusedModule
+from sdplip.networks import Network
+from sdplip.networks.torch import from_module
+from sdplip.nn.bounds.tree import Bound
+from sdplip.robustness.arithmetic import Precision, network_in
+from sdplip.robustness.certification import RADII, Certification, Progress, Tighter, certify_accuracy
+
+
+@dataclass(frozen=True, eq=False)
+class Tightened:
+    """The same images certified twice, with nothing but the constants of the margins changed.
+
+    Attributes:
+        before: constants layer by layer, those of `certify_accuracy`.
+        after: the smaller ones of these and the constants of the whole network, pair by pair.
+        constants: those of the whole network, and how they were found.
+    """
+
+    before: Certification
+    after: Certification
+    constants: MarginConstants
+
+    @property
+    def gain(self) -> float:
+        """Mean over the pairs of classes of the constant before divided by the one after; 1 if none became smaller."""
+        i, j = np.triu_indices(len(self.before.constants), 1)
+        old, new = self.before.constants[i, j], self.after.constants[i, j]
+        return float(np.mean(np.divide(old, new, out=np.ones_like(old), where=new > 0)))
+
+    @property
+    def helped(self) -> bool:
+        """Whether any constant became smaller."""
+        return self.gain > 1.0
+
+    def to_json(self, *, model: str, data: str, radii: tuple[str, ...] = RADII) -> dict[str, Any]:
+        """What `sdplip tighten --json` prints."""
+        whole = self.constants.whole
+        sides = {
+            name: {
+                "lipschitz": side.bound.value,
+                "margin_constant": side.margin_constant,
+                "certified": {eps: side.certified(eps) for eps in radii},
+                "mean_radius": side.mean_radius,
+            }
+            for name, side in (("before", self.before), ("after", self.after))
+        }
+        return {
+            "model": model,
+            "data": data,
+            "n": self.before.n,
+            "clean": self.before.clean,
+            **sides,
+            "network": None if whole is None else whole.value,
+            "method": None if whole is None else whole.method,
+            "lower": None if whole is None else whole.lower,
+            "pairs": self.constants.pairs,
+            "pairs_tried": self.constants.tried,
+            "pairs_hopeless": self.constants.hopeless,
+            "gain": self.gain,
+            "helped": self.helped,
+            "rounding": self.after.rounding,
+            "precision": self.after.precision,
+            "seconds": self.constants.seconds,
+        }
+
+
+def tighten(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    method: MarginMethod = "auto",
+    *,
+    pairs: bool = True,
+    precision: Precision = "float64",
+    batch: int = 256,
+    watch: Callable[[int, float, float], None] | None = None,
+    progress: Progress | None = None,
+) -> Tightened:
+    """Certify `model` before and after its constants are tightened.
+
+    The constants speak of the very numbers that run in that precision; rounding of the forward pass is subtracted on both sides
+    as `certify_accuracy` does. Where the network bound is not smaller the old constant stays, so no radius falls.
+
+    Args:
+        model: an `nn.Sequential` of layers that `sdplip.networks.torch.from_module` reads.
+        method: of the bound of the whole network.
+        pairs: bound every pair of classes too, instead of the root of 2 times the bound of all outputs.
+        watch: of the solve for the whole network: iteration, upper and lower value.
+        progress: called with the pairs done and their number.
+
+    Raises:
+        RefusedModule: a module has no Lipschitz bound, or none as part of a whole network.
+        InvalidProblem: too many inputs and neurons; images and labels that do not fit.
+    """
+    shape = tuple(images.shape[1:])
+    refuse_large(as_network(network_in(model, precision), shape))  # before anything long
+    before = certify_accuracy(model, images, labels, precision=precision, batch=batch)
+    kept = list[MarginConstants]()
+
+    def tighter(network: nn.Module, known: np.ndarray) -> Tighter:
+        layers = as_network(network, shape)
+        found = margin_constants(layers, method, pairs=pairs, known=known, watch=watch, progress=progress)
+        kept.append(found)
+        whole = found.whole
+        bound = None if whole is None else Bound(whole.value, f"whole network, {whole.method}", "network")
+        return Tighter(bound, found.values)
+
+    after = certify_accuracy(model, images, labels, precision=precision, batch=batch, tighter=tighter)
+    (found,) = kept
+    return Tightened(before, after, found)
+
+
+def as_network(model: nn.Module, shape: tuple[int, ...]) -> Network:
+    """The network in evaluation mode as plain data.
+
+    Raises:
+        RefusedModule: a layer that is not covered.
+    """
+    try:
+        return from_module(model, shape)
+    except (InvalidWeight, InvalidProblem) as error:
+        raise RefusedModule(
+            f"This network cannot be bounded as a whole. {error} The bound layer by layer, `sdplip certify`, stands."
+        ) from None

@@ -1,0 +1,216 @@
+"""Tightening never lowers a radius, and what it proves stands every attack; loaders give the network that runs."""
+
+import functools
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from sdplip.bounds import bound
+from sdplip.bounds.attained import attained
+from sdplip.bounds.margins import margin_constants
+from sdplip.bounds.samples import value_and_jacobian
+from sdplip.errors import RefusedModule
+from sdplip.networks import from_weights, system_layers
+from sdplip.networks.torch import from_module
+from sdplip.nn import LastLayerNormalised, MaxMin, Normalise, export_plain, rescaled
+from sdplip.nn.models import Plan, orthogonal_network, residual_network
+from sdplip.robustness.arithmetic import network_in
+from sdplip.robustness.attacks import attack_at, pgd
+from sdplip.robustness.tighten import tighten
+from tests.commands import answer, invoke
+from tests.trained import digits
+
+DENSE = Plan(0, 2, 1, 1, 16, 1, (1, 8, 8))
+SHAPE = (1, 8, 8)
+KINDS = ("sll", "orthogonal", "relu", "maxmin")
+
+
+def network(kind):
+    if kind == "sll":
+        return residual_network(DENSE, "sll", mean=[0.3])
+    if kind == "orthogonal":
+        return orthogonal_network(DENSE)
+    between = {"relu": nn.ReLU, "maxmin": MaxMin}[kind]
+    layers = [layer for n in (64, 16) for layer in (rescaled(nn.Linear(n, 16), "aol"), between())]
+    return nn.Sequential(Normalise([0.3]), nn.Flatten(), *layers, LastLayerNormalised(16, 10))
+
+
+@functools.cache
+def trained(kind):
+    (images, labels), _ = digits()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = network(kind)
+        optimiser = torch.optim.Adam(model.parameters(), 2e-2)
+        for _ in range(60):
+            at = torch.randint(len(images), (128,))
+            loss = nn.functional.cross_entropy(8 * model(images[at] / 255), labels[at])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+    return model.eval()
+
+
+@functools.cache
+def tightened(kind):
+    _, (images, labels) = digits()
+    return tighten(trained(kind), images[:60], labels[:60])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_constant_grows_and_no_radius_falls(kind):
+    found = tightened(kind)
+    before, after = found.before, found.after
+    assert (after.constants <= before.constants).all() and (after.radius >= before.radius).all()
+    assert after.bound.value <= before.bound.value and after.mean_radius >= before.mean_radius
+    assert (after.prediction == before.prediction).all() and after.rounding == before.rounding == "proven"
+    assert found.gain >= 1
+    if kind in ("relu", "maxmin"):
+        assert found.gain > 1.02 and after.mean_radius > before.mean_radius
+    if kind == "sll":  # all units off: the layers are the identity, and the head is what is left
+        assert not found.helped and found.constants.whole is None and found.constants.hopeless == 45
+
+
+@pytest.mark.parametrize("kind", ["relu", "maxmin"])
+def test_attacks_do_not_break_a_tightened_certificate(kind):
+    _, (images, labels) = digits()
+    found = tightened(kind)
+    radii = ("36/255", "108/255", "0.8")
+    left = attack_at(
+        trained(kind), images[:60], labels[:60], found.after, radii, attack=pgd(steps=15, restarts=1)
+    )
+    for eps in radii:
+        assert found.before.certified(eps) <= found.after.certified(eps) <= left[eps]
+    model, sure = network_in(trained(kind), "float64"), found.after.correct & (found.after.radius > 0)
+    x, y = images[:60][sure].double() / 255, labels[:60][sure]
+    moved = pgd(steps=15, restarts=1)(model, x, y, torch.from_numpy(0.999999 * found.after.radius[sure]))
+    assert bool((model(moved).argmax(-1) == y).all()), "just below each image's own radius"
+
+
+@pytest.mark.parametrize("kind", ["relu", "maxmin"])
+def test_constants_are_above_jacobians_and_attained_below_constants(kind):
+    model = network_in(trained(kind), "float64")
+    plain = from_module(model, SHAPE)
+    layers = system_layers(plain)
+    rng = np.random.default_rng(0)
+    values = tightened(kind).after.constants
+    for _ in range(20):
+        _, J = value_and_jacobian(layers, rng.uniform(size=64))
+        rows = J[:, None] - J[None]
+        assert (np.linalg.norm(rows, axis=2) <= values + 1e-12).all()
+    whole, pairs = attained(plain)
+    own = margin_constants(plain).values
+    assert (pairs <= own * (1 + 1e-9)).all() and whole <= bound(plain).value * (1 + 1e-9)
+
+
+def test_shared_multipliers_prove_less_than_own_and_more_than_all_at_once(monkeypatch):
+    plain = from_module(network_in(trained("relu"), "float64"), SHAPE)
+    own = margin_constants(plain)
+    monkeypatch.setattr("sdplip.bounds.margins.PAIR_ORDER", 0)
+    shared = margin_constants(plain)
+    assert shared.pairs == "shared multipliers"
+    at_once = margin_constants(plain, pairs=False)
+    assert (own.values <= shared.values * (1 + 1e-4)).all() and (shared.values <= at_once.values).all()
+    assert shared.values.sum() < 0.99 * at_once.values.sum()
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "images"])
+@pytest.mark.parametrize("plain", [False, True])
+def test_loaded_network_is_the_one_that_runs(kind, plain):
+    torch.manual_seed(1)
+    tiny = Plan(1, 1, 3, 2, 8, 2, (1, 4, 4))
+    shape = (1, 4, 4) if kind == "images" else SHAPE
+    model = network_in(
+        residual_network(tiny, "aol", mean=[0.3]) if kind == "images" else trained(kind), "float64"
+    )
+    if plain:
+        if kind == "images":
+            pytest.skip("plain transposed convolutions are not read")
+        model = export_plain(model).model
+    x = torch.rand(5, *shape, dtype=torch.float64)
+    layers = system_layers(from_module(model, shape))
+    with torch.no_grad():
+        y = model(x).numpy()
+    for k in range(5):
+        computed, _ = value_and_jacobian(layers, x[k].flatten().numpy())
+        np.testing.assert_allclose(computed, y[k], atol=1e-13)  # sums of at most 64 terms of order one
+
+
+def test_refusals_name_layer_and_remedy():
+    _, (images, labels) = digits()
+    conv = orthogonal_network(replace(DENSE, convolutions=1, width=2))
+    with pytest.raises(RefusedModule, match=r"CayleyConv2d.*`sdplip certify`"):
+        tighten(conv.eval(), images[:5], labels[:5])
+    skip = network("sll")
+    skip[4].h = 0.5
+    with pytest.raises(RefusedModule, match=r"h = 0\.5"):
+        tighten(skip.eval(), images[:5], labels[:5])
+
+
+def test_two_outputs_by_hand():
+    """f(x) = (relu(x), relu(x)): slopes d and e of the margin differ by at most 1, where the product of norms says 2."""
+    plain = from_weights([np.ones((2, 1)), np.eye(2)])
+    found = margin_constants(plain)
+    assert found.whole is not None and 1 <= found.values[0, 1] < 1 + 1e-4
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """A run folder with an untrained dense network."""
+    from sdplip.training.build import build_model
+    from sdplip.training.config import RunConfig, write_config
+    from sdplip.training.data import load
+    from sdplip.training.run import save_model
+
+    config = RunConfig()
+    model = replace(config.model, convolutions=0, width=1, pool=1, dense=1, hidden=8)
+    config = replace(config, model=model)
+    data = load(config.data)
+    torch.manual_seed(0)
+    network = build_model(config.model, image_shape=data.train.shape, classes=10, mean=(0.3,))
+    (tmp_path / "RUN").mkdir()
+    write_config(config, tmp_path / "RUN" / "config.toml")
+    save_model(tmp_path / "RUN", network.state_dict(), data)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "RUN"
+
+
+def test_command(run):
+    code, out = answer(invoke, "tighten", "RUN", "--limit", 20, "--plot", "curves.png", "--radii", "36/255")
+    assert code == 0 and list(out["before"]["certified"]) == ["36/255"] and out["n"] == 20
+    assert out["after"]["mean_radius"] >= out["before"]["mean_radius"] and not out["helped"]
+    assert (run.parent / "curves.png").stat().st_size > 1000
+    code, text, _ = invoke("tighten", "RUN", "--limit", 20, "--no-pairs")
+    assert code == 0 and "Nothing to gain" in text and "mean radius" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nothing"], "no folder"),
+        (["RUN", "--method", "x"], "--method"),
+        (["RUN", "--plot", "x.txt"], "must end"),
+    ],
+)
+def test_bad_input(run, arguments, message):  # noqa: ARG001
+    code, out, err = invoke("tighten", *arguments)
+    assert code == 2 and message in err and not out and "Traceback" not in err
+
+
+def test_interrupted(run, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sdplip.robustness.tighten.tighten", interrupted)
+    code, _, err = invoke("tighten", "RUN", "--plot", "x.png")
+    assert code == 130 and "Interrupted" in err and not (run.parent / "x.png").exists()
+
+
+def test_help_loads_no_torch():
+    script = "import sys, sdplip.cli\nsys.exit(bool({'torch', 'cvxpy', 'matplotlib'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
