@@ -1,7 +1,7 @@
 r"""Constants of all margins $f_i - f_j$ of a network at once, as certified radii need them, small and large networks.
 
 Up to `PAIR_ORDER` every pair has multipliers of its own. Above, all pairs share those of the whole network up to a factor
-$\theta$, which is searched for each pair: one Cholesky factorization a trial, one proof a pair.
+(`shared.py`): one factorization for all of them, one proof a pair.
 """
 
 import time
@@ -18,10 +18,11 @@ from sdplip.bounds.attained import attained
 from sdplip.bounds.auto import bound
 from sdplip.bounds.result import NetworkBound
 from sdplip.bounds.riccati import FAMILIES
+from sdplip.bounds.shared import SharedMultipliers
 from sdplip.bounds.system import backward, compressed
 from sdplip.bounds.systems import SYSTEM_ORDER
 from sdplip.certificates.rounding import up
-from sdplip.certificates.system import System, variables
+from sdplip.certificates.system import Layers, System, variables
 from sdplip.certificates.system_file import Claim
 from sdplip.certificates.system_proof import certify_system, system_holds
 from sdplip.errors import InvalidProblem, InvalidScaling, NotProvable
@@ -34,7 +35,6 @@ PAIR_GAP = 1e-5
 LEAST_GAIN = 1e-3
 """Pairs whose constant can become smaller by less than this share are left as they are."""
 MarginMethod = Literal["auto", "product", "riccati", "lipsdp-neuron"]
-THETAS = tuple(2.0 ** (k / 8) for k in range(-12, 9))
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,13 +93,21 @@ def margin_constants(
     np.fill_diagonal(values, 0.0)
     order = variables(system_layers(network)) if dense else 0
     own = order <= PAIR_ORDER
-    shared = None if own else _of_whole(whole)
+    shared = _of_whole(whole) if pairs and dense and not own else None
     if not (pairs and method != "product" and dense and (own or shared is not None)):
         return MarginConstants(whole, values, 0, hopeless, "none", time.perf_counter() - begin)
     base = system_layers(network)
+    common = None
+    if shared is not None:
+        try:
+            common = SharedMultipliers.of(compressed(Claim(base).system()), shared)
+        except np.linalg.LinAlgError:
+            return MarginConstants(whole, values, 0, hopeless, "none", time.perf_counter() - begin)
     for done, (i, j) in enumerate(open_, 1):
-        system = Claim(base, None, (i, j)).system()
-        found = _own(system, method) if shared is None else _shared(system, shared, values[i, j])
+        if common is None or shared is None:
+            found = _own(Claim(base, None, (i, j)).system(), method)
+        else:
+            found = _shared(common, shared, base, (i, j), values[i, j])
         values[i, j] = values[j, i] = min(found, values[i, j])
         if progress is not None:
             progress(done, len(open_))
@@ -165,44 +173,20 @@ def _of_whole(whole: NetworkBound) -> Float[np.ndarray, " m"] | None:
     return np.maximum(lam, 1e-9 * lam.max(initial=1e-300))
 
 
-def _shared(system: System, multipliers: Float[np.ndarray, " m"], most: float) -> float:
-    """The constant that the best multiple of `multipliers` proves, below `most`; infinity where it proves none."""
-    if system.multipliers != len(multipliers):
-        return np.inf
-    small = compressed(system)
-    found = [(least_kappa(small, theta * multipliers), theta) for theta in THETAS]
-    kappa, theta = min(found)
-    for step in (2 ** (1 / 24), 2 ** (1 / 72)):
-        tries = [(kappa, theta)]
-        tries += [(least_kappa(small, t * multipliers), t) for t in (theta / step, theta * step)]
-        kappa, theta = min(tries)
+def _shared(
+    whole: SharedMultipliers,
+    multipliers: Float[np.ndarray, " m"],
+    layers: Layers,
+    pair: tuple[int, int],
+    most: float,
+) -> float:
+    """The constant below `most` that the best multiple of `multipliers` proves; infinity where it proves none."""
+    kappa, theta = whole.best(*pair)
     if not kappa < most * most:
         return np.inf
+    system = Claim(layers, None, pair).system()
     for room in (1e-8, 1e-6, 1e-4):
         value = up(float(np.sqrt(kappa)) * (1 + room))
         if value < most and system_holds(system, theta * multipliers, value):
             return value
     return np.inf
-
-
-def least_kappa(system: System, multipliers: Float[np.ndarray, " m"]) -> float:
-    """The least squared bound of these multipliers in floating point; infinity where there is none. Not trusted."""
-    n = system.inputs
-    lam = multipliers[system.group] * system.weight
-    y = system.y
-    M = (y.T * (lam * system.alpha * system.beta)) @ y - system.out.T @ system.out
-    side = (0.5 * lam * (system.alpha + system.beta))[:, None] * y
-    M[n:] -= side
-    M[:, n:] -= side.T
-    M[np.arange(n, len(M)), np.arange(n, len(M))] += lam
-    d = M.diagonal()[n:]
-    if not (np.isfinite(M).all() and (d > 0).all()):
-        return np.inf
-    r = d**-0.5
-    try:
-        L = np.linalg.cholesky(r[:, None] * M[n:, n:] * r)
-    except np.linalg.LinAlgError:
-        return np.inf
-    Z = np.linalg.solve(L, r[:, None] * M[n:, :n])
-    corner = Z.T @ Z - M[:n, :n]
-    return max(float(np.linalg.eigvalsh((corner + corner.T) / 2)[-1]), 0.0)
