@@ -138,8 +138,9 @@ def show(name: str, folder: Path, data: str, minutes: float | None) -> None:
     with ThreadPoolExecutor(2) as pool:
         results = list(pool.map(lambda run: execute(run, table, folder, data, budget), table.runs))
     print(f"\n{name}: {budget:g} minutes on one core a run, seed 0\n")
+    attacked = f"PGD, first {table.attacked} | certified, the same"
     print(
-        f"| run | clean | {' | '.join(table.radii)} | PGD, first {table.attacked} | certified, the same | mean radius | bound | epochs | images/s |"
+        f"| run | clean | {' | '.join(table.radii)} | {attacked} | mean radius | bound | epochs | images/s |"
     )
     print(f"|---|{'--:|' * (7 + len(table.radii))}")
     for run, result in zip(table.runs, results, strict=True):

@@ -21,7 +21,7 @@ from sdplip.training.distributed import Team, team
 from sdplip.training.job import Job, Progress
 from sdplip.training.metrics import Metrics
 from sdplip.training.objective import Objective
-from sdplip.training.precision import compiled, no_subnormals, threads
+from sdplip.training.precision import compiled, threads
 from sdplip.training.run import RunSummary
 from sdplip.training.schedules import build_optimiser, factor
 
@@ -65,8 +65,7 @@ def train(
             return done
         with torch.random.fork_rng([members.device] if members.device.type == "cuda" else []):
             job = _job(config, out, data or load(config.data), members, begin, resume=resume)
-            with no_subnormals():
-                finished = _run(job, progress, stop or (lambda: False))
+            finished = _run(job, progress, stop or (lambda: False))
             return _summary(job, finished)
 
 

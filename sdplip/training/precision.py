@@ -48,16 +48,6 @@ def threads(number: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-@contextmanager
-def no_subnormals() -> Iterator[None]:
-    """A block whose subnormal numbers are zero: they make steps on a CPU up to ten times slower. No place for proofs."""
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(False)
-
-
 def compiled(model: nn.Module, device: torch.device) -> nn.Module:
     """`torch.compile` of the model.
 
