@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from sdplip.errors import InvalidProblem
 from sdplip.robustness.arithmetic import Precision, device_of, network_in, pixels, plain_arithmetic
@@ -103,7 +104,7 @@ def empirical_robust(
         raise InvalidProblem(f"`eps` must not be negative or NaN, but is {eps}.")
     network = network_in(model, precision).requires_grad_(False)
     device, parts = device_of(network), []
-    with plain_arithmetic():
+    with plain_arithmetic(), parametrize.cached():  # weights are computed once, not at each step
         for x, y, r in zip(images.split(batch), labels.split(batch), radius.split(batch), strict=True):
             x, y, r = pixels(x.to(device), precision), y.to(device), r.to(device)
             survives = run(network, x).argmax(-1) == y
