@@ -159,6 +159,19 @@ def test_two_outputs_by_hand():
     assert found.whole is not None and 1 <= found.values[0, 1] < 1 + 1e-4
 
 
+def test_greedy_lies_between_closed_forms_and_lipsdp():
+    rng = np.random.default_rng(0)
+    net = from_weights([rng.normal(size=shape) for shape in ((6, 4), (7, 6), (5, 7), (3, 5))])
+    greedy = bound(net, "riccati-greedy")
+    assert greedy.method == "riccati-greedy" and greedy.lower <= greedy.value
+    assert bound(net, "lipsdp-neuron").value <= greedy.value * (1 + 1e-6)
+    assert (
+        greedy.value <= bound(net, "riccati").value * 1.02
+    )  # not a law beyond two layers; two: it is LipSDP
+    two = from_weights([rng.normal(size=shape) for shape in ((6, 4), (3, 6))])
+    assert bound(two, "riccati-greedy").value <= bound(two, "lipsdp-neuron").value * (1 + 1e-4)
+
+
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """A run folder with an untrained dense network."""

@@ -31,6 +31,7 @@ Method = Literal[
     "product",
     "composite",
     "riccati",
+    "riccati-greedy",
     "lipsdp-layer",
     "lipsdp-neuron",
     "lipsdp-network",
@@ -63,6 +64,7 @@ def bound(
     | "product" | product of the layers' norms | seconds at any size |
     | "composite" | sum over all groupings of layers (CPLip, LipLT) | one product and norm for each pair of layers |
     | "riccati" | best of the closed-form multipliers | a Cholesky factorization a layer |
+    | "riccati-greedy" | ECLipsE: the multipliers of one layer after the other | a cube of the widest layer |
     | "lipsdp-layer", "lipsdp-neuron" | optimal multipliers, by interior point | a cube of the number of neurons |
     | "reference" | "lipsdp-neuron" by CVXPY and Clarabel, for small networks | minutes at 100 neurons |
     | "frequency" | convolutions of stride 1 at every frequency, one multiplier a channel | seconds to minutes |
@@ -171,6 +173,10 @@ def _certified(
         proposals = {
             f"riccati-{name}": partial(riccati, chain, scaling) for name, scaling in FAMILIES.items()
         }
+    elif method == "riccati-greedy":
+        from sdplip.bounds.greedy import greedy  # loads torch
+
+        proposals = {method: partial(greedy, chain)}
     elif method == "reference":
         from sdplip.bounds.reference import reference
 

@@ -29,12 +29,20 @@ METHODS: "tuple[Method, ...]" = (
     "product",
     "composite",
     "riccati",
+    "riccati-greedy",
     "lipsdp-layer",
     "lipsdp-neuron",
     "reference",
     "frequency",
 )
-COMPARED: "tuple[Method, ...]" = ("product", "composite", "riccati", "lipsdp-layer", "lipsdp-neuron")
+COMPARED: "tuple[Method, ...]" = (
+    "product",
+    "composite",
+    "riccati",
+    "riccati-greedy",
+    "lipsdp-layer",
+    "lipsdp-neuron",
+)
 REFERENCE_ORDER = 60
 """Up to this order of the LMI `--compare` shows CVXPY's answer too: a few seconds."""
 
