@@ -89,9 +89,7 @@ def train(
         _report(summary, settings)
     if not summary.finished:
         if not as_json:
-            click.echo(
-                f"Stopped at step {summary.steps}. The same command goes on: {_command()}", err=True
-            )
+            click.echo(f"Stopped at step {summary.steps}. The same command goes on: {_command()}", err=True)
         ctx.exit(INTERRUPTED)
 
 
