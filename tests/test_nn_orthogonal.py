@@ -19,6 +19,7 @@ from sdplip.nn import (
     Sandwich,
     UnsupportedActivation,
     initialise,
+    lipschitz,
     orthogonal,
     rescaled,
 )
@@ -252,3 +253,27 @@ def test_initialise_repeats_itself_with_a_generator():
     second = [initialise(copy.deepcopy(x), generator=torch.Generator().manual_seed(1)) for x in layers]
     for a, b in zip(first, second, strict=True):
         torch.testing.assert_close(a.state_dict(), b.state_dict())
+
+
+@pytest.mark.parametrize("shape", [(24, 7), (7, 24), (16, 8), (9, 1)])
+def test_tall_cayley_is_orthonormal_keeps_weights_and_is_certified(shape):
+    torch.manual_seed(0)
+    layer = nn.Linear(*shape[::-1])
+    nearest = torch.linalg.svd(layer.weight.detach(), full_matrices=False)
+    orthogonal(layer, "cayley")
+    assert type(layer.parametrizations.weight[0]).__name__ == "TallCayley"
+    torch.testing.assert_close(layer.weight.detach(), nearest.U @ nearest.Vh, atol=1e-5, rtol=0)
+    optimiser = torch.optim.SGD(layer.parameters(), lr=1.0)
+    for _ in range(3):
+        layer(torch.randn(4, shape[1])).square().sum().backward()
+        optimiser.step()
+    W = layer.weight.detach().double()
+    short = W.mT @ W if shape[0] >= shape[1] else W @ W.mT
+    torch.testing.assert_close(short, torch.eye(min(shape), dtype=torch.float64), atol=1e-5, rtol=0)
+    assert float(lipschitz(layer)) <= 1 + 1e-5
+
+
+def test_a_weight_without_a_cayley_transform_is_refused():
+    layer = orthogonal(nn.Linear(2, 6), "cayley")
+    with pytest.raises(InvalidWeight, match="eigenvalue -1"):
+        layer.weight = torch.cat([-torch.eye(2), torch.zeros(4, 2)])
