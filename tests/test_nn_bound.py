@@ -574,3 +574,8 @@ def test_estimates_of_linear_maps_are_exact():
     layer = nn.Linear(7, 30).double()
     estimate = estimate_lipschitz(layer, torch.zeros(2, 7, dtype=torch.float64), iterations=200)
     assert estimate == pytest.approx(float(torch.linalg.matrix_norm(layer.weight.detach(), 2)), rel=1e-6)
+
+
+def test_lazy_layers_are_refused_for_what_they_lack():
+    with pytest.raises(RefusedModule, match="no shape yet"):
+        lipschitz(nn.LazyLinear(3))

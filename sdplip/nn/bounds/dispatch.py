@@ -143,6 +143,7 @@ def _check(module: nn.Module, context: Context) -> None:
     """Everything that must hold of a module of a registered class, whatever its rule says."""
     cls = lipschitz.registered(module) if isinstance(module, nn.Module) else None
     if cls is not None:
+        _check_shapes(module, context)
         _check_forward(module, cls, context)
         _check_hooks(module, context)
         _check_numbers(module, context)
@@ -210,11 +211,15 @@ def _check_hooks(module: nn.Module, context: Context) -> None:
         )
 
 
-def _check_numbers(module: nn.Module, context: Context) -> None:
-    """Own tensors must hold finite numbers: a bound of a layer that returns NaN says nothing."""
+def _check_shapes(module: nn.Module, context: Context) -> None:
     for name, tensor in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)):
         if torch.nn.parameter.is_lazy(tensor):
             raise context.refuse(module, f"`{name}` has no shape yet. Run the module once on an input.")
+
+
+def _check_numbers(module: nn.Module, context: Context) -> None:
+    """Own tensors must hold finite numbers: a bound of a layer that returns NaN says nothing."""
+    for name, tensor in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)):
         if tensor.is_meta:
             raise context.refuse(
                 module, f"`{name}` is on the meta device and holds no numbers. Load the weights."
