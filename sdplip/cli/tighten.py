@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sdplip.cli.bound import _bar as solve_bar
-from sdplip.cli.certify import DEFAULT_RADII, Radii, _bar, _data_named, _images, _out_of_memory, _run
 from sdplip.cli.options import Output, json_option
+from sdplip.cli.subject import data_named, image_bar, images_of, out_of_memory, run_subject, sample_options
 
 if TYPE_CHECKING:
     from sdplip.bounds.margins import MarginMethod
@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 @click.command(short_help="Certify a trained run again with the bound of the whole network.")
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
 @click.option("--data", metavar="DATA", help="As for `sdplip certify`; by default the data of the run.")
-@click.option(
-    "--radii", type=Radii(), default=",".join(DEFAULT_RADII), show_default=True, help="l2, images in [0, 1]."
-)
+@sample_options
 @click.option(
     "--method", type=click.Choice(["auto", "product", "riccati", "lipsdp-neuron"]), default="auto",
     show_default=True, help="Of the bound.",
@@ -28,10 +26,6 @@ if TYPE_CHECKING:
 @click.option(
     "--pairs/--no-pairs", default=True, show_default=True, help="Bound each pair of classes too, or all at once."
 )  # fmt: skip
-@click.option(
-    "--split", type=click.Choice(["test", "validation", "train"]), default="test", show_default=True
-)
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N images.")
 @click.option(
     "--precision", type=click.Choice(["float64", "float32"]), default="float64", show_default=True,
     help="In which the network runs.",
@@ -69,10 +63,10 @@ def tighten(
             f"`{run}` is no folder of `sdplip train`. Weight files are certified with the bound of the whole network already:"
             " `sdplip certify`."
         )
-    subject = _run(run)
-    wanted = _data_named(data, subject.data)
-    images, labels = _images(wanted, split, limit)
-    with _out_of_memory(), solve_bar() as watch, _bar("pairs of classes") as progress:
+    subject = run_subject(run)
+    wanted = data_named(data, subject.data)
+    images, labels = images_of(wanted, split, limit)
+    with out_of_memory(), solve_bar() as watch, image_bar("pairs of classes") as progress:
         found = tightened(
             subject.model, images, labels, method, pairs=pairs, precision=precision, watch=watch, progress=progress
         )  # fmt: skip

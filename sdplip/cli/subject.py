@@ -1,0 +1,175 @@
+"""What `sdplip certify` and `sdplip tighten` share: the network, its images, radii, and a bar of images done."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sdplip.cli.progress import PATIENCE
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from sdplip.nn import Bound
+    from sdplip.training.config import DataConfig
+
+DEFAULT_RADII = ("36/255", "72/255", "108/255", "1")
+
+
+class Radii(click.ParamType):
+    """`36/255,0.5,1`: numbers or fractions of at least 0, kept as they are written."""
+
+    name = "R,R,.."
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        parts = tuple(part.strip() for part in str(value).split(","))
+        for part in parts:
+            try:
+                fine = Fraction(part) >= 0
+            except (ValueError, ZeroDivisionError):
+                fine = False
+            if not fine:
+                self.fail(
+                    f"{part!r} is not a number or fraction of at least 0, such as 36/255 or 0.5.", param, ctx
+                )
+        if len(set(parts)) != len(parts):
+            self.fail(f"{value!r} names a radius twice.", param, ctx)
+        return parts
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is certified: a network, the data that it was made for (None: not known), a bound from elsewhere, its folder."""
+
+    model: "nn.Module"
+    data: "DataConfig | None"
+    whole: "Bound | None"
+    run: Path | None
+
+
+def sample_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--radii`, `--split`, `--limit`: at what radii, and on which images."""
+    for option in (
+        click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N images."),
+        click.option(
+            "--split", type=click.Choice(["test", "validation", "train"]), default="test", show_default=True
+        ),
+        click.option(
+            "--radii",
+            type=Radii(),
+            default=",".join(DEFAULT_RADII),
+            show_default=True,
+            help="l2, images in [0, 1].",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def run_subject(folder: Path) -> Subject:
+    """A folder of `sdplip train`."""
+    from sdplip.training.run import load_run
+
+    config, model = load_run(folder)
+    return Subject(model, config.data, None, folder)
+
+
+def weights_subject(file: Path) -> Subject:
+    """A file of weights, with the best bound of `sdplip.bounds` beside the product of its layers."""
+    from sdplip import bounds
+    from sdplip.cli.network import NetworkSource
+    from sdplip.errors import UnreadableFile
+    from sdplip.nn import Bound
+    from sdplip.robustness.from_network import module_of
+
+    if not file.exists():
+        raise UnreadableFile(f"There is no run or file `{file}`. Train one with `sdplip train --out {file}`.")
+    network = NetworkSource(file).network()
+    model = module_of(network)
+    result = bounds.bound(network)
+    return Subject(
+        model, None, Bound(result.value, f"`sdplip bound`, method {result.method}", "network"), None
+    )
+
+
+def data_named(data: str | None, own: "DataConfig | None") -> "DataConfig":
+    """The data set that `--data` means, else that of the run."""
+    from sdplip.training.config import DataConfig
+    from sdplip.training.data import KNOWN
+
+    if data is None:
+        if own is None:
+            raise click.UsageError(
+                "A weight file does not say what it was made for. Add --data, for example --data mnist."
+            )
+        return own
+    base = own or DataConfig(validation=0.0)
+    if data == "digits" or data in KNOWN or data.startswith("hub:") or data.endswith(".npz"):
+        return replace(base, name=data, path=None)
+    named = Path(data).name
+    if (
+        named not in KNOWN
+    ):  # a folder says what is in it by its name, else it is what the run learned from such a folder
+        named = own.name if own and own.name in KNOWN else "parquet"
+    return replace(base, name=named, path=data)
+
+
+def images_of(config: "DataConfig", split: str, limit: int | None) -> "tuple[Tensor, Tensor]":
+    """Images and labels of a split, the first `limit` of them."""
+    from sdplip.training.data import load
+
+    whole = load(replace(config, validation=0.0) if split == "test" else config)
+    chosen = {"test": whole.test, "validation": whole.validation, "train": whole.train}[split]
+    if chosen is None:
+        raise click.UsageError("--split validation: nothing was held out of these data. Use --split test.")
+    return chosen.images[:limit], chosen.labels[:limit]
+
+
+@contextmanager
+def out_of_memory() -> Iterator[None]:
+    """A block whose lack of device memory is one sentence."""
+    import torch
+
+    from sdplip.errors import OutOfResources
+
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise OutOfResources(
+            "The device has too little memory for this batch. Use a smaller `--batch`."
+        ) from None
+
+
+@contextmanager
+def image_bar(what: str) -> "Iterator[Callable[[int, int], None] | None]":
+    """A callback that draws images done after two seconds; None where nobody would see it."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    bar = Progress(
+        TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=Console(stderr=True), transient=True
+    )  # fmt: skip
+    task, begin = bar.add_task("", total=None), time.perf_counter()
+
+    def watch(done: int, total: int) -> None:
+        if time.perf_counter() - begin > PATIENCE:
+            bar.start()
+        bar.update(task, completed=done, total=total)
+
+    try:
+        yield watch
+    finally:
+        bar.stop()
