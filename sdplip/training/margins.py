@@ -7,9 +7,10 @@ from torch.nn.utils import parametrize
 
 from sdplip import convolution, scalings
 from sdplip.nn.containers import Residual, Scale
-from sdplip.nn.heads import LastLayerNormalised, Normalise
+from sdplip.nn.heads import Normalise
 from sdplip.nn.residual import AbstractResidual
 from sdplip.nn.scaling import geometry_of
+from sdplip.training.build import head_distances
 
 
 def aimed_constants(model: nn.Sequential) -> Float[Tensor, "classes classes"]:
@@ -17,14 +18,9 @@ def aimed_constants(model: nn.Sequential) -> Float[Tensor, "classes classes"]:
 
     For losses and for monitoring; `sdplip.nn.pairwise_lipschitz` proves. 0 on the diagonal, where it has no gradient.
     """
-    *body, head = model
-    assert isinstance(head, nn.Linear)
-    U = head.rows() if isinstance(head, LastLayerNormalised) else head.weight
-    squares = (U[:, None] - U[None]).square().sum(-1)
-    same = squares == 0
-    lengths = (squares + same).sqrt() * ~same
+    lengths = head_distances(model)
     L = lengths.new_ones(())
-    for module in body:
+    for module in list(model)[:-1]:
         L = L * aimed(module)
     return L * lengths
 
