@@ -35,13 +35,8 @@ METHODS: "tuple[Method, ...]" = (
     "reference",
     "frequency",
 )
-COMPARED: "tuple[Method, ...]" = (
-    "product",
-    "composite",
-    "riccati",
-    "riccati-greedy",
-    "lipsdp-layer",
-    "lipsdp-neuron",
+COMPARED: "tuple[Method, ...]" = tuple(
+    method for method in METHODS if method not in ("auto", "reference", "frequency")
 )
 REFERENCE_ORDER = 60
 """Up to this order of the LMI `--compare` shows CVXPY's answer too: a few seconds."""

@@ -89,9 +89,7 @@ def _gram_iteration(
     upper = _nonzero(_frobenius(A, B))
     A, B = A / upper[:, None, None], B / upper[:, None, None]
     for k in range(1, iterations + 1):
-        A, B = _hermitian_square(A, B)
-        norm = _nonzero(_frobenius(A, B))
-        A, B, upper = A / norm[:, None, None], B / norm[:, None, None], upper * norm ** (0.5**k)
+        A, B, upper = _squared(A, B, upper, k)
     return upper
 
 
@@ -111,9 +109,7 @@ def _worst_frequency(
     A, B = A / _nonzero(upper)[..., None, None], B / _nonzero(upper)[..., None, None]
     left = xp.arange(X.shape[1])
     for k in range(1, iterations + 1):
-        A, B = _hermitian_square(A, B)
-        norm = _nonzero(_frobenius(A, B))
-        A, B, upper = A / norm[..., None, None], B / norm[..., None, None], upper * norm ** (0.5**k)
+        A, B, upper = _squared(A, B, upper, k)
         diagonal = range(A.shape[-1])
         lower = upper * _nonzero(A[..., diagonal, diagonal].sum(-1)) ** -(0.5**k)
         keep = (upper >= 0.999 * xp.amax(lower, -1)[:, None]).any(
@@ -134,12 +130,14 @@ def _gram(
     return X.mT @ X + Y.mT @ Y, cross - cross.mT
 
 
-def _hermitian_square(
-    A: Float[Array, "*batch n n"], B: Float[Array, "*batch n n"]
-) -> tuple[Float[Array, "*batch n n"], Float[Array, "*batch n n"]]:
-    """Real and imaginary part of $(A + iB)^2$ for symmetric $A$ and skew $B$: $BA = -(AB)^T$."""
+def _squared(
+    A: Float[Array, "*batch n n"], B: Float[Array, "*batch n n"], upper: Float[Array, "*batch"], k: int
+) -> tuple[Float[Array, "*batch n n"], Float[Array, "*batch n n"], Float[Array, "*batch"]]:
+    """Step k of Gram iteration: $(A + iB)^2$ over its norm, and the bound. $A$ is symmetric and $B$ skew, so $BA = -(AB)^T$."""
     cross = A @ B
-    return A @ A - B @ B, cross - cross.mT
+    A, B = A @ A - B @ B, cross - cross.mT
+    norm = _nonzero(_frobenius(A, B))
+    return A / norm[..., None, None], B / norm[..., None, None], upper * norm ** (0.5**k)
 
 
 def frequency_grid(

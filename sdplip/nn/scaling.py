@@ -181,8 +181,8 @@ class Spectral(AbstractScaling):
         return convolution.spectral(K, geometry, form=self.form, iterations=self.iterations)
 
 
-class AOL(AbstractScaling):
-    r"""Almost-orthogonal $t_i = \sum_j |G_{ij}|$ (Prach and Lampert 2022).
+class AbstractGershgorin(AbstractScaling):
+    r"""$t_i = \sum_j |G_{ij}| q_j / q_i$ with weights `q`.
 
     Args:
         gradient_dtype: precision of the product that differentiates `t` of a wide dense layer, the dearest step of its training;
@@ -204,53 +204,47 @@ class AOL(AbstractScaling):
         super().__init__(refresh_every=refresh_every)
         self.gradient_dtype, self.product_dtype = gradient_dtype, product_dtype
 
+    @abstractmethod
+    def q(self, weight: Weight) -> Float[Tensor, " n"] | None:
+        """The weights in the precision of `weight`, None for all ones."""
+
     def dense(self, W: Float[Tensor, "m n"]) -> Float[Tensor, " n"]:
         product = self.product_dtype if self.training else None
-        return rowsums.gershgorin(W, None, gradient_dtype=self.gradient_dtype, product_dtype=product)
+        return rowsums.gershgorin(W, self.q(W), gradient_dtype=self.gradient_dtype, product_dtype=product)
 
     def convolution(
         self, K: Float[Tensor, "out channels *taps"], geometry: Geometry
     ) -> Float[Tensor, " channels"]:
-        return convolution.aol(K, geometry, form=self.form)
+        q = self.q(K)
+        if q is None:
+            return convolution.aol(K, geometry, form=self.form)
+        return convolution.gershgorin(K, q, geometry, form=self.form)
 
     def weights(self, weight: Weight) -> Float[Tensor, " n"]:
-        return weight.new_ones(())
+        q = self.q(weight)
+        return weight.new_ones(()) if q is None else q
 
 
-class SLL(AbstractScaling):
+class AOL(AbstractGershgorin):
+    r"""Almost-orthogonal $t_i = \sum_j |G_{ij}|$ (Prach and Lampert 2022). Options as `AbstractGershgorin`."""
+
+    def q(self, weight: Weight) -> None:  # noqa: ARG002
+        return None
+
+
+class SLL(AbstractGershgorin):
     r"""$t_i = \sum_j |G_{ij}| q_j / q_i$ with learned $q = e^{\texttt{log\_q}}$ (SLL, Theorem 3); it starts as AOL.
 
     With a ReLU in a residual layer $q$ is a gauge: $(W, b, q)$ is the same function as $(W Q, Q b, 1)$. It shapes the training
-    path then, and more than that with other activations and in statement 1. Options as `AOL`.
+    path then, and more than that with other activations and in statement 1. Options as `AbstractGershgorin`.
     """
 
     log_q: nn.Parameter
 
-    def __init__(
-        self,
-        *,
-        gradient_dtype: torch.dtype | None = None,
-        product_dtype: torch.dtype | None = None,
-        refresh_every: int = 1,
-    ) -> None:
-        super().__init__(refresh_every=refresh_every)
-        self.gradient_dtype, self.product_dtype = gradient_dtype, product_dtype
-
     def extra_parameters(self, n: int, weight: Tensor) -> None:
         self.log_q = nn.Parameter(weight.new_zeros(n))
 
-    def dense(self, W: Float[Tensor, "m n"]) -> Float[Tensor, " n"]:
-        product = self.product_dtype if self.training else None
-        return rowsums.gershgorin(
-            W, self.weights(W), gradient_dtype=self.gradient_dtype, product_dtype=product
-        )
-
-    def convolution(
-        self, K: Float[Tensor, "out channels *taps"], geometry: Geometry
-    ) -> Float[Tensor, " channels"]:
-        return convolution.gershgorin(K, self.weights(K), geometry, form=self.form)
-
-    def weights(self, weight: Weight) -> Float[Tensor, " n"]:
+    def q(self, weight: Weight) -> Float[Tensor, " n"]:
         return self.log_q.to(weight.dtype).exp()
 
 

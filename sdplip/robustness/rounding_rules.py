@@ -131,21 +131,14 @@ def _(module: AbstractResidual, bound: Bound, context: RoundingContext) -> Step:
 
 
 @forward_error.register(PlainResidual)
-def _(module: PlainResidual, bound: Bound, context: RoundingContext) -> Step:  # noqa: ARG001
-    up, down = (
-        linear_map(part, context.below(name).path)
-        for part, name in ((module.up, "up"), (module.down, "down"))
-    )
-    return block(up, down, module.up, module, module.activation, module.h, context)
-
-
 @forward_error.register(PlainSandwich)
-def _(module: PlainSandwich, bound: Bound, context: RoundingContext) -> Step:  # noqa: ARG001
+def _(module: PlainResidual | PlainSandwich, bound: Bound, context: RoundingContext) -> Step:  # noqa: ARG001
     up, down = (
         linear_map(part, context.below(name).path)
         for part, name in ((module.up, "up"), (module.down, "down"))
     )
-    return block(up, down, module.up, module, module.activation, 0.0, context)
+    h = module.h if isinstance(module, PlainResidual) else 0.0
+    return block(up, down, module.up, module, module.activation, h, context)
 
 
 @forward_error.register(Sandwich)
