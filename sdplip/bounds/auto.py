@@ -17,6 +17,7 @@ from sdplip.bounds.lower import estimate_lower
 from sdplip.bounds.product import product
 from sdplip.bounds.result import NetworkBound, Proposal
 from sdplip.bounds.riccati import FAMILIES, riccati
+from sdplip.bounds.samples import OutputNorm
 from sdplip.bounds.systems import system_bound
 from sdplip.certificates.network import NetworkCertificate, certify_network
 from sdplip.certificates.region import Region
@@ -54,6 +55,7 @@ def bound(
     method: Method = "auto",
     *,
     output_pair: tuple[int, int] | None = None,
+    output_norm: OutputNorm = "l2",
     region: Region | None = None,
     progress: Callable[[int, float, float], None] | None = None,
 ) -> NetworkBound:
@@ -76,6 +78,8 @@ def bound(
         network: from `from_weights`, `from_module`, `from_onnx` or by hand.
         method: as above.
         output_pair: bound output `i` minus output `j` instead of all outputs.
+        output_norm: "linf" bounds the largest output, $\lVert f(x) - f(y) \rVert_\infty \le L \lVert x - y \rVert_2$: the largest
+            bound of one output, see `rows.py`. Of a pair, a single number, both norms are the same.
         region: a `Ball` or `Box`: bound the network for inputs in it only.
         progress: called with iteration, upper and lower value by the interior-point method.
 
@@ -83,6 +87,12 @@ def bound(
         InvalidProblem: "lipsdp-network", which is no bound, an unknown method, or a pair of outputs that does not exist.
         NotProvable: the bound leaves the range of double precision.
     """
+    if output_norm == "linf" and output_pair is None:
+        from sdplip.bounds.rows import rows_bound  # which calls this function for every output
+
+        return rows_bound(network, method, region=region, progress=progress)
+    if output_norm not in ("l2", "linf"):
+        raise InvalidProblem(f"`output_norm` must be 'l2' or 'linf', not {output_norm!r}.")
     if region is not None or not is_chain(network):
         return system_bound(network, method, region=region, output_pair=output_pair, progress=progress)
     begin = time.perf_counter()

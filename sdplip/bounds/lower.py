@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from sdplip.bounds.samples import largest_jacobian, value_and_jacobian
+from sdplip.bounds.samples import OutputNorm, largest_jacobian, operator_norm, value_and_jacobian
 from sdplip.networks import (
     Activation,
     Affine,
@@ -29,8 +29,10 @@ DENSE = 10**6
 STEPS = 12
 
 
-def estimate_lower(network: Network, samples: int = 200, ascents: int = 60) -> float:
-    r"""The largest $\lVert J(x) \rVert_2$ at random points and uphill of them; 0.0 where no Jacobian can be computed.
+def estimate_lower(
+    network: Network, samples: int = 200, ascents: int = 60, *, norm: OutputNorm = "l2"
+) -> float:
+    r"""The largest norm of $J(x)$ at random points and uphill of them; 0.0 where no Jacobian can be computed.
 
     Far out along $\pm(1, \dots, 1)$ a ReLU network with nonnegative weights has every neuron on, so that its exact
     constant is found.
@@ -39,24 +41,26 @@ def estimate_lower(network: Network, samples: int = 200, ascents: int = 60) -> f
     if any(isinstance(layer, Activation) and layer.kind not in EVALUATE for layer in network.layers):
         return 0.0
     if not is_chain(network):
-        return largest_jacobian(system_layers(network), network.inputs)
+        return largest_jacobian(system_layers(network), network.inputs, norm=norm)
     rng = np.random.default_rng(0)
     n = network.inputs
     steps = _prepared(network)
     dense = n * sum(step.width for step in steps) <= DENSE
     samples, ascents = (samples, ascents) if dense else (samples // 20, ascents // 6)
 
-    def norm(x: Vector) -> float:
-        return _norm(steps, x) if dense else _norm_by_iteration(steps, x, rng)
+    def size(x: Vector) -> float:
+        if dense:
+            return _norm(steps, x, norm)
+        return _norm_by_iteration(steps, x, rng) if norm == "l2" else _longest_row(steps, x)
 
     points = [scale * rng.normal(size=n) for scale in (0.1, 1.0, 10.0) for _ in range(samples // 3)]
     points += [np.full(n, far) for far in (1e6, -1e6, 1.0, -1.0)] + [np.zeros(n)]
-    norms = [norm(x) for x in points]
+    norms = [size(x) for x in points]
     best = int(np.argmax(norms))
     x, most = points[best], norms[best]
     for step in np.geomspace(1.0, 0.01, ascents) * np.linalg.norm(x):
         trial = x + step * rng.normal(size=n) / np.sqrt(n)
-        found = norm(trial)
+        found = size(trial)
         if found > most:
             x, most = trial, found
     return most
@@ -139,18 +143,39 @@ def _jacobian(steps: list[_Step], x: Vector) -> Float[np.ndarray, "out in"]:
     return J
 
 
-def _norm(steps: list[_Step], x: Vector) -> float:
+def _norm(steps: list[_Step], x: Vector, norm: OutputNorm) -> float:
     J = _jacobian(steps, x)
-    return float(np.linalg.norm(J, 2)) if np.isfinite(J).all() else 0.0
+    return operator_norm(J, norm) if np.isfinite(J).all() else 0.0
 
 
-def _norm_by_iteration(steps: list[_Step], x: Vector, rng: np.random.Generator) -> float:
-    r"""$\lVert J v \rVert$ for the unit vector `v` that a few power iterations end at."""
+def _slopes(steps: list[_Step], x: Vector) -> tuple[list[Any], list[int]]:
+    """Derivative and number of inputs of each layer at `x`."""
     slopes, widths = [], []
     for step in steps:
         widths.append(len(x))
         x, slope = _apply(step, x)
         slopes.append(slope)
+    return slopes, [*widths, len(x)]
+
+
+def _backward(steps: list[_Step], slopes: list[Any], widths: list[int], v: Vector) -> Vector:
+    """$J^\\top v$."""
+    for step, slope, width in zip(reversed(steps), reversed(slopes), reversed(widths[:-1]), strict=True):
+        selects = step.W is None and slope.dtype.kind == "i"
+        v = np.bincount(slope, v, width) if selects else slope.T @ v if step.W is not None else slope * v
+    return v
+
+
+def _longest_row(steps: list[_Step], x: Vector) -> float:
+    slopes, widths = _slopes(steps, x)
+    rows = (_backward(steps, slopes, widths, e) for e in np.eye(widths[-1]))
+    longest = max(float(np.linalg.norm(row)) for row in rows)
+    return longest if np.isfinite(longest) else 0.0
+
+
+def _norm_by_iteration(steps: list[_Step], x: Vector, rng: np.random.Generator) -> float:
+    r"""$\lVert J v \rVert$ for the unit vector `v` that a few power iterations end at."""
+    slopes, widths = _slopes(steps, x)
     v, stretch = rng.normal(size=widths[0]), 0.0
     for _ in range(STEPS):
         v = y = v / np.linalg.norm(v)
@@ -159,10 +184,7 @@ def _norm_by_iteration(steps: list[_Step], x: Vector, rng: np.random.Generator) 
         stretch = float(np.linalg.norm(y))
         if not (np.isfinite(stretch) and stretch > 0):
             return 0.0
-        for step, slope, width in zip(reversed(steps), reversed(slopes), reversed(widths), strict=True):
-            selects = step.W is None and slope.dtype.kind == "i"
-            y = np.bincount(slope, y, width) if selects else slope.T @ y if step.W is not None else slope * y
-        v = y
+        v = _backward(steps, slopes, widths, y)
     return stretch
 
 

@@ -50,6 +50,8 @@ class NetworkBound:
         chain: the matrices; of a network that is a chain its slopes too.
         claim: what the system certificate speaks of: networks with sorting or residual sums, regions; None of chains.
         system_certificate: the proof of such a claim; None of its product bound.
+        row: the output of the largest bound, where `value` bounds the largest output alone ("linf"); None of all outputs ("l2").
+        row_proofs: of "linf", the proofs of the outputs that were asked for; None of those whose product bound is one.
     """
 
     value: float
@@ -66,6 +68,8 @@ class NetworkBound:
     chain: Chain
     claim: Claim | None = None
     system_certificate: SystemCertificate | None = None
+    row: int | None = None
+    row_proofs: tuple[SystemCertificate | None, ...] = ()
 
     @property
     def gap(self) -> float | None:

@@ -50,8 +50,11 @@ class SharedMultipliers:
 
     def best(self, i: int, j: int) -> tuple[float, float]:
         r"""The least $\kappa$ of $f_i - f_j$, and its $\theta$."""
+        return self.best_of(self.system.out[i] - self.system.out[j])
+
+    def best_of(self, c: Vector) -> tuple[float, float]:
+        r"""The least $\kappa$ of the output whose row is `c`, and its $\theta$."""
         n = self.system.inputs
-        c = self.system.out[i] - self.system.out[j]
         a = float(np.square(np.linalg.solve(self.factor, c[n:])).sum())
         g = np.square(self.vectors.T @ (c[:n] - self.back.T @ c[n:]))
         theta, found = a + np.geomspace(1e-6, 1e2, 161) * (a or 1.0), (np.inf, 1.0)

@@ -7,8 +7,10 @@ from heapq import heapify, heappop, heappush
 
 import numpy as np
 
+from sdplip.bounds.auto import Method
 from sdplip.bounds.result import NetworkBound
-from sdplip.bounds.samples import known, value_and_jacobian
+from sdplip.bounds.rows import rows_bound
+from sdplip.bounds.samples import OutputNorm, known, value_and_jacobian
 from sdplip.bounds.systems import system_bound
 from sdplip.certificates.region import Box
 from sdplip.errors import InvalidProblem
@@ -19,9 +21,10 @@ def split_bound(
     network: Network,
     box: Box,
     pieces: int,
-    method: str = "auto",
+    method: Method = "auto",
     *,
     output_pair: tuple[int, int] | None = None,
+    output_norm: OutputNorm = "l2",
     progress: Callable[[int, float, float], None] | None = None,
 ) -> NetworkBound:
     """A proven bound on `box` from at most `pieces` boxes that it is cut into; the one of the largest bound is cut next.
@@ -30,7 +33,7 @@ def split_bound(
     largest of their bounds. The result has no certificate of the whole.
 
     Args:
-        network, method, output_pair: as for `system_bound`.
+        network, method, output_pair, output_norm: as for `bound`.
         box: the region.
         pieces: at most so many boxes, at least 1.
         progress: called with the number of boxes, the bound and the lower estimate.
@@ -41,7 +44,13 @@ def split_bound(
     if pieces < 1:
         raise InvalidProblem(f"A box is cut into at least 1 piece, not {pieces}.")
     begin = time.perf_counter()
-    whole = system_bound(network, method, region=box, output_pair=output_pair)
+
+    def on(region: Box) -> NetworkBound:
+        if output_norm == "linf" and output_pair is None:
+            return rows_bound(network, method, region=region)
+        return system_bound(network, method, region=region, output_pair=output_pair)
+
+    whole = on(box)
     heap = [(-whole.value, 0, box, whole)]
     heapify(heap)
     count = 1
@@ -49,7 +58,7 @@ def split_bound(
         _, _, worst, found = heappop(heap)
         halves = _cut(network, worst)
         for half in halves:
-            part = system_bound(network, method, region=half, output_pair=output_pair)
+            part = on(half)
             part = (
                 part if part.value <= found.value else replace(part, value=found.value)
             )  # a part of the box

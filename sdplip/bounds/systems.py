@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 
@@ -39,12 +40,24 @@ def system_bound(
         NotProvable: the bound leaves the range of double precision.
     """
     begin = time.perf_counter()
+    claim = claim_about(network, region, output_pair)
+    found = bound_claim(claim, method, progress)
+    lower = largest_jacobian(_with_pair(claim), claim.inputs, region)
+    return replace(found, lower=min(lower, found.value), seconds=time.perf_counter() - begin)
+
+
+def bound_claim(claim: Claim, method: str = "auto", progress: Watch = None) -> NetworkBound:
+    """A proven bound of what `claim` says; nothing is looked for from below.
+
+    Raises:
+        InvalidProblem, NotProvable: as for `system_bound`.
+    """
+    begin = time.perf_counter()
     if method not in METHODS:
         raise InvalidProblem(
             f"The method {method!r} is for elementwise activations and all inputs. With sorting, residual sums or a region use"
             f" one of {', '.join(METHODS)}."
         )
-    claim = _claim(network, region, output_pair)
     layers = claim.on_region()
     found = list[tuple[str, float, SystemCertificate | None, Proposal]]()
     if method in ("auto", "product"):
@@ -56,10 +69,9 @@ def system_bound(
             "No finite bound could be proven: the numbers leave the range of double precision. Rescale the weights."
         )
     name, value, certificate, proposal = min(found, key=lambda entry: entry[1])
-    lower = largest_jacobian(_with_pair(claim), claim.inputs, region)
     return NetworkBound(
         value=value,
-        lower=min(lower, value),
+        lower=0.0,
         sdp_lower=proposal.sdp_lower,
         method=name,
         status=proposal.status,
@@ -75,7 +87,12 @@ def system_bound(
     )
 
 
-def _claim(network: Network, region: Region | None, pair: tuple[int, int] | None) -> Claim:
+def claim_about(network: Network, region: Region | None = None, pair: tuple[int, int] | None = None) -> Claim:
+    """What is to be proven of the network.
+
+    Raises:
+        InvalidProblem: a layer that is not available here, a region or pair that does not fit.
+    """
     layers = system_layers(network)
     if region is not None and region.inputs != network.inputs:
         raise InvalidProblem(
@@ -122,6 +139,14 @@ def _by_system(
             proposals.append(("lipsdp-neuron", lipsdp(small, progress)))
     for name, proposal in proposals:
         with suppress(NotProvable):
-            certificate = certify_system(system, proposal.multipliers[0], method=name)
+            certificate = certify_system(system, _positive(proposal.multipliers[0], system), method=name)
             if proposal.status is not Status.FAILED or method != "auto":
                 yield name, certificate.bound, certificate, proposal
+
+
+def _positive(multipliers: np.ndarray, system: System) -> np.ndarray:
+    """Where an output does not see some neurons, or none, solvers leave their multipliers at 0, which proves nothing."""
+    least = 1e-12 * float(multipliers.max(initial=0.0))
+    if least < 1e-60:
+        least = 1e-12 * float((system.out**2).sum()) / max(float((system.y**2).sum()), 1e-200)
+    return np.maximum(multipliers, max(least, 1e-40))

@@ -26,11 +26,13 @@ class Claim:
         layers: the network; read from a certificate file its matrices are placeholders until `with_maps`.
         region: the inputs that are meant; None is all.
         pair: output i minus output j; None is all outputs.
+        row: this output alone; not together with a pair.
     """
 
     layers: Layers
     region: Region | None = None
     pair: tuple[int, int] | None = None
+    row: int | None = None
 
     @property
     def inputs(self) -> int:
@@ -38,13 +40,13 @@ class Claim:
         return next(maps(self.layers)).W.shape[1]
 
     def on_region(self) -> Layers:
-        """The layers with the slopes that occur on the region, and the difference of the pair behind them.
+        """The layers with the slopes that occur on the region, and what the pair or row chooses behind them.
 
         Raises:
             InvalidProblem: what a layer does on a region is not known.
         """
         layers = self.layers if self.region is None else localise(self.layers, self.region)
-        return layers if self.pair is None else (*layers, self._difference())
+        return layers if self.pair is None and self.row is None else (*layers, self._chosen())
 
     def system(self) -> System:
         """What the kernel proves."""
@@ -55,11 +57,13 @@ class Claim:
         """The same claim with these matrices, in order."""
         return replace(self, layers=_filled(self.layers, iter(found)))
 
-    def _difference(self) -> Map:
+    def _chosen(self) -> Map:
         *_, last = maps(self.layers)
-        assert self.pair is not None
         row = np.zeros((1, len(last.W)))
-        row[0, self.pair[0]], row[0, self.pair[1]] = 1.0, -1.0
+        if self.pair is not None:
+            row[0, self.pair[0]], row[0, self.pair[1]] = 1.0, -1.0
+        elif self.row is not None:
+            row[0, self.row] = 1.0
         return Map(row)
 
 
@@ -98,20 +102,13 @@ def system_record(
     name: str, claim: Claim, certificate: SystemCertificate, reading: dict[str, Any] | None = None
 ) -> SystemRecord:
     """The record of `certificate` for `claim`; `reading` says how the file is read as a network, as options of `bound`."""
-    return SystemRecord(name, tuple(map(_digest, maps(claim.layers))), claim, certificate, reading or {})
+    return SystemRecord(name, tuple(map(digest, maps(claim.layers))), claim, certificate, reading or {})
 
 
 def verify_system(entry: SystemRecord, found: Sequence[Map]) -> Verification:
     """Proves the claim again, with the matrices and biases `found`, by the kernel alone: slopes on the region included."""
-    digests = tuple(map(_digest, found))
-    same = [a for a, _ in digests] == [a for a, _ in entry.digests]
-    if not same or (
-        entry.claim.region is not None and digests != entry.digests
-    ):  # elsewhere biases do not matter
-        reason = (
-            "the weights are not those that were certified (a SHA-256 differs): certify this network anew"
-        )
-        return Verification(entry.name, False, reason)
+    if not same_weights(entry.digests, entry.claim, found):
+        return Verification(entry.name, False, OTHER_WEIGHTS)
     proof = entry.certificate
     try:
         proven = system_holds(entry.claim.with_maps(found).system(), proof.multipliers, proof.bound)
@@ -123,6 +120,15 @@ def verify_system(entry: SystemRecord, found: Sequence[Map]) -> Verification:
     return Verification(entry.name, True, f"proven again: L <= {proof.bound:.12g}")
 
 
+OTHER_WEIGHTS = "the weights are not those that were certified (a SHA-256 differs): certify this network anew"
+
+
+def same_weights(digests: tuple[tuple[str, str | None], ...], claim: Claim, found: Sequence[Map]) -> bool:
+    """Whether `found` are the matrices of the digests; biases count on a region only, elsewhere they do not matter."""
+    new = tuple(map(digest, found))
+    return [a for a, _ in new] == [a for a, _ in digests] and (claim.region is None or new == digests)
+
+
 def save_system(path: str | os.PathLike[str], entry: SystemRecord) -> None:
     """Writes a certificate file; it appears whole or not at all."""
     proof = entry.certificate
@@ -131,11 +137,12 @@ def save_system(path: str | os.PathLike[str], entry: SystemRecord) -> None:
         "sha256": [list(pair) for pair in entry.digests],
         "bound": proof.bound,
         "method": proof.method,
-        "layers": structure(entry.claim.layers),
-        "region": _region(entry.claim.region),
+        **described(entry.claim),
         "output_pair": entry.claim.pair,
         "multipliers": proof.multipliers.tolist(),
     }
+    if entry.claim.row is not None:
+        body["output_row"] = entry.claim.row
     if entry.reading:
         body["reading"] = entry.reading
     document.write(path, SCHEMA, body)
@@ -148,6 +155,11 @@ def load_system(path: str | os.PathLike[str]) -> SystemRecord:
         InvalidCertificate: not JSON, another schema, or a missing or malformed field.
     """
     return document.read(path, SCHEMA, _record, "save_system")
+
+
+def described(claim: Claim) -> dict[str, Any]:
+    """Layers and region of a claim as JSON; `claim_of` reads them."""
+    return {"layers": structure(claim.layers), "region": _region(claim.region)}
 
 
 def structure(layers: Layers) -> list[dict[str, Any]]:
@@ -192,21 +204,35 @@ def _region(region: Region | None) -> dict[str, Any] | None:
     return {"lower": region.lower.tolist(), "upper": region.upper.tolist()}
 
 
-def _record(found: dict[str, Any]) -> SystemRecord:
-    where, pair = found["region"], found["output_pair"]
+def claim_of(found: dict[str, Any]) -> Claim:
+    """The claim of a document about all outputs; its layers have no matrices yet."""
+    where = found["region"]
     region: Region | None = None
     if where is not None and "radius" in where:
         region = Ball(np.array(where["center"], np.float64), float(where["radius"]))
     elif where is not None:
         region = Box(np.array(where["lower"], np.float64), np.array(where["upper"], np.float64))
-    claim = Claim(_layers(found["layers"]), region, None if pair is None else (int(pair[0]), int(pair[1])))
+    return Claim(_layers(found["layers"]), region)
+
+
+def digests_of(found: dict[str, Any]) -> tuple[tuple[str, str | None], ...]:
+    """The digests of a document."""
+    return tuple((str(W), None if b is None else str(b)) for W, b in found["sha256"])
+
+
+def _record(found: dict[str, Any]) -> SystemRecord:
+    pair, row = found["output_pair"], found.get("output_row")
+    pair = None if pair is None else (int(pair[0]), int(pair[1]))
+    claim = replace(claim_of(found), pair=pair, row=None if row is None else int(row))
     certificate = SystemCertificate(
         float(found["bound"]), np.array(found["multipliers"], np.float64), str(found["method"])
     )
-    digests = tuple((str(W), None if b is None else str(b)) for W, b in found["sha256"])
-    return SystemRecord(str(found["name"]), digests, claim, certificate, dict(found.get("reading", {})))
+    return SystemRecord(
+        str(found["name"]), digests_of(found), claim, certificate, dict(found.get("reading", {}))
+    )
 
 
-def _digest(layer: Map) -> tuple[str, str | None]:
+def digest(layer: Map) -> tuple[str, str | None]:
+    """SHA-256 of the matrix, and of the bias where it is not zero."""
     bias = None if layer.b is None or not np.any(layer.b) else weight_digest(np.asarray(layer.b)[None])
     return weight_digest(layer.W), bias

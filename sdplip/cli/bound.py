@@ -19,6 +19,7 @@ from sdplip.cli.region import Given, RegionType, given_region
 
 if TYPE_CHECKING:
     from sdplip.bounds import Method, NetworkBound
+    from sdplip.bounds.samples import OutputNorm
     from sdplip.certificates.region import Region
     from sdplip.networks import Network
 
@@ -79,6 +80,13 @@ class Two(click.ParamType):
 )
 @click.option("--output-pair", type=Two(int), help="Bound output I minus output J, counted from 0.")
 @click.option(
+    "--output-norm",
+    type=click.Choice(["l2", "linf"]),
+    default="l2",
+    show_default=True,
+    help="Of the output; linf bounds its largest entry.",
+)
+@click.option(
     "--ball",
     type=RegionType(True),
     help="Only inputs in this Euclidean ball. CENTER: numbers or a .npy file.",
@@ -109,6 +117,7 @@ def bound(
     activation: str | None,
     slopes: tuple[float, float] | None,
     output_pair: tuple[int, int] | None,
+    output_norm: "OutputNorm",
     ball: Given | None,
     box: Given | None,
     pieces: int,
@@ -120,7 +129,7 @@ def bound(
     reading: dict[str, Any],
     as_json: bool,
 ) -> None:
-    """Prove how Lipschitz the network in FILE is, from input to output, in Euclidean norms.
+    """Prove how Lipschitz the network in FILE is, from input to output, in Euclidean norms or to the largest output.
 
     The matrices of FILE are one network: in file order, with the activation between them and nothing else; kernels come
     first, on images of --image-size. The kernel proves the bound; no solver is trusted for it.
@@ -137,6 +146,10 @@ def bound(
         raise click.UsageError(
             "--pieces has neither a certificate file nor a comparison of methods yet. Drop one of them."
         )
+    if output_pair and output_norm == "linf":
+        raise click.UsageError(
+            "--output-pair is about one number, which has one norm. Drop --output-norm, or the pair."
+        )
     if certificate and method in ("product", "composite", "frequency"):
         raise click.UsageError(
             f"The {method} bound has no certificate file. Use riccati or a lipsdp method, or drop --certificate."
@@ -149,7 +162,8 @@ def bound(
             "--certificate: networks with maxima over windows are bounded part by part, and have no certificate file yet."
         )
     with _bar() as watch:
-        ask = _Question(network, output_pair, region, watch, bool(certificate and output_pair), pieces)
+        as_system = bool(certificate and (output_pair or output_norm == "linf"))
+        ask = _Question(network, output_pair, output_norm, region, watch, as_system, pieces)
         results = _compared(ask) if compare else [ask.bound(method or "auto")]
         best = min(results, key=lambda result: result.value)
         if certificate:
@@ -173,10 +187,11 @@ def bound(
 
 @dataclass(frozen=True, eq=False)
 class _Question:
-    """What is to be bounded; `as_system` by the kernel's general form, whose certificate files know pairs of outputs."""
+    """What is to be bounded; `as_system` by the kernel's general form, whose certificate files know pairs and single outputs."""
 
     network: "Network"
     pair: tuple[int, int] | None
+    norm: "OutputNorm"
     region: "Region | None"
     watch: "Watch | None"
     as_system: bool = False
@@ -195,7 +210,15 @@ class _Question:
             from sdplip.certificates.region import Box
 
             assert isinstance(self.region, Box)
-            return split_bound(self.network, self.region, self.pieces, method, output_pair=self.pair)
+            return split_bound(
+                self.network, self.region, self.pieces, method, output_pair=self.pair, output_norm=self.norm
+            )
+        if self.norm == "linf":
+            from sdplip.bounds.rows import rows_bound
+
+            return rows_bound(
+                self.network, method, region=self.region, proofs=self.as_system, progress=self.watch
+            )
         ask = bounds.system_bound if self.as_system else bounds.bound
         return ask(self.network, method, output_pair=self.pair, region=self.region, progress=self.watch)
 
@@ -239,7 +262,7 @@ def _compared(ask: _Question) -> "list[NetworkBound]":
 
 def _certified(ask: _Question, results: "list[NetworkBound]") -> "NetworkBound":
     """The best result that has a certificate; where none has, the best of the methods that make one."""
-    proven = [result for result in results if result.certificate or result.system_certificate]
+    proven = [r for r in results if r.certificate or r.system_certificate or r.row_proofs]
     if not proven:
         tried = {name for result in results for name in result.others}
         again: list[Method] = ["riccati", *(["lipsdp-neuron"] if "lipsdp-neuron" in tried else [])]
@@ -249,8 +272,13 @@ def _certified(ask: _Question, results: "list[NetworkBound]") -> "NetworkBound":
 
 def _save(path: Path, file: Path, result: "NetworkBound", reading: dict[str, Any]) -> None:
     from sdplip.certificates.network_file import network_record, save_network
+    from sdplip.certificates.rows_file import rows_record, save_rows
     from sdplip.certificates.system_file import save_system, system_record
 
+    if result.row_proofs:
+        assert result.claim is not None
+        save_rows(path, rows_record(file.name, result.claim, result.value, result.row_proofs, reading))
+        return
     if result.claim is not None:
         assert result.system_certificate is not None
         save_system(path, system_record(file.name, result.claim, result.system_certificate, reading))
@@ -263,6 +291,7 @@ def _save(path: Path, file: Path, result: "NetworkBound", reading: dict[str, Any
 
 
 def _to_json(file: Path, result: "NetworkBound", certificate: Path | None) -> dict[str, Any]:
+    norm = {} if result.row is None else {"output_norm": "linf", "row": result.row}
     return {
         "file": str(file),
         "method": result.method,
@@ -274,6 +303,7 @@ def _to_json(file: Path, result: "NetworkBound", certificate: Path | None) -> di
         "seconds": result.seconds,
         "order": result.order,
         "certificate": str(certificate) if certificate else None,
+        **norm,
     }
 
 
@@ -282,6 +312,8 @@ def _widths(result: "NetworkBound", network: "Network") -> str:
 
     weights = result.chain.weights
     widths = [weights[0].shape[1], *map(len, weights)]
+    if result.row is not None:  # the chain is that of one output
+        widths[-1] = network.outputs
     images = [layer for layer in network.layers if isinstance(layer, Convolution | MaxPool)]
     if images:  # their bounds may not be about dense matrices
         widths = [network.inputs, *(layer.outputs for layer in images), network.outputs]

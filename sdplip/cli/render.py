@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sdplip.certificates.file import Record, Verification
     from sdplip.certificates.network_file import NetworkRecord
     from sdplip.certificates.region import Region
+    from sdplip.certificates.rows_file import RowsRecord
     from sdplip.certificates.system_file import SystemRecord
     from sdplip.reports import CheckReport, CompareReport, LayerComparison, ScaleReport
     from sdplip.robustness.curve import Curve
@@ -171,13 +172,12 @@ def bound(
         table.add_row(name, above(value, 9), *cells, style="bold" if name == best.method else None)
     console.print(table)
     console.print(
-        f"Proven: |f(x) - f(y)| <= {above(best.value, 9)} |x - y| for all x, y{_inside(best)}, in Euclidean norms"
-        f" ({best.method}).",
+        f"Proven: |f(x) - f(y)|{'' if best.row is None else '_inf'} <= {above(best.value, 9)} |x - y| for all x,"
+        f" y{_inside(best)}, {_norms(best)} ({best.method}).",
         soft_wrap=True,
     )
-    found = (
-        f"the largest Jacobian found has norm {below(best.lower)}" if best.lower else "no Jacobian is known"
-    )
+    what = "has norm" if best.row is None else "has a row of length"
+    found = f"the largest Jacobian found {what} {below(best.lower)}" if best.lower else "no Jacobian is known"
     dual = " `sdp_lower` is a solver's dual value, below which that method cannot come."
     console.print(
         f"Floating point, not proven: {found}.{dual if any(r.sdp_lower is not None for r in results) else ''}",
@@ -250,7 +250,7 @@ def verify_network(entry: "NetworkRecord", result: "Verification", file: Path) -
     )
 
 
-def verify_system(entry: "SystemRecord", result: "Verification", file: Path) -> None:
+def verify_system(entry: "SystemRecord | RowsRecord", result: "Verification", file: Path) -> None:
     """Prints the claim of a network with sorting, skips, a region or a pair, and whether it was proven again."""
     console = _console()
     table = _table("network", verdict="", reason="")
@@ -269,6 +269,12 @@ def verify_system(entry: "SystemRecord", result: "Verification", file: Path) -> 
 def _inside(result: "NetworkBound") -> str:
     region = None if result.claim is None else result.claim.region
     return "" if region is None else f" in the {type(region).__name__.lower()}"
+
+
+def _norms(result: "NetworkBound") -> str:
+    if result.row is None:
+        return "in Euclidean norms"
+    return f"from Euclidean lengths to the largest output, which is output {result.row}"
 
 
 def _where(region: "Region") -> str:

@@ -31,9 +31,10 @@ def verify(
     not provable, or about another weight, 2 bad input.
     """
     from sdplip.certificates.network_file import SCHEMA
+    from sdplip.certificates.rows_file import SCHEMA as ROWS
     from sdplip.certificates.system_file import SCHEMA as SYSTEM
 
-    if _schema(certificate) == SYSTEM:
+    if _schema(certificate) in (SYSTEM, ROWS):
         proven = _system(certificate, NetworkSource(file, layer, transpose), as_json)
     elif _schema(certificate) == SCHEMA:
         proven = _network(certificate, NetworkSource(file, layer, transpose), as_json)
@@ -100,13 +101,16 @@ def _network(certificate: Path, source: NetworkSource, as_json: bool) -> bool:
 def _system(certificate: Path, source: NetworkSource, as_json: bool) -> bool:
     from dataclasses import replace
 
+    from sdplip.certificates.rows_file import SCHEMA, RowsRecord, load_rows, verify_rows
     from sdplip.certificates.system_file import load_system, maps, structure, verify_system
     from sdplip.cli import render
     from sdplip.networks import system_layers
 
-    entry = load_system(certificate)
+    rows = _schema(certificate) == SCHEMA
+    entry = load_rows(certificate) if rows else load_system(certificate)
     layers = system_layers(replace(source, reading=entry.reading).network())
-    result = verify_system(entry, list(maps(layers)))
+    found = list(maps(layers))
+    result = verify_rows(entry, found) if isinstance(entry, RowsRecord) else verify_system(entry, found)
     # A graph has its own activations, which must be those of the claim; matrices alone leave them to it.
     if result.proven and source.is_onnx and structure(layers) != structure(entry.claim.layers):
         reason = "the layers of the graph are not those that were certified: certify this network anew"
