@@ -11,7 +11,7 @@ import numpy as np
 
 from sdplip.bounds.composite import composite
 from sdplip.bounds.frequency import bound_images, is_dense
-from sdplip.bounds.images import outward, through_maxima
+from sdplip.bounds.images import better, jointly, outward, through_maxima
 from sdplip.bounds.living import living
 from sdplip.bounds.lower import estimate_lower
 from sdplip.bounds.product import product
@@ -72,6 +72,8 @@ def bound(
     | "frequency" | convolutions of stride 1 at every frequency, one multiplier a channel | seconds to minutes |
     | "auto" | the least of product, composite, riccati and, up to order 2600, lipsdp-neuron | |
 
+    With maxima over windows "riccati", "lipsdp-neuron" and "auto" prove one inequality of the whole network where it fits
+    (`system_bound`); the other methods, and networks too large for it, multiply the bounds of the parts between the maxima.
     Of images too large for dense matrices "auto" is the least of product and frequency.
 
     Args:
@@ -96,12 +98,16 @@ def bound(
     if region is not None or not is_chain(network):
         return system_bound(network, method, region=region, output_pair=output_pair, progress=progress)
     begin = time.perf_counter()
+    joint = jointly(network, method, output_pair, progress)
+    if joint is not None and method == "lipsdp-neuron":
+        return joint
     remainder = 0.0
     if output_pair is not None:
         network, remainder = _difference(network, *output_pair)
         remainder = up(remainder * _before_last(network)) if remainder else 0.0
     if any(isinstance(layer, MaxPool) for layer in network.layers):
-        return through_maxima(network, lambda part: bound(part, method, progress=progress), begin, remainder)
+        cut = through_maxima(network, lambda part: bound(part, method, progress=progress), begin, remainder)
+        return cut if joint is None else better(joint, cut)
     if method == "frequency" or not is_dense(network):
         return bound_images(network, method, remainder)
     results = _results(chain_of(network), method, progress)

@@ -15,7 +15,7 @@ from sdplip.certificates.system import Layers, Map
 def narrowed(layers: Layers) -> Layers:
     """`layers`, with a first matrix that has more columns than rows replaced; as they are where the proof fails."""
     first = layers[0]
-    if not isinstance(first, Map) or first.W.shape[0] >= first.W.shape[1]:
+    if not isinstance(first, Map) or first.error or first.W.shape[0] >= first.W.shape[1]:
         return layers
     W = np.asarray(first.W, np.float64)
     m, n = W.shape

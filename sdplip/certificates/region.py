@@ -150,14 +150,20 @@ def _map(layer: Map, z: _Set) -> _Set:
     if W.shape[1] != len(z.center):
         raise InvalidWeight(f"A weight of shape {W.shape} is given {len(z.center)} numbers.")
     b = np.zeros(len(W)) if layer.b is None else np.asarray(layer.b, np.float64)
+    if layer.error and b.any():
+        raise InvalidProblem(
+            "The shift of a batch normalisation is known up to its rounding only, so it is not covered on a region. Fold it into"
+            " the weights and biases of the layer before."
+        )
     A, n = abs(W), W.shape[1]
     middle, half = z.low / 2 + z.high / 2, (z.high / 2 - z.low / 2) * (1 + 4 * UNIT) + TINY
     size = abs(z.center) + abs(z.G).sum(1)
     lost = 4 * (n + z.G.shape[1]) * TINY * (1 + float(A.max()))
-    slop = (A @ z.slop + gamma(n + 4) * (A @ size + abs(b)) + lost) * GENEROUS
+    relative = gamma(n + 6) + layer.error * (1 + gamma(n + 6))
+    slop = (A @ z.slop * (1 + layer.error) + relative * (A @ size + abs(b)) + lost) * GENEROUS
     around = W @ middle + b
     far = (
-        A @ half + gamma(n + 6) * (A @ (abs(middle) + half) + abs(b)) + abs(around) * 4 * UNIT + lost
+        A @ half + relative * (A @ (abs(middle) + half) + abs(b)) + abs(around) * 4 * UNIT + lost
     ) * GENEROUS
     after = _Set(W @ z.center + b, W @ z.G, slop, around - far, around + far, z.round_inputs)
     return after.narrowed()

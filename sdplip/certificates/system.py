@@ -30,10 +30,11 @@ Vector = Float[np.ndarray, " n"]
 
 @dataclass(frozen=True, eq=False)
 class Map:
-    """$x \\mapsto W x + b$."""
+    r"""$x \mapsto W^* x + b^*$ for any $|W^* - W| \le$ `error` $|W|$, entry by entry, and $b^*$ = b where `error` is 0."""
 
     W: Matrix
     b: Vector | None = None
+    error: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +158,7 @@ class _Builder:
         """Rows and their errors after `layers`, from those in front."""
         for layer in layers:
             if isinstance(layer, Map):
-                S, E = product_rows(as_weight(layer.W, zero=True), S, E)
+                S, E = product_rows(as_weight(layer.W, zero=True), S, E, layer.error)
             elif isinstance(layer, Slope):
                 S, E = self._slope(layer, S, E)
             elif isinstance(layer, Sort):
@@ -232,8 +233,8 @@ class _Builder:
         return self.inputs + len(self.y) - 1
 
 
-def product_rows(W: Matrix, S: Matrix, E: Matrix) -> tuple[Matrix, Matrix]:
-    """$W S$ and its error where S has the error E."""
+def product_rows(W: Matrix, S: Matrix, E: Matrix, relative: float = 0.0) -> tuple[Matrix, Matrix]:
+    """$W S$ and its error where S has the error E, and entries of W the relative error `relative`."""
     if W.shape[1] != len(S):
         raise InvalidWeight(
             f"A weight of shape {W.shape} takes {W.shape[1]} numbers, but is given {len(S)}. Weights are (out, in), first"
@@ -242,4 +243,7 @@ def product_rows(W: Matrix, S: Matrix, E: Matrix) -> tuple[Matrix, Matrix]:
     absolute = abs(W)
     n = W.shape[1]
     lost = 4 * n * TINY * (1 + float(absolute.max()))
-    return W @ S, (absolute @ (E + gamma(n + 2) * abs(S)) + lost) * GENEROUS
+    inherited = E + gamma(n + 2) * abs(S)
+    if relative:
+        inherited += relative * (abs(S) + E)
+    return W @ S, (absolute @ inherited + lost) * GENEROUS

@@ -143,9 +143,9 @@ def _product(run: list[Map | Slope | Sort | Skip]) -> tuple[Matrix, Matrix]:
         assert isinstance(layer, Map)
         W = as_weight(layer.W, zero=True)
         if rows is None or error is None:
-            rows, error = W, np.zeros_like(W)
+            rows, error = W, layer.error * abs(W)
         else:
-            rows, error = product_rows(W, rows, error)
+            rows, error = product_rows(W, rows, error, layer.error)
     assert rows is not None and error is not None
     return rows, error
 

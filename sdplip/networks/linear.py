@@ -63,7 +63,7 @@ def _single(layer: Linear) -> Merged:
         return Merged(layer.matrix())
     assert isinstance(layer, AveragePool)
     A = layer.matrix()
-    error = 0.0 if _powers_of_two(A) else UNIT * float(np.linalg.norm(A)) * (1 + gamma(A.size)) * GENEROUS
+    error = 0.0 if powers_of_two(A) else UNIT * float(np.linalg.norm(A)) * (1 + gamma(A.size)) * GENEROUS
     return Merged(A, error)
 
 
@@ -86,11 +86,12 @@ def _product(left: Merged, right: Merged) -> Merged:
 
 def _selects(A: Matrix, W: Matrix) -> bool:
     """Whether rows of A hold at most one power of two, so that products with W are exact."""
-    if ((A != 0).sum(1) > 1).any() or not _powers_of_two(A):
+    if ((A != 0).sum(1) > 1).any() or not powers_of_two(A):
         return False
     least = abs(A[A != 0]).min(initial=1.0) * abs(W[W != 0]).min(initial=1.0)
     return bool(least > 2.0**-900)
 
 
-def _powers_of_two(A: Matrix) -> bool:
+def powers_of_two(A: Matrix) -> bool:
+    """Whether all entries that are not 0 are powers of two up to their sign."""
     return bool((np.frexp(abs(A[A != 0]))[0] == 0.5).all())
