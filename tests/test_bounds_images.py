@@ -8,13 +8,13 @@ import torch
 from torch import nn
 
 from sdplip.bounds import bound, frequency
-from sdplip.bounds.frequency import split_trunk
 from sdplip.certificates.trunk import certify_trunk, trunk_holds
 from sdplip.errors import InvalidProblem, InvalidWeight
 from sdplip.geometry import Geometry
 from sdplip.networks import Affine, Network, chain_of, from_kernels, known_activation
 from sdplip.networks.chain import runs_of
 from sdplip.networks.torch import from_module
+from sdplip.networks.trunk import split_trunk
 from sdplip.weights import Weight, read
 
 CLOSE = 1e-7

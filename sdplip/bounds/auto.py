@@ -24,7 +24,9 @@ from sdplip.certificates.region import Region
 from sdplip.certificates.rounding import up
 from sdplip.errors import InvalidProblem, InvalidScaling, NotProvable
 from sdplip.networks import Activation, Affine, Chain, MaxPool, Network, chain_of, is_chain
+from sdplip.networks.chain import runs_of
 from sdplip.networks.network import LINEAR
+from sdplip.networks.trunk import split_trunk
 from sdplip.solvers.solution import Status
 
 Method = Literal[
@@ -106,10 +108,13 @@ def bound(
         network, remainder = _difference(network, *output_pair)
         remainder = up(remainder * _before_last(network)) if remainder else 0.0
     if any(isinstance(layer, MaxPool) for layer in network.layers):
-        cut = through_maxima(network, lambda part: bound(part, method, progress=progress), begin, remainder)
+        cut = through_maxima(network, lambda part: _part_bound(part, method, progress), begin, remainder)
+        # Proofs of parts speak of the weights in the file, not of the difference of two rows.
+        cut = cut if output_pair is None else replace(cut, parts=())
         return cut if joint is None else better(joint, cut)
     if method == "frequency" or not is_dense(network):
-        return bound_images(network, method, remainder)
+        found = bound_images(network, method, remainder)
+        return found if output_pair is None else replace(found, parts=())
     results = _results(chain_of(network), method, progress)
     best = min(results, key=lambda result: result.value)
     if remainder:  # rounding of the difference of two rows
@@ -122,9 +127,18 @@ def bound(
     )
 
 
-def bound_chain(chain: Chain) -> float:
+def _part_bound(
+    part: Network, method: Method, progress: Callable[[int, float, float], None] | None
+) -> NetworkBound:
+    """The bound of a part between maxima; "frequency" where it has a trunk of convolutions, else "auto"."""
+    if method == "frequency" and split_trunk(*runs_of(part)) is None:
+        method = "auto"
+    return bound(part, method, progress=progress)
+
+
+def bound_chain(chain: Chain) -> NetworkBound:
     """The least bound of a chain of matrices by the methods of "auto"."""
-    return min(result.value for result in _results(chain, "auto", None))
+    return min(_results(chain, "auto", None), key=lambda result: result.value)
 
 
 def _results(

@@ -6,28 +6,25 @@ frequencies, whose block-diagonal matrices are a network of their own; the shape
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import product as grid
 
 import numpy as np
 
 from sdplip.bounds.lower import estimate_lower
-from sdplip.bounds.result import NetworkBound
-from sdplip.certificates.convolution import certify_convolution
-from sdplip.certificates.network import certify_product, spectral_norm_above
+from sdplip.bounds.result import NetworkBound, proof_of
+from sdplip.certificates.parts import PartProof, certify_factors
 from sdplip.certificates.rounding import up
 from sdplip.certificates.trunk import Trunk, certify_trunk, representatives, symbol
 from sdplip.errors import InvalidProblem, NotProvable
-from sdplip.networks import Activation, Chain, Convolution, Network
+from sdplip.networks import Chain, Network
 from sdplip.networks.chain import runs_of
-from sdplip.networks.linear import fits, merged
-from sdplip.networks.network import Linear
+from sdplip.networks.linear import fits
+from sdplip.networks.trunk import HEAD, Split, factors_of, split_trunk
 from sdplip.solvers.solution import Status
 
 COARSE_ORDER = 480
 """Neurons of the network of a few frequencies that LipSDP solves."""
-HEAD = 256
-"""Rows of the matrix behind the trunk up to which its gain is computed."""
 
 
 def is_dense(network: Network) -> bool:
@@ -49,9 +46,9 @@ def bound_images(network: Network, method: str, extra: float = 0.0) -> NetworkBo
             " 'product'."
         )
     runs, activations = runs_of(network)
-    found, tail = dict[str, float](), Chain((np.eye(1),), ())
+    proofs, tail = dict[str, PartProof](), Chain((np.eye(1),), ())
     if method != "frequency":
-        found["product"] = product_of_layers(runs, activations)
+        proofs["product"] = PartProof("layers", certify_factors(factors_of(runs, activations)))
     if method != "product":
         split = split_trunk(runs, activations)
         if split is None and method == "frequency":
@@ -60,129 +57,47 @@ def bound_images(network: Network, method: str, extra: float = 0.0) -> NetworkBo
                 f" between 0 and a bound, and behind them at most {HEAD} outputs of one layer. Use 'auto' or 'product'."
             )
         if split is not None:
-            value, name, tail = _bounded(split)
-            found[name] = value
-    best = min(found, key=lambda name: found[name])
-    if not np.isfinite(found[best]):
+            name, tail, proof = _bounded(split)
+            proofs |= {} if proof is None else {name: proof}
+    best = min(proofs, key=lambda name: proofs[name].bound, default="")
+    if not proofs or not np.isfinite(proofs[best].bound):
         raise NotProvable(
             "No finite bound could be proven for this network. Rescale its kernels by powers of two."
         )
-    value = up(found[best] + extra) if extra else found[best]
+    value = up(proofs[best].bound + extra) if extra else proofs[best].bound
     order = sum(run[-1].outputs for run in runs[:-1])
     lower = min(estimate_lower(network), value)
     seconds = time.perf_counter() - begin
-    return NetworkBound(value, lower, None, best, Status.OPTIMAL, None, None, order, seconds, 0, found, tail)
-
-
-def product_of_layers(runs: list[list[Linear]], activations: list[Activation]) -> float:
-    """Product of proven norms: of kernels frequency by frequency, of other layers as dense matrices."""
-    bound = 1.0
-    for layer in (layer for run in runs for layer in run):
-        if isinstance(layer, Convolution):
-            t = np.ones(layer.channels)
-            norm = certify_convolution(layer.K, t, layer.geometry).c if layer.K.any() else 0.0
-        else:
-            piece = merged([layer])
-            norm = up(spectral_norm_above(piece.W) + piece.error)
-        bound = up(bound * norm)
-    for activation in activations:
-        bound = up(bound * float(np.maximum(abs(activation.alpha), abs(activation.beta)).max()))
-    return bound
-
-
-@dataclass(frozen=True, eq=False)
-class Split:
-    """A trunk, and the chain behind it whose first matrix is the head; `slack` is what merging the head rounded off."""
-
-    trunk: Trunk
-    tail: Chain
-    slack: float
-
-
-def split_trunk(runs: list[list[Linear]], activations: list[Activation]) -> Split | None:
-    """The longest trunk of a network; None where there is none, or what stands behind it is too large."""
-    layers = list[Convolution]()
-    for run, activation in zip(runs, activations, strict=False):
-        layer = run[0]
-        if not (isinstance(layer, Convolution) and len(run) == 1 and _stationary(layer, layers)):
-            break
-        if np.min(activation.alpha) < 0:
-            break
-        layers.append(layer)
-    if not layers:
-        return None
-    k = len(layers)
-    behind = runs[k]
-    last = behind[0] if len(behind) == 1 else None
-    tail_slopes = [
-        (np.zeros(run[-1].outputs) + a.alpha, np.zeros(run[-1].outputs) + a.beta)
-        for run, a in zip(runs[k:], activations[k:], strict=False)
-    ]
-    slopes = tuple(float(np.max(a.beta)) for a in activations[:k])
-    ends = isinstance(last, Convolution) and k == len(runs) - 1 and _stationary(last, layers)
-    every = [*layers, last] if ends else layers
-    torus = tuple(
-        max(max(_reads(layer, axis) for layer in every), layers[-1].output_size[axis])
-        for axis in range(len(layers[0].image_size))
+    found = {name: proof.bound for name, proof in proofs.items()}
+    result = NetworkBound(
+        value, lower, None, best, Status.OPTIMAL, None, None, order, seconds, 0, found, tail
     )
-    kernels = tuple(np.asarray(layer.K, np.float64) for layer in layers)
-    dilations = tuple(_tuple(layer.geometry.dilation) for layer in layers)
-    if ends:
-        assert isinstance(last, Convolution)
-        end = np.asarray(last.K, np.float64), _tuple(last.geometry.dilation)
-        return Split(Trunk(kernels, dilations, slopes, torus, last=end), Chain((np.eye(1),), ()), 0.0)
-    if behind[-1].outputs > HEAD or not all(map(fits, runs[k:])):
-        return None
-    pieces = [merged(run) for run in runs[k:]]
-    head = pieces[0].W.reshape(len(pieces[0].W), len(kernels[-1]), *layers[-1].output_size)
-    before = product_of_layers(runs[:k], activations[:k])
-    weights = tuple(piece.W for piece in pieces)
-    tail = Chain(weights, tuple(tail_slopes), tuple(piece.error for piece in pieces))
-    return Split(Trunk(kernels, dilations, slopes, torus, head=head), tail, up(before * tail.remainder()))
+    return result if extra else replace(result, parts=(proofs[best],))
 
 
-def _stationary(layer: Convolution, before: list[Convolution]) -> bool:
-    """Whether the layer may join the trunk: stride 1, one group, and padded like those before."""
-    if layer.geometry.groups != 1 or set(_tuple(layer.geometry.stride)) != {1} or not layer.K.any():
-        return False
-    if layer.circular:
-        return all(b.circular and b.image_size == layer.image_size for b in before) and (
-            layer.output_size == layer.image_size
-        )
-    return not any(b.circular for b in before)
-
-
-def _reads(layer: Convolution, axis: int) -> int:
-    """Pixels of the image with the padding that the layer reads on the worse side; of circular layers the image."""
-    h, out = layer.image_size[axis], layer.output_size[axis]
-    if layer.circular:
-        return h
-    first = layer.before[axis]
-    return max(h + max(first, out + layer.reach[axis] - first - h), out)
-
-
-def _bounded(split: Split) -> tuple[float, str, Chain]:
-    best = np.inf, "frequency", split.tail
+def _bounded(split: Split) -> tuple[str, Chain, PartProof | None]:
+    """The best proposal's name, the chain behind the trunk, and the proof; None where nothing was proven."""
+    best = "frequency", split.tail, None
     for name, multipliers in _proposals(split.trunk):
         R = certify_trunk(split.trunk, multipliers)
         if R is None:
             continue
-        if split.trunk.head is None:
-            value, tail = float(R[0, 0]), Chain((R,), ())
-        else:
-            value, tail = _tail_bound(R, split)
-        if value < best[0]:
-            best = value, name, tail
+        lams, tail, behind = tuple(multipliers), Chain((R,), ()), None
+        value = float(R[0, 0])
+        if split.trunk.head is not None:
+            tail, behind = _tail_proof(R, split)
+            value = up(behind.bound + split.slack) if split.slack else behind.bound
+        if best[2] is None or value < best[2].bound:
+            best = name, tail, PartProof("trunk", value, multipliers=lams, front=R, tail=behind)
     return best
 
 
-def _tail_bound(R: np.ndarray, split: Split) -> tuple[float, Chain]:
-    """The bound of the chain whose first matrix is `R`: its norm, or the best of the methods for dense networks."""
+def _tail_proof(R: np.ndarray, split: Split) -> tuple[Chain, PartProof]:
+    """The chain whose first matrix is `R`, and its proof: its norm, or the best of the methods for dense networks."""
     from sdplip.bounds.auto import bound_chain
 
     tail = Chain((R, *split.tail.weights[1:]), split.tail.slopes)
-    value = certify_product(tail.weights) if len(tail.weights) == 1 else bound_chain(tail)
-    return (up(value + split.slack) if split.slack else value), tail
+    return tail, proof_of(bound_chain(tail))
 
 
 def _proposals(trunk: Trunk) -> Iterator[tuple[str, list[np.ndarray]]]:
@@ -278,8 +193,3 @@ def _blocks(M: np.ndarray) -> np.ndarray:
 
     real = (np.block([[m.real, -m.imag], [m.imag, m.real]]) for m in M)
     return np.asarray(block_diag(*real))
-
-
-def _tuple(axes: int | tuple[int, ...]) -> tuple[int, ...]:
-    assert isinstance(axes, tuple), "a Convolution expands its geometry"
-    return axes

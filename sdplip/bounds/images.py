@@ -5,11 +5,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
-import numpy as np
-
 from sdplip.bounds.lower import estimate_lower
-from sdplip.bounds.result import NetworkBound
+from sdplip.bounds.result import NetworkBound, proof_of
 from sdplip.bounds.systems import SYSTEM_ORDER, Watch, system_bound
+from sdplip.certificates.parts import composed
 from sdplip.certificates.rounding import up
 from sdplip.certificates.system import variables
 from sdplip.errors import InvalidProblem, NotProvable
@@ -31,16 +30,11 @@ def through_maxima(
 ) -> NetworkBound:
     """The product of the bounds of the parts between maxima over windows (`sdplip.networks.segments`).
 
-    `remainder` is added. The result carries no certificate of the whole: those of the parts are not joined yet.
+    `remainder` is added, and the proofs of the parts are the result's where there is none.
     """
     cut = segments(network)
     results = [part_bound(part) for part in cut.parts]
-    factor = 1.0 if cut.overlap == 1 else up(float(np.sqrt(cut.overlap)))
-    for slope in cut.factors:
-        factor = up(factor * slope) if slope != 1.0 else factor
-    value = factor
-    for result in results:
-        value = up(value * result.value)
+    value = composed([result.value for result in results], cut.overlap, cut.factors)
     value = up(value + remainder) if remainder else value
     largest = max(results, key=lambda result: result.order)
     return replace(
@@ -50,6 +44,7 @@ def through_maxima(
         sdp_lower=None,
         multipliers=None,
         certificate=None,
+        parts=() if remainder else tuple(map(proof_of, results)),
         order=sum(result.order for result in results),
         iterations=sum(result.iterations for result in results),
         seconds=time.perf_counter() - begin,

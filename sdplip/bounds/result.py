@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sdplip.certificates.network import NetworkCertificate
+from sdplip.certificates.parts import PartProof
 from sdplip.certificates.system_file import Claim
 from sdplip.certificates.system_proof import SystemCertificate
 from sdplip.networks import Chain
@@ -52,6 +53,7 @@ class NetworkBound:
         system_certificate: the proof of such a claim; None of its product bound.
         row: the output of the largest bound, where `value` bounds the largest output alone ("linf"); None of all outputs ("l2").
         row_proofs: of "linf", the proofs of the outputs that were asked for; None of those whose product bound is one.
+        parts: the proofs of the parts that were bounded one by one: between maxima over windows, and of large images.
     """
 
     value: float
@@ -70,6 +72,7 @@ class NetworkBound:
     system_certificate: SystemCertificate | None = None
     row: int | None = None
     row_proofs: tuple[SystemCertificate | None, ...] = ()
+    parts: tuple[PartProof, ...] = ()
 
     @property
     def gap(self) -> float | None:
@@ -77,3 +80,14 @@ class NetworkBound:
         return (
             None if self.sdp_lower is None or self.value == 0 else (self.value - self.sdp_lower) / self.value
         )
+
+
+def proof_of(result: NetworkBound) -> PartProof:
+    """What proves the bound of a chain, or of a network that is one part, in a file of parts."""
+    if result.parts:
+        (proof,) = result.parts
+        return proof
+    proof = result.certificate
+    if proof is None:
+        return PartProof("composite" if result.method == "composite" else "product", result.value)
+    return PartProof("multipliers", result.value, proof.bound, proof.multipliers, proof.slopes)
