@@ -18,6 +18,7 @@ from sdplip.nn import (
     ResidualLinear,
     Sandwich,
     UnsupportedActivation,
+    fourier,
     initialise,
     lipschitz,
     orthogonal,
@@ -277,3 +278,29 @@ def test_a_weight_without_a_cayley_transform_is_refused():
     layer = orthogonal(nn.Linear(2, 6), "cayley")
     with pytest.raises(InvalidWeight, match="eigenvalue -1"):
         layer.weight = torch.cat([-torch.eye(2), torch.zeros(4, 2)])
+
+
+@pytest.mark.parametrize("size", [(8, 8), (7, 5), (4, 6), (1, 3), (16, 16), (1, 1)])
+@pytest.mark.parametrize("channels", [(4, 4), (2, 3), (3, 2)])
+def test_products_of_real_matrices_filter_as_fast_fourier_transforms_do(size, channels):
+    a, b = channels
+    symbol = torch.randn(size[0], size[1] // 2 + 1, b, a, dtype=torch.complex128)
+    x = torch.randn(3, a, *size, dtype=torch.float64)
+    Y = symbol @ torch.fft.rfft2(x).permute(2, 3, 1, 0)
+    expected = torch.fft.irfft2(Y.permute(3, 2, 0, 1), size)
+    assert torch.allclose(fourier.filtered(x, symbol), expected, rtol=0, atol=1e-13)
+
+
+def test_large_and_small_images_of_cayley_convolutions_meet(monkeypatch):
+    layer, x = CayleyConv2d(4, 6, 3, (5, 6)).double(), torch.randn(2, 3, 4, 5, 6, dtype=torch.float64)
+    small = layer(x)
+    monkeypatch.setattr(fourier, "LARGEST", 1)
+    assert small.shape == (2, 3, 6, 5, 6) and torch.allclose(small, layer(x), rtol=0, atol=1e-13)
+
+
+def test_autocast_lowers_the_products_of_a_cayley_convolution_and_not_its_matrices():
+    layer, x = CayleyConv2d(8, 8, 3, (8, 8)), torch.randn(2, 8, 8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        y, symbol = layer(x), layer.symbol()
+    assert symbol.dtype == torch.complex64 and y.dtype == x.dtype
+    assert 0 < (y - layer(x)).abs().max() < 0.1

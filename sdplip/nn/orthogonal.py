@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
 from sdplip.errors import InvalidWeight, UnsupportedConvolution
+from sdplip.nn import fourier
 from sdplip.nn.cayley import cayley
 from sdplip.nn.memo import Memo
 from sdplip.nn.scaling import precision
@@ -119,7 +120,6 @@ class CayleyConv2d(nn.Module):
                 f" {out_channels} channels and a kernel of {taps} on images of {image_size} pixels."
             )
         self.in_channels, self.out_channels, self.image_size = in_channels, out_channels, tuple(image_size)
-        self._half = (image_size[0], image_size[1] // 2 + 1)
         larger, smaller = max(in_channels, out_channels), min(in_channels, out_channels)
         self.weight = nn.Parameter(torch.empty(larger, smaller, *taps))
         self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
@@ -147,15 +147,22 @@ class CayleyConv2d(nn.Module):
                 f"This layer is orthogonal on images of {self.image_size} pixels, but got {tuple(x.shape[-2:])}. Build one"
                 " for that size."
             )
+        flat = x.reshape(-1, *x.shape[-3:])
+        y = (self._small if self.image_size[0] * self.image_size[1] <= fourier.LARGEST else self._large)(flat)
+        if self.bias is not None:
+            y = y + self.bias[:, None, None]
+        return y.reshape(*x.shape[:-3], self.out_channels, *self.image_size).to(x.dtype)
+
+    def _small(self, x: Tensor) -> Tensor:
+        """By products with real matrices, which autocast may run in bfloat16."""
+        return fourier.filtered(x.to(precision(x)), self.symbol())
+
+    def _large(self, x: Tensor) -> Tensor:
+        """By fast Fourier transforms."""
         with torch.autocast(x.device.type, enabled=False):
-            X = torch.fft.rfft2(x.to(precision(x))).reshape(-1, self.in_channels, *self._half)
+            X = torch.fft.rfft2(x.to(precision(x)))
             Y = (self.symbol() @ X.permute(2, 3, 1, 0)).permute(3, 2, 0, 1)
-            y = torch.fft.irfft2(Y, self.image_size).reshape(
-                *x.shape[:-3], self.out_channels, *self.image_size
-            )
-            if self.bias is not None:
-                y = y + self.bias[:, None, None]
-            return y.to(x.dtype)
+            return torch.fft.irfft2(Y, self.image_size)
 
     def _transform(self, weight: Tensor) -> Tensor:
         with torch.autocast(weight.device.type, enabled=False):
