@@ -51,7 +51,7 @@ TABLES = {
         4, ("0.25", "0.5", "1"), tuple(Run(f"fashion-{family}", f"fashion-{family}") for family in FAMILIES)
     ),
     "cifar10": Table(
-        10,
+        20,
         ("36/255", "72/255", "108/255", "1"),
         (
             *(Run(f"cifar10-{family}", f"cifar10-small-{family}") for family in FAMILIES),
@@ -131,19 +131,20 @@ def row(run: Run, table: Table, result: dict) -> str:
     )
 
 
-def show(name: str, folder: Path, data: str, minutes: float | None) -> None:
-    """Run what is missing of a table, two at a time, and print it."""
+def show(name: str, folder: Path, data: str, minutes: float | None, at_once: int, only: str) -> None:
+    """Run what is missing of a table, and print it."""
     table = TABLES[name]
     budget = minutes or table.minutes
-    with ThreadPoolExecutor(2) as pool:
-        results = list(pool.map(lambda run: execute(run, table, folder, data, budget), table.runs))
+    runs = [run for run in table.runs if only in run.name]
+    with ThreadPoolExecutor(at_once) as pool:
+        results = list(pool.map(lambda run: execute(run, table, folder, data, budget), runs))
     print(f"\n{name}: {budget:g} minutes on one core a run, seed 0\n")
     attacked = f"PGD, first {table.attacked} | certified, the same"
     print(
         f"| run | clean | {' | '.join(table.radii)} | {attacked} | mean radius | bound | epochs | images/s |"
     )
     print(f"|---|{'--:|' * (7 + len(table.radii))}")
-    for run, result in zip(table.runs, results, strict=True):
+    for run, result in zip(runs, results, strict=True):
         print(row(run, table, result))
 
 
@@ -153,10 +154,12 @@ def main() -> None:
     parser.add_argument("tables", nargs="+", choices=TABLES)
     parser.add_argument("--data", required=True)
     parser.add_argument("--minutes", type=float, help="for each run, instead of the table's own")
+    parser.add_argument("--at-once", type=int, default=2, help="runs side by side, one thread each")
+    parser.add_argument("--only", default="", help="runs whose name contains this")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     for name in options.tables:
-        show(name, options.folder, options.data, options.minutes)
+        show(name, options.folder, options.data, options.minutes, options.at_once, options.only)
 
 
 if __name__ == "__main__":
