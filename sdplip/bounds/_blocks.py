@@ -2,37 +2,40 @@ r"""The LipSDP inequality in blocks, one a layer, and the linear algebra of an i
 
     minimise rho   subject to   Z = rho E_0 + sum_i lambda_i (p_i q_i' + q_i p_i') - C >= 0
 
-Neuron $i$ of layer $k$ has $p_i = e_i - \alpha_i w_i$ and $q_i = e_i - \beta_i w_i$ with $w_i$ row $i$ of $W_k$ in the
-block before;
-$E_0$ is the identity of the input block and $C = W_l^\top W_l$ stands in the last block. $Z$ is block tridiagonal: its Cholesky
-factor costs $\sum n_k^3$, and each block of the inverse follows from its neighbour by a product of the size of a layer.
+Neuron $i$ of layer $k$ has $p_i = e_i - \alpha_i w_i$ and $q_i = e_i - \beta_i w_i$ with $w_i$ row $i$ of $W_k$ in the block
+before; $E_0$ is the identity of the input block and $C = W_l^\top W_l$ stands in the last block. Z is block tridiagonal, so the
+method needs the dual matrix on the same three diagonals only, and a step costs $\sum n_k^3$ (`_markov.py`), but for the matrix of
+the linear system, one entry for each pair of neurons, and its Cholesky factorization.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate, pairwise
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sdplip.bounds._markov import Band, Markov, completion, inverse, product
+
 Matrix = Float[Tensor, "m n"]
 Vector = Float[Tensor, " n"]
 Factor = tuple[list[Matrix], list[Matrix]]
-DEEP = 7
-"""From this number of blocks on, substitution is quicker than a product with the dense inverse."""
 
 
-@dataclass(frozen=True, eq=False)
-class Forms:
-    """Of a symmetric matrix S: $p_i^T S p_j$, $p_i^T S q_j$, $q_i^T S q_j$, and $p_i^T S$, $q_i^T S$ on the input block."""
+class Forms(NamedTuple):
+    """Of a symmetric matrix S and the neurons i of one layer: $p_i^T S$ on the input block, $p_i^T S p_j$, $p_i^T S q_j$.
 
+    Then the same with $q_i$. j runs over all neurons up to that layer.
+    """
+
+    p0: Matrix
     pp: Matrix
     pq: Matrix
-    qq: Matrix
-    p0: Matrix
     q0: Matrix
+    qp: Matrix
+    qq: Matrix
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,10 +51,6 @@ class Blocks:
         return [self.weights[0].shape[1], *(len(W) for W in self.weights[:-1])]
 
     @cached_property
-    def start(self) -> list[int]:
-        return list(accumulate(self.sizes, initial=0))
-
-    @cached_property
     def relu(self) -> bool:
         """Whether every lower slope is 0, which saves half of the work."""
         return not bool(self.alpha.any())
@@ -62,7 +61,7 @@ class Blocks:
 
     @property
     def order(self) -> int:
-        return self.start[-1]
+        return sum(self.sizes)
 
     @cached_property
     def C(self) -> Matrix:
@@ -72,10 +71,9 @@ class Blocks:
         """A vector over all neurons, layer by layer."""
         return torch.split(v, self.sizes[1:])
 
-    def assemble(self, y: Vector) -> tuple[list[Matrix], list[Matrix]]:
-        r"""Diagonal and lower blocks of $Z(y)$ with $y = (\rho, \lambda)$."""
-        n, options = self.inputs, {"dtype": y.dtype, "device": y.device}
-        diagonal = [y[0] * torch.eye(n, **options)]
+    def operator(self, y: Vector) -> Band:
+        r"""$Z + C$ of $y = (\rho, \lambda)$: linear in y."""
+        diagonal = [y[0] * torch.eye(self.inputs, dtype=y.dtype, device=y.device)]
         lower = []
         for W, lam, a, b in zip(
             self.weights, *map(self.layers, (y[1:], self.alpha, self.beta)), strict=False
@@ -84,16 +82,20 @@ class Blocks:
                 diagonal[-1] = diagonal[-1] + W.mT @ ((2 * a * b * lam)[:, None] * W)
             diagonal.append(torch.diag(2 * lam))
             lower.append(-((a + b) * lam)[:, None] * W)
-        diagonal[-1] = diagonal[-1] - self.C
-        return diagonal, lower
+        return Band(diagonal, lower, [side.mT for side in lower])
+
+    def assemble(self, y: Vector) -> Band:
+        """The three block diagonals of Z."""
+        Z = self.operator(y)
+        return Band([*Z.diagonal[:-1], Z.diagonal[-1] - self.C], Z.lower, Z.upper)
 
     def factor(self, y: Vector) -> Factor | None:
         """Block Cholesky factor of Z: diagonal factors and upper side blocks; None where Z is not positive definite."""
-        diagonal, lower = self.assemble(y)
+        Z = self.assemble(y)
         factors, sides = list[Matrix](), list[Matrix]()
-        for k, S in enumerate(diagonal):
+        for k, S in enumerate(Z.diagonal):
             if k:
-                sides.append(torch.linalg.solve_triangular(factors[-1], lower[k - 1].mT, upper=False))
+                sides.append(torch.linalg.solve_triangular(factors[-1], Z.upper[k - 1], upper=False))
                 S = S - sides[-1].mT @ sides[-1]
             L, failed = torch.linalg.cholesky_ex(S)
             if int(failed) or not bool(torch.isfinite(L).all()):
@@ -101,108 +103,78 @@ class Blocks:
             factors.append(L)
         return factors, sides
 
-    def inverse(self, factor: Factor) -> Matrix:
-        """All of $P = Z^{-1}$."""
-        factors, sides = factor
-        at = self.start
-        P = factors[0].new_empty(self.order, self.order)
-        P[at[-2] :, at[-2] :] = torch.cholesky_inverse(factors[-1])
-        for k in reversed(range(len(sides))):
-            a, b, c = at[k : k + 3]
-            F = torch.linalg.solve_triangular(factors[k].mT, sides[k], upper=True)
-            P[a:b, b:] = -F @ P[b:c, b:]
-            P[b:, a:b] = P[a:b, b:].mT
-            P[a:b, a:b] = symmetric(torch.cholesky_inverse(factors[k]) - P[a:b, b:c] @ F.mT)
-        return P
+    def inverse(self, y: Vector, factor: Factor) -> Markov | None:
+        """$P = Z^{-1}$."""
+        return inverse(self.assemble(y), *factor)
 
-    def apply_inverse(self, factor: Factor, P: Matrix, G: Matrix) -> Matrix:
-        """$Z^{-1} G$: by substitution in deep networks, by a product with the inverse P in shallow ones."""
-        factors, sides = factor
-        if len(factors) < DEEP:
-            return P @ G
-        rows = [G[a:b] for a, b in pairwise(self.start)]
-        for k, L in enumerate(factors):
-            right = rows[k] - sides[k - 1].mT @ rows[k - 1] if k else rows[k]
-            rows[k] = torch.linalg.solve_triangular(L, right, upper=False)
-        for k in reversed(range(len(factors))):
-            right = rows[k] - sides[k] @ rows[k + 1] if k < len(sides) else rows[k]
-            rows[k] = torch.linalg.solve_triangular(factors[k].mT, right, upper=True)
-        return torch.cat(rows)
+    def adjoint(self, S: Band) -> Vector:
+        r"""$\langle A_i, S \rangle$ for all variables, of a matrix that may be unsymmetric."""
+        parts = [S.diagonal[0].diagonal().sum()[None]]
+        slopes = map(self.layers, (self.alpha, self.beta))
+        for k, (W, a, b) in enumerate(zip(self.weights, *slopes, strict=False)):
+            side = ((S.lower[k] + S.upper[k].mT) * W).sum(1)
+            part = 2 * S.diagonal[k + 1].diagonal() - (a + b) * side
+            parts.append(part if self.relu else part + 2 * a * b * ((W @ S.diagonal[k]) * W).sum(1))
+        return torch.cat(parts)
 
-    def forms(self, S: Matrix) -> Forms:
-        """Products of S with all $p_i$ and $q_i$, block by block."""
-        n, at = self.inputs, self.start
-        SW = S.new_empty(self.order, self.order - n)  # S w_j
-        WSW = S.new_empty(self.order - n, self.order - n)
-        for k, W in enumerate(self.weights[:-1]):
-            SW[:, at[k + 1] - n : at[k + 2] - n] = S[:, at[k] : at[k + 1]] @ W.mT
-        for k, W in enumerate(self.weights[:-1]):
-            WSW[at[k + 1] - n : at[k + 2] - n] = W @ SW[at[k] : at[k + 1]]
-        corner, side, first, cross = S[n:, n:], SW[n:], S[n:, :n], SW[:n].mT
-        a, b = self.alpha, self.beta
-        pq = corner - side * b
-        q0 = first - b[:, None] * cross
-        if self.relu:
-            qq = WSW.mul_(b).sub_(side.mT).mul_(b[:, None]).add_(pq)
-            return Forms(corner, pq, qq, first, q0)
-        pq = pq - a[:, None] * (side.mT - WSW * b)
-        pp = corner - side * a - a[:, None] * (side.mT - WSW * a)
-        qq = corner - side * b - b[:, None] * (side.mT - WSW * b)
-        return Forms(pp, pq, qq, first - a[:, None] * cross, q0)
+    def objective(self, S: Band) -> float:
+        r"""$\langle C, S \rangle$."""
+        return float((self.C * S.diagonal[-1]).sum())
 
-    def schur(self, f: Forms, g: Forms, P: Matrix, X: Matrix) -> Matrix:
-        r"""$\mathrm{tr}(A_i P A_j X)$ for all variables: Hadamard products of the forms `f` of P and `g` of X."""
-        n = self.inputs
-        H = P.new_empty(len(f.pp) + 1, len(f.pp) + 1)
-        inner = H[1:, 1:]
-        torch.mul(f.pp, g.qq, out=inner)
-        inner.addcmul_(f.qq, g.pp).addcmul_(f.pq, g.pq.mT).addcmul_(f.pq.mT, g.pq)
-        H[0, 1:] = (f.p0 * g.q0 + g.p0 * f.q0).sum(1)
-        H[1:, 0] = H[0, 1:]
-        H[0, 0] = (P[:n, :n] * X[:n, :n]).sum()
+    def product(self, P: Markov, dy: Vector, X: Markov) -> Band:
+        r"""The three diagonals of $P (\sum_i dy_i A_i) X$."""
+        return product(P, self.operator(dy), X)
+
+    def bend(self, P: Markov, dy: Vector, X: Markov, dX: Band, c: float, first: Band) -> Band:
+        r"""$P (\sum_i dy_i A_i) dX$ with the change of the completion from X to $X + 0.95\,c\,dX$ in place of dX."""
+        c = 0.95 * c
+        ahead = completion(X.matrix + c * dX)
+        return 0.0 * first if ahead is None or c == 0 else 1 / c * (self.product(P, dy, ahead) - first)
+
+    def schur(self, P: Markov, X: Markov) -> Matrix:
+        r"""$\mathrm{tr}(A_i P A_j X)$ for all variables, lower triangle: Hadamard products of the forms of P and X."""
+        n = 1 + len(self.alpha)
+        H = self.C.new_zeros(n, n)
+        H[0, 0] = (P.matrix.diagonal[0] * X.matrix.diagonal[0]).sum()
+        for f, g in zip(self.forms(P), self.forms(X), strict=True):
+            m, end = len(f.pp), 1 + f.pp.shape[1]
+            H[end - m : end, 0] = (f.p0 * g.q0 + f.q0 * g.p0).sum(1)
+            block = torch.mul(f.pp, g.qq, out=H[end - m : end, 1:end])
+            block.addcmul_(f.qq, g.pp).addcmul_(f.pq, g.qp).addcmul_(f.qp, g.pq)
         return H
 
-    def adjoint(self, S: Matrix) -> Vector:
-        r"""$\langle A_i, S \rangle$ for all variables, of a matrix that may be unsymmetric."""
-        at = self.start
-        parts = [S[: self.inputs, : self.inputs].diagonal().sum()[None]]
+    def forms(self, S: Markov) -> Iterator[Forms]:
+        """The forms of S, layer by layer: rows are a matrix times those of the layer before, but in their own columns."""
+        e0, ep = S.matrix.diagonal[0], S.matrix.diagonal[0][:, :0]
+        eq = ep
         for k, (W, a, b) in enumerate(
             zip(self.weights, *map(self.layers, (self.alpha, self.beta)), strict=False)
         ):
-            before, here = slice(at[k], at[k + 1]), slice(at[k + 1], at[k + 2])
-            side = ((S[here, before] + S[before, here].mT) * W).sum(1)
-            part = 2 * S[here, here].diagonal() - (a + b) * side
-            parts.append(part if self.relu else part + 2 * a * b * ((W @ S[before, before]) * W).sum(1))
-        return torch.cat(parts)
-
-    def times(self, dy: Vector, S: Matrix) -> Matrix:
-        r"""$(\sum_i dy_i A_i) S$."""
-        at, out = self.start, torch.empty_like(S)
-        out[: self.inputs] = dy[0] * S[: self.inputs]
-        slopes = map(self.layers, (dy[1:], self.alpha, self.beta))
-        for k, (W, lam, a, b) in enumerate(zip(self.weights, *slopes, strict=False)):
-            before, here = slice(at[k], at[k + 1]), slice(at[k + 1], at[k + 2])
-            WS = W @ S[before]
-            total = ((a + b) * lam)[:, None]
-            out[here] = 2 * lam[:, None] * S[here] - total * WS
-            out[before] -= W.mT @ (
-                total * S[here] if self.relu else total * S[here] - (2 * a * b * lam)[:, None] * WS
-            )
-        return out
-
-    def near_product(self, P: Matrix, G: Matrix) -> Matrix:
-        """The blocks of `P @ G` that `adjoint` reads, zeros elsewhere."""
-        at, out = self.start, torch.zeros_like(P)
-        for k in range(len(self.sizes)):
-            columns = slice(at[max(k - 1, 0)], at[min(k + 2, len(self.sizes))])
-            out[at[k] : at[k + 1], columns] = P[at[k] : at[k + 1]] @ G[:, columns]
-        return out
-
-    def objective(self, X: Matrix) -> float:
-        r"""$\langle C, X \rangle$."""
-        n = len(self.C)
-        return float((self.C * X[-n:, -n:]).sum())
+            p, q = (None if self.relu else a[:, None] * W), b[:, None] * W
+            kinds = (p, q) if self.relu else (p, q, None)  # None is a slope of 0: rows of S itself
+            turn = torch.cat([_minus(S.down[k], V) for V in kinds])
+            p0, q0, e0 = _named((turn @ e0).split(len(W)))
+            pp, qp, ep = _rows(S, k, kinds, turn @ ep, p)
+            pq, qq, eq = _rows(S, k, kinds, turn @ eq, q)
+            yield Forms(p0, pp, pq, q0, qp, qq)
 
 
-def symmetric(M: Matrix) -> Matrix:
-    return (M + M.mT) / 2
+def _rows(
+    S: Markov, k: int, kinds: Sequence[Matrix | None], before: Matrix, columns: Matrix | None
+) -> tuple[Matrix, Matrix, Matrix]:
+    """Rows $p_i$, $q_i$, $e_i$ of S for layer k: those in the columns `before` it, and those in its own."""
+    M = S.matrix
+    here, above = M.diagonal[k + 1], M.upper[k]
+    if columns is not None:
+        here, above = here - M.lower[k] @ columns.mT, above - M.diagonal[k] @ columns.mT
+    own = torch.cat([here if V is None else here - V @ above for V in kinds])
+    return _named(torch.cat([before, own], 1).split(len(here)))
+
+
+def _named(rows: Sequence[Matrix]) -> tuple[Matrix, Matrix, Matrix]:
+    """Of $p_i$, $q_i$ and $e_i$; where $p_i = e_i$ there are only two kinds."""
+    return rows[0], rows[1], rows[2] if len(rows) > 2 else rows[0]
+
+
+def _minus(A: Matrix, B: Matrix | None) -> Matrix:
+    return A if B is None else A - B

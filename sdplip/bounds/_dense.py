@@ -9,8 +9,13 @@ are scaled with a feasible point, so that the optimum is of order one.
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
-from sdplip.bounds._blocks import Forms, Matrix, Vector, symmetric
+from sdplip.bounds._full import Full
+
+Matrix = Float[Tensor, "m n"]
+Vector = Float[Tensor, " n"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,27 +43,21 @@ class Dense:
         L, failed = torch.linalg.cholesky_ex(self.assemble(y))
         return None if int(failed) or not bool(torch.isfinite(L).all()) else L
 
-    def inverse(self, factor: Matrix) -> Matrix:
-        return symmetric(torch.cholesky_inverse(factor))
+    def inverse(self, y: Vector, factor: Matrix) -> Full:  # noqa: ARG002
+        """$P = Z^{-1}$."""
+        P = torch.cholesky_inverse(factor)
+        return Full((P + P.mT) / 2)
 
-    def apply_inverse(self, factor: Matrix, P: Matrix, G: Matrix) -> Matrix:  # noqa: ARG002
-        return torch.cholesky_solve(G, factor)
-
-    def forms(self, S: Matrix) -> Forms:
-        """Products of S with all p and q."""
-        pS, qS = self.p @ S, self.q @ S
-        return Forms(
-            pS @ self.p.mT, pS @ self.q.mT, qS @ self.q.mT, pS[:, : self.inputs], qS[:, : self.inputs]
-        )
-
-    def schur(self, f: Forms, g: Forms, P: Matrix, X: Matrix) -> Matrix:
-        r"""$\mathrm{tr}(A_i P A_j X)$, as in `Blocks`."""
-        n = self.inputs
-        H = P.new_empty(len(f.pp) + 1, len(f.pp) + 1)
-        H[1:, 1:] = f.pp * g.qq + f.qq * g.pp + f.pq * g.pq.mT + f.pq.mT * g.pq
-        H[0, 1:] = (f.p0 * g.q0 + g.p0 * f.q0).sum(1)
+    def schur(self, P: Full, X: Full) -> Matrix:
+        r"""$\mathrm{tr}(A_i P A_j X)$ for all variables."""
+        n, N = self.inputs, len(self.p)
+        (Pp, Pq), (Xp, Xq) = ((S.matrix @ self.p.mT, S.matrix @ self.q.mT) for S in (P, X))
+        H = self.C.new_empty(N + 1, N + 1)
+        cross = (self.p @ Pq) * (self.p @ Xq).mT
+        H[1:, 1:] = (self.p @ Pp) * (self.q @ Xq) + (self.q @ Pq) * (self.p @ Xp) + cross + cross.mT
+        H[0, 1:] = (Pp[:n] * Xq[:n] + Pq[:n] * Xp[:n]).sum(0)
         H[1:, 0] = H[0, 1:]
-        H[0, 0] = (P[:n, :n] * X[:n, :n]).sum()
+        H[0, 0] = (P.matrix[:n, :n] * X.matrix[:n, :n]).sum()
         return H
 
     def adjoint(self, S: Matrix) -> Vector:
@@ -66,14 +65,16 @@ class Dense:
         inner = ((self.p @ S) * self.q).sum(1) + ((self.q @ S) * self.p).sum(1)
         return torch.cat([S.diagonal()[: self.inputs].sum()[None], inner])
 
-    def times(self, dy: Vector, S: Matrix) -> Matrix:
-        r"""$(\sum_i dy_i A_i) S$."""
+    def product(self, P: Full, dy: Vector, X: Full) -> Matrix:
+        r"""$P (\sum_i dy_i A_i) X$."""
+        S = X.matrix
         out = self.p.mT @ (dy[1:, None] * (self.q @ S)) + self.q.mT @ (dy[1:, None] * (self.p @ S))
         out[: self.inputs] += dy[0] * S[: self.inputs]
-        return out
+        return P.matrix @ out
 
-    def near_product(self, P: Matrix, G: Matrix) -> Matrix:
-        return P @ G
+    def bend(self, P: Full, dy: Vector, X: Full, dX: Matrix, c: float, first: Matrix) -> Matrix:  # noqa: ARG002
+        r"""$P (\sum_i dy_i A_i) dX$."""
+        return self.product(P, dy, Full(dX))
 
     def objective(self, X: Matrix) -> float:
         return float((self.C * X).sum())

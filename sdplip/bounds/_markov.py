@@ -1,0 +1,157 @@
+r"""Symmetric matrices whose inverse is block tridiagonal: a block depends on distant ones through its neighbours.
+
+    M_{kj} = up_k M_{k+1,j}  for j > k,        M_{k+1,j} = down_k M_{kj}  for j <= k
+
+Inverses of block tridiagonal matrices are of this kind, and so is the completion of largest determinant of a matrix that is
+given on the three diagonals only (Grone, Johnson, Sa, Wolkowicz 1984; Fukuda, Kojima, Murota, Nakata 2000). Their three diagonals
+cost $\sum n_k^3$, and so do those of a product with a block tridiagonal matrix between them.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+Matrix = Tensor
+cholesky = torch.linalg.cholesky_ex
+
+
+@dataclass(frozen=True, eq=False)
+class Band:
+    """Three block diagonals: `diagonal[k]` is block (k, k), `lower[k]` is (k + 1, k), `upper[k]` is (k, k + 1)."""
+
+    diagonal: Sequence[Matrix]
+    lower: Sequence[Matrix]
+    upper: Sequence[Matrix]
+
+    def __add__(self, other: "Band") -> "Band":
+        return Band(
+            [a + b for a, b in zip(self.diagonal, other.diagonal, strict=True)],
+            [a + b for a, b in zip(self.lower, other.lower, strict=True)],
+            [a + b for a, b in zip(self.upper, other.upper, strict=True)],
+        )
+
+    def __rmul__(self, c: float) -> "Band":
+        return Band([c * a for a in self.diagonal], [c * a for a in self.lower], [c * a for a in self.upper])
+
+    def __neg__(self) -> "Band":
+        return -1.0 * self
+
+    def __sub__(self, other: "Band") -> "Band":
+        return self + -other
+
+    def __truediv__(self, c: float) -> "Band":
+        return 1 / c * self
+
+    @property
+    def mT(self) -> "Band":
+        return Band([a.mT for a in self.diagonal], [a.mT for a in self.upper], [a.mT for a in self.lower])
+
+
+@dataclass(frozen=True, eq=False)
+class Markov:
+    """Such a matrix, positive definite: its three diagonals, called `matrix`, and the two factors of each pair of neighbours."""
+
+    matrix: Band
+    up: Sequence[Matrix]
+    down: Sequence[Matrix]
+
+    def scaled(self, c: float) -> "Markov":
+        return Markov(c * self.matrix, self.up, self.down)
+
+    def reach(self, step: Band, most: float) -> float:
+        """How far, at most `most`, one may go along `step`; by trial factorizations."""
+        return farthest(lambda c: completion(self.matrix + c * step) is not None, most)
+
+    def moved(self, step: Band, c: float) -> "Markov | None":
+        """The completion after `c` times `step`, less where rounding demands it."""
+        tries = (completion(self.matrix + c * 0.8**k * step) for k in range(20))
+        return next((there for there in tries if there is not None), None)
+
+
+def farthest(possible: Callable[[float], bool], most: float, digits: int = 4) -> float:
+    """The largest number up to `most` that is `possible`, from below, by bisection; 0 where it is below a millionth."""
+    if possible(most):
+        return most
+    low, high = most / 2, most
+    while not possible(low):
+        low, high = low / 2, low
+        if low < 1e-6:
+            return 0.0
+    for _ in range(digits):
+        middle = (low + high) / 2
+        low, high = (middle, high) if possible(middle) else (low, middle)
+    return low
+
+
+def inverse(Z: Band, factors: Sequence[Matrix], sides: Sequence[Matrix]) -> Markov | None:
+    """The inverse of a positive definite Z with its block Cholesky factor; None where the one from below breaks down."""
+    up = [
+        -torch.linalg.solve_triangular(L.mT, side, upper=True)
+        for L, side in zip(factors, sides, strict=False)
+    ]
+    diagonal, upper = [torch.cholesky_inverse(factors[-1])], list[Matrix]()
+    for L, u in zip(reversed(factors[:-1]), reversed(up), strict=True):
+        upper.append(u @ diagonal[-1])
+        D = torch.cholesky_inverse(L) + upper[-1] @ u.mT
+        diagonal.append((D + D.mT) / 2)
+    upper = upper[::-1]
+    down, S = list[Matrix](), Z.diagonal[-1]
+    for D, side in zip(reversed(Z.diagonal[:-1]), reversed(Z.lower), strict=True):
+        L, failed = cholesky(S)
+        if int(failed):
+            return None
+        down.append(-torch.cholesky_solve(side, L))
+        S = D + side.mT @ down[-1]
+        S = (S + S.mT) / 2
+    return Markov(Band(diagonal[::-1], [u.mT for u in upper], upper), up, down[::-1])
+
+
+def completion(band: Band) -> Markov | None:
+    """The completion of largest determinant; None where the symmetric `band` has no positive definite one."""
+    factors = []
+    for D in band.diagonal:
+        L, failed = cholesky(D)
+        if int(failed):
+            return None
+        factors.append(L)
+    down = [torch.cholesky_solve(u, L).mT for u, L in zip(band.upper, factors, strict=False)]
+    for D, d, u in zip(band.diagonal[1:], down, band.upper, strict=True):
+        if int(cholesky(D - d @ u)[1]):
+            return None
+    up = [torch.cholesky_solve(low, L).mT for low, L in zip(band.lower, factors[1:], strict=True)]
+    return Markov(band, up, down)
+
+
+def product(P: Markov, D: Band, X: Markov) -> Band:
+    """The three diagonals of `P @ D @ X`.
+
+    A path from row to column takes its step of D somewhere: what lies above block k is collected in `above`, what lies below in
+    `below`, each with the step at k itself, in units of the diagonal blocks of P and X.
+    """
+    p, x = P.matrix, X.matrix
+    above = [D.diagonal[0]]
+    for k, following in enumerate(D.diagonal[1:]):
+        above.append(following + P.up[k].mT @ (above[-1] @ X.up[k] + D.upper[k]) + D.lower[k] @ X.up[k])
+    below = [D.diagonal[-1]]
+    for k in reversed(range(len(D.lower))):
+        below.append(
+            D.diagonal[k] + P.down[k].mT @ (below[-1] @ X.down[k] + D.lower[k]) + D.upper[k] @ X.down[k]
+        )
+    below = below[::-1]
+    diagonal = [
+        A @ (a + b - d) @ B
+        for A, a, b, d, B in zip(p.diagonal, above, below, D.diagonal, x.diagonal, strict=True)
+    ]
+    lower, upper = list[Matrix](), list[Matrix]()
+    for k, ((P0, P1), (X0, X1)) in enumerate(zip(pairwise(p.diagonal), pairwise(x.diagonal), strict=True)):
+        a, b = above[k], below[k + 1]
+        lower.append(
+            p.lower[k] @ (a @ X0 + D.upper[k] @ x.lower[k]) + P1 @ (b @ x.lower[k] + D.lower[k] @ X0)
+        )
+        upper.append(
+            P0 @ (a @ x.upper[k] + D.upper[k] @ X1) + p.upper[k] @ (b @ X1 + D.lower[k] @ x.upper[k])
+        )
+    return Band(diagonal, lower, upper)

@@ -1,0 +1,143 @@
+"""The linear algebra of deep chains against the same with all entries of every matrix."""
+
+from itertools import accumulate, pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from sdplip.bounds._blocks import Blocks
+from sdplip.bounds._dense import Dense
+from sdplip.bounds._full import Full
+from sdplip.bounds._markov import Band, Markov, completion, farthest
+
+SHAPES = {"one hidden": (3, 4, 2), "deep": (2, 5, 3, 1, 4, 3, 2), "wide input": (6, 2, 3, 3)}
+CLOSE = 1e-11  # sums of a few hundred products of entries of order one to a hundred
+generator = np.random.default_rng(5)
+
+
+def chain(widths, alpha):
+    """Blocks, the same as a system without structure, and a strictly feasible point."""
+    weights = [generator.normal(size=(m, n)) / 3 for n, m in pairwise(widths)]
+    N = sum(widths[1:-1])
+    low = generator.uniform(-0.2, 0.3, N) if alpha else np.zeros(N)
+    high = generator.uniform(0.6, 1.1, N)
+    blocks = Blocks([torch.tensor(W) for W in weights], torch.tensor(low), torch.tensor(high))
+    y = np.zeros((N, widths[0] + N))
+    at = list(accumulate(widths[:-1], initial=0))
+    for k, W in enumerate(weights[:-1]):
+        y[at[k + 1] - widths[0] : at[k + 2] - widths[0], at[k] : at[k + 1]] = W
+    e = np.eye(N, widths[0] + N, widths[0])
+    C = np.zeros((widths[0] + N,) * 2)
+    C[-widths[-2] :, -widths[-2] :] = weights[-1].T @ weights[-1]
+    dense = Dense(
+        widths[0], *(torch.tensor(e - slope[:, None] * y) for slope in (low, high)), torch.tensor(C)
+    )
+    point = torch.full((N + 1,), 1.0, dtype=torch.float64)
+    for k, layer in reversed(list(enumerate(blocks.layers(point[1:])))):
+        layer.mul_(3.0 ** (len(weights) - k))
+    point[0] = 3.0 ** (len(weights) + 3)
+    return blocks, dense, point
+
+
+def entries(M: Markov, sizes) -> torch.Tensor:
+    """All entries, by the rule of the class."""
+    at = list(accumulate(sizes, initial=0))
+    S = torch.zeros(at[-1], at[-1], dtype=torch.float64)
+    for k in range(len(sizes)):
+        S[at[k] : at[k + 1], at[k] : at[k + 1]] = M.matrix.diagonal[k]
+        if k:
+            S[at[k] : at[k + 1], : at[k]] = M.down[k - 1] @ S[at[k - 1] : at[k], : at[k]]
+            S[: at[k], at[k] : at[k + 1]] = S[at[k] : at[k + 1], : at[k]].mT
+    return S
+
+
+def band(S: torch.Tensor, sizes) -> Band:
+    at = list(accumulate(sizes, initial=0))
+    rows = [slice(a, b) for a, b in pairwise(at)]
+    return Band(
+        [S[r, r] for r in rows],
+        [S[b, a] for a, b in pairwise(rows)],
+        [S[a, b] for a, b in pairwise(rows)],
+    )
+
+
+def same(a: Band, b: Band) -> None:
+    scale = max(float(abs(d).max()) for d in b.diagonal)
+    for side in ("diagonal", "lower", "upper"):
+        for x, y in zip(getattr(a, side), getattr(b, side), strict=True):
+            torch.testing.assert_close(x, y, atol=CLOSE * scale, rtol=CLOSE)
+
+
+@pytest.fixture(params=[(name, alpha) for name in SHAPES for alpha in (False, True)], ids=str)
+def problem(request):
+    name, alpha = request.param
+    blocks, dense, y = chain(SHAPES[name], alpha)
+    factor, full = blocks.factor(y), dense.factor(y)
+    assert factor is not None and full is not None
+    P, whole = blocks.inverse(y, factor), dense.inverse(y, full)
+    assert P is not None
+    other = blocks.factor(1.3 * y)
+    assert other is not None
+    found = blocks.inverse(1.3 * y, other)  # some matrix whose completion is known: itself
+    assert found is not None
+    X = completion(found.matrix)
+    assert X is not None
+    return blocks, dense, y, (P, X), (whole, Full(entries(X, blocks.sizes)))
+
+
+def test_inverse_and_completion(problem):
+    blocks, dense, y, (P, X), (whole, _) = problem
+    torch.testing.assert_close(entries(P, blocks.sizes), whole.matrix, atol=CLOSE, rtol=1e-9)
+    torch.testing.assert_close(
+        torch.linalg.inv(entries(X, blocks.sizes)), dense.assemble(1.3 * y), atol=1e-8, rtol=1e-8
+    )
+    for markov in (P, X):
+        S = entries(markov, blocks.sizes)
+        at = list(accumulate(blocks.sizes, initial=0))
+        for k in range(len(at) - 2):
+            torch.testing.assert_close(
+                markov.up[k] @ S[at[k + 1] : at[k + 2], at[k + 1] :],
+                S[at[k] : at[k + 1], at[k + 1] :],
+                atol=CLOSE,
+                rtol=1e-9,
+            )
+
+
+def test_products_and_linear_system(problem):
+    blocks, dense, _, (P, X), (Pf, Xf) = problem
+    dy = torch.tensor(generator.normal(size=len(blocks.alpha) + 1))
+    same(blocks.product(P, dy, X), band(dense.product(Pf, dy, Xf), blocks.sizes))
+    S = dense.product(Pf, dy, Xf)
+    torch.testing.assert_close(blocks.adjoint(band(S, blocks.sizes)), dense.adjoint(S), atol=1e-9, rtol=1e-9)
+    assert blocks.objective(X.matrix) == pytest.approx(dense.objective(Xf.matrix), rel=1e-10)
+    H = dense.schur(Pf, Xf)
+    scale = H.diagonal().rsqrt()
+    difference = scale[:, None] * (blocks.schur(P, X) - H.tril()).tril() * scale
+    assert float(abs(difference).max()) < CLOSE
+    torch.testing.assert_close(H @ dy, dense.adjoint(S), rtol=1e-8, atol=1e-8 * float(abs(H).max()))
+
+
+def test_corrector_tends_to_the_product_with_the_direction(problem):
+    """For a short way the change of the completion is linear: on the path of completions it is exact."""
+    blocks, dense, _, (P, X), (Pf, Xf) = problem
+    dy = torch.tensor(generator.normal(size=len(blocks.alpha) + 1))
+    step = X.matrix  # completions scale with the matrix
+    bend = blocks.bend(P, dy, X, step, 0.5, blocks.product(P, dy, X))
+    same(bend, band(dense.bend(Pf, dy, Xf, Xf.matrix, 0.5, Xf.matrix), blocks.sizes))
+
+
+def test_reach_ends_at_the_boundary(problem):
+    blocks, _, _, (_, X), (_, Xf) = problem
+    way = band(-Xf.matrix, blocks.sizes)  # X - c X is positive definite up to c = 1
+    assert 0.95 < X.reach(way, 1.5) < 1
+    assert 0.95 < Xf.reach(-Xf.matrix, 1.5) <= 1 + 1e-12  # rounding
+    assert X.moved(way, 0.5) is not None
+    assert completion(X.matrix + 1.5 * way) is None
+    assert X.reach(X.matrix, 1.0) == 1.0
+
+
+def test_farthest():
+    assert farthest(lambda c: c <= 0.4, 1.0, digits=20) == pytest.approx(0.4, abs=1e-6)
+    assert farthest(lambda _: False, 1.0) == 0.0
+    assert farthest(lambda _: True, 0.7) == 0.7
