@@ -167,9 +167,12 @@ def part_holds(part: Part, proof: PartProof) -> bool:
 
 def covers(claimed: Sequence[Slopes], own: Sequence[Slopes]) -> bool:
     """Whether the slopes of every layer lie within the claimed ones."""
-    return len(claimed) == len(own) and all(
-        np.all(a <= alpha) and np.all(beta <= b) for (a, b), (alpha, beta) in zip(claimed, own, strict=True)
-    )
+    if len(claimed) != len(own):
+        return False
+    pairs = [(a, b, alpha, beta) for (a, b), (alpha, beta) in zip(claimed, own, strict=True)]
+    if any(np.ndim(a) and np.ndim(alpha) and np.shape(a) != np.shape(alpha) for a, _, alpha, _ in pairs):
+        return False
+    return all(np.all(a <= alpha) and np.all(beta <= b) for a, b, alpha, beta in pairs)
 
 
 def _norm(factor: Factor) -> float:

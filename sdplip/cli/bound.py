@@ -150,17 +150,13 @@ def bound(
         raise click.UsageError(
             "--output-pair is about one number, which has one norm. Drop --output-norm, or the pair."
         )
-    if certificate and method in ("product", "composite", "frequency"):
+    if certificate and method in ("product", "composite"):
         raise click.UsageError(
             f"The {method} bound has no certificate file. Use riccati or a lipsdp method, or drop --certificate."
         )
     source = NetworkSource(file, layer, transpose, activation, slopes, reading)
     network = source.network(biases=ball is not None or box is not None)
     region = given_region(ball, box, network)
-    if certificate and source.takes_maxima(network):
-        raise click.UsageError(
-            "--certificate: networks with maxima over windows are bounded part by part, and have no certificate file yet."
-        )
     with _bar() as watch:
         as_system = bool(certificate and (output_pair or output_norm == "linf"))
         ask = _Question(network, output_pair, output_norm, region, watch, as_system, pieces)
@@ -169,8 +165,9 @@ def bound(
         if certificate:
             best = _certified(ask, results)
     if certificate:
-        _save(certificate, file, best, reading)
-        results = results if compare else [best]
+        saved = _save(certificate, file, best, network, reading)
+        results = [saved if result is best else result for result in results] if compare else [saved]
+        best = saved
     title = f"{file}: {_widths(best, network)}, {source.text}"
     if plot:
         from sdplip.plot import draw_bounds, save
@@ -262,32 +259,52 @@ def _compared(ask: _Question) -> "list[NetworkBound]":
 
 def _certified(ask: _Question, results: "list[NetworkBound]") -> "NetworkBound":
     """The best result that has a certificate; where none has, the best of the methods that make one."""
-    proven = [r for r in results if r.certificate or r.system_certificate or r.row_proofs]
+    proven = [result for result in results if _has_proof(result)]
     if not proven:
         tried = {name for result in results for name in result.others}
         again: list[Method] = ["riccati", *(["lipsdp-neuron"] if "lipsdp-neuron" in tried else [])]
-        proven = [ask.bound(method) for method in again]
+        proven = [result for result in map(ask.bound, again) if _has_proof(result)]
+    if not proven:
+        raise click.UsageError(
+            "--certificate: no method that has a certificate file bounds this network. Drop it."
+        )
     return min(proven, key=lambda result: result.value)
 
 
-def _save(path: Path, file: Path, result: "NetworkBound", reading: dict[str, Any]) -> None:
+def _has_proof(result: "NetworkBound") -> bool:
+    return bool(result.certificate or result.system_certificate or result.row_proofs or result.parts)
+
+
+def _save(
+    path: Path, file: Path, result: "NetworkBound", network: "Network", reading: dict[str, Any]
+) -> "NetworkBound":
+    """Writes the file; the result is returned with the bound that it claims, which may be a little larger."""
     from sdplip.certificates.network_file import network_record, save_network
+    from sdplip.certificates.parts_file import parts_record, save_parts
     from sdplip.certificates.rows_file import rows_record, save_rows
     from sdplip.certificates.system_file import save_system, system_record
 
     if result.row_proofs:
         assert result.claim is not None
         save_rows(path, rows_record(file.name, result.claim, result.value, result.row_proofs, reading))
-        return
+        return result
+    if result.parts:
+        from sdplip.networks.parts import parts_of, slopes_of
+
+        whole = parts_of(network, [proof.kind for proof in result.parts])
+        entry = parts_record(file.name, whole, slopes_of(network), result.parts, result.method, reading)
+        save_parts(path, entry)
+        return replace(result, value=entry.bound)
     if result.claim is not None:
         assert result.system_certificate is not None
         save_system(path, system_record(file.name, result.claim, result.system_certificate, reading))
-        return
+        return result
     chain = result.chain
     assert result.certificate is not None
     save_network(
         path, network_record(file.name, chain.weights, result.certificate, chain.remainder(), reading)
     )
+    return result
 
 
 def _to_json(file: Path, result: "NetworkBound", certificate: Path | None) -> dict[str, Any]:

@@ -87,13 +87,6 @@ class NetworkSource:
         named = {name: reading[name] for name in ("flatten", "average") if name in reading}
         return from_kernels(weights, size, between, found, **named)
 
-    @staticmethod
-    def takes_maxima(network: "Network") -> bool:
-        """Whether the network is bounded part by part."""
-        from sdplip.networks import MaxPool
-
-        return any(isinstance(layer, MaxPool) for layer in network.layers)
-
     @property
     def text(self) -> str:
         """What stands between the matrices, for people."""

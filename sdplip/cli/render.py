@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sdplip.bounds import NetworkBound
     from sdplip.certificates.file import Record, Verification
     from sdplip.certificates.network_file import NetworkRecord
+    from sdplip.certificates.parts_file import PartsRecord
     from sdplip.certificates.region import Region
     from sdplip.certificates.rows_file import RowsRecord
     from sdplip.certificates.system_file import SystemRecord
@@ -246,6 +247,21 @@ def verify_network(entry: "NetworkRecord", result: "Verification", file: Path) -
     console.print(
         f"The claim is about the {len(entry.digests)} matrices in {file}, with activations of slopes in"
         f" [{least:g}, {most:g}] between.",
+        soft_wrap=True,
+    )
+
+
+def verify_parts(entry: "PartsRecord", result: "Verification", file: Path) -> None:
+    """Prints the claim of a network that is proven part by part, and whether it was proven again."""
+    console = _console()
+    table = _table("network", verdict="", reason="")
+    verdict = Text("proven", "green") if result.proven else Text("NOT PROVEN", "red")
+    table.add_row(entry.name, verdict, result.reason)
+    console.print(table)
+    kinds = ", ".join(proof.kind for proof in entry.proofs)
+    console.print(
+        f"The claim is about the weights in {file}, proven part by part ({kinds}), with activations of the slopes that the"
+        " certificate says.",
         soft_wrap=True,
     )
 

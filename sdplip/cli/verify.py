@@ -31,11 +31,14 @@ def verify(
     not provable, or about another weight, 2 bad input.
     """
     from sdplip.certificates.network_file import SCHEMA
+    from sdplip.certificates.parts_file import SCHEMA as PARTS
     from sdplip.certificates.rows_file import SCHEMA as ROWS
     from sdplip.certificates.system_file import SCHEMA as SYSTEM
 
     if _schema(certificate) in (SYSTEM, ROWS):
         proven = _system(certificate, NetworkSource(file, layer, transpose), as_json)
+    elif _schema(certificate) == PARTS:
+        proven = _parts(certificate, NetworkSource(file, layer, transpose), as_json)
     elif _schema(certificate) == SCHEMA:
         proven = _network(certificate, NetworkSource(file, layer, transpose), as_json)
     elif layer:
@@ -85,7 +88,8 @@ def _network(certificate: Path, source: NetworkSource, as_json: bool) -> bool:
 
     entry = load_network(certificate)
     chain = chain_of(replace(source, reading=entry.reading).network())
-    result = verify_network(entry, chain.weights, chain.remainder())
+    claimed = replace(chain, slopes=entry.certificate.slopes)
+    result = verify_network(entry, chain.weights, claimed.remainder())
     # Files of weights alone leave the activations to the claim; a graph has its own, which the claim must cover.
     if result.proven and source.is_onnx:
         pairs = zip(entry.certificate.slopes, chain.slopes, strict=True)
@@ -94,6 +98,32 @@ def _network(certificate: Path, source: NetworkSource, as_json: bool) -> bool:
             result = replace(result, proven=False, reason=reason)
     _report(
         certificate, source.file, result, as_json, lambda: render.verify_network(entry, result, source.file)
+    )
+    return result.proven
+
+
+def _parts(certificate: Path, source: NetworkSource, as_json: bool) -> bool:
+    from dataclasses import replace
+
+    from sdplip.certificates.file import Verification
+    from sdplip.certificates.parts import covers
+    from sdplip.certificates.parts_file import load_parts, verify_parts
+    from sdplip.cli import render
+    from sdplip.errors import SdplipError
+    from sdplip.networks.parts import parts_of, slopes_of, with_slopes
+
+    entry = load_parts(certificate)
+    network = replace(source, reading=entry.reading).network()
+    try:
+        whole = parts_of(with_slopes(network, entry.slopes), [proof.kind for proof in entry.proofs])
+        result = verify_parts(entry, whole)
+    except SdplipError as error:  # the parts of another network
+        result = Verification(entry.name, False, str(error))
+    if result.proven and source.is_onnx and not covers(entry.slopes, slopes_of(network)):
+        reason = "the activations of the graph have slopes outside of those that were certified: certify this network anew"
+        result = replace(result, proven=False, reason=reason)
+    _report(
+        certificate, source.file, result, as_json, lambda: render.verify_parts(entry, result, source.file)
     )
     return result.proven
 

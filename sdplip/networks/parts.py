@@ -1,12 +1,13 @@
 """A network as the parts that the kernel proves one by one, each in the form that its proof needs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from sdplip.certificates.network import Slopes
 from sdplip.certificates.parts import ChainPart, Kind, LayersPart, Part, TrunkPart
+from sdplip.certificates.parts_file import Whole
 from sdplip.errors import InvalidProblem
 from sdplip.networks.chain import chain_of, runs_of
 from sdplip.networks.network import Activation, Network
@@ -14,16 +15,7 @@ from sdplip.networks.segments import segments
 from sdplip.networks.trunk import factors_of, split_trunk
 
 
-@dataclass(frozen=True, eq=False)
-class Parts:
-    """The parts of a network, first one first; `overlap` and `slopes` are what `certificates.parts.composed` takes."""
-
-    parts: tuple[Part, ...]
-    overlap: int
-    slopes: tuple[float, ...]
-
-
-def parts_of(network: Network, kinds: Sequence[Kind]) -> Parts:
+def parts_of(network: Network, kinds: Sequence[Kind]) -> Whole:
     """The parts of `network` between its maxima over windows, for proofs of these kinds.
 
     Raises:
@@ -33,7 +25,7 @@ def parts_of(network: Network, kinds: Sequence[Kind]) -> Parts:
     if len(cut.parts) != len(kinds):
         raise InvalidProblem(f"The network has {len(cut.parts)} parts, but there are {len(kinds)} proofs.")
     found = tuple(_part(part, kind) for part, kind in zip(cut.parts, kinds, strict=True))
-    return Parts(found, cut.overlap, cut.factors)
+    return Whole(found, cut.overlap, cut.factors)
 
 
 def slopes_of(network: Network) -> tuple[Slopes, ...]:
