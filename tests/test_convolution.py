@@ -388,6 +388,28 @@ def test_spectral_lies_between_the_norm_on_a_large_image_and_its_own_factor(shap
             assert t <= on_image * missed * factor * (1 + 1e-12)
 
 
+@pytest.mark.parametrize("iterations", [1, 3, 4, 7])
+@pytest.mark.parametrize("shape", [(6, 2, 3, 3), (2, 6, 4), (4, 4, 2, 3), (1, 1, 3, 2, 2)])
+def test_the_search_leaves_out_no_frequency_that_counts(shape, iterations):
+    """Against the sum of the eigenvalues' powers at every frequency; flat spectra are those where an early end would show."""
+    sizes = tuple(2 * k + 1 for k in shape[2:])
+    flat = np.zeros(shape)
+    U, _, V = np.linalg.svd(np.random.default_rng(0).random(shape[:2]), full_matrices=False)
+    flat[(..., *[0] * (len(shape) - 2))] = U @ V
+    for K in filter(np.any, (*kernels(shape, 21), flat, flat + 1e-3 * kernels(shape, 22)[0])):
+        squares = np.linalg.svdvals(symbol(K, PLAIN, sizes)).reshape(-1, min(shape[:2])) ** 2
+        top, p = squares.max(), 2**iterations
+        expected = top * ((squares / top) ** (2 * p)).sum(-1).max() ** (0.5 / p)
+        circular = Geometry(padding_mode="circular", image_size=sizes)
+        t = spectral(K, circular, iterations=iterations, samples=64)
+        np.testing.assert_allclose(t, expected, rtol=1e-9)
+        np.testing.assert_allclose(
+            spectral(torch.from_numpy(K).float(), circular, iterations=iterations, samples=64).numpy(),
+            t,
+            rtol=1e-5,
+        )
+
+
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("dilation", [1, 2, 3])
 def test_the_frequencies_of_a_small_padded_image_are_enough(dilation, stride):

@@ -478,6 +478,36 @@ def test_compiled_layers_agree():
         torch.testing.assert_close(compiled(x), layer(x))
 
 
+SPECTRAL = {
+    "residual": lambda: ResidualConv2d(4, 6, 3, "spectral"),
+    "rescaled": lambda: rescaled(nn.Conv2d(4, 8, 3, padding=1, groups=2), "spectral"),
+    "rescaled strided": lambda: rescaled(nn.Conv2d(4, 3, 3, 2, padding=1), Spectral(iterations=2)),
+}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a C++ compiler")
+@pytest.mark.parametrize("name", SPECTRAL)
+def test_the_search_for_a_frequency_is_one_operation_of_torch(name):
+    """Numbers decide how much of it is computed, in ensembles of weights and in compiled graphs too."""
+    torch.manual_seed(0)
+    layer, x = SPECTRAL[name]().double(), torch.randn(2, 4, 5, 5, dtype=torch.double)
+    parameters = dict(layer.named_parameters())
+
+    def loss(p):
+        return functional_call(layer, p, (x,)).square().sum()
+
+    stacked = {k: torch.stack([v, 2 * v + 0.1]).detach() for k, v in parameters.items()}
+    grad = torch.func.grad(loss)
+    each = [grad({k: v[i] for k, v in stacked.items()}) for i in range(2)]
+    for k, v in vmap(grad)(stacked).items():
+        torch.testing.assert_close(v, torch.stack([each[0][k], each[1][k]]))
+    torch._dynamo.reset()
+    compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
+    compiled(x).square().sum().backward()
+    for k, v in parameters.items():
+        torch.testing.assert_close(v.grad, each[0][k])
+
+
 REPRODUCED = {"Linear", "Conv1d", "Conv1d same", "Conv2d", "Conv2d valid", "Conv3d", "ConvTranspose2d"}
 
 

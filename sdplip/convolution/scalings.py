@@ -13,9 +13,9 @@ Sources: AOL (Prach and Lampert 2022), SLL (Araujo et al. 2023, Theorem 3), Gram
 from jaxtyping import Float
 
 from sdplip.condition import Array, normalised, perron_vector
+from sdplip.convolution.frequencies import Search, largest_eigenvalue
 from sdplip.convolution.kernels import autocorrelation, correlate, namespace, wrap
 from sdplip.convolution.layout import EVERY_SIZE, Form, channels, layout
-from sdplip.convolution.symbols import largest_eigenvalue
 from sdplip.errors import InvalidScaling
 from sdplip.geometry import Geometry
 
@@ -35,13 +35,15 @@ def spectral(
     form: Form = "linear",
     iterations: int = 7,
     samples: int = 16,
+    search: Search | None = None,
 ) -> Scaling:
     r"""Uniform scaling within each channel group, $t_i \ge \lVert C \rVert_2^2$: spectral normalisation, CPL.
 
-    Gram iteration at each frequency of a grid, times a factor for the frequencies in between (`symbols.frequency_grid`): 1.0194
-    for 2-D kernels and 16 `samples`, its excess falling with their square; exactly 1 for a small known `image_size`.
+    Gram iteration at each frequency of a grid, times a factor for the frequencies in between (`frequencies.frequency_grid`):
+    1.0194 for 2-D kernels and 16 `samples`, its excess falling with their square; exactly 1 for a small known `image_size`.
+    `search` may replace `frequencies.worst_frequency`, by an operation that compiled graphs and function transforms know, say.
     """
-    bound = largest_eigenvalue(K, geometry, iterations=iterations, samples=samples)
+    bound = largest_eigenvalue(K, geometry, iterations=iterations, samples=samples, search=search)
     t = identity(K, geometry, form=form).reshape(bound.shape[0], -1)
     return (t * bound[:, None]).reshape(-1)
 

@@ -18,7 +18,7 @@ from sdplip.condition import gram, rescale
 from sdplip.convolution import Form
 from sdplip.errors import InvalidScaling, UnsupportedConvolution
 from sdplip.geometry import Geometry
-from sdplip.nn import rowsums
+from sdplip.nn import frequencies, rowsums
 from sdplip.nn.memo import Memo
 
 Weight = Float[Tensor, "..."]
@@ -158,7 +158,8 @@ class Spectral(AbstractScaling):
     r"""Uniform $t_i \ge \lVert W \rVert_2^2$ by Gram iteration: spectral normalisation (statement 1), CPL (statement 2).
 
     A proven bound at every number of `iterations`, unlike power iteration, which converges from below. The gradient of a dense
-    layer is that of the norm itself, with the top singular vector held fixed: it costs a product with a vector.
+    layer is that of the norm itself, with the top singular vector held fixed: it costs a product with a vector. That of a
+    convolution is the gradient of the bound, at the one frequency where it is largest.
     """
 
     def __init__(self, *, iterations: int = 7, refresh_every: int = 1) -> None:
@@ -178,7 +179,9 @@ class Spectral(AbstractScaling):
     def convolution(
         self, K: Float[Tensor, "out channels *taps"], geometry: Geometry
     ) -> Float[Tensor, " channels"]:
-        return convolution.spectral(K, geometry, form=self.form, iterations=self.iterations)
+        return convolution.spectral(
+            K, geometry, form=self.form, iterations=self.iterations, search=frequencies.search
+        )
 
 
 class AbstractGershgorin(AbstractScaling):
