@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from sdplip.errors import RefusedModule
 from sdplip.nn.bound import Bound, lipschitz
 from sdplip.nn.bounds.dispatch import Shape
+from sdplip.nn.circular import plain_cayley
 from sdplip.nn.heads import LastLayerNormalised
 from sdplip.nn.orthogonal import CayleyConv2d
 from sdplip.nn.plain import plain_linear, plain_residual, plain_sandwich
@@ -33,15 +33,16 @@ def export_plain(model: nn.Module, *, input_shape: Shape | None = None) -> Expor
 
     Parametrizations are replaced by the weight that they gave, so state dicts have the keys of a plain network. Residual and
     sandwich layers become `PlainResidual` and `PlainSandwich`: two ordinary linear layers or convolutions around the activation
-    (`up`, `down`). Activations, pooling and containers stay. The new weights are rounded once to the dtype of the model, which is
-    why the bound is proven anew.
+    (`up`, `down`); orthogonal convolutions become `CircularConv2d`, torch's convolution with a kernel as large as the image.
+    Activations, pooling and containers stay. The new weights are rounded once to the dtype of the model, which is why the bound
+    is proven anew.
 
     Args:
         model: known to `lipschitz`; it is not changed. Load weights and call `eval()` before.
         input_shape: one sample, `(channels, *pixels)`; needed by `save_onnx`, and makes the bound tighter.
 
     Raises:
-        RefusedModule: `lipschitz` refuses the model, or a layer has no plain form (`CayleyConv2d`).
+        RefusedModule: `lipschitz` refuses the model, or a layer has no plain form (some residual convolutions).
     """
     lipschitz(model, input_shape=input_shape)  # a model without bound is not exported
     plain = _plain(copy.deepcopy(model)).eval()
@@ -140,10 +141,7 @@ def _plain(module: nn.Module) -> nn.Module:
     if isinstance(module, LastLayerNormalised):
         return plain_linear(module.rows(), module.bias)
     if isinstance(module, CayleyConv2d):
-        raise RefusedModule(
-            "`CayleyConv2d` multiplies frequencies and is no convolution with a small kernel, so it has no plain form."
-            " Use `rescaled` convolutions where a plain network is needed."
-        )
+        return plain_cayley(module)
     for name, child in module._modules.items():
         if child is not None and name != "parametrizations":
             module._modules[name] = _plain(child)

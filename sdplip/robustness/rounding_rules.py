@@ -17,6 +17,7 @@ from sdplip.nn.bounds.pooling import AVERAGES, MAXIMA
 from sdplip.nn.bounds.shapes import CIRCULAR_PADS, MOVES
 from sdplip.nn.bounds.tree import Bound
 from sdplip.nn.bounds.weights import effective, exact
+from sdplip.nn.circular import CircularConv2d
 from sdplip.nn.containers import Concatenate, Residual, Scale, Sum
 from sdplip.nn.heads import LastLayerNormalised, Normalise
 from sdplip.nn.plain import CONVS, TRANSPOSED, PlainResidual, PlainSandwich
@@ -71,7 +72,7 @@ def _(module: nn.Module, bound: Bound, context: RoundingContext) -> Step:
     return step
 
 
-@forward_error.register(nn.Linear, *CONVS, *TRANSPOSED)
+@forward_error.register(nn.Linear, *CONVS, *TRANSPOSED, CircularConv2d)
 def _(module: nn.Module, bound: Bound, context: RoundingContext) -> Step:  # noqa: ARG001
     return affine(linear_map(module, context.path), module, context.format)
 

@@ -6,6 +6,7 @@ from sdplip.geometry import Geometry
 from sdplip.nn.bounds.dispatch import Context, lipschitz
 from sdplip.nn.bounds.tree import Bound
 from sdplip.nn.bounds.weights import convolution_bound, effective, matrix_bound
+from sdplip.nn.circular import CircularConv2d
 
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 Transposed = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
@@ -19,6 +20,13 @@ def _(module: nn.Linear, context: Context) -> Bound:
 @lipschitz.register(nn.Conv1d, nn.Conv2d, nn.Conv3d)
 def _(module: Convolution, context: Context) -> Bound:
     geometry = conv_geometry(module, None if context.input_shape is None else context.input_shape[1:])
+    return convolution_bound(effective(module, "weight", context), geometry, f"the {_kind(module)} kernel")
+
+
+@lipschitz.register(CircularConv2d)
+def _(module: CircularConv2d, context: Context) -> Bound:
+    """A convolution on images of one size, whatever the context knows."""
+    geometry = conv_geometry(module, tuple(module.kernel_size))
     return convolution_bound(effective(module, "weight", context), geometry, f"the {_kind(module)} kernel")
 
 
