@@ -1,7 +1,8 @@
 r"""Bounds of convolutional networks too large for dense matrices: a trunk of stride 1 frequency by frequency, then a dense tail.
 
-`certificates.trunk` proves. Multipliers, one a channel, are proposed by the spectral closed form, and by LipSDP on a few
-frequencies, whose block-diagonal matrices are a network of their own; the shape of its solution is rescaled for all frequencies.
+`certificates.trunk` proves. Multipliers, one a channel, are proposed by the spectral closed form and by `channels`, which finds
+the best ones over all frequencies. Where that is too much work, or activations follow the head, LipSDP on a few frequencies,
+whose block-diagonal matrices are a network of their own, proposes the shape, rescaled for all frequencies.
 """
 
 import time
@@ -11,6 +12,7 @@ from itertools import product as grid
 
 import numpy as np
 
+from sdplip.bounds.channels import Problem, best_channels
 from sdplip.bounds.lower import estimate_lower
 from sdplip.bounds.result import NetworkBound, proof_of
 from sdplip.certificates.parts import PartProof, certify_factors
@@ -78,7 +80,7 @@ def bound_images(network: Network, method: str, extra: float = 0.0) -> NetworkBo
 def _bounded(split: Split) -> tuple[str, Chain, PartProof | None]:
     """The best proposal's name, the chain behind the trunk, and the proof; None where nothing was proven."""
     best = "frequency", split.tail, None
-    for name, multipliers in _proposals(split.trunk):
+    for name, multipliers in _proposals(split.trunk, deep=len(split.tail.weights) > 1):
         R = certify_trunk(split.trunk, multipliers)
         if R is None:
             continue
@@ -100,15 +102,27 @@ def _tail_proof(R: np.ndarray, split: Split) -> tuple[Chain, PartProof]:
     return tail, proof_of(bound_chain(tail))
 
 
-def _proposals(trunk: Trunk) -> Iterator[tuple[str, list[np.ndarray]]]:
-    points, _ = representatives(trunk.torus)
+def _proposals(trunk: Trunk, deep: bool) -> Iterator[tuple[str, list[np.ndarray]]]:
+    """Multipliers, cheapest first. Those of `best_channels` are optimal unless activations follow the head (`deep`)."""
+    points, share = representatives(trunk.torus)
     symbols = _symbols(trunk, points)
-    flat = [np.ones(len(K)) for K in trunk.kernels]
-    yield "frequency-spectral", _rescaled(symbols, trunk.slopes, flat)
-    shape = _coarse(trunk)
+    spectral = _rescaled(symbols, trunk.slopes, [np.ones(len(K)) for K in trunk.kernels])
+    yield "frequency-spectral", spectral
+    best = best_channels(_problem(trunk, symbols, points, share), spectral)
+    if best is not None:
+        yield "frequency-optimal", best
+    shape = None if best is not None and not deep else _coarse(trunk)
     if shape is not None:
         for room in (1.0, 0.5):
             yield "frequency-lipsdp", _rescaled(symbols, trunk.slopes, shape, room)
+
+
+def _problem(trunk: Trunk, symbols: list[np.ndarray], points: np.ndarray, share: np.ndarray) -> Problem:
+    end, dilation = trunk.last if trunk.last is not None else (trunk.head, (1,) * len(trunk.torus))
+    assert end is not None
+    U, V = symbol(end, dilation, trunk.torus, points)[0]
+    scale = 1.0 if trunk.head is None else np.prod(trunk.torus) ** -0.5
+    return Problem(symbols, trunk.slopes, (U + 1j * V) * scale, points, share, trunk.head is not None)
 
 
 def _symbols(trunk: Trunk, points: np.ndarray) -> list[np.ndarray]:

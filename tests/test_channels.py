@@ -1,0 +1,115 @@
+"""Multipliers of channels: the barrier's derivatives, its optimum, and the state-space form beside it."""
+
+import numpy as np
+import pytest
+
+from sdplip.bounds import bound
+from sdplip.bounds.channels import Problem, best_channels
+from sdplip.bounds.frequency import _problem, _rescaled, _symbols
+from sdplip.bounds.spectrum import path
+from sdplip.certificates.trunk import Trunk, certify_trunk, representatives
+from sdplip.geometry import Geometry
+from sdplip.networks import from_kernels
+from sdplip.weights import Weight
+
+SOLVED = 1e-5
+"""Relative accuracy of the multipliers on the bound: `best_channels` stops at 1e-6 of its square."""
+
+
+def trunk(seed: int, behind: str, torus: tuple[int, int] = (6, 5), depth: int = 2) -> Trunk:
+    rng = np.random.default_rng(seed)
+    kernels = tuple(rng.normal(size=(3, n, 2, 3)) for n in (2, 3, 3, 3)[:depth])
+    slopes = (1.0, 0.7, 1.0, 1.0)[:depth]
+    if behind == "head":
+        return Trunk(kernels, ((1, 1),) * depth, slopes, torus, head=rng.normal(size=(2, 3, 4, 4)))
+    return Trunk(kernels, ((1, 1),) * depth, slopes, torus, last=(rng.normal(size=(2, 3, 2, 2)), (1, 1)))
+
+
+def problem(of: Trunk) -> tuple[Problem, list[np.ndarray]]:
+    points, share = representatives(of.torus)
+    symbols = _symbols(of, points)
+    start = _rescaled(symbols, of.slopes, [np.ones(len(K)) for K in of.kernels])
+    return _problem(of, symbols, points, share), start
+
+
+def proven(of: Trunk, multipliers: list[np.ndarray]) -> float:
+    R = certify_trunk(of, multipliers)
+    return np.inf if R is None else float(np.linalg.norm(R, 2))
+
+
+@pytest.mark.parametrize("behind", ["last", "head"])
+def test_derivatives_of_the_barrier(behind):
+    given, start = problem(trunk(0, behind))
+    spectrum = given.spectrum(np.arange(len(given.share)))
+    lam = np.concatenate(start) * np.linspace(0.8, 1.0, 6)
+    weight = 5.0 / spectrum.centred(lam, 1e300)[0]
+    rho, _ = spectrum.centred(lam, weight)
+    gradient, hessian = spectrum.derivatives(rho, lam)
+    assert -gradient[0] == pytest.approx(weight, rel=1e-9)  # rho is the best one
+    reduced = hessian[1:, 1:] - np.outer(hessian[0, 1:], hessian[0, 1:]) / hessian[0, 0]
+    for i in range(6):
+        step = np.eye(6)[i] * lam[i] * 1e-5
+        sides = [spectrum.centred(lam + s * step, weight) for s in (1, -1)]
+        assert (sides[0][1] - sides[1][1]) / (2 * step[i]) == pytest.approx(gradient[1 + i], rel=1e-5)
+        slopes = [
+            spectrum.derivatives(r, lam + s * step)[0][1:] for s, (r, _) in zip((1, -1), sides, strict=True)
+        ]
+        found = (slopes[0] - slopes[1]) / (2 * step[i])
+        assert np.allclose(found, reduced[i], rtol=1e-4, atol=1e-5 * abs(reduced).max())
+
+
+@pytest.mark.parametrize("behind", ["last", "head"])
+@pytest.mark.parametrize("depth", [1, 3])
+def test_no_other_multipliers_prove_less(behind, depth):
+    of = trunk(1, behind, depth=depth)
+    given, start = problem(of)
+    best = best_channels(given, start)
+    assert best is not None
+    value = proven(of, best)
+    assert value <= proven(of, start)
+    rng = np.random.default_rng(2)
+    for size in (1e-4, 1e-2, 0.3):
+        for _ in range(5):
+            other = [lam * np.exp(size * rng.normal(size=lam.shape)) for lam in best]
+            assert proven(of, other) >= value * (1 - SOLVED)
+
+
+def test_active_frequencies_are_all_that_count():
+    of = trunk(3, "last", (24, 20))
+    given, start = problem(of)
+    spectrum = given.spectrum(np.arange(len(given.share)))
+    rho, _, lower = path(spectrum, np.concatenate(start), 1e-6)
+    assert 0 < lower <= rho <= lower * (1 + 2e-6)
+    best = best_channels(given, start)
+    assert best is not None
+    assert proven(of, best) == pytest.approx(rho**0.5, rel=SOLVED)
+
+
+def test_frequency_is_below_its_closed_form_and_above_every_jacobian():
+    rng = np.random.default_rng(4)
+    shapes = [(3, 1, 3, 3), (3, 3, 3, 3), (2, 3, 3, 3)]
+    network = from_kernels(
+        [Weight(f"K{k}", rng.normal(size=s), Geometry()) for k, s in enumerate(shapes)], (6, 6)
+    )
+    found = bound(network, "frequency")
+    assert found.method == "frequency-optimal"
+    assert found.others["frequency-optimal"] == found.value
+    assert bound(network, "product").lower <= found.value
+    exact = bound(network, "lipsdp-neuron").value  # one multiplier a neuron
+    assert exact <= found.value * (1 + 1e-7)
+
+
+def test_infeasible_starts_and_large_heads_are_left_to_others(monkeypatch):
+    given, start = problem(trunk(5, "head"))
+    assert best_channels(given, [1e3 * lam for lam in start]) is None
+    monkeypatch.setattr("sdplip.bounds.channels.JOINT_WORK", 10)
+    assert best_channels(given, start) is None
+
+
+def test_dead_channels_have_multipliers_too():
+    of = trunk(6, "last")
+    of.kernels[1][1] = 0.0
+    given, start = problem(of)
+    best = best_channels(given, start)
+    assert best is not None
+    assert proven(of, best) <= proven(of, start)
