@@ -121,7 +121,8 @@ def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def with_reading(**rest: Any) -> Any:
         given = {name: rest.pop(name) for name in READING}
-        return command(reading={name: value for name, value in given.items() if value}, **rest)
+        reading = {name: value for name, value in given.items() if value is not None and value is not False}
+        return command(reading=reading, **rest)  # 0 is a padding too
 
     options = (
         click.option(
