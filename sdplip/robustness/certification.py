@@ -198,7 +198,7 @@ def certify_accuracy(
             better = tighter(network, _square(constants, classes))
             constants = np.minimum(constants, better.margins)
             bound = bound if better.network is None else best(better.network, bound)
-        analysis = _analysis(network, layers, precision)
+        analysis = analysis_of(network, layers, precision)
         parts = []
         for x in images.split(batch):
             x = pixels(x.to(device_of(network)), precision)
@@ -280,8 +280,12 @@ def _square(constants: np.ndarray, classes: int) -> Float[np.ndarray, "classes c
     return np.where(np.eye(classes, dtype=bool), 0.0, constants)
 
 
-def _analysis(network: nn.Module, bound: Bound, precision: Precision) -> Analysis | None:
-    """The proven rounding error of every module; None in double precision if one has none."""
+def analysis_of(network: nn.Module, bound: Bound, precision: Precision) -> Analysis | None:
+    """The proven rounding error of every module; None in double precision if one has none.
+
+    Raises:
+        RefusedModule: in float32, if one has none.
+    """
     try:
         return forward_error(network, bound)
     except RefusedModule:
