@@ -41,7 +41,7 @@ def test_definitions(family, sample):
         ]
         assert found.certified(eps) == np.mean(inside)
     assert found.mean_radius == pytest.approx(np.mean(found.radius * found.correct))
-    assert found.rounding == ("float64" if family == "orthogonal" else "proven")
+    assert found.rounding == "proven"
 
 
 def test_single_precision_pays_more(sample):
@@ -59,8 +59,19 @@ def test_single_precision_pays_more(sample):
 
 
 def test_single_precision_refuses_what_is_not_proven(sample):
-    with pytest.raises(RefusedModule, match=r"CayleyConv2d.*no proven rounding error"):
-        certify_accuracy(trained("orthogonal"), *sample, precision="float32")
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.Tanh(), nn.Linear(16, 10))
+    with pytest.raises(RefusedModule, match=r"Tanh.*no proven rounding error"):
+        certify_accuracy(model, *sample, precision="float32")
+    assert certify_accuracy(model, *sample).rounding == "float64"
+
+
+def test_orthogonal_convolutions_are_proven_in_single_precision(sample):
+    single, double = (
+        certify_accuracy(trained("orthogonal"), *sample, precision=p) for p in ("float32", "float64")
+    )
+    assert single.rounding == double.rounding == "proven"
+    assert (single.radius <= double.radius).all() and single.radius.max() > 0.9 * double.radius.max()
 
 
 def test_model_is_not_changed(sample):

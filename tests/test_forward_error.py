@@ -37,6 +37,7 @@ from sdplip.nn import (
 from sdplip.nn.bounds.factored import _diagonals
 from sdplip.nn.bounds.tree import Bound
 from sdplip.nn.models import DIGITS, residual_network
+from sdplip.nn.products import by_products
 from sdplip.nn.residual import AbstractResidual
 from sdplip.robustness.absolute import norm_above
 from sdplip.robustness.arithmetic import plain_arithmetic
@@ -44,6 +45,13 @@ from sdplip.robustness.forward_error import Affine, forward_error
 
 IMAGE = (4, 8, 8)
 """Wide enough that padding matters."""
+
+
+def wild(layer):
+    """Weights far from those of the initialisation."""
+    with torch.no_grad():
+        layer.weight.normal_(std=30.0)
+    return layer
 
 
 MODULES = {
@@ -66,6 +74,9 @@ MODULES = {
     "plain stride": lambda: export_plain(ResidualConv2d(4, 8, 3, geometry=Geometry(stride=2))).model,
     "sandwich": lambda: nn.Sequential(nn.Flatten(), Sandwich(256, 32), Sandwich(32, 16)),
     "plain sandwich": lambda: export_plain(nn.Sequential(nn.Flatten(), Sandwich(256, 32))).model,
+    "products": lambda: by_products(nn.Sequential(CayleyConv2d(4, 6, 3, (8, 8)), Abs(), CayleyConv2d(6, 3, 2, (8, 8))).eval()),
+    "products wild": lambda: by_products(wild(CayleyConv2d(4, 4, 5, (8, 8), bias=False)).eval()),
+    "exported circular": lambda: export_plain(CayleyConv2d(4, 6, 3, (8, 8)).eval()).model,
     "normalise": lambda: Normalise([0.1, 0.2, 0.3, 0.4], [0.2, 0.3, 0.1, 0.7]),
     "scale": lambda: nn.Sequential(Scale(0.7), nn.LeakyReLU(0.3)),
     "averages": lambda: nn.Sequential(ScaledAvgPool2d(2), nn.AvgPool2d(2), nn.AdaptiveAvgPool2d(1)),

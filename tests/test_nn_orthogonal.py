@@ -10,7 +10,7 @@ from torch import nn
 from torch.func import functional_call, jacrev, vmap
 
 from sdplip.certificates import certify
-from sdplip.errors import InvalidWeight, UnsupportedConvolution
+from sdplip.errors import InvalidWeight, RefusedModule, UnsupportedConvolution
 from sdplip.geometry import Geometry
 from sdplip.nn import (
     CayleyConv2d,
@@ -25,6 +25,7 @@ from sdplip.nn import (
     rescaled,
 )
 from sdplip.nn.cayley import cayley
+from sdplip.nn.products import by_products
 
 torch.set_num_threads(1)
 
@@ -106,6 +107,40 @@ def test_the_symbol_is_the_layer(sizes):
     response = layer(delta) - layer(0 * delta)
     torch.testing.assert_close(torch.fft.rfft2(response[0]).movedim(0, -1), layer.symbol()[..., 0])
     assert C.shape == (sizes[1] * 20, sizes[0] * 20)
+
+
+@every_size
+@pytest.mark.parametrize("image", [(4, 5), (6, 6), (1, 4), (5, 1)])
+def test_products_of_matrices_compute_the_same(sizes, image):
+    torch.manual_seed(0)
+    layer = randomise(CayleyConv2d(*sizes, (1, min(image[1], 3)), image)).eval()
+    model = by_products(nn.Sequential(copy.deepcopy(layer), nn.ReLU()))
+    products, x = model[0], torch.randn(2, sizes[0], *image)
+    torch.testing.assert_close(products(x), layer(x), atol=1e-5, rtol=1e-5)
+    with pytest.raises(UnsupportedConvolution, match="orthogonal on images"):
+        products(torch.zeros(1, sizes[0], 7, 7))
+    for change in (1.0, 1.3):  # whatever their numbers are
+        with torch.no_grad():
+            products.waves[0] *= change
+            products.matrices[-1] *= change**2
+        largest = np.linalg.norm(
+            matrix(copy.deepcopy(products).double(), (sizes[0], *image), torch.double), 2
+        )
+        assert largest <= lipschitz(products).value <= (1 + 1e-5) * change**4
+
+
+def test_only_what_is_known_is_replaced_by_products():
+    layer = CayleyConv2d(2, 2, 3, IMAGE).eval()
+    twice = by_products(nn.Sequential(layer, nn.ReLU(), layer))
+    assert [type(module).__name__ for module in twice] == [
+        "CayleyConv2dProducts",
+        "ReLU",
+        "CayleyConv2dProducts",
+    ]
+    hooked = nn.Sequential(CayleyConv2d(2, 2, 3, IMAGE)).eval()
+    hooked[0].register_forward_hook(lambda *_: None)
+    with pytest.raises(RefusedModule, match="hook"):
+        lipschitz(by_products(hooked))
 
 
 @pytest.mark.parametrize("dtype", [torch.complex128, torch.float64])

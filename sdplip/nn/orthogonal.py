@@ -119,7 +119,8 @@ class CayleyConv2d(nn.Module):
                 f"`CayleyConv2d` needs positive sizes and a kernel that fits into the image, but has {in_channels} and"
                 f" {out_channels} channels and a kernel of {taps} on images of {image_size} pixels."
             )
-        self.in_channels, self.out_channels, self.image_size = in_channels, out_channels, tuple(image_size)
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.image_size = (image_size[0], image_size[1])
         larger, smaller = max(in_channels, out_channels), min(in_channels, out_channels)
         self.weight = nn.Parameter(torch.empty(larger, smaller, *taps))
         self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None

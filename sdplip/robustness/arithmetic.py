@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sdplip.errors import RefusedModule
+from sdplip.nn.products import by_products
 
 Precision = Literal["float32", "float64"]
 DTYPES: dict[Precision, torch.dtype] = {"float32": torch.float32, "float64": torch.float64}
@@ -19,7 +20,8 @@ def network_in(model: nn.Module, precision: Precision) -> nn.Module:
 
     float64 takes the stored weights as they are. What layers compute from them (rescaled weights, steps) is computed anew in
     double, so this is a network of its own, a few units of float32 away from the other; its bound is proven for it. To certify
-    the numbers that float32 runs, pass `export_plain(model).model`, whose weights are stored.
+    the numbers that float32 runs, pass `export_plain(model).model`, whose weights are stored. `CayleyConv2d` runs by products of
+    matrices, whose rounding can be bounded, in place of fast Fourier transforms.
 
     Raises:
         RefusedModule: weights in half precision.
@@ -29,7 +31,7 @@ def network_in(model: nn.Module, precision: Precision) -> nn.Module:
         raise RefusedModule(
             f"`{half[0]}` is stored in half precision. Convert the model with `.float()` and certify that."
         )
-    return copy.deepcopy(model).to(DTYPES[precision]).eval()
+    return by_products(copy.deepcopy(model).to(DTYPES[precision]).eval())
 
 
 def device_of(model: nn.Module) -> torch.device:

@@ -1,15 +1,19 @@
 """Rules of layers that run with factors of a Cayley transform: the sandwich layer and the orthogonal convolution."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sdplip.certificates import certify
 from sdplip.certificates.rounding import up
 from sdplip.nn.bounds.dispatch import Context, lipschitz
 from sdplip.nn.bounds.tree import Bound, product_above, shown
-from sdplip.nn.bounds.weights import STALE, exact, matrix_bound, same
+from sdplip.nn.bounds.weights import STALE, effective, exact, matrix_bound, same
 from sdplip.nn.orthogonal import CayleyConv2d
+from sdplip.nn.products import CayleyConv2dProducts
 from sdplip.nn.sandwich import Sandwich
 from sdplip.nn.scaling import precision
 from sdplip.nn.slopes import monotone_slope
@@ -47,15 +51,31 @@ def _(module: CayleyConv2d, context: Context) -> Bound:
     """
     Q = module.symbol().detach()
     X, Y = (_unchanged(module, part, context) for part in (Q.real, Q.imag))
+    symbol = zip(X.reshape(-1, *X.shape[2:]), Y.reshape(-1, *Y.shape[2:]), strict=True)
+    return _largest((np.block([[x, -y], [y, x]]) for x, y in symbol), module.image_size)
+
+
+@lipschitz.register(CayleyConv2dProducts)
+def _(module: CayleyConv2dProducts, context: Context) -> Bound:
+    """$b^2 c$ for norms at most $b$ of `waves` and $c$ of each of `matrices`, which need not fit together."""
+    waves = matrix_bound(effective(module, "waves", context).reshape(-1, module.waves.shape[-1]), "the waves")
+    middle = _largest(effective(module, "matrices", context), module.image_size)
+    reason = (
+        "b^2 c with the norms b of the Fourier transform and c of the matrices between it and its transpose"
+    )
+    return Bound(product_above((waves.value, waves.value, middle.value)), reason, parts=(waves, middle))
+
+
+def _largest(matrices: Iterable[Float[np.ndarray, "m n"]], image_size: tuple[int, int]) -> Bound:
+    """The largest norm of matrices, one a frequency."""
     largest = None
-    for x, y in zip(X.reshape(-1, *X.shape[2:]), Y.reshape(-1, *Y.shape[2:]), strict=True):
-        M = np.block([[x, -y], [y, x]])
+    for M in matrices:
         if M.any():
             certificate = certify(M, np.ones(M.shape[1]), scaling="identity")
             largest = certificate if largest is None or certificate.c > largest.c else largest
     if largest is None:
         return Bound(0.0, "its symbol is zero")
-    height, width = module.image_size
+    height, width = image_size
     reason = f"|Q| <= c proven at each frequency of images of {height} x {width} pixels; the certificate is that of the worst"
     return Bound(largest.c, reason, certificate=largest)
 
