@@ -28,6 +28,7 @@ from sdplip.nn.residual import PadChannels, ResidualConv1d, ResidualConv2d, Resi
 from sdplip.nn.sandwich import Sandwich
 from sdplip.nn.scaling import AOL, SLL, AbstractScaling, MultiStep, Rescaled, Spectral, rescaled
 from sdplip.nn.slopes import UnsupportedActivation, slopes
+from sdplip.nn.strided import StridedResidualConv2d
 
 __all__ = [
     "AOL",
@@ -63,6 +64,7 @@ __all__ = [
     "ScaledAvgPool2d",
     "ScaledAvgPool3d",
     "Spectral",
+    "StridedResidualConv2d",
     "Sum",
     "UnsupportedActivation",
     "estimate_lipschitz",
