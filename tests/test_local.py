@@ -17,6 +17,7 @@ from sdplip.robustness.certification import certify_accuracy
 from sdplip.robustness.from_network import module_of
 from sdplip.robustness.local import BALLS, largest_radius, local_radii
 from sdplip.robustness.tighten import tighten
+from tests.commands import answer, invoke
 from tests.trained import digits
 
 KINDS = {"relu": nn.ReLU, "maxmin": MaxMin, "tanh": nn.Tanh}
@@ -142,3 +143,45 @@ def test_too_many_neurons_are_refused(monkeypatch):
     monkeypatch.setattr("sdplip.robustness.local.SYSTEM_ORDER", 10)
     with pytest.raises(InvalidProblem, match="48 nonlinear neurons"):
         local_radii(trained("relu"), images[:2], labels[:2], found("relu").after)
+
+
+# ---------------------------------------------------------------------------------------------------- command
+
+
+def test_command_on_a_weight_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    linear = [layer for layer in trained("relu") if isinstance(layer, nn.Linear)]
+    arrays = {f"w{i}": layer.weight.detach().numpy() for i, layer in enumerate(linear)}
+    arrays |= {f"b{i}": layer.bias.detach().numpy() for i, layer in enumerate(linear)}
+    np.savez("net.npz", **arrays)
+    asked = ["tighten", "net.npz", "--data", "digits", "--limit", 12, "--no-pairs", "--method", "product"]
+    code, out = answer(invoke, *asked, "--local", 8, "--plot", "curves.png", "--radii", "36/255")
+    near = out["local"]
+    assert code == 0 and (tmp_path / "curves.png").stat().st_size > 1000
+    assert near["n"] == 8 and list(near["after"]["certified"]) == ["36/255"] and near["gain"] > 1
+    assert near["after"]["mean_radius"] > near["before"]["mean_radius"]
+    code, text, _ = invoke(*asked, "--local", 8)
+    assert code == 0 and "around each image, first 8" in text and "8 balls" not in text.split("Around")[0]
+    code, text, _ = invoke(*asked, "--local", 50)
+    assert code == 0 and "around each image" in text and "first" not in text
+    assert "local" not in answer(invoke, *asked)[1]
+
+
+def test_command_refuses_before_the_solve(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    onnx = pytest.importorskip("onnx")
+    rng = np.random.default_rng(0)
+    arrays = {"a": rng.normal(size=(64, 4)), "b": rng.normal(size=(4, 10))}
+    steps = [("MatMul", ["x", "a"], "h"), ("Clip", ["h", "zero", "six"], "g"), ("MatMul", ["g", "b"], "y")]
+    constants = [onnx.numpy_helper.from_array(np.array(v), n) for n, v in (("zero", 0.0), ("six", 6.0))]
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node(kind, names, [out]) for kind, names, out in steps],
+        "net",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.DOUBLE, [1, 64])],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.DOUBLE, None)],
+        [*(onnx.numpy_helper.from_array(v, n) for n, v in arrays.items()), *constants],
+    )
+    onnx.save(onnx.helper.make_model(graph), "net.onnx")
+    monkeypatch.setattr("sdplip.robustness.tighten.tighten", None)
+    code, out, err = invoke("tighten", "net.onnx", "--data", "digits", "--limit", 4, "--local", 4)
+    assert code == 2 and not out and "Traceback" not in err

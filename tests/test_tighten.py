@@ -205,7 +205,8 @@ def test_command(run):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nothing"], "no folder"),
+        (["nothing"], "no run or file"),
+        (["RUN", "--local", "0"], "--local"),
         (["RUN", "--method", "x"], "--method"),
         (["RUN", "--plot", "x.txt"], "must end"),
     ],

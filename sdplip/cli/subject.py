@@ -84,8 +84,8 @@ def run_subject(folder: Path) -> Subject:
     return Subject(model, config.data, None, folder)
 
 
-def weights_subject(file: Path) -> Subject:
-    """A file of weights, with the best bound of `sdplip.bounds` beside the product of its layers."""
+def weights_subject(file: Path, *, bounded: bool = True) -> Subject:
+    """A file of weights, with the best bound of `sdplip.bounds` beside the product of its layers if `bounded`."""
     from sdplip import bounds
     from sdplip.cli.network import NetworkSource
     from sdplip.errors import UnreadableFile
@@ -96,6 +96,8 @@ def weights_subject(file: Path) -> Subject:
         raise UnreadableFile(f"There is no run or file `{file}`. Train one with `sdplip train --out {file}`.")
     network = NetworkSource(file).network()
     model = module_of(network)
+    if not bounded:
+        return Subject(model, None, None, None)
     result = bounds.bound(network)
     return Subject(
         model, None, Bound(result.value, f"`sdplip bound`, method {result.method}", "network"), None

@@ -7,16 +7,28 @@ import click
 
 from sdplip.cli.bound import _bar as solve_bar
 from sdplip.cli.options import Output, json_option
-from sdplip.cli.subject import data_named, image_bar, images_of, out_of_memory, run_subject, sample_options
+from sdplip.cli.subject import (
+    data_named,
+    image_bar,
+    images_of,
+    out_of_memory,
+    run_subject,
+    sample_options,
+    weights_subject,
+)
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from sdplip.bounds.margins import MarginMethod
     from sdplip.robustness.arithmetic import Precision
+    from sdplip.robustness.certification import Certification
+    from sdplip.robustness.local import LocalRadii
     from sdplip.robustness.tighten import Tightened
 
 
 @click.command(short_help="Certify a trained run again with the bound of the whole network.")
-@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("run", metavar="RUN|MODEL", type=click.Path(path_type=Path))
 @click.option("--data", metavar="DATA", help="As for `sdplip certify`; by default the data of the run.")
 @sample_options
 @click.option(
@@ -27,11 +39,15 @@ if TYPE_CHECKING:
     "--pairs/--no-pairs", default=True, show_default=True, help="Bound each pair of classes too, or all at once."
 )  # fmt: skip
 @click.option(
+    "--local", type=click.IntRange(1), metavar="N",
+    help="Then also constants around each of the first N images.",
+)  # fmt: skip
+@click.option(
     "--precision", type=click.Choice(["float64", "float32"]), default="float64", show_default=True,
     help="In which the network runs.",
 )  # fmt: skip
 @click.option(
-    "--plot", type=Output(".png", ".pdf", ".svg"), metavar="FILE.png", help="Both curves (png, pdf, svg)."
+    "--plot", type=Output(".png", ".pdf", ".svg"), metavar="FILE.png", help="The curves (png, pdf, svg)."
 )
 @json_option
 def tighten(
@@ -40,6 +56,7 @@ def tighten(
     radii: tuple[str, ...],
     method: "MarginMethod",
     pairs: bool,
+    local: int | None,
     split: str,
     limit: int | None,
     precision: "Precision",
@@ -50,45 +67,68 @@ def tighten(
 
     The constants of the margins are proven for the whole network and for every pair of classes, in place of a product over its
     layers. Where they are not smaller the old ones stay, so no radius falls. For networks of dense layers, up to about 3,000
-    inputs and neurons; the kernel proves every constant.
+    inputs and neurons; the kernel proves every constant. MODEL is a weight file as for `sdplip certify`; it needs --data.
+
+    --local N follows the network around each image: larger radii, for about a second an image.
 
     Exit codes: 0 done (whether it helped or not), 2 bad input, 130 interrupted (nothing is written then).
     """
     from sdplip.cli import render
-    from sdplip.errors import UnreadableFile
     from sdplip.robustness.tighten import tighten as tightened
 
-    if not run.is_dir():
-        raise UnreadableFile(
-            f"`{run}` is no folder of `sdplip train`. Weight files are certified with the bound of the whole network already:"
-            " `sdplip certify`."
-        )
-    subject = run_subject(run)
+    subject = run_subject(run) if run.is_dir() else weights_subject(run, bounded=False)
     wanted = data_named(data, subject.data)
     images, labels = images_of(wanted, split, limit)
+    if local:
+        _refuse_unknown(subject.model, tuple(images.shape[1:]), precision)
     with out_of_memory(), solve_bar() as watch, image_bar("pairs of classes") as progress:
         found = tightened(
             subject.model, images, labels, method, pairs=pairs, precision=precision, watch=watch, progress=progress
         )  # fmt: skip
     document = found.to_json(model=str(run), data=wanted.name, radii=radii)
     document["split"] = split
+    around = None
+    if local:
+        from sdplip.robustness.local import local_radii
+
+        n = min(local, len(images))
+        with image_bar("balls around images") as progress:
+            around = local_radii(subject.model, images[:n], labels[:n], found.after, progress=progress)
+        document["local"] = around.to_json(radii)
     if plot:
-        _draw(found, plot)
+        _draw(found, around, plot)
     if as_json:
         render.json_lines(document)
     else:
-        _show(found, document, plot)
+        _show(found, around, document, plot)
 
 
-def _draw(found: "Tightened", path: Path) -> None:
+def _refuse_unknown(model: "nn.Module", shape: tuple[int, ...], precision: "Precision") -> None:
+    """What cannot be followed around an image is refused before the long solve."""
+    from sdplip.robustness.arithmetic import network_in
+    from sdplip.robustness.local import front_of
+
+    front_of(network_in(model, precision), shape)
+
+
+def _draw(found: "Tightened", around: "LocalRadii | None", path: Path) -> None:
     from sdplip.plot import draw_curves, save
     from sdplip.robustness.curve import curve_of_certification
 
     names = {"layer by layer": found.before, "whole network": found.after}
+    if around is not None:
+        names["around each image" + _first(found, around)] = around.after
     save(draw_curves([curve_of_certification(name, side) for name, side in names.items()]), path)
 
 
-def _show(found: "Tightened", document: dict[str, Any], plot: Path | None) -> None:
+def _first(found: "Tightened", around: "LocalRadii") -> str:
+    n = around.after.n
+    return "" if n == found.after.n else f", first {n}"
+
+
+def _show(
+    found: "Tightened", around: "LocalRadii | None", document: dict[str, Any], plot: Path | None
+) -> None:
     from sdplip.cli.certified import _percent
     from sdplip.cli.render import _console, _table, above, below
 
@@ -97,15 +137,26 @@ def _show(found: "Tightened", document: dict[str, Any], plot: Path | None) -> No
         f"{document['model']} on {document['data']}, {document['split']} split, {document['n']} images\n",
         soft_wrap=True,
     )
-    table = _table("radius", before="before", after="after")
-    table.add_row("0 (clean)", *[_percent(document["clean"])] * 2)
-    sides = document["before"], document["after"]
+    columns: dict[str, Certification] = {"before": found.before, "after": found.after}
+    if around is not None:
+        few = _first(found, around)
+        columns |= ({f"after{few}": around.before} if few else {}) | {f"around each image{few}": around.after}
+    table = _table("radius", **{f"c{i}": name for i, name in enumerate(columns)})
+    table.add_row("0 (clean)", *(_percent(side.clean) for side in columns.values()))
     for eps in document["before"]["certified"]:
-        table.add_row(eps, *(_percent(side["certified"][eps]) for side in sides))
-    table.add_row("mean radius", *(below(side["mean_radius"], 5) for side in sides))
-    table.add_row("largest margin constant", *(above(side["margin_constant"]) for side in sides))
+        table.add_row(eps, *(_percent(side.certified(eps)) for side in columns.values()))
+    table.add_row("mean radius", *(below(side.mean_radius, 5) for side in columns.values()))
+    table.add_row(
+        "largest margin constant", *(above(side.margin_constant) for side in (found.before, found.after))
+    )
     console.print(table)
     console.print(_verdict(found, document), soft_wrap=True)
+    if around is not None:
+        console.print(
+            f"Around each image radii are on average {around.gain:.3f} times those before it: {around.balls} balls,"
+            f" {around.seconds:.1f} s.",
+            soft_wrap=True,
+        )
     words = "rounding subtracted, proven" if found.after.rounding == "proven" else "rounding not subtracted"
     console.print(
         f"Certified in {found.after.precision}, {words}. {document['seconds']:.1f} s for the bounds.",
