@@ -9,12 +9,12 @@ from sdplip.nn.scaling import AbstractScaling, rescaled
 
 
 class StridedResidualConv2d(nn.Sequential):
-    r"""$x \mapsto P\,(U x - 2\, W T^{-1} \sigma(W^\top U x + b))$ with $U$ = `nn.PixelUnshuffle(stride)` and $\lVert P \rVert \le 1$.
+    r"""$x \mapsto P (U x - 2 W T^{-1} \sigma(W^\top U x + b))$ with $U$ = `nn.PixelUnshuffle` and $\lVert P \rVert \le 1$.
 
-    This is the strided SLL layer of AOC (Boissin et al. 2025) with $U$ in front of the block and $P$ behind it: hidden units stand
-    only where the stride puts them, and $W^\top U$ is a convolution of that stride. $U$ only moves entries. $P$ changes the number of
-    channels: a pointwise convolution rescaled by its spectral norm, with orthonormal rows at the start; zero channels that are
-    appended; or nothing where the numbers agree. $P$ need not be orthogonal, and the bound is the product of those of the parts.
+    This is the strided SLL layer of AOC (Boissin et al. 2025), with $U$ in front of the block and $P$ behind it: hidden units
+    stand only where the stride puts them, and $W^\top U$ is a convolution of that stride. $U$ only moves entries. $P$ changes the
+    number of channels: a pointwise convolution rescaled by its spectral norm, with orthonormal rows at the start; zero channels
+    that are appended; or nothing where the numbers agree. $P$ need not be orthogonal; the bound is the product of the parts'.
 
     It is an `nn.Sequential` of parts named `unshuffle`, `block` and `project`, so bounds, rounding and export are those of the
     parts.
