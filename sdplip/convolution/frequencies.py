@@ -88,7 +88,8 @@ def _symbols(
     groups, n = A.shape[0], A.shape[-1]
     S = (cas @ A.reshape(groups, -1, n * n)).reshape(groups, -1, n, n)
     norm = _frobenius(S)
-    return S / _nonzero(norm)[..., None, None], norm
+    S /= _nonzero(norm)[..., None, None]  # in place, here and below: fresh memory costs as much as a product
+    return S, norm
 
 
 def _squarings(
@@ -103,7 +104,8 @@ def _squarings(
         S = _squared(S)
         if k % FEW == 0 or k == iterations:
             norm = _nonzero(_frobenius(S))
-            S, upper = S / norm[..., None, None], upper * norm ** (0.5**k)
+            S /= norm[..., None, None]
+            upper = upper * norm ** (0.5**k)
     return S, upper
 
 
