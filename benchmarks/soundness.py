@@ -15,6 +15,7 @@ gradient ascent on the length of the outputs, through T). bfloat16 and float16 w
 
 import argparse
 import copy
+import functools
 import importlib
 import importlib.util
 import itertools
@@ -38,11 +39,13 @@ from sdplip.nn import (
     ResidualConv3d,
     ResidualLinear,
     Sandwich,
+    StridedResidualConv2d,
     orthogonal,
     rescaled,
 )
 from sdplip.nn.bound import lipschitz
 from sdplip.nn.export import _plain
+from sdplip.nn.products import by_products
 from sdplip.nn.residual import AbstractResidual
 from sdplip.nn.scaling import precision
 from sdplip.nn.shifts import adjoint, analysis
@@ -67,6 +70,8 @@ class Case:
     shape: tuple[int, ...]
     weights: str
     dtype: torch.dtype
+    form: Callable[[nn.Module], nn.Module] = lambda layer: layer
+    """What becomes of the layer once it has its weights."""
 
 
 def cases() -> Iterator[Case]:
@@ -169,6 +174,20 @@ def _one_geometry(
             yield Case(
                 "CayleyConv2d", lambda c=out_channels: CayleyConv2d(2, c, taps, image), (channels, *image), weights, dtype
             )  # fmt: skip
+            for name, form in {"exported": vanilla, "by products": by_products}.items():
+                yield Case(
+                    f"CayleyConv2d, {name}", lambda c=out_channels: CayleyConv2d(2, c, taps, image), (channels, *image),
+                    weights, dtype, form
+                )  # fmt: skip
+    if axes == 2 and dilation == groups == 1 and mode == "zeros" and padding == 0:
+        for out_channels in (1, 8, 20):
+            yield Case(
+                "StridedResidualConv2d",
+                lambda c=out_channels: StridedResidualConv2d(channels, c, out, taps, scaling, stride=stride),
+                (channels, 2 * stride, 3 * stride),
+                weights,
+                dtype,
+            )
 
 
 def pooling_cases() -> Iterator[Case]:
@@ -243,6 +262,9 @@ def as_run(layer: nn.Module, active: Tensor | None) -> Callable[[Tensor], Tensor
             layer.h * x
             - adjoint(masked(analysis(x, weight, None, shifts)) * step, weight, tuple(x.shape[2:]), shifts)
         )
+    if isinstance(layer, StridedResidualConv2d):
+        parts = [as_run(part, active) for part in layer]
+        return lambda x: functools.reduce(lambda y, part: part(y), parts, x)
     if isinstance(layer, Sandwich):
         A, B = layer.factors().double().split([layer.out_features, layer.in_features], -1)
         psi, dtype = layer.log_psi.to(precision(layer.log_psi)).exp(), layer.weight.dtype
@@ -282,7 +304,7 @@ def norm(layer: nn.Module, case: Case) -> float:
         J = [torch.autograd.functional.jacobian(layer, image).reshape(-1, image.numel()) for image in x]
         return max(float(torch.linalg.matrix_norm(j, 2)) for j in J)
     masks: list[Tensor | None] = [None]
-    if isinstance(layer, AbstractResidual | Sandwich):
+    if isinstance(layer, AbstractResidual | Sandwich | StridedResidualConv2d):
         masks.append(torch.randint(0, 2, (999,), generator=torch.Generator().manual_seed(1)).double())
     return max(float(torch.linalg.matrix_norm(matrix(as_run(layer, mask), case.shape), 2)) for mask in masks)
 
@@ -305,7 +327,7 @@ def measure(case: Case, row: Row, reasons: Counter, seed: int, every_size: bool)
     try:
         layer = case.build()
         set_weights(layer, case, seed)
-        layer = layer.to(case.dtype).eval()
+        layer = case.form(layer.to(case.dtype).eval())
         bounds = [lipschitz(layer, input_shape=case.shape).value]
         if every_size:
             bounds.append(lipschitz(layer).value)
