@@ -4,10 +4,12 @@ The CPU takes part as a device of its own, so that the tests themselves run ever
 """
 
 import copy
+import sys
 
 import pytest
 import torch
 from torch import nn
+from torch.func import jacrev, vmap
 
 from sdplip.geometry import Geometry
 from sdplip.nn import (
@@ -135,6 +137,49 @@ def test_a_device_computes_the_same_and_its_weights_are_proven(name, device):
     export = export_plain(moved)
     torch.testing.assert_close(export.model(x.to(device)).cpu(), layer(x), atol=1e-9, rtol=1e-9)
     assert all(p.device.type == device for p in export.model.parameters())
+
+
+@every_layer
+def test_transforms_copies_and_files(name):
+    layer, moved, x = pair(name, "cpu")
+    layer, x = layer.double(), x.double()
+    for mode in (True, False):
+        layer.train(mode)
+        y = layer(x)
+        torch.testing.assert_close(vmap(lambda x: layer(x[None])[0])(x), y)
+        J = jacrev(lambda x: layer(x[None])[0])(x[0])
+        torch.testing.assert_close(J, torch.autograd.functional.jacobian(lambda x: layer(x[None])[0], x[0]))
+        torch.testing.assert_close(copy.deepcopy(layer)(x), y)
+    with torch.no_grad():
+        for parameter in moved.parameters():
+            parameter += 0.1
+    other = moved.double().eval()
+    other(x)
+    other.load_state_dict(layer.state_dict())
+    torch.testing.assert_close(other(x), layer(x))
+
+
+COMPILED = (
+    "residual conv 3-D",
+    "cayley conv",
+    "sandwich",
+    "orthogonal",
+    "orthogonal cayley",
+    "head",
+    "activations",
+    "shapes",
+)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a C++ compiler")
+@pytest.mark.parametrize("name", COMPILED)
+def test_compiled_layers_agree(name):
+    layer, _, x = pair(name, "cpu")
+    torch._dynamo.reset()
+    compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
+    for mode in (True, False):
+        layer.train(mode)
+        torch.testing.assert_close(compiled(x), layer(x))
 
 
 @every_device
