@@ -6,9 +6,12 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from sdplip.bounds import bound
+from sdplip.bounds.margins import own_constant
 from sdplip.bounds.samples import value_and_jacobian
-from sdplip.certificates.centred import Front, centred_gains, lengths, secants
-from sdplip.certificates.system import Map, Skip, Slope, Sort
+from sdplip.certificates.centred import Front, centred_gains, lengths, secant_layers, secants
+from sdplip.certificates.narrow import narrowed
+from sdplip.certificates.system import Map, Skip, Slope, Sort, expand
 from sdplip.errors import InvalidProblem, InvalidWeight
 from sdplip.networks import (
     Activation,
@@ -121,6 +124,20 @@ def test_a_point_has_the_lengths_of_its_jacobian_and_small_balls_nearly(name):
         found = centred_gains(front, x, radius, rows)
         assert (exact <= found).all()
         np.testing.assert_allclose(found, exact, rtol=room)
+
+
+@pytest.mark.parametrize("name", ["relu", "maxmin", "residual", "residual maxmin", "tanh", "maxima"])
+def test_layers_of_secants_bound_increments_from_the_centre(name):
+    net, rng = NETWORKS[name], np.random.default_rng(11)
+    layers, x, row = system_layers(net), rng.normal(size=5), np.eye(1, NETWORKS[name].outputs)
+    for radius in (0.05, 0.4):
+        near = (*secant_layers(Front.of(layers, 5), x, radius), Map(row))
+        system = expand(
+            narrowed(near), next(layer for layer in narrowed(near) if isinstance(layer, Map)).W.shape[1]
+        )
+        found = own_constant(system, "auto")
+        assert worst(layers, x, radius, row, rng)[0] <= found < np.inf
+        assert found <= bound(net, "product").value
 
 
 def test_one_neuron_by_hand():

@@ -1,7 +1,9 @@
 """Radii from constants of balls: never below those of all inputs, never broken; what cannot be followed is refused by name."""
 
 import functools
+import runpy
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from sdplip.robustness.arithmetic import network_in
 from sdplip.robustness.attacks import pgd
 from sdplip.robustness.certification import certify_accuracy
 from sdplip.robustness.from_network import module_of
-from sdplip.robustness.local import BALLS, largest_radius, local_radii
+from sdplip.robustness.local import BALLS, largest_radius, local_radii, refined_radius
 from sdplip.robustness.tighten import tighten
 from tests.commands import answer, invoke
 from tests.trained import digits
@@ -47,7 +49,7 @@ def trained(kind):
 def found(kind, precision="float64"):
     _, (images, labels) = digits()
     known = certify_accuracy(trained(kind), images[:40], labels[:40], precision=precision)
-    return local_radii(trained(kind), images[:N], labels[:N], known)
+    return local_radii(trained(kind), images[:N], labels[:N], known, refine=False)
 
 
 @pytest.mark.parametrize(("kind", "precision"), [*((kind, "float64") for kind in KINDS), ("relu", "float32")])
@@ -102,6 +104,46 @@ def test_scopes_differ_by_their_rounding():
     assert (exact.radius >= found("relu", "float32").after.radius[:2] * (1 - 0.01)).all()
 
 
+@pytest.mark.parametrize("kind", ["relu", "maxmin"])
+def test_multipliers_of_pairs_make_radii_larger_still(kind):
+    _, (images, labels) = digits()
+    known = certify_accuracy(trained(kind), images[:3], labels[:3])
+    plain, refined = (
+        local_radii(trained(kind), images[:3], labels[:3], known, refine=refine).after
+        for refine in (False, True)
+    )
+    assert (refined.radius >= plain.radius * (1 - 1e-12)).all()
+    assert refined.mean_radius > 1.01 * plain.mean_radius
+
+
+def test_refinement_stops_where_too_many_neurons_bend(monkeypatch):
+    _, (images, labels) = digits()
+    known = certify_accuracy(trained("relu"), images[:3], labels[:3])
+    plain = local_radii(trained("relu"), images[:3], labels[:3], known, refine=False)
+    monkeypatch.setattr("sdplip.robustness.local.BENT", -1)
+    monkeypatch.setattr("sdplip.robustness.local.own_constant", None)
+    assert (
+        local_radii(trained("relu"), images[:3], labels[:3], known).after.radius == plain.after.radius
+    ).all()
+
+
+def test_refined_search_goes_up_and_never_down():
+    best, tried = refined_radius(lambda R: 2 / (1 + R), 0.9)
+    assert 0.98 <= best <= 1 + 1e-12 and tried <= BALLS
+    assert refined_radius(lambda _: 0.0, 0.5) == (0.5, 1)
+    assert refined_radius(lambda _: np.nan, 0.5)[0] == 0.5
+    assert refined_radius(lambda _: np.inf, 1.0)[0] > 1
+
+
+def test_the_example_runs():
+    found = runpy.run_path(str(Path(__file__).parents[1] / "examples" / "local_radii.py"))
+    (images, labels), (others, truth) = digits()
+    model = found["train"](images[:300], labels[:300], 8, 6)
+    rows = found["measure"](model, others[:4], truth[:4])
+    means = [certified.mean_radius for _, certified, _ in rows]
+    assert means == sorted(means) and [name for name, *_ in rows][-1] == "around each image"
+
+
 @pytest.mark.parametrize("start", [1e-3, 0.3, 0.999])
 @pytest.mark.parametrize("shape", ["falling", "flat", "steep"])
 def test_the_search_finds_where_ball_and_radius_are_equal(start, shape):
@@ -154,14 +196,14 @@ def test_command_on_a_weight_file(tmp_path, monkeypatch):
     arrays = {f"w{i}": layer.weight.detach().numpy() for i, layer in enumerate(linear)}
     arrays |= {f"b{i}": layer.bias.detach().numpy() for i, layer in enumerate(linear)}
     np.savez("net.npz", **arrays)
-    asked = ["tighten", "net.npz", "--data", "digits", "--limit", 12, "--no-pairs", "--method", "product"]
-    code, out = answer(invoke, *asked, "--local", 8, "--plot", "curves.png", "--radii", "36/255")
+    asked = ["tighten", "net.npz", "--data", "digits", "--limit", 4, "--no-pairs", "--method", "product"]
+    code, out = answer(invoke, *asked, "--local", 3, "--plot", "curves.png", "--radii", "36/255")
     near = out["local"]
     assert code == 0 and (tmp_path / "curves.png").stat().st_size > 1000
-    assert near["n"] == 8 and list(near["after"]["certified"]) == ["36/255"] and near["gain"] > 1
+    assert near["n"] == 3 and list(near["after"]["certified"]) == ["36/255"] and near["gain"] > 1
     assert near["after"]["mean_radius"] > near["before"]["mean_radius"]
-    code, text, _ = invoke(*asked, "--local", 8)
-    assert code == 0 and "around each image, first 8" in text and "8 balls" not in text.split("Around")[0]
+    code, text, _ = invoke(*asked, "--local", 3)
+    assert code == 0 and "around each image, first 3" in text
     code, text, _ = invoke(*asked, "--local", 50)
     assert code == 0 and "around each image" in text and "first" not in text
     assert "local" not in answer(invoke, *asked)[1]

@@ -105,7 +105,7 @@ def margin_constants(
             return MarginConstants(whole, values, 0, hopeless, "none", time.perf_counter() - begin)
     for done, (i, j) in enumerate(open_, 1):
         if common is None or shared is None:
-            found = _own(Claim(base, None, (i, j)).system(), method)
+            found = own_constant(Claim(base, None, (i, j)).system(), method)
         else:
             found = _shared(common, shared, base, (i, j), values[i, j])
         values[i, j] = values[j, i] = min(found, values[i, j])
@@ -135,8 +135,8 @@ def _dense(network: Network) -> bool:
         return False
 
 
-def _own(system: System, method: MarginMethod) -> float:
-    """The least of closed forms and, unless they alone are wanted, of multipliers by interior point."""
+def own_constant(system: System, method: MarginMethod) -> float:
+    """What closed forms prove of a system or, unless they alone are wanted, multipliers by interior point; or infinity."""
     small, proposals = compressed(system), list[Float[np.ndarray, " m"]]()
     if method != "lipsdp-neuron":
         closed = list[tuple[float, Float[np.ndarray, " m"]]]()

@@ -12,7 +12,7 @@ by layer this bounds the arguments of the next neurons, hence their slopes, up t
 matrix, whose rows are true to within `error` in length. `docs/rounding-systems.md`, section 4.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -84,6 +84,44 @@ def centred_gains(
     return np.where(np.isfinite(found), found, np.inf)
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")
+def secant_layers(network: Front, x: Vector, radius: float) -> Layers:
+    """The network with the slopes of secants from x within the ball: bounds of these layers hold for increments from x.
+
+    Raises:
+        InvalidProblem: as `centred_gains`.
+    """
+    ball = _Ball(network.A.shape[1], float(radius))
+    z = _Increments(np.asarray(x, np.float64), np.zeros(len(x)), network.A, network.error)
+    for layer in network.maps:
+        z = replace(z, **_values(layer, z.center, z.slop))
+    ball.through(network.rest, z)
+    return (*network.maps, *_with_slopes(network.rest, iter(ball.slopes)))
+
+
+def _with_slopes(layers: Layers, slopes: Iterator[Slope]) -> Iterator[Map | Slope | Sort | Skip]:
+    for layer in layers:
+        if isinstance(layer, Slope):
+            yield next(slopes)
+        elif isinstance(layer, Skip):
+            yield Skip(tuple(_with_slopes(layer.branch, slopes)))
+        elif isinstance(layer, Sort) and layer.groups.size and layer.groups.shape[1] == 2:
+            inside = next(slopes)
+            apart, together, _ = _pairs(layer, len(inside.alpha))
+            yield from (apart, inside, together)
+        else:
+            yield layer
+
+
+def _pairs(layer: Sort, n: int) -> tuple[Map, Map, Vector]:
+    """Half sums and half differences of pairs, what makes minima and maxima of them, and slopes below 0 between."""
+    a, b = np.asarray(layer.groups).T
+    apart, together, left = np.eye(n), np.eye(n), np.ones(n)
+    apart[a, a], apart[a, b], apart[b, a], apart[b, b] = 0.5, 0.5, -0.5, 0.5
+    together[a, b], together[b, a], left[b] = -1.0, 1.0, -1.0
+    return Map(apart), Map(together), left
+
+
 def lengths(A: Matrix) -> Vector:
     """Lengths of the rows, rounded up."""
     n = A.shape[1]
@@ -117,6 +155,7 @@ class _Ball:
     inputs: int
     radius: float
     blocks: list[_Block] = field(default_factory=list)
+    slopes: list[Slope] = field(default_factory=list)
 
     def through(self, layers: Sequence[Map | Slope | Sort | Skip], z: _Increments) -> _Increments:
         for layer in layers:
@@ -176,11 +215,8 @@ class _Ball:
                 f"Sorted groups of {groups.shape[1]} neurons are not covered around a point, only pairs (MaxMin, windows of"
                 " maxima). Use constants of all inputs."
             )
-        n, (a, b) = len(z.center), groups.T
-        apart, together, left = np.eye(n), np.eye(n), np.ones(n)
-        apart[a, a], apart[a, b], apart[b, a], apart[b, b] = 0.5, 0.5, -0.5, 0.5
-        together[a, b], together[b, a], left[b] = -1.0, 1.0, -1.0
-        return _map(Map(together), self._pieces(left, _map(Map(apart), z)))
+        apart, together, left = _pairs(layer, len(z.center))
+        return _map(together, self._pieces(left, _map(apart, z)))
 
     def _range(self, z: _Increments, each: Vector) -> tuple[Vector, Vector]:
         """Ends of the values on the ball."""
@@ -190,6 +226,7 @@ class _Ball:
 
     def _bent(self, alpha: Vector, beta: Vector, each: Vector, z: _Increments) -> _Increments:
         """Increments after neurons of these slopes, of arguments whose increments are those of `z` and at most `each`."""
+        self.slopes.append(Slope(alpha, beta))
         d = alpha / 2 + beta / 2
         h = np.where(alpha < beta, np.maximum(beta - d, d - alpha) * (1 + 4 * UNIT) + TINY, 0.0)
         bent, size = np.flatnonzero(h), lengths(z.A)

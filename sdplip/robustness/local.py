@@ -16,22 +16,28 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sdplip.bounds.margins import own_constant
 from sdplip.bounds.systems import SYSTEM_ORDER
-from sdplip.certificates.centred import Front, centred_gains
-from sdplip.certificates.system import variables
+from sdplip.certificates.centred import Front, centred_gains, secant_layers
+from sdplip.certificates.narrow import narrowed
+from sdplip.certificates.system import Map, expand, variables
 from sdplip.errors import InvalidProblem, RefusedModule
 from sdplip.networks import system_layers
 from sdplip.nn.bounds.dispatch import lipschitz
 from sdplip.robustness.arithmetic import device_of, network_in, pixels, plain_arithmetic
 from sdplip.robustness.certification import RADII, Certification, Progress, analysis_of, check_samples, run
 from sdplip.robustness.forward_error import REACH
-from sdplip.robustness.radii import MarginError, certified_radius
+from sdplip.robustness.radii import MarginError, certified_radius, margins
 from sdplip.robustness.tighten import as_network
 
 BALLS = 8
 """At most so many balls are tried around an image."""
 CLOSE = 0.005
 """The search ends when no other ball can make the radius larger by more than this share."""
+BENT = 128
+"""Up to this number of neurons that bend on a ball, pairs of classes get multipliers of their own there."""
+STEP = 1.12
+"""How much larger the first ball for such multipliers is than the radius so far."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +87,7 @@ def local_radii(
     labels: Tensor,
     certified: Certification,
     *,
+    refine: bool = True,
     progress: Progress | None = None,
 ) -> LocalRadii:
     """Larger radii for images that `certify_accuracy` or `tighten` has certified, each from balls of its own.
@@ -92,6 +99,7 @@ def local_radii(
             values, tanh, sigmoid, softplus, softsign, MaxMin and maxima over windows of two, in an `nn.Sequential`.
         images, labels: the first ones of those that were certified, all or some.
         certified: their certification; precision and scope are taken from it.
+        refine: where at most `BENT` neurons bend, solve for multipliers of the pairs of classes that limit the radius.
         progress: called with the images done and their number.
 
     Raises:
@@ -122,6 +130,9 @@ def local_radii(
             radius_on = _Radius(front, x, logits, error, certified.constants)
             radius[i], tried = largest_radius(radius_on, float(radius[i]))
             balls += tried
+            if refine:
+                radius[i], tried = refined_radius(radius_on.by_pairs, float(radius[i]))
+                balls += tried
             if progress is not None:
                 progress(done, len(todo))
     after = replace(before, radius=np.maximum(radius, before.radius))
@@ -175,13 +186,71 @@ class _Radius:
     everywhere: Float[np.ndarray, "classes classes"]
 
     def __call__(self, ball: float) -> float:
-        classes = self.logits.shape[1]
-        y = int(self.logits[0].argmax())
-        rows = np.eye(classes)[y] - np.eye(classes)
-        center = self.x[0].detach().to("cpu", torch.float64).numpy().reshape(-1)
-        constants = np.zeros((classes, classes))
-        constants[y] = np.minimum(centred_gains(self.front, center, ball, rows), self.everywhere[y])
-        return float(certified_radius(self.logits, constants, error=self.error)[0])
+        return self._proven(self._constants(ball))
+
+    def by_pairs(self, ball: float) -> float:
+        """The same with multipliers of their own for the pairs that limit it; 0 where too many neurons bend."""
+        layers = secant_layers(self.front, self._center, ball)
+        if variables(layers) > BENT:
+            return 0.0
+        constants, solved = self._constants(ball), set[int]()
+        apart = margins(self.logits)[0]
+        while (value := self._proven(constants)) < ball:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                worst = int(np.argmin(np.where(constants > 0, apart / constants, np.inf)))
+            if worst in solved:
+                break
+            solved.add(worst)
+            margin = narrowed((*layers, Map(self._rows[worst : worst + 1])))
+            inputs = margin[0].W.shape[1] if isinstance(margin[0], Map) else len(self._center)
+            system = expand(margin, inputs)
+            constants[worst] = min(constants[worst], own_constant(system, "auto"))
+        return value
+
+    @property
+    def _winner(self) -> int:
+        return int(self.logits[0].argmax())
+
+    @property
+    def _rows(self) -> Float[np.ndarray, "classes classes"]:
+        """The margins of the winner as rows."""
+        eye = np.eye(self.logits.shape[1])
+        return eye[self._winner] - eye
+
+    @property
+    def _center(self) -> Float[np.ndarray, " n"]:
+        return self.x[0].detach().to("cpu", torch.float64).numpy().reshape(-1)
+
+    def _constants(self, ball: float) -> Float[np.ndarray, " classes"]:
+        found = centred_gains(self.front, self._center, ball, self._rows)
+        return np.minimum(found, self.everywhere[self._winner])
+
+    def _proven(self, constants: Float[np.ndarray, " classes"]) -> float:
+        square = np.zeros((len(constants), len(constants)))
+        square[self._winner] = constants
+        return float(certified_radius(self.logits, square, error=self.error)[0])
+
+
+def _counted(ball: float, value: float) -> float:
+    """The smaller of both; 0 where `value` is no number."""
+    return ball if value >= ball else value if value > 0 else 0.0
+
+
+def refined_radius(radius_on: Callable[[float], float], start: float) -> tuple[float, int]:
+    """As `largest_radius` for a `radius_on` that costs a solve: from `start` up, in few steps."""
+    best, low, high, tried = start, start, np.inf, 0
+    while tried < BALLS // 2 and high > low * (1 + 2 * CLOSE):
+        ball = min(low * STEP, REACH) if high == np.inf else (low * high) ** 0.5
+        value = radius_on(ball)
+        tried += 1
+        best = max(best, _counted(ball, value))
+        if value >= ball:
+            low = ball
+        else:
+            low, high = max(low, _counted(ball, value)), ball
+            if low <= start:
+                break
+    return min(best, REACH), tried
 
 
 def largest_radius(radius_on: Callable[[float], float], start: float) -> tuple[float, int]:
@@ -190,7 +259,7 @@ def largest_radius(radius_on: Callable[[float], float], start: float) -> tuple[f
     `radius_on` falls with R, so the best R is where both are equal: bracketed and interpolated. Nothing depends on that being so.
     """
     low, low_value = start, radius_on(start)
-    best, high, high_value, tried = max(start, min(low, low_value)), np.inf, 0.0, 1
+    best, high, high_value, tried = max(start, _counted(low, low_value)), np.inf, 0.0, 1
     while tried < BALLS and min(low_value, high) > best * (1 + CLOSE):
         if high == np.inf:
             ball = min(low + 0.75 * (low_value - low), 4 * low)
@@ -200,7 +269,7 @@ def largest_radius(radius_on: Callable[[float], float], start: float) -> tuple[f
         ball = min(float(ball), REACH)
         value = radius_on(ball)
         tried += 1
-        best = max(best, min(ball, value))
+        best = max(best, _counted(ball, value))
         if value >= ball:
             low, low_value = ball, value
         else:
