@@ -49,7 +49,7 @@ def trained(kind):
 def found(kind, precision="float64"):
     _, (images, labels) = digits()
     known = certify_accuracy(trained(kind), images[:40], labels[:40], precision=precision)
-    return local_radii(trained(kind), images[:N], labels[:N], known, refine=False)
+    return local_radii(trained(kind), images[:N], labels[:N], known, bent=0)
 
 
 @pytest.mark.parametrize(("kind", "precision"), [*((kind, "float64") for kind in KINDS), ("relu", "float32")])
@@ -109,8 +109,7 @@ def test_multipliers_of_pairs_make_radii_larger_still(kind):
     _, (images, labels) = digits()
     known = certify_accuracy(trained(kind), images[:3], labels[:3])
     plain, refined = (
-        local_radii(trained(kind), images[:3], labels[:3], known, refine=refine).after
-        for refine in (False, True)
+        local_radii(trained(kind), images[:3], labels[:3], known, bent=bent).after for bent in (0, 128)
     )
     assert (refined.radius >= plain.radius * (1 - 1e-12)).all()
     assert refined.mean_radius > 1.01 * plain.mean_radius
@@ -119,11 +118,11 @@ def test_multipliers_of_pairs_make_radii_larger_still(kind):
 def test_refinement_stops_where_too_many_neurons_bend(monkeypatch):
     _, (images, labels) = digits()
     known = certify_accuracy(trained("relu"), images[:3], labels[:3])
-    plain = local_radii(trained("relu"), images[:3], labels[:3], known, refine=False)
-    monkeypatch.setattr("sdplip.robustness.local.BENT", -1)
+    plain = local_radii(trained("relu"), images[:3], labels[:3], known, bent=0)
     monkeypatch.setattr("sdplip.robustness.local.own_constant", None)
     assert (
-        local_radii(trained("relu"), images[:3], labels[:3], known).after.radius == plain.after.radius
+        local_radii(trained("relu"), images[:3], labels[:3], known, bent=-1).after.radius
+        == plain.after.radius
     ).all()
 
 

@@ -87,7 +87,7 @@ def local_radii(
     labels: Tensor,
     certified: Certification,
     *,
-    refine: bool = True,
+    bent: int = BENT,
     progress: Progress | None = None,
 ) -> LocalRadii:
     """Larger radii for images that `certify_accuracy` or `tighten` has certified, each from balls of its own.
@@ -99,7 +99,8 @@ def local_radii(
             values, tanh, sigmoid, softplus, softsign, MaxMin and maxima over windows of two, in an `nn.Sequential`.
         images, labels: the first ones of those that were certified, all or some.
         certified: their certification; precision and scope are taken from it.
-        refine: where at most `BENT` neurons bend, solve for multipliers of the pairs of classes that limit the radius.
+        bent: where at most so many neurons bend, solve for multipliers of the pairs of classes that limit the radius; 0 is
+            nowhere. A solve costs a cube of them: 0.1 s at 128, seconds at 320.
         progress: called with the images done and their number.
 
     Raises:
@@ -127,10 +128,10 @@ def local_radii(
             else:
                 logits, lost = analysis(x)
                 error = lost.here_and_around() if certified.scope == "computed" else lost.here()
-            radius_on = _Radius(front, x, logits, error, certified.constants)
+            radius_on = _Radius(front, x, logits, error, certified.constants, bent)
             radius[i], tried = largest_radius(radius_on, float(radius[i]))
             balls += tried
-            if refine:
+            if bent:
                 radius[i], tried = refined_radius(radius_on.by_pairs, float(radius[i]))
                 balls += tried
             if progress is not None:
@@ -184,6 +185,7 @@ class _Radius:
     logits: Tensor
     error: MarginError | None
     everywhere: Float[np.ndarray, "classes classes"]
+    bent: int
 
     def __call__(self, ball: float) -> float:
         return self._proven(self._constants(ball))
@@ -191,7 +193,7 @@ class _Radius:
     def by_pairs(self, ball: float) -> float:
         """The same with multipliers of their own for the pairs that limit it; 0 where too many neurons bend."""
         layers = secant_layers(self.front, self._center, ball)
-        if variables(layers) > BENT:
+        if variables(layers) > self.bent:
             return 0.0
         constants, solved = self._constants(ball), set[int]()
         apart = margins(self.logits)[0]
