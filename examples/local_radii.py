@@ -15,7 +15,7 @@ from torch import nn
 
 from sdplip.robustness.attacks import attack_at, pgd
 from sdplip.robustness.certification import Certification, certify_accuracy
-from sdplip.robustness.local import local_radii
+from sdplip.robustness.local import BENT, local_radii
 from sdplip.robustness.tighten import tighten
 from sdplip.training.config import DataConfig
 from sdplip.training.data import load
@@ -43,7 +43,7 @@ def train(images: torch.Tensor, labels: torch.Tensor, width: int, epochs: int) -
     return model.eval()
 
 
-def measure(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> list[Row]:
+def measure(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, bent: int = BENT) -> list[Row]:
     """Certifications of the same images, each with its CPU seconds."""
 
     def timed(call) -> tuple[Certification, float]:
@@ -53,7 +53,7 @@ def measure(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> lis
     layerwise = timed(lambda: certify_accuracy(model, images, labels))
     whole = timed(lambda: tighten(model, images, labels, pairs=False).after)
     pairs = timed(lambda: tighten(model, images, labels).after)
-    local = timed(lambda: local_radii(model, images, labels, pairs[0]).after)
+    local = timed(lambda: local_radii(model, images, labels, pairs[0], bent=bent).after)
     names = ("layer by layer", "whole network", "pairs of classes", "around each image")
     return [(name, *found) for name, found in zip(names, (layerwise, whole, pairs, local), strict=True)]
 
@@ -66,13 +66,14 @@ def main() -> None:
     parser.add_argument("--path", help="the folder of MNIST's Parquet files")
     parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--bent", type=int, default=BENT, help="solve where at most so many neurons bend")
     given = parser.parse_args()
     data = load(DataConfig(name=given.data, path=given.path, validation=0.0))
     model = train(
         data.train.images, data.train.labels, given.width, epochs={"digits": 60, "mnist": 5}[given.data]
     )
     images, labels = data.test.images[: given.images], data.test.labels[: given.images]
-    rows, radii = measure(model, images, labels), RADII[given.data]
+    rows, radii = measure(model, images, labels, given.bent), RADII[given.data]
     left = attack_at(model, images, labels, rows[-1][1], radii, attack=pgd(steps=50, restarts=2))
     print(f"{given.data}, {len(images)} test images, clean {rows[0][1].clean:.1%}")
     print(f"{'certified at':20}" + "".join(f"{r:>9}" for r in radii) + f"{'mean radius':>13}{'CPU s':>8}")

@@ -100,7 +100,7 @@ def local_radii(
         images, labels: the first ones of those that were certified, all or some.
         certified: their certification; precision and scope are taken from it.
         bent: where at most so many neurons bend, solve for multipliers of the pairs of classes that limit the radius; 0 is
-            nowhere. A solve costs a cube of them: 0.1 s at 128, seconds at 320.
+            nowhere. A solve costs a cube of them: 0.1 s at 128, a second or more at 320.
         progress: called with the images done and their number.
 
     Raises:
