@@ -4,13 +4,17 @@ import numpy as np
 import pytest
 
 from sdplip.bounds import bound
-from sdplip.bounds.channels import Problem, best_channels
+from sdplip.bounds.channels import Problem, best_channels, drawn
 from sdplip.bounds.frequency import _problem, _rescaled, _symbols
 from sdplip.bounds.spectrum import path
+from sdplip.bounds.state_space import roesser, state_space
 from sdplip.certificates.trunk import Trunk, certify_trunk, representatives
+from sdplip.errors import InvalidProblem
 from sdplip.geometry import Geometry
 from sdplip.networks import from_kernels
-from sdplip.weights import Weight
+from sdplip.networks.chain import runs_of
+from sdplip.networks.trunk import split_trunk
+from sdplip.weights import Weight, read
 
 SOLVED = 1e-5
 """Relative accuracy of the multipliers on the bound: `best_channels` stops at 1e-6 of its square."""
@@ -113,3 +117,73 @@ def test_dead_channels_have_multipliers_too():
     best = best_channels(given, start)
     assert best is not None
     assert proven(of, best) <= proven(of, start)
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 3, 3), (2, 3, 1, 3), (3, 2, 2, 1)])
+def test_the_state_space_system_is_the_convolution(shape):
+    rng = np.random.default_rng(7)
+    K, u = rng.normal(size=shape), rng.normal(size=(5, 6, shape[1]))
+    A, B, C, D, first = roesser(K)
+    x = np.zeros((7, 8, len(A)))
+    y = np.zeros((5, 6, shape[0]))
+    for i in range(5):
+        for j in range(6):
+            after = A @ x[i, j] + B @ u[i, j]
+            y[i, j] = C @ x[i, j] + D @ u[i, j]
+            x[i + 1, j, :first], x[i, j + 1, first:] = after[:first], after[first:]
+    direct = sum(
+        np.pad(u, ((a, 0), (b, 0), (0, 0)))[:5, :6] @ K[:, :, a, b].T
+        for a in range(shape[2])
+        for b in range(shape[3])
+    )
+    assert np.allclose(y, direct, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("behind", ["last", "head"])
+def test_one_metric_for_all_frequencies_is_never_better(behind):
+    of = trunk(8, behind)
+    found = state_space(of)
+    given, start = problem(of)
+    own = proven(of, drawn(given, start, found.multipliers, 1 - 1e-6))
+    best = best_channels(given, start)
+    assert best is not None
+    assert proven(of, best) <= own * (1 + SOLVED)
+    assert own <= found.estimate * (1 + 1e-4)  # at every frequency: not above one metric for all
+
+
+def test_dilation_is_zeros_between_the_taps():
+    rng = np.random.default_rng(9)
+    K, L = rng.normal(size=(2, 1, 2)), rng.normal(size=(1, 2, 2))
+    wide = np.zeros((2, 1, 3))
+    wide[..., ::2] = K
+    dilated, spread = (
+        state_space(Trunk((kernel,), ((d,),), (1.0,), (8,), last=(L, (1,)))).estimate
+        for kernel, d in ((K, 2), (wide, 1))
+    )
+    assert dilated == pytest.approx(spread, rel=1e-6)
+
+
+def test_state_space_is_proven_by_the_kernel_and_refuses_three_axes():
+    rng = np.random.default_rng(10)
+    weights = [
+        Weight(f"K{k}", rng.normal(size=s), Geometry()) for k, s in enumerate([(2, 1, 3, 3), (1, 2, 3, 3)])
+    ]
+    network = from_kernels(weights, (5, 5))
+    found = bound(network, "state-space")
+    assert found.method == "state-space"
+    assert found.status.name == "OPTIMAL"
+    assert found.lower <= bound(network, "frequency").value <= found.value * (1 + SOLVED)
+    with pytest.raises(InvalidProblem, match="axes"):
+        state_space(Trunk((np.ones((1, 1, 2, 2, 2)),), ((1, 1, 1),), (1.0,), (3, 3, 3), last=None))
+
+
+def test_published_value_of_the_state_space_form(benchmark_files):
+    kernels = [w for w in read(benchmark_files / "glipsdp_mnist_cnn_C3_CH8.mat") if w.array.ndim > 2][1:]
+    network = from_kernels(kernels, (28, 28))
+    split = split_trunk(*runs_of(network))
+    assert split is not None
+    assert state_space(split.trunk).estimate == pytest.approx(7.648757, rel=1e-6)
+    given, start = problem(split.trunk)
+    best = best_channels(given, start)
+    assert best is not None
+    assert proven(split.trunk, best) == pytest.approx(7.648757, rel=1e-6)

@@ -40,6 +40,7 @@ Method = Literal[
     "lipsdp-network",
     "reference",
     "frequency",
+    "state-space",
 ]
 FORMS: Mapping[str, Literal["neuron", "layer", "network"]] = {
     "lipsdp-neuron": "neuron",
@@ -72,6 +73,7 @@ def bound(
     | "lipsdp-layer", "lipsdp-neuron" | optimal multipliers, by interior point | a cube of the number of neurons |
     | "reference" | "lipsdp-neuron" by CVXPY and Clarabel, for small networks | minutes at 100 neurons |
     | "frequency" | convolutions of stride 1 at every frequency, one multiplier a channel | seconds to minutes |
+    | "state-space" | "frequency" with the multipliers of GLipSDP, by CVXPY and Clarabel | minutes at 16 channels |
     | "auto" | the least of product, composite, riccati and, up to order 2600, lipsdp-neuron | |
 
     With maxima over windows "riccati", "lipsdp-neuron" and "auto" prove one inequality of the whole network where it fits
@@ -112,7 +114,7 @@ def bound(
         # Proofs of parts speak of the weights in the file, not of the difference of two rows.
         cut = cut if output_pair is None else replace(cut, parts=())
         return cut if joint is None else better(joint, cut)
-    if method == "frequency" or not is_dense(network):
+    if method in ("frequency", "state-space") or not is_dense(network):
         found = bound_images(network, method, remainder)
         return found if output_pair is None else replace(found, parts=())
     results = _results(chain_of(network), method, progress)

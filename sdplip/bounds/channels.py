@@ -83,6 +83,14 @@ def best_channels(
     return problem.layers(path(spectrum, lam, tolerance)[1])
 
 
+def drawn(
+    problem: Problem, start: Sequence[np.ndarray], goal: Sequence[np.ndarray], share: float = 1.0
+) -> list[np.ndarray]:
+    """The last point on the way from `start` to `goal` that is feasible at every frequency; at `share` of that way."""
+    here, there = np.concatenate(list(start)), np.concatenate(list(goal))
+    return problem.layers(here + share * _reach(problem, here, there) * (there - here))
+
+
 def _active(problem: Problem, anchor: np.ndarray, tolerance: float, rounds: int) -> list[np.ndarray]:
     kept, lower, best = _first(problem.points), 0.0, anchor
     value = _value(problem, anchor)

@@ -12,7 +12,7 @@ from itertools import product as grid
 
 import numpy as np
 
-from sdplip.bounds.channels import Problem, best_channels
+from sdplip.bounds.channels import Problem, best_channels, drawn
 from sdplip.bounds.lower import estimate_lower
 from sdplip.bounds.result import NetworkBound, proof_of
 from sdplip.certificates.parts import PartProof, certify_factors
@@ -35,31 +35,31 @@ def is_dense(network: Network) -> bool:
 
 
 def bound_images(network: Network, method: str, extra: float = 0.0) -> NetworkBound:
-    """The bound by "frequency", "product" or "auto", the least of both; `extra` is added.
+    """The bound by "frequency", "state-space", "product" or "auto", the least of first and third; `extra` is added.
 
     Raises:
         InvalidProblem: another method, or a network without a trunk of convolutions of stride 1.
         NotProvable: nothing could be proven.
     """
     begin = time.perf_counter()
-    if method not in ("auto", "product", "frequency"):
+    if method not in ("auto", "product", "frequency", "state-space"):
         raise InvalidProblem(
             f"The method {method!r} needs the dense matrices of this network, which are too large. Use 'auto', 'frequency' or"
             " 'product'."
         )
     runs, activations = runs_of(network)
     proofs, tail = dict[str, PartProof](), Chain((np.eye(1),), ())
-    if method != "frequency":
+    if method in ("auto", "product"):
         proofs["product"] = PartProof("layers", certify_factors(factors_of(runs, activations)))
     if method != "product":
         split = split_trunk(runs, activations)
-        if split is None and method == "frequency":
+        if split is None and method != "auto":
             raise InvalidProblem(
-                "The method 'frequency' needs convolutions of stride 1 without groups, each followed by an activation of slopes"
+                f"The method {method!r} needs convolutions of stride 1 without groups, each followed by an activation of slopes"
                 f" between 0 and a bound, and behind them at most {HEAD} outputs of one layer. Use 'auto' or 'product'."
             )
         if split is not None:
-            name, tail, proof = _bounded(split)
+            name, tail, proof = _bounded(split, method)
             proofs |= {} if proof is None else {name: proof}
     best = min(proofs, key=lambda name: proofs[name].bound, default="")
     if not proofs or not np.isfinite(proofs[best].bound):
@@ -77,10 +77,11 @@ def bound_images(network: Network, method: str, extra: float = 0.0) -> NetworkBo
     return result if extra else replace(result, parts=(proofs[best],))
 
 
-def _bounded(split: Split) -> tuple[str, Chain, PartProof | None]:
+def _bounded(split: Split, method: str) -> tuple[str, Chain, PartProof | None]:
     """The best proposal's name, the chain behind the trunk, and the proof; None where nothing was proven."""
     best = "frequency", split.tail, None
-    for name, multipliers in _proposals(split.trunk, deep=len(split.tail.weights) > 1):
+    proposals = _of_state_space if method == "state-space" else _proposals
+    for name, multipliers in proposals(split.trunk, len(split.tail.weights) > 1):
         R = certify_trunk(split.trunk, multipliers)
         if R is None:
             continue
@@ -115,6 +116,19 @@ def _proposals(trunk: Trunk, deep: bool) -> Iterator[tuple[str, list[np.ndarray]
     if shape is not None:
         for room in (1.0, 0.5):
             yield "frequency-lipsdp", _rescaled(symbols, trunk.slopes, shape, room)
+
+
+def _of_state_space(trunk: Trunk, _deep: bool) -> Iterator[tuple[str, list[np.ndarray]]]:
+    """Those of GLipSDP, drawn towards the spectral ones until they prove something."""
+    from sdplip.bounds.state_space import state_space  # loads CVXPY
+
+    points, share = representatives(trunk.torus)
+    symbols = _symbols(trunk, points)
+    spectral = _rescaled(symbols, trunk.slopes, [np.ones(len(K)) for K in trunk.kernels])
+    claimed = state_space(trunk).multipliers
+    problem = _problem(trunk, symbols, points, share)
+    for part in (1.0, 1 - 1e-6, 1 - 1e-3) if claimed else ():
+        yield "state-space", drawn(problem, spectral, claimed, part)
 
 
 def _problem(trunk: Trunk, symbols: list[np.ndarray], points: np.ndarray, share: np.ndarray) -> Problem:

@@ -35,9 +35,10 @@ METHODS: "tuple[Method, ...]" = (
     "lipsdp-neuron",
     "reference",
     "frequency",
+    "state-space",
 )
 COMPARED: "tuple[Method, ...]" = tuple(
-    method for method in METHODS if method not in ("auto", "reference", "frequency")
+    method for method in METHODS if method not in ("auto", "reference", "frequency", "state-space")
 )
 REFERENCE_ORDER = 60
 """Up to this order of the LMI `--compare` shows CVXPY's answer too: a few seconds."""
