@@ -124,9 +124,8 @@ def draw(results: dict[str, list[dict]], path: Path) -> None:
         axes.set_xlabel("training steps", fontsize=9)
         axes.set_title(title, fontsize=10, loc="left")
         quiet(axes)
-    left.set_yscale("log")
     left.axhline(1, color="#9A9A9A", linewidth=0.8)
-    right.set_ylim(0, 1)
+    right.set_ylim(0, 1.04)
     figure.legend(
         *left.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8, frameon=False
     )

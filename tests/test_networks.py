@@ -125,7 +125,7 @@ def test_a_parametrization_counts_with_its_own_weight():
     [
         ("Softmax", ["h"], "y", {}),
         ("Add", ["h", "h"], "y", {}),
-        ("Add", ["h", "x"], "y", {}),
+        ("Mul", ["h", "x"], "y", {}),
         ("Gemm", ["h", "a", "a"], "y", {"beta": 2.0}),
         ("MatMul", ["x", "a"], "y", {}),
     ],

@@ -188,7 +188,7 @@ def _norm(factor: Factor) -> float:
 def arrays(part: Part) -> Sequence[np.ndarray]:
     """The weights of a part, in its order: what a file of certificates has digests of."""
     if isinstance(part, LayersPart):
-        return [f.K if isinstance(f, Kernel) else f.W for f in part.factors if not isinstance(f, float)]
+        return [f.K if isinstance(f, Kernel) else f.W for f in part.factors if isinstance(f, Kernel | Matrix)]
     if isinstance(part, ChainPart):
         return part.weights
     last = () if part.trunk.last is None else (part.trunk.last[0],)

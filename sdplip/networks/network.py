@@ -183,10 +183,22 @@ def _fits(place: int, layer: Convolution | AveragePool | MaxPool | Diagonal, wid
 
 def _check_residual(place: int, layer: Residual, width: int | None) -> int:
     branch = Network(layer.branch)
-    if branch.inputs != branch.outputs or (width is not None and branch.inputs != width):
+    if not all(isinstance(part, LINEAR) for part in layer.shortcut):
         raise InvalidWeight(
-            f"The residual branch of layer {place} takes {branch.inputs} numbers and gives {branch.outputs}, but both must be"
-            f" {width or branch.inputs}, so that it can be added to its input."
+            f"The shortcut of layer {place} must be linear layers; those with activations are the branch."
+        )
+    start, end = width or branch.inputs, width or branch.inputs
+    if layer.shortcut:
+        shortcut = Network(layer.shortcut)
+        start, end = width or shortcut.inputs, shortcut.outputs
+        if shortcut.inputs != start:
+            raise InvalidWeight(
+                f"The shortcut of layer {place} takes {shortcut.inputs} numbers, but is given {start}."
+            )
+    if (branch.inputs, branch.outputs) != (start, end):
+        raise InvalidWeight(
+            f"The residual branch of layer {place} takes {branch.inputs} numbers and gives {branch.outputs}, but must take"
+            f" {start} and give {end}, so that it can be added to its input or what the shortcut makes of it."
         )
     return branch.outputs
 

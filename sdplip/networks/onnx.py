@@ -1,4 +1,4 @@
-"""ONNX graphs that are a single chain of matrices, convolutions, pooling and activations; the rest is refused by name."""
+"""ONNX graphs that are a chain of matrices, convolutions, pooling, activations and residual sums; the rest is refused by name."""
 
 from pathlib import Path
 from typing import Any
@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 
 from sdplip.errors import InvalidWeight
-from sdplip.networks.network import Activation, Affine, Layer, Network, known_activation
+from sdplip.networks.network import LINEAR, Activation, Affine, Layer, Network, known_activation
+from sdplip.networks.onnx_graph import Dataflow
 from sdplip.networks.onnx_images import IMAGES
+from sdplip.networks.residual import Residual
 from sdplip.networks.trail import Trail
 from sdplip.weights.damaged import refuse_damaged
 from sdplip.weights.onnx import open_graph
@@ -29,7 +31,7 @@ def from_onnx(path: str | Path) -> Network:
     """The network of an ONNX file.
 
     Raises:
-        InvalidWeight: a node that is not covered, or a graph that is not a single chain.
+        InvalidWeight: a node that is not covered, or a graph that is not a chain with residual sums.
         UnreadableFile, MissingDependency: as for `sdplip.weights.read`.
     """
     path = Path(path)
@@ -42,21 +44,40 @@ def _chain(graph: Any, path: Path) -> list[Layer]:
     inputs = [value for value in graph.input if value.name not in known.arrays]
     if len(inputs) != 1 or len(graph.output) != 1:
         raise InvalidWeight(f"`{path}` must have one input and one output to be a chain of layers.")
-    current, trail = inputs[0].name, Trail(_sample_shape(inputs[0]))
+    flow = Dataflow(known, path)
+    flow.spines[inputs[0].name] = (inputs[0].name,)
     for node in graph.node:
-        known.fold(node)
-        if node.output[0] in known.arrays or node.output[0] in known.computed:
-            continue
-        if current not in node.input or sum(name not in known.arrays for name in node.input if name) != 1:
-            raise InvalidWeight(
-                f"Node {node.op_type} `{node.name or node.output[0]}` of `{path}` does not continue the chain of layers."
-                " Only networks without branches are covered."
-            )
-        _append(trail, node, known, path)
-        current = node.output[0]
-    if current != graph.output[0].name:
-        raise InvalidWeight(f"The output of `{path}` is not the end of its chain of layers.")
+        flow.add(node)
+    output = graph.output[0].name
+    flow.check_end(output)
+    trail = Trail(_sample_shape(inputs[0]))
+    for node in flow.between(inputs[0].name, output):
+        _append(trail, node, flow)
     return trail.layers
+
+
+def _append(trail: Trail, node: Any, flow: Dataflow) -> None:
+    summands = flow.summands(node)
+    if summands is None:
+        _append_layer(trail, node, flow.known, flow.path)
+        return
+    ends = list[Trail]()
+    for value in summands:
+        ends.append(Trail(trail.shape))
+        for inner in flow.between(flow.fork(node), value):
+            _append(ends[-1], inner, flow)
+    if node.op_type == "Sub":
+        ends[1].negate()
+    shapes = {end.shape for end in ends} - {None}
+    shortcut, branch = sorted(ends, key=lambda end: len(end.layers))
+    straight = tuple(layer for layer in shortcut.layers if isinstance(layer, LINEAR))
+    if len(straight) < len(shortcut.layers):
+        shortcut, branch = branch, shortcut
+        straight = tuple(layer for layer in shortcut.layers if isinstance(layer, LINEAR))
+    if len(straight) < len(shortcut.layers) or not branch.layers or len(shapes) > 1:
+        raise flow.refusal(node)
+    trail.layers.append(Residual(tuple(branch.layers), straight))
+    trail.shape = next(iter(shapes), None)
 
 
 def _sample_shape(value: Any) -> tuple[int, ...] | None:
@@ -65,7 +86,7 @@ def _sample_shape(value: Any) -> tuple[int, ...] | None:
     return tuple(numbers) if numbers and min(numbers) > 0 else None
 
 
-def _append(trail: Trail, node: Any, known: Known, path: Path) -> None:
+def _append_layer(trail: Trail, node: Any, known: Known, path: Path) -> None:
     kind, layers = node.op_type, trail.layers
     if kind == "Gemm":
         if attributes(node).get("beta", 1.0) != 1.0:

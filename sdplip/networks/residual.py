@@ -4,11 +4,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sdplip.networks.network import Layer
+    from sdplip.networks.network import Layer, Linear
 
 
 @dataclass(frozen=True, eq=False)
 class Residual:
-    """$x \\mapsto x + f(x)$; `branch` holds the layers of $f$, whose output is as wide as its input."""
+    """$x \\mapsto s(x) + f(x)$.
+
+    Attributes:
+        branch: the layers of $f$.
+        shortcut: linear layers of $s$, whose output is as wide as that of $f$; none for the identity.
+    """
 
     branch: "tuple[Layer, ...]"
+    shortcut: "tuple[Linear, ...]" = ()

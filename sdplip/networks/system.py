@@ -39,6 +39,9 @@ def _layers(layers: Sequence[Layer], width: int) -> tuple[Map | Slope | Sort | S
             found.append(Slope(zeros + layer.alpha, zeros + layer.beta, layer.kind))
         elif isinstance(layer, GroupSort):
             found.append(Sort(layer.groups(width)))
+        elif isinstance(layer, Residual) and layer.shortcut:
+            found += _projected(layer, width)
+            width = layer.shortcut[-1].outputs
         elif isinstance(layer, Residual):
             found.append(Skip(_layers(layer.branch, width)))
         elif isinstance(layer, Affine):
@@ -61,6 +64,25 @@ def _layers(layers: Sequence[Layer], width: int) -> tuple[Map | Slope | Sort | S
                 " around it by themselves and multiply."
             )
     return tuple(found)
+
+
+def _projected(layer: Residual, width: int) -> Iterator[Map | Skip]:
+    r"""$A x + f(x)$ as $x \mapsto (A x, x)$, f of the second part added to the first, which is kept; no entry is rounded."""
+    eye, rows = np.eye(width), width
+    for place, part in enumerate(_layers(layer.shortcut, width)):
+        assert isinstance(part, Map)
+        if len(part.W) + width > LARGEST // (rows + width):
+            raise InvalidProblem(
+                f"A residual sum of {len(part.W)} numbers with a shortcut from {width} is too large for a dense matrix."
+            )
+        below = eye if place == 0 else np.concatenate([np.zeros((width, rows)), eye], 1)
+        above = part.W if place == 0 else np.concatenate([part.W, np.zeros((len(part.W), width))], 1)
+        b = None if part.b is None else np.concatenate([part.b, np.zeros(width)])
+        yield Map(np.concatenate([above, below]), b, part.error)
+        rows = len(part.W)
+    both = np.eye(rows + width)
+    yield Skip((Map(both[rows:]), *_layers(layer.branch, width), Map(np.ascontiguousarray(both[:, :rows]))))
+    yield Map(both[:rows])
 
 
 def _maxima_first(layers: Sequence[Layer]) -> list[Layer]:

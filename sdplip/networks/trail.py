@@ -74,6 +74,20 @@ class Trail:
         """Constant factors, one for each number of the sample."""
         self.layers.append(layer)
 
+    def negate(self) -> None:
+        """The sample times -1.
+
+        Raises:
+            InvalidWeight: its length is not known.
+        """
+        last = self.layers[-1] if self.layers else None
+        if self.shape is None and not isinstance(last, Affine):
+            raise InvalidWeight(
+                "A difference of branches needs samples of known shape: an ONNX graph must state it."
+            )
+        width = prod(self.shape) if self.shape is not None else last.outputs  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue]
+        self.layers.append(Diagonal(np.full(width, -1.0)))
+
     def flatten(self) -> None:
         """The same numbers in a row."""
         self.shape = None if self.shape is None else (prod(self.shape),)
