@@ -116,7 +116,10 @@ def execute(run: Run, table: Table, folder: Path, data: str, minutes: float) -> 
         few = json.loads(attacked)
         both = {"empirical": few["empirical"], "certified_attacked": few["certified"]}
         answer.write_text(json.dumps(json.loads(text) | both, indent=1))
-    return json.loads(answer.read_text()) | {"run": json.loads((out / "summary.json").read_text())}
+    summary = json.loads((out / "summary.json").read_text())
+    images = json.loads((out / "environment.json").read_text())["data"]["train"]
+    rate = summary["epochs"] * images / summary["seconds"]
+    return json.loads(answer.read_text()) | {"run": summary | {"images_per_second": rate}}
 
 
 def row(run: Run, table: Table, result: dict) -> str:

@@ -64,17 +64,15 @@ def bound(
 ) -> NetworkBound:
     r"""A proven Lipschitz bound of the network in Euclidean norms, with its certificate and what is known from below.
 
-    | method | is | cost |
-    |---|---|---|
-    | "product" | product of the layers' norms | seconds at any size |
-    | "composite" | sum over all groupings of layers (CPLip, LipLT) | one product and norm for each pair of layers |
-    | "riccati" | best of the closed-form multipliers | a Cholesky factorization a layer |
-    | "riccati-greedy" | ECLipsE: the multipliers of one layer after the other | a cube of the widest layer |
-    | "lipsdp-layer", "lipsdp-neuron" | optimal multipliers, by interior point | a cube of the number of neurons |
-    | "reference" | "lipsdp-neuron" by CVXPY and Clarabel, for small networks | minutes at 100 neurons |
-    | "frequency" | convolutions of stride 1 at every frequency, one multiplier a channel | seconds to minutes |
-    | "state-space" | "frequency" with the multipliers of GLipSDP, by CVXPY and Clarabel | minutes at 16 channels |
-    | "auto" | the least of product, composite, riccati and, up to order 2600, lipsdp-neuron | |
+    - "product": product of the layers' norms (seconds at any size)
+    - "composite": sum over all groupings of layers (CPLip, LipLT; one product and norm for each pair of layers)
+    - "riccati": best of the closed-form multipliers (a Cholesky factorization a layer)
+    - "riccati-greedy": ECLipsE: the multipliers of one layer after the other (a cube of the widest layer)
+    - "lipsdp-layer", "lipsdp-neuron": optimal multipliers, by interior point (a cube of the number of neurons)
+    - "reference": "lipsdp-neuron" by CVXPY and Clarabel, for small networks (minutes at 100 neurons)
+    - "frequency": convolutions of stride 1 at every frequency, one multiplier a channel (seconds to minutes)
+    - "state-space": "frequency" with the multipliers of GLipSDP, by CVXPY and Clarabel (minutes at 16 channels)
+    - "auto": the least of product, composite, riccati and, up to order 2600, lipsdp-neuron
 
     With maxima over windows "riccati", "lipsdp-neuron" and "auto" prove one inequality of the whole network where it fits
     (`system_bound`); the other methods, and networks too large for it, multiply the bounds of the parts between the maxima.
