@@ -1,12 +1,14 @@
 """Multipliers of channels: the barrier's derivatives, its optimum, and the state-space form beside it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from sdplip.bounds import bound
 from sdplip.bounds.channels import Problem, best_channels, drawn
 from sdplip.bounds.frequency import _problem, _rescaled, _symbols
-from sdplip.bounds.spectrum import path
+from sdplip.bounds.spectrum import Spectrum, path
 from sdplip.bounds.state_space import roesser, state_space
 from sdplip.certificates.trunk import Trunk, certify_trunk, representatives
 from sdplip.errors import InvalidProblem
@@ -187,3 +189,28 @@ def test_published_value_of_the_state_space_form(benchmark_files):
     best = best_channels(given, start)
     assert best is not None
     assert proven(split.trunk, best) == pytest.approx(7.648757, rel=1e-6)
+
+
+@pytest.mark.parametrize("fails_at", [0, 3])
+def test_rounding_that_ends_the_path_leaves_feasible_multipliers(monkeypatch, fails_at):
+    given, start = problem(trunk(11, "head"))
+    derivatives, calls = Spectrum.derivatives, []
+
+    def indefinite(self, rho, lam):
+        calls.append(rho)
+        if len(calls) > fails_at:
+            raise np.linalg.LinAlgError
+        return derivatives(self, rho, lam)
+
+    monkeypatch.setattr(Spectrum, "derivatives", indefinite)
+    best = best_channels(given, start)
+    assert best is not None
+    assert given.sweep(np.concatenate(best)) is not None
+
+
+def test_published_network_whose_optimum_lies_on_the_border(benchmark_files):
+    weights = list(read(benchmark_files / "glipsdp_digits_cnn3_seed8.mat", transpose=True))
+    weights[-1] = replace(weights[-1], array=weights[-1].array[7:8])  # the study keeps one output
+    found = bound(from_kernels(weights, (8, 8), flatten="whc"), "frequency")
+    assert found.method == "frequency-optimal"
+    assert 11.147 < found.value < 26.661  # between LipSDP of the unrolled network and GLipSDP, as published

@@ -109,9 +109,11 @@ def _proposals(trunk: Trunk, deep: bool) -> Iterator[tuple[str, list[np.ndarray]
     symbols = _symbols(trunk, points)
     spectral = _rescaled(symbols, trunk.slopes, [np.ones(len(K)) for K in trunk.kernels])
     yield "frequency-spectral", spectral
-    best = best_channels(_problem(trunk, symbols, points, share), spectral)
+    problem = _problem(trunk, symbols, points, share)
+    best = best_channels(problem, spectral)
     if best is not None:
-        yield "frequency-optimal", best
+        for part in (1.0, 1 - 1e-5, 1 - 1e-3):  # the optimum may lie too near the border for a proof
+            yield "frequency-optimal", drawn(problem, spectral, best, part)
     shape = None if best is not None and not deep else _coarse(trunk)
     if shape is not None:
         for room in (1.0, 0.5):

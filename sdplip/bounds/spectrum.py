@@ -146,17 +146,18 @@ def path(
 
     The last is floating point, from the dual of the last centre; 0 where there was none.
     """
-    nu, lower = spectrum.degree, 0.0
+    nu, lower, centre = spectrum.degree, 0.0, lam
     weight = nu / spectrum.centred(lam, 1e300)[0]
     for _ in range(steps):
         rho, value = spectrum.centred(lam, weight)
-        gradient, hessian = spectrum.derivatives(rho, lam)
-        gradient[0] += weight
         x = np.concatenate([[rho], lam])
-        try:
+        try:  # near the border rounding may leave the inverse of the gap indefinite
+            gradient, hessian = spectrum.derivatives(rho, lam)
+            gradient[0] += weight
             sides = np.stack([gradient * x, np.eye(len(x))[0] * rho], -1)
             move, tangent = -np.linalg.solve(hessian * x * x[:, None], sides).T
         except np.linalg.LinAlgError:
+            lam = centre
             break
         decrement = -float(move @ (gradient * x))
         if not np.isfinite(decrement) or decrement < 0:
@@ -166,7 +167,7 @@ def path(
             if nu / weight <= tolerance * rho:
                 break
             # the centre is almost linear in 1 / weight, so this reaches the next one
-            lam = lam * (1 + move[1:])
+            lam = centre = lam * (1 + move[1:])
             ahead = lam * (1 + (1 - 1 / FACTOR) * weight * tangent[1:])
             weight *= FACTOR
             lam = ahead if np.isfinite(spectrum.centred(ahead, weight)[1]) else lam
