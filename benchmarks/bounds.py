@@ -17,7 +17,7 @@ import torch
 
 from sdplip.bounds import bound
 from sdplip.bounds.frequency import is_dense
-from sdplip.networks import Network, from_kernels, from_weights
+from sdplip.networks import Convolution, Network, from_kernels, from_weights
 from sdplip.weights import read
 
 
@@ -140,8 +140,9 @@ def main() -> None:
     )
     print(
         "| network | published | lipsdp-neuron, proven | gap | lower | greedy | riccati | product | iterations | seconds |"
+        " frequency |"
     )
-    print("|---|---|---|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
     bound(from_weights([np.eye(2), np.eye(2)]), "lipsdp-neuron")  # imports and first calls
     folder = Path(os.environ["SDPLIP_DATA"], "benchmarks")
     for case in chain(cases(folder), convolutions(folder)):
@@ -151,10 +152,12 @@ def main() -> None:
             product = bound(case.network, "product").value
             riccati = float("nan") if large else bound(case.network, "riccati").value
             greedy = float("nan") if large else bound(case.network, "riccati-greedy").value
+            images = any(isinstance(layer, Convolution) for layer in case.network.layers)
+            frequency = bound(case.network, "frequency").value if images and not large else float("nan")
             gap = "" if best.gap is None else f"{best.gap:.0e}"
             print(
                 f"| {case.name} | {case.published} | {best.value:.10g} | {gap} | {best.lower:.6g} | {greedy:.6g} |"
-                f" {riccati:.6g} | {product:.6g} | {best.iterations} | {best.seconds:.2f} |",
+                f" {riccati:.6g} | {product:.6g} | {best.iterations} | {best.seconds:.2f} | {frequency:.6g} |",
                 flush=True,
             )
 
