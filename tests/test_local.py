@@ -190,6 +190,7 @@ def test_too_many_neurons_are_refused(monkeypatch):
 
 
 def test_command_on_a_weight_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")  # no heading of the table is wrapped
     monkeypatch.chdir(tmp_path)
     linear = [layer for layer in trained("relu") if isinstance(layer, nn.Linear)]
     arrays = {f"w{i}": layer.weight.detach().numpy() for i, layer in enumerate(linear)}
