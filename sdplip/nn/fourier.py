@@ -12,26 +12,19 @@ LARGEST = 256
 """Pixels up to which this is the faster way."""
 
 
-def basis(
-    image_size: tuple[int, int], like: Tensor
-) -> tuple[Float[Tensor, "rows pixels"], Float[Tensor, " rows"]]:
-    r"""Rows $\cos \omega^\top p / \sqrt{N}$, then $-\sin \omega^\top p / \sqrt{N}$, of the half grid of `torch.fft.rfft2`.
+def waves(image_size: tuple[int, int], like: Tensor) -> Float[Tensor, "frequencies 2 pixels"]:
+    r"""The matrix $B$ with rows $\cos \omega^\top p / \sqrt{N}$ and $\sin \omega^\top p / \sqrt{N}$, in double precision.
 
-    And how often each frequency stands on the whole grid, with its conjugate.
+    On the half grid of `torch.fft.rfft2`, times $\sqrt 2$ where the conjugate frequency stands outside of it: $B^\top B = I$.
     """
     height, width = image_size
-    half = width // 2 + 1
-    options = {"dtype": torch.float64, "device": like.device}
-    u, r = (torch.arange(height, **options) for _ in range(2))
-    v, c = torch.arange(half, **options), torch.arange(width, **options)
-    turns = (
-        torch.outer(u, r)[:, None, :, None] % height / height
-        + torch.outer(v, c)[None, :, None, :] % width / width
-    )
-    angles = (2 * torch.pi * turns).reshape(height * half, height * width)
-    rows = torch.cat([angles.cos(), -angles.sin()]) / (height * width) ** 0.5
-    own = (v == 0) | (2 * v == width)  # columns whose conjugates are on the half grid themselves
-    return rows.to(like.dtype), torch.where(own, 1.0, 2.0).to(like.dtype).repeat(2 * height)
+    u, r, v, c = (torch.arange(n, device=like.device) for n in (height, height, width // 2 + 1, width))
+    turns = (torch.outer(u, r) % height).double()[:, None, :, None] / height
+    turns = turns + (torch.outer(v, c) % width).double()[None, :, None, :] / width
+    angles = 2 * torch.pi * turns.reshape(height * len(v), height * width)
+    own = ((v == 0) | (2 * v == width)).repeat(height)
+    scale = torch.where(own, 1.0, 2.0).double().sqrt()[:, None, None] / (height * width) ** 0.5
+    return (torch.stack([angles.cos(), angles.sin()], 1) * scale).to(like.dtype)
 
 
 def filtered(
@@ -43,11 +36,8 @@ def filtered(
     Of the frequencies that are their own conjugates the real part counts, as in `torch.fft.irfft2`.
     """
     batch, size = len(x), (x.shape[-2], x.shape[-1])
-    out_channels, in_channels = symbol.shape[-2:]
-    rows, count = basis(size, symbol.real)
-    frequencies = len(rows) // 2
-    re, im = (rows @ x.reshape(-1, size[0] * size[1]).mT).reshape(2, frequencies, batch, in_channels)
-    Q = symbol.reshape(frequencies, out_channels, in_channels).mT
-    Y = torch.cat([re @ Q.real - im @ Q.imag, re @ Q.imag + im @ Q.real])
-    y = Y.reshape(2 * frequencies, batch * out_channels).mT @ (rows * count[:, None])
-    return y.reshape(batch, out_channels, *size)
+    B = waves(size, symbol.real).transpose(0, 1).flatten(0, 1)
+    Q = symbol.flatten(0, 1).mT
+    c, s = (B @ x.reshape(-1, B.shape[1]).mT).reshape(2, len(Q), batch, Q.shape[1])
+    Y = torch.cat([c @ Q.real + s @ Q.imag, s @ Q.real - c @ Q.imag])
+    return (Y.reshape(len(B), -1).mT @ B).reshape(batch, Q.shape[2], *size)

@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sdplip.errors import UnsupportedConvolution
+from sdplip.nn.fourier import waves
 from sdplip.nn.orthogonal import CayleyConv2d
 
 # Note [products]. Let B hold a row cos(w'p) / sqrt(N) and a row sin(w'p) / sqrt(N) of all N pixels p for each frequency of the
@@ -53,18 +54,6 @@ class CayleyConv2dProducts(nn.Module):
         Y = Y.reshape(frequencies, batch, 2, outer // 2).transpose(1, 2).reshape(2 * frequencies, -1)
         y = (Y.mT @ self.waves.flatten(0, 1)).reshape(batch, -1, *size)
         return y if self.bias is None else y + self.bias[:, None, None]
-
-
-def waves(image_size: tuple[int, int], like: Tensor) -> Float[Tensor, "frequencies 2 pixels"]:
-    """The matrix B of Note [products] on the half grid of `torch.fft.rfft2`, computed in double precision."""
-    height, width = image_size
-    u, r, v, c = (torch.arange(n, device=like.device) for n in (height, height, width // 2 + 1, width))
-    turns = (torch.outer(u, r) % height).double()[:, None, :, None] / height
-    turns = turns + (torch.outer(v, c) % width).double()[None, :, None, :] / width
-    angles = 2 * torch.pi * turns.reshape(height * len(v), height * width)
-    own = ((v == 0) | (2 * v == width)).repeat(height)
-    scale = torch.where(own, 1.0, 2.0).double().sqrt()[:, None, None] / (height * width) ** 0.5
-    return (torch.stack([angles.cos(), angles.sin()], 1) * scale).to(like.dtype)
 
 
 def by_products(model: nn.Module) -> nn.Module:
