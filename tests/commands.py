@@ -1,6 +1,8 @@
 """How the tests of the command line call it."""
 
 import json
+import subprocess
+import sys
 
 from click.testing import CliRunner
 
@@ -20,3 +22,17 @@ def answer(run, *arguments):
     code, out, err = run(*arguments, "--json")
     assert not err
     return code, json.loads(out)
+
+
+def check_what_verify_loads(file):
+    """`sdplip verify C.json FILE` proves in a process that loads the readers and the kernel, and no solver."""
+    code = (
+        "import sys; from sdplip.cli import main\n"
+        f"main(['verify', 'C.json', {file!r}], standalone_mode=False)\n"
+        "print('MODULES', *sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    out, modules = done.stdout.split("MODULES")
+    assert "proven again" in out
+    forbidden = ("torch", "cvxpy", "scs", "scipy", "sdplip.bounds", "sdplip.solvers", "sdplip.scalings")
+    assert not [name for name in modules.split() if name.startswith(forbidden)]

@@ -4,7 +4,6 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-import torch
 
 from sdplip.bounds import LipSDP, bound, composite, estimate_lower, product, riccati
 from sdplip.bounds.riccati import FAMILIES
@@ -19,12 +18,7 @@ CLOSE = 1e-7
 """Relative accuracy of the interior-point method on the bound: its gap is 1e-8 on the square; the kernel adds 1e-9."""
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def random_network(seed: int, *widths: int, activation: str | Activation = "relu") -> Network:

@@ -22,13 +22,12 @@ CLOSE = 1e-7
 RELU = known_activation("relu")
 
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
 @pytest.fixture(autouse=True)
-def one_thread_and_few_frequencies(monkeypatch):
+def few_frequencies(monkeypatch):
     monkeypatch.setattr(frequency, "COARSE_ORDER", 60)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def small(seed: int = 0, padding: int | None = None, mode: str = "zeros") -> Network:

@@ -1,7 +1,6 @@
 """`sdplip bound`: exact JSON keys, known values, refusals in one sentence, and certificates that `sdplip verify` proves again."""
 
 import json
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.commands import answer, invoke
+from tests.commands import answer, check_what_verify_loads, invoke
 
 KEYS = [
     "file",
@@ -260,16 +259,7 @@ def test_layers_of_a_layer_certificate_are_its_own(run):
 
 def test_verify_uses_only_the_readers_and_the_kernel(run):
     certified(run, "net.npz")
-    code = (
-        "import sys; from sdplip.cli import main\n"
-        "main(['verify', 'C.json', 'net.npz'], standalone_mode=False)\n"
-        "print('MODULES', *sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    out, modules = done.stdout.split("MODULES")
-    assert "proven again" in out
-    forbidden = ("torch", "cvxpy", "scs", "scipy", "sdplip.bounds", "sdplip.solvers", "sdplip.scalings")
-    assert not [name for name in modules.split() if name.startswith(forbidden)]
+    check_what_verify_loads("net.npz")
 
 
 # ------------------------------------------------------------------------------------ progress, published files

@@ -23,12 +23,7 @@ CLOSE = 1e-7
 """Relative accuracy of the interior-point method on the bound."""
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def module(

@@ -1,8 +1,6 @@
 """Certificates of networks that are proven part by part: trunks of convolutions, and the parts between maxima over windows."""
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,17 +17,15 @@ from sdplip.geometry import Geometry
 from sdplip.networks import Network
 from sdplip.networks.parts import parts_of, slopes_of, with_slopes
 from sdplip.networks.torch import from_module
-from tests.commands import answer, invoke
+from tests.commands import answer, check_what_verify_loads, invoke
 from tests.graphs import by_hand
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(autouse=True)
-def one_thread_and_few_frequencies(monkeypatch):
-    monkeypatch.setattr(frequency, "COARSE_ORDER", 60, raising=False)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def few_frequencies(monkeypatch):
+    monkeypatch.setattr(frequency, "COARSE_ORDER", 60)
 
 
 def module(seed: int = 0, *, pool: bool = True, tail: int = 3) -> nn.Sequential:
@@ -203,13 +199,4 @@ def test_maxima_in_one_inequality_have_a_certificate_of_a_system(run):
 
 def test_verify_uses_only_the_readers_and_the_kernel(run):
     certified(run, "pooled.onnx", "--method", "frequency")
-    code = (
-        "import sys; from sdplip.cli import main\n"
-        "main(['verify', 'C.json', 'pooled.onnx'], standalone_mode=False)\n"
-        "print('MODULES', *sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    out, modules = done.stdout.split("MODULES")
-    assert "proven again" in out
-    forbidden = ("torch", "cvxpy", "scs", "scipy", "sdplip.bounds", "sdplip.solvers", "sdplip.scalings")
-    assert not [name for name in modules.split() if name.startswith(forbidden)]
+    check_what_verify_loads("pooled.onnx")
