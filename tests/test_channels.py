@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from sdplip.bounds import bound
-from sdplip.bounds.channels import Problem, best_channels, drawn
-from sdplip.bounds.frequency import _problem, _rescaled, _symbols
+from sdplip.bounds.channels import best_channels, drawn
+from sdplip.bounds.frequency import problem_of
 from sdplip.bounds.spectrum import Spectrum, path
 from sdplip.bounds.state_space import roesser, state_space
-from sdplip.certificates.trunk import Trunk, certify_trunk, representatives
+from sdplip.certificates.trunk import Trunk, certify_trunk
 from sdplip.errors import InvalidProblem
 from sdplip.geometry import Geometry
 from sdplip.networks import from_kernels
@@ -31,13 +31,6 @@ def trunk(seed: int, behind: str, torus: tuple[int, int] = (6, 5), depth: int = 
     return Trunk(kernels, ((1, 1),) * depth, slopes, torus, last=(rng.normal(size=(2, 3, 2, 2)), (1, 1)))
 
 
-def problem(of: Trunk) -> tuple[Problem, list[np.ndarray]]:
-    points, share = representatives(of.torus)
-    symbols = _symbols(of, points)
-    start = _rescaled(symbols, of.slopes, [np.ones(len(K)) for K in of.kernels])
-    return _problem(of, symbols, points, share), start
-
-
 def proven(of: Trunk, multipliers: list[np.ndarray]) -> float:
     R = certify_trunk(of, multipliers)
     return np.inf if R is None else float(np.linalg.norm(R, 2))
@@ -45,7 +38,7 @@ def proven(of: Trunk, multipliers: list[np.ndarray]) -> float:
 
 @pytest.mark.parametrize("behind", ["last", "head"])
 def test_derivatives_of_the_barrier(behind):
-    given, start = problem(trunk(0, behind))
+    given, start = problem_of(trunk(0, behind))
     spectrum = given.spectrum(np.arange(len(given.share)))
     lam = np.concatenate(start) * np.linspace(0.8, 1.0, 6)
     weight = 5.0 / spectrum.centred(lam, 1e300)[0]
@@ -68,7 +61,7 @@ def test_derivatives_of_the_barrier(behind):
 @pytest.mark.parametrize("depth", [1, 3])
 def test_no_other_multipliers_prove_less(behind, depth):
     of = trunk(1, behind, depth=depth)
-    given, start = problem(of)
+    given, start = problem_of(of)
     best = best_channels(given, start)
     assert best is not None
     value = proven(of, best)
@@ -82,7 +75,7 @@ def test_no_other_multipliers_prove_less(behind, depth):
 
 def test_active_frequencies_are_all_that_count():
     of = trunk(3, "last", (24, 20))
-    given, start = problem(of)
+    given, start = problem_of(of)
     spectrum = given.spectrum(np.arange(len(given.share)))
     rho, _, lower = path(spectrum, np.concatenate(start), 1e-6)
     assert 0 < lower <= rho <= lower * (1 + 2e-6)
@@ -106,7 +99,7 @@ def test_frequency_is_below_its_closed_form_and_above_every_jacobian():
 
 
 def test_infeasible_starts_and_large_heads_are_left_to_others(monkeypatch):
-    given, start = problem(trunk(5, "head"))
+    given, start = problem_of(trunk(5, "head"))
     assert best_channels(given, [1e3 * lam for lam in start]) is None
     monkeypatch.setattr("sdplip.bounds.channels.JOINT_WORK", 10)
     assert best_channels(given, start) is None
@@ -115,7 +108,7 @@ def test_infeasible_starts_and_large_heads_are_left_to_others(monkeypatch):
 def test_dead_channels_have_multipliers_too():
     of = trunk(6, "last")
     of.kernels[1][1] = 0.0
-    given, start = problem(of)
+    given, start = problem_of(of)
     best = best_channels(given, start)
     assert best is not None
     assert proven(of, best) <= proven(of, start)
@@ -145,7 +138,7 @@ def test_the_state_space_system_is_the_convolution(shape):
 def test_one_metric_for_all_frequencies_is_never_better(behind):
     of = trunk(8, behind)
     found = state_space(of)
-    given, start = problem(of)
+    given, start = problem_of(of)
     own = proven(of, drawn(given, start, found.multipliers, 1 - 1e-6))
     best = best_channels(given, start)
     assert best is not None
@@ -185,7 +178,7 @@ def test_published_value_of_the_state_space_form(benchmark_files):
     split = split_trunk(*runs_of(network))
     assert split is not None
     assert state_space(split.trunk).estimate == pytest.approx(7.648757, rel=1e-6)
-    given, start = problem(split.trunk)
+    given, start = problem_of(split.trunk)
     best = best_channels(given, start)
     assert best is not None
     assert proven(split.trunk, best) == pytest.approx(7.648757, rel=1e-6)
@@ -193,7 +186,7 @@ def test_published_value_of_the_state_space_form(benchmark_files):
 
 @pytest.mark.parametrize("fails_at", [0, 3])
 def test_rounding_that_ends_the_path_leaves_feasible_multipliers(monkeypatch, fails_at):
-    given, start = problem(trunk(11, "head"))
+    given, start = problem_of(trunk(11, "head"))
     derivatives, calls = Spectrum.derivatives, []
 
     def indefinite(self, rho, lam):

@@ -101,8 +101,9 @@ def _active(problem: Problem, anchor: np.ndarray, tolerance: float, rounds: int)
         reach = _reach(problem, anchor, lam)
         for share in (1.0, 1 - 1e-3, 0.97):
             trial = anchor + share * reach * (lam - anchor)
-            if _value(problem, trial) < value:
-                value, best = _value(problem, trial), trial
+            reached = _value(problem, trial)
+            if reached < value:
+                value, best = reached, trial
         if value - lower <= tolerance * value:
             break
         swept = problem.sweep(anchor + (1 - 1e-6) * reach * (lam - anchor))

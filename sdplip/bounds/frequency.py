@@ -6,7 +6,7 @@ whose block-diagonal matrices are a network of their own, proposes the shape, re
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import product as grid
 
@@ -105,11 +105,8 @@ def _tail_proof(R: np.ndarray, split: Split) -> tuple[Chain, PartProof]:
 
 def _proposals(trunk: Trunk, deep: bool) -> Iterator[tuple[str, list[np.ndarray]]]:
     """Multipliers, cheapest first. Those of `best_channels` are optimal unless activations follow the head (`deep`)."""
-    points, share = representatives(trunk.torus)
-    symbols = _symbols(trunk, points)
-    spectral = _rescaled(symbols, trunk.slopes, [np.ones(len(K)) for K in trunk.kernels])
+    problem, spectral = problem_of(trunk)
     yield "frequency-spectral", spectral
-    problem = _problem(trunk, symbols, points, share)
     best = best_channels(problem, spectral)
     if best is not None:
         for part in (1.0, 1 - 1e-5, 1 - 1e-3):  # the optimum may lie too near the border for a proof
@@ -117,28 +114,35 @@ def _proposals(trunk: Trunk, deep: bool) -> Iterator[tuple[str, list[np.ndarray]
     shape = None if best is not None and not deep else _coarse(trunk)
     if shape is not None:
         for room in (1.0, 0.5):
-            yield "frequency-lipsdp", _rescaled(symbols, trunk.slopes, shape, room)
+            yield "frequency-lipsdp", _rescaled(problem.symbols, trunk.slopes, shape, room)
 
 
 def _of_state_space(trunk: Trunk, _deep: bool) -> Iterator[tuple[str, list[np.ndarray]]]:
     """Those of GLipSDP, drawn towards the spectral ones until they prove something."""
     from sdplip.bounds.state_space import state_space  # loads CVXPY
 
-    points, share = representatives(trunk.torus)
-    symbols = _symbols(trunk, points)
-    spectral = _rescaled(symbols, trunk.slopes, [np.ones(len(K)) for K in trunk.kernels])
+    problem, spectral = problem_of(trunk)
     claimed = state_space(trunk).multipliers
-    problem = _problem(trunk, symbols, points, share)
     for part in (1.0, 1 - 1e-6, 1 - 1e-3) if claimed else ():
         yield "state-space", drawn(problem, spectral, claimed, part)
 
 
-def _problem(trunk: Trunk, symbols: list[np.ndarray], points: np.ndarray, share: np.ndarray) -> Problem:
+def problem_of(trunk: Trunk) -> tuple[Problem, list[np.ndarray]]:
+    """The problem of the best multipliers, and the spectral ones, which are feasible."""
+    points, share = representatives(trunk.torus)
+    symbols = _symbols(trunk, points)
+    scale = 1.0 if trunk.head is None else np.prod(trunk.torus) ** -0.5
+    behind = _behind(trunk, points) * scale
+    spectral = _rescaled(symbols, trunk.slopes, [np.ones(len(K)) for K in trunk.kernels])
+    return Problem(symbols, trunk.slopes, behind, points, share, trunk.head is not None), spectral
+
+
+def _behind(trunk: Trunk, points: np.ndarray) -> np.ndarray:
+    """Symbol of the last convolution, or of the head as a kernel."""
     end, dilation = trunk.last if trunk.last is not None else (trunk.head, (1,) * len(trunk.torus))
     assert end is not None
     U, V = symbol(end, dilation, trunk.torus, points)[0]
-    scale = 1.0 if trunk.head is None else np.prod(trunk.torus) ** -0.5
-    return Problem(symbols, trunk.slopes, (U + 1j * V) * scale, points, share, trunk.head is not None)
+    return U + 1j * V
 
 
 def _symbols(trunk: Trunk, points: np.ndarray) -> list[np.ndarray]:
@@ -149,7 +153,7 @@ def _symbols(trunk: Trunk, points: np.ndarray) -> list[np.ndarray]:
 
 
 def _rescaled(
-    symbols: list[np.ndarray], slopes: tuple[float, ...], shape: list[np.ndarray], room: float = 0.0
+    symbols: Sequence[np.ndarray], slopes: tuple[float, ...], shape: list[np.ndarray], room: float = 0.0
 ) -> list[np.ndarray]:
     r"""Multipliers of the given shape, each layer times one factor.
 
@@ -180,17 +184,12 @@ def _coarse(trunk: Trunk) -> list[np.ndarray] | None:
     some = np.array(list(grid(*(np.linspace(0, n, side, endpoint=False).astype(int) for n in trunk.torus))))
     some = some[[i for i, p in enumerate(some) if tuple(p) <= tuple(-p % trunk.torus)]]
     symbols = _symbols(trunk, some)
-    end, dilation = trunk.last if trunk.last is not None else (trunk.head, (1,) * len(trunk.torus))
-    assert end is not None
-    U, V = symbol(end, dilation, trunk.torus, some)[0]
-    weights = [_blocks(M) for M in symbols]
+    behind, weights = _behind(trunk, some), [_blocks(M) for M in symbols]
     if trunk.last is not None:
-        weights.append(_blocks(U + 1j * V))
+        weights.append(_blocks(behind))
     else:
         share = 1 / np.sqrt(len(some))
-        weights.append(
-            np.concatenate([np.concatenate([u, -v], -1) for u, v in zip(U, V, strict=True)], -1) * share
-        )
+        weights.append(np.concatenate([np.concatenate([M.real, -M.imag], -1) for M in behind], -1) * share)
     slopes = tuple(
         (np.zeros(len(W)), np.full(len(W), beta)) for W, beta in zip(weights, trunk.slopes, strict=False)
     )

@@ -12,10 +12,10 @@ $(\rho, \lambda)$, and $-\log\det$ is self-concordant: Newton's method follows i
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Complex, Float, Int
+from jaxtyping import Complex, Float
 
 CENTRED = 0.3
 """Squared Newton decrement below which a point counts as a centre."""
@@ -57,9 +57,6 @@ class Spectrum:
         C = np.zeros((len(share), behind.shape[1], at[-1]), complex)
         C[:, :, at[-2] :] = behind
         return Spectrum(A, C, share, joint)
-
-    def some(self, kept: Int[np.ndarray, " g"]) -> "Spectrum":
-        return replace(self, A=self.A[kept], C=self.C[kept], share=self.share[kept])
 
     @property
     def inputs(self) -> int:
