@@ -5,11 +5,13 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from sdplip.bounds import LipSDP, bound, composite, estimate_lower, product, riccati
+from sdplip.bounds import LipSDP, Reference, bound, composite, estimate_lower, product, riccati
 from sdplip.bounds.riccati import FAMILIES
 from sdplip.certificates.network import certify_network, network_holds
-from sdplip.errors import InvalidProblem, NotProvable
+from sdplip.certificates.region import Ball
+from sdplip.errors import InvalidProblem, NotProvable, SolverUnavailable
 from sdplip.networks import Activation, Affine, Network, chain_of, from_weights
+from sdplip.solvers import CVXPY
 from sdplip.solvers.solution import Status
 from sdplip.weights import read
 
@@ -174,7 +176,27 @@ def test_all_riccati_families_prove_a_bound():
 def test_the_reference_agrees():
     network = random_network(10, 3, 4, 4, 2)
     pytest.importorskip("clarabel")
-    assert bound(network, "reference").value == pytest.approx(bound(network, "lipsdp-neuron").value, rel=1e-5)
+    for theirs, ours in (("reference", "lipsdp-neuron"), ("reference-layer", "lipsdp-layer")):
+        assert bound(network, theirs).value == pytest.approx(bound(network, ours).value, rel=1e-5)
+
+
+def test_the_reference_reduces_without_loss():
+    network = random_network(11, 7, 4, 4, 6)
+    plain = bound(network, Reference(reduced=False))
+    assert plain.value == pytest.approx(bound(network, "reference").value, rel=1e-5)
+
+
+def test_the_reference_is_any_solver_of_cvxpy():
+    network, coarse = random_network(10, 7, 4, 4, 2), Reference(solver=CVXPY("SCS", eps=1e-3))
+    found = bound(network, coarse)
+    assert found.method == "reference" and found.value <= 1.02 * bound(network, "lipsdp-neuron").value
+    assert found.value >= found.lower
+    with pytest.raises(SolverUnavailable, match="not installed"):
+        bound(network, Reference(solver=CVXPY("NONE")))
+    with pytest.raises(InvalidProblem, match="for all inputs"):
+        bound(network, coarse, region=Ball(np.zeros(7), 1.0))
+    with pytest.raises(InvalidProblem, match="for all inputs"):
+        bound(network, coarse, output_norm="linf")
 
 
 def test_a_solver_that_is_stopped_still_leads_to_a_proof():

@@ -15,7 +15,7 @@ from sdplip.bounds.images import better, jointly, outward, through_maxima
 from sdplip.bounds.living import living
 from sdplip.bounds.lower import estimate_lower
 from sdplip.bounds.product import product
-from sdplip.bounds.result import NetworkBound, Proposal
+from sdplip.bounds.result import NetworkBound, Proposal, Proposer
 from sdplip.bounds.riccati import FAMILIES, riccati
 from sdplip.bounds.samples import OutputNorm
 from sdplip.bounds.systems import system_bound
@@ -39,6 +39,7 @@ Method = Literal[
     "lipsdp-neuron",
     "lipsdp-network",
     "reference",
+    "reference-layer",
     "frequency",
     "state-space",
 ]
@@ -47,6 +48,7 @@ FORMS: Mapping[str, Literal["neuron", "layer", "network"]] = {
     "lipsdp-layer": "layer",
     "lipsdp-network": "network",
 }
+REFERENCES: Mapping[str, Literal["neuron", "layer"]] = {"reference": "neuron", "reference-layer": "layer"}
 AUTO_ORDER = 2600
 """Above this order of the LMI "auto" leaves LipSDP out: its matrices would take gigabytes and minutes."""
 AUTO_GROUPS = 24
@@ -55,7 +57,7 @@ AUTO_GROUPS = 24
 
 def bound(
     network: Network,
-    method: Method = "auto",
+    method: Method | Proposer = "auto",
     *,
     output_pair: tuple[int, int] | None = None,
     output_norm: OutputNorm = "l2",
@@ -69,7 +71,7 @@ def bound(
     - "riccati": best of the closed-form multipliers (a Cholesky factorization a layer)
     - "riccati-greedy": ECLipsE: the multipliers of one layer after the other (a cube of the widest layer)
     - "lipsdp-layer", "lipsdp-neuron": optimal multipliers, by interior point (a cube of the number of neurons)
-    - "reference": "lipsdp-neuron" by CVXPY and Clarabel, for small networks (minutes at 100 neurons)
+    - "reference", "reference-layer": the two by CVXPY and a general solver, for small networks (minutes at 100 neurons)
     - "frequency": convolutions of stride 1 at every frequency, one multiplier a channel (seconds to minutes)
     - "state-space": "frequency" with the multipliers of GLipSDP, by CVXPY and Clarabel (minutes at 16 channels)
     - "auto": the least of product, composite, riccati and, up to order 2600, lipsdp-neuron
@@ -80,7 +82,8 @@ def bound(
 
     Args:
         network: from `from_weights`, `from_module`, `from_onnx` or by hand.
-        method: as above.
+        method: as above; or an object that proposes multipliers, such as `Reference(solver=CVXPY("SCS"))`, for chains on all
+            inputs.
         output_pair: bound output `i` minus output `j` instead of all outputs.
         output_norm: "linf" bounds the largest output, $\lVert f(x) - f(y) \rVert_\infty \le L \lVert x - y \rVert_2$: the largest
             bound of one output, see `rows.py`. Of a pair, a single number, both norms are the same.
@@ -91,6 +94,8 @@ def bound(
         InvalidProblem: "lipsdp-network", which is no bound, an unknown method, or a pair of outputs that does not exist.
         NotProvable: the bound leaves the range of double precision.
     """
+    if not isinstance(method, str):
+        return _proposed(network, method, output_pair, output_norm, region)
     if output_norm == "linf" and output_pair is None:
         from sdplip.bounds.rows import rows_bound  # which calls this function for every output
 
@@ -103,10 +108,7 @@ def bound(
     joint = jointly(network, method, output_pair, progress)
     if joint is not None and method == "lipsdp-neuron":
         return joint
-    remainder = 0.0
-    if output_pair is not None:
-        network, remainder = _difference(network, *output_pair)
-        remainder = up(remainder * _before_last(network)) if remainder else 0.0
+    network, remainder = _paired(network, output_pair)
     if any(isinstance(layer, MaxPool) for layer in network.layers):
         cut = through_maxima(network, lambda part: _part_bound(part, method, progress), begin, remainder)
         # Proofs of parts speak of the weights in the file, not of the difference of two rows.
@@ -115,6 +117,42 @@ def bound(
     if method in ("frequency", "state-space") or not is_dense(network):
         found = bound_images(network, method, remainder)
         return found if output_pair is None else replace(found, parts=())
+    return _of_chain(network, remainder, method, progress, begin)
+
+
+def _proposed(
+    network: Network,
+    method: Proposer,
+    output_pair: tuple[int, int] | None,
+    output_norm: OutputNorm,
+    region: Region | None,
+) -> NetworkBound:
+    maxima = any(isinstance(layer, MaxPool) for layer in network.layers)
+    plain = region is None and not maxima and (output_norm == "l2" or output_pair is not None)
+    if not plain or not is_chain(network) or not is_dense(network):
+        raise InvalidProblem(
+            f"{method.name} proposes multipliers of a chain of matrices, for all inputs and Euclidean norms."
+            " Use a method by its name."
+        )
+    network, remainder = _paired(network, output_pair)
+    return _of_chain(network, remainder, method, None, time.perf_counter())
+
+
+def _paired(network: Network, output_pair: tuple[int, int] | None) -> tuple[Network, float]:
+    """The network whose output is the difference of the pair, and what its rounding adds to a bound."""
+    if output_pair is None:
+        return network, 0.0
+    network, remainder = _difference(network, *output_pair)
+    return network, up(remainder * _before_last(network)) if remainder else 0.0
+
+
+def _of_chain(
+    network: Network,
+    remainder: float,
+    method: Method | Proposer,
+    progress: Callable[[int, float, float], None] | None,
+    begin: float,
+) -> NetworkBound:
     results = _results(chain_of(network), method, progress)
     best = min(results, key=lambda result: result.value)
     if remainder:  # rounding of the difference of two rows
@@ -128,7 +166,7 @@ def bound(
 
 
 def _part_bound(
-    part: Network, method: Method, progress: Callable[[int, float, float], None] | None
+    part: Network, method: Method | Proposer, progress: Callable[[int, float, float], None] | None
 ) -> NetworkBound:
     """The bound of a part between maxima; "frequency" where it has a trunk of convolutions, else "auto"."""
     if method == "frequency" and split_trunk(*runs_of(part)) is None:
@@ -142,7 +180,7 @@ def bound_chain(chain: Chain) -> NetworkBound:
 
 
 def _results(
-    chain: Chain, method: Method, progress: Callable[[int, float, float], None] | None
+    chain: Chain, method: Method | Proposer, progress: Callable[[int, float, float], None] | None
 ) -> list[NetworkBound]:
     results, names = list[NetworkBound](), _methods(chain, method)
     for name in names:
@@ -151,10 +189,10 @@ def _results(
     return results
 
 
-def _methods(chain: Chain, method: Method) -> list[Method]:
+def _methods(chain: Chain, method: Method | Proposer) -> "list[Method | Proposer]":
     if method != "auto":
         return [method]
-    names = list[Method](("product",))
+    names: list[Method | Proposer] = ["product"]
     if chain.slopes:
         names.append("riccati")
         if len(chain.weights) <= AUTO_GROUPS:
@@ -166,7 +204,9 @@ def _methods(chain: Chain, method: Method) -> list[Method]:
 
 
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")  # what is not finite is not proven
-def _run(chain: Chain, method: Method, progress: Callable[[int, float, float], None] | None) -> NetworkBound:
+def _run(
+    chain: Chain, method: Method | Proposer, progress: Callable[[int, float, float], None] | None
+) -> NetworkBound:
     begin = time.perf_counter()
     certificate, proposal = None, Proposal((), ())
     if method in ("product", "composite"):
@@ -178,7 +218,7 @@ def _run(chain: Chain, method: Method, progress: Callable[[int, float, float], N
         value=outward(chain, value),
         lower=0.0,
         sdp_lower=proposal.sdp_lower,
-        method=method if certificate is None else certificate.method,
+        method=str(method) if certificate is None else certificate.method,
         status=proposal.status,
         multipliers=None if certificate is None else certificate.multipliers,
         certificate=certificate,
@@ -191,15 +231,18 @@ def _run(chain: Chain, method: Method, progress: Callable[[int, float, float], N
 
 
 def _certified(
-    chain: Chain, method: Method, progress: Callable[[int, float, float], None] | None
+    chain: Chain, method: Method | Proposer, progress: Callable[[int, float, float], None] | None
 ) -> tuple[NetworkCertificate, Proposal]:
     """The best certificate among the proposals of a method; where all break down, what equal multipliers prove."""
     part = living(chain)
     equal = Proposal(tuple(rows.astype(float) for rows in part.alive), chain.slopes, Status.FAILED)
     if part.constant:
-        return _prove(chain, equal, method), replace(equal, status=Status.OPTIMAL)
+        name = method if isinstance(method, str) else method.name
+        return _prove(chain, equal, name), replace(equal, status=Status.OPTIMAL)
     whole, chain = chain, part.chain
-    if method == "riccati":
+    if not isinstance(method, str):
+        proposals = {method.name: partial(method, chain)}
+    elif method == "riccati":
         proposals = {
             f"riccati-{name}": partial(riccati, chain, scaling) for name, scaling in FAMILIES.items()
         }
@@ -207,10 +250,10 @@ def _certified(
         from sdplip.bounds.greedy import greedy  # loads torch
 
         proposals = {method: partial(greedy, chain)}
-    elif method == "reference":
-        from sdplip.bounds.reference import reference
+    elif method in REFERENCES:
+        from sdplip.bounds.reference import Reference
 
-        proposals = {method: partial(reference, chain)}
+        proposals = {method: partial(Reference(REFERENCES[method]), chain)}
     elif method in FORMS:
         from sdplip.bounds.lipsdp import LipSDP
 

@@ -40,6 +40,10 @@ class LipSDP:
     max_iterations: int = 80
     device: str = "cpu"
 
+    @property
+    def name(self) -> str:
+        return f"lipsdp-{self.form}"
+
     def __call__(self, chain: Chain, progress: Callable[[int, float, float], None] | None = None) -> Proposal:
         """Proposed multipliers; `progress` receives iteration, upper and lower value.
 

@@ -1,6 +1,7 @@
 """What a bound of a network is: a proven number, and what is known about how far it could come down."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from jaxtyping import Float
@@ -30,6 +31,15 @@ class Proposal:
     status: Status = Status.OPTIMAL
     sdp_lower: float | None = None
     iterations: int = 0
+
+
+class Proposer(Protocol):
+    """What proposes multipliers of a chain, a general solver for instance; the kernel proves what they prove."""
+
+    @property
+    def name(self) -> str: ...
+
+    def __call__(self, chain: Chain) -> Proposal: ...
 
 
 @dataclass(frozen=True, eq=False)

@@ -34,11 +34,14 @@ METHODS: "tuple[Method, ...]" = (
     "lipsdp-layer",
     "lipsdp-neuron",
     "reference",
+    "reference-layer",
     "frequency",
     "state-space",
 )
 COMPARED: "tuple[Method, ...]" = tuple(
-    method for method in METHODS if method not in ("auto", "reference", "frequency", "state-space")
+    method
+    for method in METHODS
+    if method not in ("auto", "reference", "reference-layer", "frequency", "state-space")
 )
 REFERENCE_ORDER = 60
 """Up to this order of the LMI `--compare` shows CVXPY's answer too: a few seconds."""
@@ -201,7 +204,7 @@ class _Question:
         if method not in ("product", "composite"):  # imports are no part of the time
             assert bounds.LipSDP
             from sdplip.solvers import MinTrace, solve  # noqa: F401
-        if method == "reference":
+        if method.startswith("reference"):
             import cvxpy  # noqa: F401
         if self.pieces > 1:
             from sdplip.bounds.split import split_bound

@@ -59,7 +59,7 @@ class CVXPY(AbstractSolver):
                 matrix is too large for it.
         """
         begin = time.perf_counter()
-        proposal = propose(problem, functools.partial(_solve, self, _options(self)))
+        proposal = propose(problem, functools.partial(_solve, self, options_of(self)))
         objective = proposal.objective(problem)
         lower = None if proposal.dual is None else problem.lower(proposal.dual)
         seconds = time.perf_counter() - begin
@@ -81,7 +81,7 @@ class CVXPY(AbstractSolver):
         )
 
 
-def _options(settings: CVXPY) -> dict[str, Any]:
+def options_of(settings: CVXPY) -> dict[str, Any]:
     """The fields of `CVXPY` in the words of its solver."""
     if settings.solver not in (names := cp.installed_solvers()):
         raise SolverUnavailable(
