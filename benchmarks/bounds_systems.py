@@ -4,34 +4,30 @@ Run: `SDPLIP_DATA=... python benchmarks/bounds_systems.py [--only NAME] [--quick
 the solver's dual value. Times include the proof and the lower estimate, not the imports.
 """
 
-import argparse
-import os
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
+from frame import Case, table
 
 from sdplip.bounds import bound
-from sdplip.certificates.region import Box, Region
+from sdplip.certificates.region import Box
 from sdplip.networks import Activation, Affine, GroupSort, Network, Residual, from_weights
 from sdplip.weights import read
 from sdplip.weights.mat import arrays
 
-
-@dataclass(frozen=True, eq=False)
-class Case:
-    """One network, where, and what was published for it."""
-
-    name: str
-    network: Network
-    published: str
-    region: Region | None = None
-    quick: bool = True
-
-
+HEAD = (
+    "network",
+    "published",
+    "product",
+    "riccati",
+    "lipsdp-neuron, proven",
+    "gap",
+    "lower",
+    "order",
+    "iterations",
+    "seconds",
+)
 EXACT = {
     # ExLipBaB, all inputs, groups of two neighbours
     "exlipbab_abalone_net__9x16x16x1__GroupSort_numGroups8": ("4.48658 is with ReLU, see below", None),
@@ -67,8 +63,13 @@ def cases(folder: Path) -> Iterator[Case]:
         "glipsdp_versatility_FC-R18.mat, no ReLU after the sums",
         fc_r18(folder, after=False),
         published,
-        None,
-        False,
+        quick=False,
+    )
+    yield Case(
+        "glipsdp_versatility_FC-R18.mat, ReLU after the sums",
+        fc_r18(folder, after=True),
+        "none that is proven",
+        quick=False,
     )
 
 
@@ -96,33 +97,13 @@ def fc_r18(folder: Path, *, after: bool) -> Network:
     return Network((*layers, layer("output_layer")))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--quick", action="store_true", help="only what takes seconds")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--only", default="", help="networks whose name contains this")
-    options = parser.parse_args()
-    if "SDPLIP_DATA" not in os.environ:
-        sys.exit("Set SDPLIP_DATA to the folder that holds `benchmarks`.")
-    torch.set_num_threads(options.threads)
-    print(
-        "| network | published | product | riccati | lipsdp-neuron, proven | gap | lower | order | iterations | seconds |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|---|")
-    bound(from_weights([np.eye(2), np.eye(2)], "maxmin"), "lipsdp-neuron")  # imports and first calls
-    for case in cases(Path(os.environ["SDPLIP_DATA"], "benchmarks")):
-        if options.only in case.name and (case.quick or not options.quick):
-            best = bound(case.network, "lipsdp-neuron", region=case.region)
-            riccati, product = (
-                bound(case.network, m, region=case.region).value for m in ("riccati", "product")
-            )
-            gap = "" if best.gap is None else f"{best.gap:.0e}"
-            print(
-                f"| {case.name} | {case.published} | {product:.7g} | {riccati:.7g} | {best.value:.9g} | {gap} |"
-                f" {best.lower:.6g} | {best.order} | {best.iterations} | {best.seconds:.2f} |",
-                flush=True,
-            )
+def row(case: Case) -> list[str]:
+    best = bound(case.network, "lipsdp-neuron", region=case.region)
+    riccati, product = (bound(case.network, m, region=case.region).value for m in ("riccati", "product"))
+    gap = "" if best.gap is None else f"{best.gap:.0e}"
+    found = [f"{product:.7g}", f"{riccati:.7g}", f"{best.value:.9g}", gap, f"{best.lower:.6g}"]
+    return [*found, str(best.order), str(best.iterations), f"{best.seconds:.2f}"]
 
 
 if __name__ == "__main__":
-    main()
+    table(HEAD, cases, row)

@@ -1,0 +1,49 @@
+"""What the benchmarks of whole networks share: a network with its published value, the options, and a Markdown table."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from sdplip.bounds import bound
+from sdplip.certificates.region import Region
+from sdplip.networks import Network, from_weights
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One network, where, what was published for it, and whether it belongs to the quick ones."""
+
+    name: str
+    network: Network
+    published: str
+    region: Region | None = None
+    quick: bool = True
+
+
+def table(
+    head: Sequence[str], cases: Callable[[Path], Iterable[Case]], row: Callable[[Case], Sequence[str]]
+) -> None:
+    """Prints `row` of every case that the command line asks for, below `head`."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--quick", action="store_true", help="only what takes seconds")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only", default="", help="networks whose name contains this")
+    options = parser.parse_args()
+    if "SDPLIP_DATA" not in os.environ:
+        sys.exit("Set SDPLIP_DATA to the folder that holds `benchmarks`.")
+    torch.set_num_threads(options.threads)
+    blas = os.environ.get("OPENBLAS_NUM_THREADS", "unset")
+    print(f"torch threads: {options.threads}, OPENBLAS_NUM_THREADS={blas}\n")
+    print(f"| {' | '.join(head)} |")
+    print("|---" * len(head) + "|")
+    bound(from_weights([np.eye(2), np.eye(2)], "maxmin"), "lipsdp-neuron")  # imports and first calls
+    bound(from_weights([np.eye(2), np.eye(2)]), "lipsdp-neuron")
+    for case in cases(Path(os.environ["SDPLIP_DATA"], "benchmarks")):
+        if options.only in case.name and (case.quick or not options.quick):
+            print(f"| {' | '.join([case.name, case.published, *row(case)])} |", flush=True)
