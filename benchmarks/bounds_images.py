@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from bounds import published_digits
 from frame import Case, table
 
 from sdplip.bounds import bound
