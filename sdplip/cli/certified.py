@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdplip.cli.render import _console, _table, above, below
+from sdplip.cli.render import above, below, open_console, open_table
 
 if TYPE_CHECKING:
     from sdplip.robustness.certification import Certification
@@ -18,14 +18,14 @@ def certification(
     found: "Certification", document: dict[str, Any], attack: str, samples: Path | None, run: Path | None
 ) -> None:
     """Prints accuracy at each radius, the tree of the bound, and what the rounding statement is."""
-    console = _console()
+    console = open_console()
     console.print(
         f"{document['model']} on {document['data']}, {document['split']} split, {found.n} images\n",
         soft_wrap=True,
     )
     left = document["empirical"].get(attack, {})
     columns = {"certified": "certified"} | ({"attacked": f"left by {attack}"} if left else {})
-    table = _table("radius", **columns)
+    table = open_table("radius", **columns)
     table.add_row("0 (clean)", _percent(found.clean), *([""] if left else []))
     for eps, accuracy in document["certified"].items():
         table.add_row(eps, _percent(accuracy), *([_percent(left[eps])] if left else []))

@@ -130,9 +130,9 @@ def _show(
     found: "Tightened", around: "LocalRadii | None", document: dict[str, Any], plot: Path | None
 ) -> None:
     from sdplip.cli.certified import _percent
-    from sdplip.cli.render import _console, _table, above, below
+    from sdplip.cli.render import above, below, open_console, open_table
 
-    console = _console()
+    console = open_console()
     console.print(
         f"{document['model']} on {document['data']}, {document['split']} split, {document['n']} images\n",
         soft_wrap=True,
@@ -141,7 +141,7 @@ def _show(
     if around is not None:
         few = _first(found, around)
         columns |= ({f"after{few}": around.before} if few else {}) | {f"around each image{few}": around.after}
-    table = _table("radius", **{f"c{i}": name for i, name in enumerate(columns)})
+    table = open_table("radius", **{f"c{i}": name for i, name in enumerate(columns)})
     table.add_row("0 (clean)", *(_percent(side.clean) for side in columns.values()))
     for eps in document["before"]["certified"]:
         table.add_row(eps, *(_percent(side.certified(eps)) for side in columns.values()))

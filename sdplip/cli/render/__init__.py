@@ -1,0 +1,23 @@
+"""Tables for people. Intervals are printed rounded outward, so that what one reads is still proven."""
+
+from sdplip.cli.render.curves import curves
+from sdplip.cli.render.frame import above, below, json_lines, open_console, open_table
+from sdplip.cli.render.layers import check, compare, scale, verify
+from sdplip.cli.render.networks import bound, verify_network, verify_parts, verify_system
+
+__all__ = [
+    "above",
+    "below",
+    "bound",
+    "check",
+    "compare",
+    "curves",
+    "json_lines",
+    "open_console",
+    "open_table",
+    "scale",
+    "verify",
+    "verify_network",
+    "verify_parts",
+    "verify_system",
+]
