@@ -34,7 +34,7 @@ from sdplip.nn import (
     rowsums,
     slopes,
 )
-from sdplip.nn.scaling import geometry_of
+from sdplip.nn.rescaled import geometry_of
 
 torch.set_num_threads(1)
 

@@ -24,9 +24,10 @@ from sdplip.nn.pooling import (
     ScaledAvgPool2d,
     ScaledAvgPool3d,
 )
+from sdplip.nn.rescaled import Rescaled, rescaled
 from sdplip.nn.residual import PadChannels, ResidualConv1d, ResidualConv2d, ResidualConv3d, ResidualLinear
 from sdplip.nn.sandwich import Sandwich
-from sdplip.nn.scaling import AOL, SLL, AbstractScaling, MultiStep, Rescaled, Spectral, rescaled
+from sdplip.nn.scaling import AOL, SLL, AbstractScaling, MultiStep, Spectral
 from sdplip.nn.slopes import UnsupportedActivation, slopes
 from sdplip.nn.strided import StridedResidualConv2d
 

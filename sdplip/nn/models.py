@@ -19,8 +19,9 @@ from sdplip.nn.optimal import Optimal
 from sdplip.nn.orthogonal import CayleyConv2d
 from sdplip.nn.orthogonal import orthogonal as orthonormal
 from sdplip.nn.pooling import FirstChannels, ScaledAvgPool2d
+from sdplip.nn.rescaled import rescaled
 from sdplip.nn.residual import PadChannels, ResidualConv2d, ResidualLinear
-from sdplip.nn.scaling import AOL, SLL, AbstractScaling, MultiStep, Spectral, as_scaling, rescaled
+from sdplip.nn.scaling import AOL, SLL, AbstractScaling, MultiStep, Spectral, as_scaling
 
 Size = Literal["S", "M", "L", "XL"]
 

@@ -1,6 +1,5 @@
 """The workhorse: primal-dual interior-point methods that use the structure of the three scaling problems."""
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,9 +8,10 @@ from typing import Any
 import torch
 
 from sdplip.errors import SolverUnavailable
+from sdplip.solvers._limits import Limits
 from sdplip.solvers._points import aol_point, points
 from sdplip.solvers.problems import ConvolutionMinTrace, MaxVolume, MinTrace, Problem
-from sdplip.solvers.solution import AbstractSolver, Progress, Solution, Status
+from sdplip.solvers.solution import AbstractSolver, Progress, Solution
 
 
 @dataclass(frozen=True)
@@ -49,23 +49,9 @@ class InteriorPoint(AbstractSolver):
                 f"`InteriorPoint` does not solve {type(problem).__name__}. Use `CVXPY()`, which solves all."
             )
         begin = time.perf_counter()
-        limit = math.inf if self.time_limit is None else self.time_limit
-        iteration = points(problem, start, self.gap, _device(self.device))
-        best, status, count = aol_point(problem), Status.STOPPED, 0
-        try:
-            for best in iteration:
-                count, seconds = count + 1, time.perf_counter() - begin
-                if progress is not None:
-                    progress(Progress(count, best.objective, best.lower, best.gap, seconds))
-                if best.gap <= self.gap:
-                    status = Status.OPTIMAL
-                    break
-                if count >= self.max_iterations or seconds >= limit:
-                    break
-        except KeyboardInterrupt:
-            status = Status.INTERRUPTED
-        except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]
-            status = Status.FAILED
+        limits = Limits(self.gap, self.max_iterations, self.time_limit, begin)
+        steps = points(problem, start, self.gap, _device(self.device))
+        best, status, count = limits.run(steps, aol_point(problem), progress)
         t, dual = best.t(), best.dual()
         return Solution(
             t=t,

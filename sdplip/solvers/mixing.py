@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sdplip.errors import SolverUnavailable
 from sdplip.solvers._hkm import Vector, minus
+from sdplip.solvers._limits import Limits
 from sdplip.solvers._lowrank import Rows, ascent, unit_rows
 from sdplip.solvers._steps import cholesky, least_eigenvalues, random_vectors
 from sdplip.solvers._units import Units
@@ -61,25 +62,13 @@ class Mixing(AbstractSolver):
                 f"`Mixing` does not solve {type(problem).__name__}. Use `InteriorPoint()` or `CVXPY()`."
             )
         begin = time.perf_counter()
-        limit = math.inf if self.time_limit is None else self.time_limit
         units = Units.of(problem.W[None])
         cost = torch.from_numpy(units.cost(problem.cost))
         gram = Gram.of(torch.from_numpy(units.columns(problem.W)) * cost.sqrt())  # now every cost is 1
-        first = best = _first(gram, self.rank)
-        count, status = 0, Status.STOPPED
-        try:
-            for best in brackets(gram, first, self.tolerance):
-                count, seconds = count + 1, time.perf_counter() - begin
-                if progress is not None:
-                    unit = math.ldexp(1.0, units.top)
-                    progress(Progress(count, best.objective * unit, best.lower * unit, best.gap, seconds))
-                if best.gap <= self.tolerance:
-                    status = Status.OPTIMAL
-                    break
-                if count >= self.max_sweeps or seconds >= limit:
-                    break
-        except KeyboardInterrupt:
-            status = Status.INTERRUPTED
+        first = _first(gram, self.rank)
+        limits = Limits(self.tolerance, self.max_sweeps, self.time_limit, begin)
+        steps = brackets(gram, first, self.tolerance)
+        best, status, count = limits.run(steps, first, progress, math.ldexp(1.0, units.top))
         if status is not Status.OPTIMAL:  # the last check of feasibility may be many steps old
             best = best.lifted(gram, self.tolerance)
             status = Status.OPTIMAL if best.gap <= self.tolerance else status

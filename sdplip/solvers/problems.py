@@ -6,15 +6,13 @@ floating-point values, not proofs. Every array is a read-only float64 (or comple
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from jaxtyping import Complex, Float
+from jaxtyping import Float
 
-from sdplip.convolution import Form, symbol
-from sdplip.convolution.layout import Layout, layout
-from sdplip.errors import InvalidProblem, InvalidWeight, UnsupportedConvolution
-from sdplip.geometry import Geometry
+from sdplip.errors import InvalidProblem
+from sdplip.solvers._arrays import array_of, excess, freeze, positive, weight_of
+from sdplip.solvers.convolution_problem import ConvolutionMinTrace
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +30,8 @@ class MinTrace:
     cost: Float[np.ndarray, " n"] = None  # pyright: ignore[reportAssignmentType]
 
     def __post_init__(self):
-        _set(self, W=_weight(self.W))
-        _set(self, cost=_positive("cost", self.cost, self.W.shape[-1]))
+        freeze(self, W=weight_of(self.W))
+        freeze(self, cost=positive("cost", self.cost, self.W.shape[-1]))
 
     def objective(self, t: Float[np.ndarray, " n"]) -> float:
         r"""$\sum_i c_i t_i$."""
@@ -44,7 +42,7 @@ class MinTrace:
 
         A Y that exceeds the constraint is first divided down to it, so any Y gives a bound.
         """
-        return float(np.sum((self.W @ dual) ** 2)) / _excess((dual * dual).sum(-1), self.cost)
+        return float(np.sum((self.W @ dual) ** 2)) / excess((dual * dual).sum(-1), self.cost)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +61,7 @@ class MaxVolume:
     W: Float[np.ndarray, "m n"]
 
     def __post_init__(self):
-        _set(self, W=_weight(self.W))
+        freeze(self, W=weight_of(self.W))
 
     def objective(self, t: Float[np.ndarray, " n"]) -> float:
         r"""$\sum_i \log t_i$ over the nonzero columns."""
@@ -94,9 +92,9 @@ class Nearest:
     weight: Float[np.ndarray, " n"] = None  # pyright: ignore[reportAssignmentType]
 
     def __post_init__(self):
-        _set(self, W=_weight(self.W))
+        freeze(self, W=weight_of(self.W))
         n = self.W.shape[-1]
-        _set(self, target=_array("target", self.target, (n,)), weight=_positive("weight", self.weight, n))
+        freeze(self, target=array_of("target", self.target, (n,)), weight=positive("weight", self.weight, n))
 
     def objective(self, t: Float[np.ndarray, " n"]) -> float:
         r"""$\sum_i p_i (t_i - \hat t_i)^2$."""
@@ -143,13 +141,13 @@ class ResidualLMI:
     gamma: float | None = None
 
     def __post_init__(self):
-        _set(self, H=_weight(self.H, "H"), W=_weight(self.W))
+        freeze(self, H=weight_of(self.H, "H"), W=weight_of(self.W))
         if self.H.shape[1] != self.W.shape[0]:
             raise InvalidProblem(
                 f"`H` has {self.H.shape[1]} columns but `W` has {self.W.shape[0]} rows:"
                 " both must be the length of x in H x + G sigma(W^T x + b)."
             )
-        _set(self, G=_array("G", self.G, (self.H.shape[0], self.W.shape[1])) * self.W.any(0))
+        freeze(self, G=array_of("G", self.G, (self.H.shape[0], self.W.shape[1])) * self.W.any(0))
         if not -np.inf < self.alpha < self.beta < np.inf:
             raise InvalidProblem(
                 f"`alpha` must be less than `beta`, both finite, but they are {self.alpha} and {self.beta}."
@@ -201,156 +199,4 @@ class ResidualLMI:
         return float(np.sum((H @ Yx + G @ (shorten * Yu)) ** 2) / total) if total > 0 else 0.0
 
 
-@dataclass(frozen=True, eq=False)
-class ConvolutionMinTrace:
-    r"""Minimise $\sum_i c_i t_i$ subject to $\hat K(\omega)^* \hat K(\omega) \preceq \mathrm{diag}(t)$.
-
-    It holds at every frequency $\omega$ of a grid. Dual: maximise
-    $\sum_\omega \mu_\omega \lVert \hat K(\omega) Y_\omega \rVert_F^2$ subject to
-    $\sum_\omega \mu_\omega \lVert y_{\omega i} \rVert^2 \le c_i$ for every channel i.
-
-    Attributes:
-        symbols: one matrix a frequency, `(F, m, n)`; one of each conjugate pair is enough, since t is real.
-        multiplicity: how many frequencies each stands for; it only weighs the dual.
-        cost: positive; ones by default.
-    """
-
-    symbols: Complex[np.ndarray, "F m n"]
-    multiplicity: Float[np.ndarray, " F"] = None  # pyright: ignore[reportAssignmentType]
-    cost: Float[np.ndarray, " n"] = None  # pyright: ignore[reportAssignmentType]
-
-    def __post_init__(self):
-        symbols = np.array(self.symbols, dtype=np.complex128)
-        if symbols.ndim != 3 or 0 in symbols.shape or not np.isfinite(symbols).all():
-            raise InvalidWeight(
-                f"`symbols` must be finite, shape (frequencies, m, n), but the shape is {symbols.shape}."
-            )
-        _set(self, symbols=symbols, multiplicity=_positive("multiplicity", self.multiplicity, len(symbols)))
-        _set(self, cost=_positive("cost", self.cost, symbols.shape[-1]))
-
-    @classmethod
-    def from_kernel(
-        cls, K: Any, geometry: Geometry, form: Form = "linear", cost: Any = None
-    ) -> "ConvolutionMinTrace":
-        r"""The problem of a convolution layer on images of a known size.
-
-        Circular padding: the frequencies are those of the image. Zero padding of any amount: the layer is a
-        submatrix of the circular convolution on a larger image, so the condition there suffices.
-
-        Args:
-            K: kernel `(out, in / groups, *taps)`, as in torch.
-            geometry: with `image_size`. A stride is covered exactly in the residual form (polyphase symbols).
-            form: "linear": t on the input channels of x -> K x; "residual": t on the output channels of K in
-                x -> x - 2 K^T T^{-1} sigma(K x + b).
-            cost: one number a channel of t.
-
-        Raises:
-            UnsupportedConvolution: no image size, or a stride in the linear form.
-        """
-        K = _kernel(K)
-        axes = layout(K, geometry)
-        if form not in ("linear", "residual"):
-            raise InvalidProblem(f'`form` must be "linear" or "residual", but is "{form}".')
-        if form == "linear" and max(axes.stride) > 1:
-            raise UnsupportedConvolution(
-                f"The linear form with stride {axes.stride} would need one t for every pixel phase."
-                " Pass `stride=1`: a stride only drops outputs, so that scaling is valid for it."
-            )
-        symbols = symbol(K, geometry, _grid(axes))
-        symbols = _blocks(symbols if form == "linear" else symbols.conj().swapaxes(-1, -2))
-        half, multiplicity = _one_of_each_pair(symbols.shape[:-2])
-        return cls(symbols[half], multiplicity, cost)
-
-    def objective(self, t: Float[np.ndarray, " n"]) -> float:
-        r"""$\sum_i c_i t_i$."""
-        return float(self.cost @ t)
-
-    def lower(self, dual: Complex[np.ndarray, "F n r"]) -> float:
-        r"""Value of the dual at any factors $Y_\omega$, divided down first if they exceed the constraint."""
-        value = self.multiplicity @ (abs(self.symbols @ dual) ** 2).sum((-2, -1))
-        return float(value) / _excess(self.multiplicity @ (abs(dual) ** 2).sum(-1), self.cost)
-
-
 Problem = MinTrace | MaxVolume | Nearest | ResidualLMI | ConvolutionMinTrace
-
-
-def _excess(used: Float[np.ndarray, " n"], allowed: Float[np.ndarray, " n"]) -> float:
-    return max(1.0, float(np.max(used / allowed)))
-
-
-def _set(problem: Any, **arrays: np.ndarray) -> None:
-    for name, array in arrays.items():
-        array.flags.writeable = False
-        object.__setattr__(problem, name, array)
-
-
-def _array(
-    name: str, value: Any, shape: tuple[int, ...], error: type[Exception] = InvalidProblem
-) -> np.ndarray:
-    if np.iscomplexobj(value):
-        raise error(f"`{name}` must be real, but holds complex numbers.")
-    try:
-        array = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError) as reason:
-        raise error(f"`{name}` must be an array of real numbers: {reason}.") from reason
-    if array.shape != shape:
-        raise error(f"`{name}` must have the shape {shape}, but has the shape {array.shape}.")
-    if not np.isfinite(array).all():
-        raise error(f"`{name}` holds {np.sum(~np.isfinite(array))} entries that are NaN or infinite.")
-    return array
-
-
-def _weight(value: Any, name: str = "W") -> Float[np.ndarray, "m n"]:
-    shape = tuple(np.shape(value))
-    if len(shape) != 2 or 0 in shape:
-        raise InvalidWeight(f"`{name}` must be a matrix with at least one entry, but has the shape {shape}.")
-    return _array(name, value, shape, InvalidWeight)
-
-
-def _kernel(value: Any) -> Float[np.ndarray, "out in *taps"]:
-    shape = tuple(np.shape(value))
-    if len(shape) < 3 or 0 in shape:
-        raise InvalidWeight(
-            f"`K` must be a nonempty kernel (out, in / groups, *taps), but has the shape {shape}."
-        )
-    return _array("K", value, shape, InvalidWeight)
-
-
-def _positive(name: str, value: Any, n: int) -> Float[np.ndarray, " n"]:
-    array = np.ones(n) if value is None else _array(name, value, (n,))
-    if np.any(array <= 0):
-        i = int(np.argmin(array))
-        raise InvalidProblem(
-            f"`{name}` must be positive, but entry {i} is {array[i]}. Use a small positive number."
-        )
-    return array
-
-
-def _grid(axes: Layout) -> tuple[int, ...]:
-    """Size of the circular convolution that this one is, or is a submatrix of: outputs + reach."""
-    if axes.image_size is None or axes.output_size is None:
-        raise UnsupportedConvolution(
-            "The optimum over frequencies needs `image_size`. For all sizes use sdplip.convolution.aol."
-        )
-    if axes.circular:
-        return axes.image_size
-    sizes = zip(axes.output_size, axes.reach, axes.stride, strict=True)
-    return tuple((outputs + reach // stride) * stride for outputs, reach, stride in sizes)
-
-
-def _blocks(symbols: Complex[np.ndarray, "groups *grid m n"]) -> Complex[np.ndarray, "*grid gm gn"]:
-    """One block-diagonal matrix a frequency from the matrices of the channel groups."""
-    groups, *grid, m, n = symbols.shape
-    blocks = np.zeros((*grid, groups, m, groups, n), dtype=symbols.dtype)
-    for g, block in enumerate(symbols):
-        blocks[..., g, :, g, :] = block
-    return blocks.reshape(*grid, groups * m, groups * n)
-
-
-def _one_of_each_pair(grid: tuple[int, ...]) -> tuple[tuple[np.ndarray, ...], Float[np.ndarray, " F"]]:
-    """Index of one frequency of each conjugate pair of the grid, and how many frequencies each stands for."""
-    flat = np.arange(int(np.prod(grid)))
-    index = np.unravel_index(flat, grid)
-    mirror = np.ravel_multi_index(tuple(-i % n for i, n in zip(index, grid, strict=True)), grid)
-    keep = flat <= mirror
-    return tuple(i[keep] for i in index), 1.0 + (flat < mirror)[keep]

@@ -8,8 +8,8 @@ from torch.nn.utils import parametrize
 from sdplip import convolution, scalings
 from sdplip.nn.containers import Residual, Scale
 from sdplip.nn.heads import Normalise
+from sdplip.nn.rescaled import geometry_of
 from sdplip.nn.residual import AbstractResidual
-from sdplip.nn.scaling import geometry_of
 from sdplip.training.build import head_distances
 
 

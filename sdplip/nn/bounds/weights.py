@@ -14,7 +14,8 @@ from sdplip.certificates.convolution import DEFAULT_POINTS
 from sdplip.geometry import Geometry
 from sdplip.nn.bounds.dispatch import Context
 from sdplip.nn.bounds.tree import Bound
-from sdplip.nn.scaling import AbstractScaling, Rescaled
+from sdplip.nn.rescaled import Rescaled
+from sdplip.nn.scaling import AbstractScaling
 
 STALE = "its cached `t` belongs to other weights, because they were changed through `.data`. Call `.eval()` again."
 
