@@ -41,3 +41,11 @@ def test_looseness_of_one_layer():
     assert numbers["min_trace"][0] == pytest.approx(1, abs=1e-12)
     assert all(trace >= 1 - 1e-6 for trace, _, _ in numbers.values())
     assert numbers["min_trace"][1] == max(value for _, value, _ in numbers.values())
+
+
+def test_joint_multipliers_beat_the_others_on_a_deep_chain():
+    rng = np.random.default_rng(0)
+    weights = [W / np.linalg.norm(W, 2) for W in rng.normal(size=(8, 6, 6))]
+    numbers = runpy.run_path(str(EXAMPLES / "depth.py"))["measure"](weights)
+    assert numbers["lower"] <= numbers["lipsdp-neuron"] < 0.7 * min(numbers["riccati"], numbers["product"])
+    assert numbers["lipsdp-neuron"] <= numbers["riccati-greedy"] * (1 + 1e-6)
