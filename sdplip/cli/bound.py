@@ -2,10 +2,8 @@
 
 import math
 import shlex
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +12,8 @@ import click
 
 from sdplip.cli.network import NetworkSource, reading_options
 from sdplip.cli.options import Output, json_option
-from sdplip.cli.progress import DIGITS, PATIENCE
+from sdplip.cli.progress import network_bar
+from sdplip.cli.proofs import has_proof, save_proof
 from sdplip.cli.region import Given, RegionType, given_region
 
 if TYPE_CHECKING:
@@ -161,7 +160,7 @@ def bound(
     source = NetworkSource(file, layer, transpose, activation, slopes, reading)
     network = source.network(biases=ball is not None or box is not None)
     region = given_region(ball, box, network)
-    with _bar() as watch:
+    with network_bar() as watch:
         as_system = bool(certificate and (output_pair or output_norm == "linf"))
         ask = _Question(network, output_pair, output_norm, region, watch, as_system, pieces)
         results = _compared(ask) if compare else [ask.bound(method or "auto")]
@@ -169,7 +168,7 @@ def bound(
         if certificate:
             best = _certified(ask, results)
     if certificate:
-        saved = _save(certificate, file, best, network, reading)
+        saved = save_proof(certificate, file, best, network, reading)
         results = [saved if result is best else result for result in results] if compare else [saved]
         best = saved
     title = f"{file}: {_widths(best, network)}, {source.text}"
@@ -263,52 +262,16 @@ def _compared(ask: _Question) -> "list[NetworkBound]":
 
 def _certified(ask: _Question, results: "list[NetworkBound]") -> "NetworkBound":
     """The best result that has a certificate; where none has, the best of the methods that make one."""
-    proven = [result for result in results if _has_proof(result)]
+    proven = [result for result in results if has_proof(result)]
     if not proven:
         tried = {name for result in results for name in result.others}
         again: list[Method] = ["riccati", *(["lipsdp-neuron"] if "lipsdp-neuron" in tried else [])]
-        proven = [result for result in map(ask.bound, again) if _has_proof(result)]
+        proven = [result for result in map(ask.bound, again) if has_proof(result)]
     if not proven:
         raise click.UsageError(
             "--certificate: no method that has a certificate file bounds this network. Drop it."
         )
     return min(proven, key=lambda result: result.value)
-
-
-def _has_proof(result: "NetworkBound") -> bool:
-    return bool(result.certificate or result.system_certificate or result.row_proofs or result.parts)
-
-
-def _save(
-    path: Path, file: Path, result: "NetworkBound", network: "Network", reading: dict[str, Any]
-) -> "NetworkBound":
-    """Writes the file; the result is returned with the bound that it claims, which may be a little larger."""
-    from sdplip.certificates.network_file import network_record, save_network
-    from sdplip.certificates.parts_file import parts_record, save_parts
-    from sdplip.certificates.rows_file import rows_record, save_rows
-    from sdplip.certificates.system_file import save_system, system_record
-
-    if result.row_proofs:
-        assert result.claim is not None
-        save_rows(path, rows_record(file.name, result.claim, result.value, result.row_proofs, reading))
-        return result
-    if result.parts:
-        from sdplip.networks.parts import parts_of, slopes_of
-
-        whole = parts_of(network, [proof.kind for proof in result.parts])
-        entry = parts_record(file.name, whole, slopes_of(network), result.parts, result.method, reading)
-        save_parts(path, entry)
-        return replace(result, value=entry.bound)
-    if result.claim is not None:
-        assert result.system_certificate is not None
-        save_system(path, system_record(file.name, result.claim, result.system_certificate, reading))
-        return result
-    chain = result.chain
-    assert result.certificate is not None
-    save_network(
-        path, network_record(file.name, chain.weights, result.certificate, chain.remainder(), reading)
-    )
-    return result
 
 
 def _to_json(file: Path, result: "NetworkBound", certificate: Path | None) -> dict[str, Any]:
@@ -340,33 +303,3 @@ def _widths(result: "NetworkBound", network: "Network") -> str:
         widths = [network.inputs, *(layer.outputs for layer in images), network.outputs]
     shown = [str(n) for n in widths] if len(widths) <= 10 else [*map(str, widths[:4]), "...", str(widths[-1])]
     return " → ".join(shown)
-
-
-@contextmanager
-def _bar() -> "Iterator[Watch | None]":
-    """A callback that draws the gap of a running solve after two seconds; None where nobody would see it."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn
-
-    text = TextColumn(
-        "iteration {task.fields[iteration]}, gap {task.fields[gap]:.1e}, {task.fields[seconds]:.0f} s"
-    )
-    bar = Progress(TextColumn("lipsdp"), BarColumn(), text, console=Console(stderr=True), transient=True)
-    task = bar.add_task("", total=DIGITS, iteration=0, gap=1.0, seconds=0.0)
-    begin = time.perf_counter()
-
-    def watch(iteration: int, upper: float, lower: float) -> None:
-        seconds = time.perf_counter() - begin
-        if seconds < PATIENCE:
-            return
-        bar.start()
-        gap = min(1.0, max(1 - lower / upper, 1e-16)) if upper > 0 and math.isfinite(lower / upper) else 1.0
-        bar.update(task, completed=-math.log10(gap), iteration=iteration, gap=gap, seconds=seconds)
-
-    try:
-        yield watch
-    finally:
-        bar.stop()

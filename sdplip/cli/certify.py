@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from sdplip.cli.options import Output, json_option
+from sdplip.cli.progress import image_bar
 from sdplip.cli.subject import (
     data_named,
-    image_bar,
     images_of,
     out_of_memory,
     run_subject,

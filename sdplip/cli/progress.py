@@ -1,8 +1,9 @@
-"""The progress bar of a long solve: on stderr, only on a terminal, only after two seconds."""
+"""Progress bars of long work: on stderr, only on a terminal, only after two seconds."""
 
 import math
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -54,3 +55,58 @@ def progress_bar() -> "Iterator[Watch | None]":
         yield watch
     finally:
         bars.stop()
+
+
+@contextmanager
+def network_bar() -> "Iterator[Callable[[int, float, float], None] | None]":
+    """A callback that draws the gap of a running solve after two seconds; None where nobody would see it."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    text = TextColumn(
+        "iteration {task.fields[iteration]}, gap {task.fields[gap]:.1e}, {task.fields[seconds]:.0f} s"
+    )
+    bar = Progress(TextColumn("lipsdp"), BarColumn(), text, console=Console(stderr=True), transient=True)
+    task = bar.add_task("", total=DIGITS, iteration=0, gap=1.0, seconds=0.0)
+    begin = time.perf_counter()
+
+    def watch(iteration: int, upper: float, lower: float) -> None:
+        seconds = time.perf_counter() - begin
+        if seconds < PATIENCE:
+            return
+        bar.start()
+        gap = min(1.0, max(1 - lower / upper, 1e-16)) if upper > 0 and math.isfinite(lower / upper) else 1.0
+        bar.update(task, completed=-math.log10(gap), iteration=iteration, gap=gap, seconds=seconds)
+
+    try:
+        yield watch
+    finally:
+        bar.stop()
+
+
+@contextmanager
+def image_bar(what: str) -> "Iterator[Callable[[int, int], None] | None]":
+    """A callback that draws images done after two seconds; None where nobody would see it."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    bar = Progress(
+        TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=Console(stderr=True), transient=True
+    )  # fmt: skip
+    task, begin = bar.add_task("", total=None), time.perf_counter()
+
+    def watch(done: int, total: int) -> None:
+        if time.perf_counter() - begin > PATIENCE:
+            bar.start()
+        bar.update(task, completed=done, total=total)
+
+    try:
+        yield watch
+    finally:
+        bar.stop()

@@ -1,7 +1,5 @@
 """What `sdplip certify` and `sdplip tighten` share: the network, its images, radii, and a bar of images done."""
 
-import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -10,8 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-
-from sdplip.cli.progress import PATIENCE
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -150,28 +146,3 @@ def out_of_memory() -> Iterator[None]:
         raise OutOfResources(
             "The device has too little memory for this batch. Use a smaller `--batch`."
         ) from None
-
-
-@contextmanager
-def image_bar(what: str) -> "Iterator[Callable[[int, int], None] | None]":
-    """A callback that draws images done after two seconds; None where nobody would see it."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    bar = Progress(
-        TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=Console(stderr=True), transient=True
-    )  # fmt: skip
-    task, begin = bar.add_task("", total=None), time.perf_counter()
-
-    def watch(done: int, total: int) -> None:
-        if time.perf_counter() - begin > PATIENCE:
-            bar.start()
-        bar.update(task, completed=done, total=total)
-
-    try:
-        yield watch
-    finally:
-        bar.stop()

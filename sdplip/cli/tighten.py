@@ -5,11 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sdplip.cli.bound import _bar as solve_bar
 from sdplip.cli.options import Output, json_option
+from sdplip.cli.progress import image_bar, network_bar
 from sdplip.cli.subject import (
     data_named,
-    image_bar,
     images_of,
     out_of_memory,
     run_subject,
@@ -81,7 +80,7 @@ def tighten(
     images, labels = images_of(wanted, split, limit)
     if local:
         _refuse_unknown(subject.model, tuple(images.shape[1:]), precision)
-    with out_of_memory(), solve_bar() as watch, image_bar("pairs of classes") as progress:
+    with out_of_memory(), network_bar() as watch, image_bar("pairs of classes") as progress:
         found = tightened(
             subject.model, images, labels, method, pairs=pairs, precision=precision, watch=watch, progress=progress
         )  # fmt: skip
