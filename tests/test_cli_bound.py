@@ -268,7 +268,7 @@ def test_verify_uses_only_the_readers_and_the_kernel(run):
 def test_progress_appears_after_two_seconds(monkeypatch):
     import io
 
-    module = sys.modules["sdplip.cli.bound"]  # `sdplip.cli.bound` as an attribute is the command
+    from sdplip.cli import progress
 
     class Terminal(io.StringIO):
         def isatty(self):
@@ -278,8 +278,8 @@ def test_progress_appears_after_two_seconds(monkeypatch):
     for patience, shown in ((60.0, False), (0.0, True)):
         terminal = Terminal()
         monkeypatch.setattr(sys, "stderr", terminal)
-        monkeypatch.setattr(module, "PATIENCE", patience)
-        with module._bar() as watch:
+        monkeypatch.setattr(progress, "PATIENCE", patience)
+        with progress.network_bar() as watch:
             watch(7, 2.0, 1.9)
             watch(8, np.inf, 0.0)
         assert ("gap" in terminal.getvalue()) == shown
