@@ -24,11 +24,11 @@ def answer(run, *arguments):
     return code, json.loads(out)
 
 
-def check_what_verify_loads(file):
+def check_what_verify_loads(file, *more):
     """`sdplip verify C.json FILE` proves in a process that loads the readers and the kernel, and no solver."""
     code = (
         "import sys; from sdplip.cli import main\n"
-        f"main(['verify', 'C.json', {file!r}], standalone_mode=False)\n"
+        f"main(['verify', 'C.json', {file!r}, *{more!r}], standalone_mode=False)\n"
         "print('MODULES', *sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

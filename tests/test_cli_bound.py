@@ -174,7 +174,10 @@ REFUSED = {
     "slopes out of order": (["net.npz", "--slopes", "1,0"], "alpha <= beta"),
     "pair": (["net.npz", "--output-pair", "0,3"], "two different outputs"),
     "pair of one": (["net.npz", "--output-pair", "1"], "two whole numbers"),
-    "certificate of a product": (["net.npz", "--method", "product", "--certificate", "C.json"], "no cert"),
+    "certificate of the product of a pair": (
+        ["net.npz", "--method", "product", "--output-pair", "0,1", "--certificate", "C.json"],
+        "no certificate file",
+    ),
     "method and compare": (["net.npz", "--method", "product", "--compare"], "Drop --method"),
     "plot of one method": (["net.npz", "--plot", "b.png"], "Add --compare"),
     "plot of a strange kind": (["net.npz", "--compare", "--plot", "b.gif"], "must end in"),
@@ -224,6 +227,23 @@ def test_verify_proves_again(run, arguments):
     assert "proven" in run("verify", "C.json", *arguments)[1]
 
 
+@pytest.mark.parametrize("method", ["product", "composite"])
+def test_bounds_without_multipliers_are_proven_again_from_the_weights(run, method):
+    """The file names the method; its value is computed anew, so the claim has room for another rounding."""
+    document = answer(run, "bound", "net.npz", "--method", method)[1]
+    certified(run, "turned.npz", "--transpose", "--method", method)
+    claim = json.loads(Path("C.json").read_text())
+    assert document["bound"] <= claim["bound"] <= document["bound"] * (1 + 2e-9)
+    assert run("verify", "C.json", "turned.npz", "--transpose")[0] == 0
+    assert run("verify", "C.json", "altered.npz")[0] == 1
+    check_what_verify_loads("turned.npz", "--transpose")
+    for name in ("bound", "parts"):
+        less = json.loads(json.dumps(claim))
+        (less if name == "bound" else less["parts"][0])["bound"] *= 1 - 1e-6
+        Path("C.json").write_text(json.dumps(less))
+        assert run("verify", "C.json", "turned.npz", "--transpose")[0] == 1
+
+
 def test_verify_refutes_altered_weights_and_bounds(run):
     certified(run, "net.npz")
     assert answer(run, "verify", "C.json", "altered.npz")[0] == 1
@@ -245,9 +265,10 @@ def test_verify_compares_the_activations_of_a_graph(run):
     assert code == 1 and "slopes outside" in document["layers"][0]["reason"]
 
 
-def test_a_method_with_a_file_is_used_where_the_product_wins(run):
-    np.savez("one.npz", w=np.diag([1.0, 2.0]))  # one layer: "auto" knows the product only
+def test_the_product_of_one_layer_has_a_certificate(run):
+    np.savez("one.npz", w=np.diag([1.0, 2.0]))  # "auto" knows the product only
     certified(run, "one.npz")
+    assert json.loads(Path("C.json").read_text())["method"] == "product"
     assert run("verify", "C.json", "one.npz")[0] == 0
 
 

@@ -15,7 +15,7 @@ from sdplip.bounds.images import better, jointly, outward, through_maxima
 from sdplip.bounds.living import living
 from sdplip.bounds.lower import estimate_lower
 from sdplip.bounds.product import product
-from sdplip.bounds.result import NetworkBound, Proposal, Proposer
+from sdplip.bounds.result import NetworkBound, Proposal, Proposer, proof_of
 from sdplip.bounds.riccati import FAMILIES, riccati
 from sdplip.bounds.samples import OutputNorm
 from sdplip.bounds.systems import system_bound
@@ -117,7 +117,7 @@ def bound(
     if method in ("frequency", "state-space") or not is_dense(network):
         found = bound_images(network, method, remainder)
         return found if output_pair is None else replace(found, parts=())
-    return _of_chain(network, remainder, method, progress, begin)
+    return _of_chain(network, remainder, method, progress, begin, pair=output_pair is not None)
 
 
 def _proposed(
@@ -135,7 +135,7 @@ def _proposed(
             " Use a method by its name."
         )
     network, remainder = _paired(network, output_pair)
-    return _of_chain(network, remainder, method, None, time.perf_counter())
+    return _of_chain(network, remainder, method, None, time.perf_counter(), pair=output_pair is not None)
 
 
 def _paired(network: Network, output_pair: tuple[int, int] | None) -> tuple[Network, float]:
@@ -152,6 +152,8 @@ def _of_chain(
     method: Method | Proposer,
     progress: Callable[[int, float, float], None] | None,
     begin: float,
+    *,
+    pair: bool,
 ) -> NetworkBound:
     results = _results(chain_of(network), method, progress)
     best = min(results, key=lambda result: result.value)
@@ -162,6 +164,7 @@ def _of_chain(
         lower=min(estimate_lower(network), best.value),
         seconds=time.perf_counter() - begin,
         others={result.method: result.value for result in results},
+        parts=() if pair or best.certificate else (proof_of(best),),
     )
 
 

@@ -63,7 +63,8 @@ class NetworkBound:
         system_certificate: the proof of such a claim; None of its product bound.
         row: the output of the largest bound, where `value` bounds the largest output alone ("linf"); None of all outputs ("l2").
         row_proofs: of "linf", the proofs of the outputs that were asked for; None of those whose product bound is one.
-        parts: the proofs of the parts that were bounded one by one: between maxima over windows, and of large images.
+        parts: the proofs of the parts that were bounded one by one: between maxima over windows, and of large images; of the
+            product and composite bounds of a chain, the one proof that names them.
     """
 
     value: float

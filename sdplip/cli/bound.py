@@ -153,16 +153,17 @@ def bound(
         raise click.UsageError(
             "--output-pair is about one number, which has one norm. Drop --output-norm, or the pair."
         )
-    if certificate and method in ("product", "composite"):
-        raise click.UsageError(
-            f"The {method} bound has no certificate file. Use riccati or a lipsdp method, or drop --certificate."
-        )
     source = NetworkSource(file, layer, transpose, activation, slopes, reading)
     network = source.network(biases=ball is not None or box is not None)
     region = given_region(ball, box, network)
     with network_bar() as watch:
         as_system = bool(certificate and (output_pair or output_norm == "linf"))
         ask = _Question(network, output_pair, output_norm, region, watch, as_system, pieces)
+        if certificate and ask.is_system and method in ("product", "composite"):
+            raise click.UsageError(
+                f"The {method} bound of a pair, a region, the largest output, sorting or residual sums has no certificate file."
+                " Use riccati or lipsdp-neuron, or drop --certificate."
+            )
         results = _compared(ask) if compare else [ask.bound(method or "auto")]
         best = min(results, key=lambda result: result.value)
         if certificate:

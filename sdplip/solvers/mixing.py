@@ -68,7 +68,8 @@ class Mixing(AbstractSolver):
         first = _first(gram, self.rank)
         limits = Limits(self.tolerance, self.max_sweeps, self.time_limit, begin)
         steps = brackets(gram, first, self.tolerance)
-        best, status, count = limits.run(steps, first, progress, math.ldexp(1.0, units.top))
+        unit = math.ldexp(1.0, min(units.top, 1023))  # squares of weights may overflow
+        best, status, count = limits.run(steps, first, progress, unit)
         if status is not Status.OPTIMAL:  # the last check of feasibility may be many steps old
             best = best.lifted(gram, self.tolerance)
             status = Status.OPTIMAL if best.gap <= self.tolerance else status
