@@ -1,0 +1,166 @@
+r"""The best multiplier of every neuron of a convolutional network, without its unrolled matrices: a barrier method on a band.
+
+Minimise $\tau / \mu - \log\det M(\lambda, \tau)$ over the multipliers and $\tau = L^2$, M of `certificates.strip` with the corner
+$\tau I$, for a decreasing $\mu$. In the logarithms of the variables, by L-BFGS. A step costs a factorization of the band and the
+blocks of $M^{-1}$ on it: $\sum n_b^3$ over the rows of the image, where the dense inequality costs $(\sum n_b)^3$. All points are
+feasible, so each is a bound; the last is $\mu N$ above the optimum at most, N the order, and usually much nearer.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import LinAlgError, cho_solve, cholesky, solve_triangular
+
+from sdplip.certificates.arrow import Arrow
+from sdplip.certificates.strip import Band
+
+Vector = np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """Logarithms of all multipliers and of tau, with the barrier's value and gradient there."""
+
+    x: Vector
+    value: float
+    gradient: Vector
+
+
+@dataclass(frozen=True, eq=False)
+class Barrier:
+    """The function of one mu."""
+
+    band: Band
+    mu: float
+
+    def at(self, x: Vector) -> Point | None:
+        """None where the point is not feasible."""
+        band = self.band
+        m = 1 if band.strip.head is None else len(band.strip.head)
+        lams, tau = split(band, x)
+        arrow = band.arrow(lams, np.sqrt(tau) * np.eye(m))
+        assert arrow is not None
+        found = selected_inverse(arrow)
+        if found is None:
+            return None
+        P, logdet = found
+        value = tau / self.mu - logdet
+        return Point(x, value, self._gradient(x, lams, tau, P))
+
+    def _gradient(self, x: Vector, lams: list[Vector], tau: float, P: Arrow) -> Vector:
+        band, strip = self.band, self.band.strip
+        g = [np.zeros((len(p), band.width(k))) for k, p in enumerate(band.place)]
+        for k, places in enumerate(band.place):
+            n = band.width(k)
+            for r, (block, at) in enumerate(places):
+                g[k][r] += P.diagonal[block].diagonal()[at : at + n]
+        output = len(band.place) - 1 if strip.last is not None else -1
+        inner = [np.zeros_like(v) for v in g]
+        for k, r, at, W in band.couplings():
+            if k != output:
+                (a, i), (b, j) = band.place[k][r], band.place[k - 1][at]
+                inner[k][r] += (W * block_of(P, a, slice(i, i + len(W)), b, slice(j, j + W.shape[1]))).sum(1)
+        pieces = []
+        for k, lam in enumerate(lams, 1):
+            by_row = 2 * (g[k] - strip.slopes[k - 1] * inner[k])
+            pieces.append(-lam * from_rows(band, by_row, k))
+        trace = g[output].sum() if strip.last is not None else np.trace(P.corner)
+        pieces.append(np.array([tau * (1 / self.mu - trace)]))
+        return np.concatenate(pieces)
+
+
+def block_of(P: Arrow, a: int, rows: slice, b: int, columns: slice) -> np.ndarray:
+    """Rows of block a and columns of block b, which are the same or neighbours."""
+    if a == b:
+        return P.diagonal[a][rows, columns]
+    return P.lower[b][rows, columns] if a > b else P.lower[a][columns, rows].T
+
+
+def from_rows(band: Band, v: np.ndarray, layer: int) -> Vector:
+    """The inverse of `Band.by_rows`."""
+    K, out = band.strip.every[layer - 1].K, band.strip.every[layer - 1].output
+    return np.moveaxis(v.reshape(out[0], len(K), -1), 0, 1).reshape(-1)
+
+
+def split(band: Band, x: Vector) -> tuple[list[Vector], float]:
+    """Multipliers of each layer, and tau."""
+    sizes = band.strip.neurons()
+    return list(np.split(np.exp(x[:-1]), np.cumsum(sizes)[:-1])), float(np.exp(x[-1]))
+
+
+def selected_inverse(A: Arrow) -> tuple[Arrow, float] | None:
+    """The blocks of the inverse where A has blocks, and the logarithm of its determinant; None where it is not positive definite."""
+    n, m = len(A.diagonal), len(A.corner)
+    factors, sides, corner, logdet = [], [], A.corner.copy(), 0.0
+    D, F = A.diagonal[0], A.border[0]
+    try:
+        for k in range(n):
+            L = cholesky(D, lower=True, check_finite=False)
+            logdet += 2 * float(np.log(L.diagonal()).sum())
+            below = np.concatenate([A.lower[k], F]) if k + 1 < n else F
+            X = solve_triangular(L, below.T, lower=True, check_finite=False).T
+            cut = len(below) - m
+            corner -= X[cut:] @ X[cut:].T
+            if k + 1 < n:
+                D = A.diagonal[k + 1] - X[:cut] @ X[:cut].T
+                F = A.border[k + 1] - X[cut:] @ X[:cut].T
+            factors.append(L)
+            sides.append(X)
+        last = cholesky(corner, lower=True, check_finite=False)
+    except (LinAlgError, ValueError):
+        return None
+    logdet += 2 * float(np.log(last.diagonal()).sum())
+    eye = np.eye(m)
+    P = Arrow.zeros(tuple(map(len, A.diagonal)), m)
+    P.corner[:] = cho_solve((last, True), eye, check_finite=False) if m else 0.0
+    outer = P.corner  # of the next block and the border
+    for k in reversed(range(n)):
+        L, X = factors[k], sides[k]
+        G = solve_triangular(L, X.T, lower=True, trans="T", check_finite=False).T  # X L^-1
+        S = -outer @ G
+        inverse = cho_solve((L, True), np.eye(len(L)), check_finite=False) - G.T @ S
+        cut = len(X) - m
+        P.diagonal[k][:] = (inverse + inverse.T) / 2
+        P.border[k][:] = S[cut:]
+        if k + 1 < n:
+            P.lower[k][:] = S[:cut]
+        outer = np.block([[P.diagonal[k], S[cut:].T], [S[cut:], P.corner]])
+    return P, logdet
+
+
+def lbfgs(
+    function: Callable[[Vector], Point | None], start: Point, steps: int, accuracy: float, memory: int = 30
+) -> Iterator[Point]:
+    """Points of L-BFGS with backtracking; it ends when a step gains less than `accuracy`, or none is found."""
+    here, pairs = start, list[tuple[Vector, Vector]]()
+    for _ in range(steps):
+        q, kept = here.gradient.copy(), []
+        for s, y in reversed(pairs):
+            a = (s @ q) / (s @ y)
+            q -= a * y
+            kept.append(a)
+        if pairs:
+            s, y = pairs[-1]
+            q *= (s @ y) / (y @ y)
+        else:
+            q /= max(1.0, abs(q).max())
+        for (s, y), a in zip(pairs, reversed(kept), strict=True):
+            q += (a - (y @ q) / (s @ y)) * s
+        slope, c = float(q @ here.gradient), min(1.0, 2.0 / max(abs(q).max(), 1e-300))
+        if slope <= 0:
+            pairs.clear()
+            continue
+        there = function(here.x - c * q)
+        while there is None or there.value > here.value - 1e-4 * c * slope:
+            c /= 3
+            if c < 1e-9:
+                return
+            there = function(here.x - c * q)
+        s, y = there.x - here.x, there.gradient - here.gradient
+        if s @ y > 1e-12 * (y @ y):
+            pairs = [*pairs, (s, y)][-memory:]
+        gain, here = here.value - there.value, there
+        yield here
+        if gain < accuracy:
+            return
