@@ -9,7 +9,6 @@ cost $\sum n_k^3$, and so do those of a product with a block tridiagonal matrix 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -125,33 +124,42 @@ def completion(band: Band) -> Markov | None:
     return Markov(band, up, down)
 
 
+# Note [agreement of blocks]
+# Near the optimum the rows of Y = D X are as small as the gap, sums of terms that are not, and P is as large as its inverse. Two
+# rules keep the product true to X, whose blocks are nearly dependent: a factor of P meets whole rows of Y only, in which the
+# terms have cancelled; and everything is taken from one factorization, P_{k,k+1} = up_k P_{k+1,k+1}. The factors `down` of P
+# come from another one, which agrees up to rounding times the condition of Z: with them the method stops at a millionth.
 def product(P: Markov, D: Band, X: Markov) -> Band:
-    """The three diagonals of `P @ D @ X`.
+    r"""The three diagonals of $P Y$, $Y = D X$, for a symmetric block tridiagonal D.
 
-    A path from row to column takes its step of D somewhere: what lies above block k is collected in `above`, what lies below in
-    `below`, each with the step at k itself, in units of the diagonal blocks of P and X.
+    With $P_{ki} = P_{kk} Q_{ki}$ for $i \le k$, `right[k]` is $\sum_{i \le k} Q_{ki} Y_{i,k+1}$, `above[k]` the same of column k;
+    `left[k]` is $\sum_{i > k} P_{k+1,i} Y_{ik}$.
     """
-    p, x = P.matrix, X.matrix
-    above = [D.diagonal[0]]
-    for k, following in enumerate(D.diagonal[1:]):
-        above.append(following + P.up[k].mT @ (above[-1] @ X.up[k] + D.upper[k]) + D.lower[k] @ X.up[k])
-    below = [D.diagonal[-1]]
-    for k in reversed(range(len(D.lower))):
-        below.append(
-            D.diagonal[k] + P.down[k].mT @ (below[-1] @ X.down[k] + D.lower[k]) + D.upper[k] @ X.down[k]
-        )
-    below = below[::-1]
-    diagonal = [
-        A @ (a + b - d) @ B
-        for A, a, b, d, B in zip(p.diagonal, above, below, D.diagonal, x.diagonal, strict=True)
-    ]
-    lower, upper = list[Matrix](), list[Matrix]()
-    for k, ((P0, P1), (X0, X1)) in enumerate(zip(pairwise(p.diagonal), pairwise(x.diagonal), strict=True)):
-        a, b = above[k], below[k + 1]
-        lower.append(
-            p.lower[k] @ (a @ X0 + D.upper[k] @ x.lower[k]) + P1 @ (b @ x.lower[k] + D.lower[k] @ X0)
-        )
-        upper.append(
-            P0 @ (a @ x.upper[k] + D.upper[k] @ X1) + p.upper[k] @ (b @ X1 + D.lower[k] @ x.upper[k])
-        )
-    return Band(diagonal, lower, upper)
+    p, x, last = P.matrix, X.matrix, len(D.lower)
+    ahead = [
+        d @ S for d, S in zip(D.upper, x.lower, strict=True)
+    ]  # of the diagonal blocks of Y, by way of the next block
+    Y = [d @ S for d, S in zip(D.diagonal, x.diagonal, strict=True)]
+    part, above, right = Y[0], list[Matrix](), list[Matrix]()
+    for k in range(last):
+        right.append(part @ X.down[k].mT + D.upper[k] @ x.diagonal[k + 1])
+        above.append(part + ahead[k])
+        Y[k + 1] = Y[k + 1] + D.lower[k] @ x.upper[k]
+        part = Y[k + 1] + P.up[k].mT @ right[k]
+    above.append(part)
+    Y = [local + step for local, step in zip(Y, [*ahead, 0.0], strict=True)]
+    left, corner = list[Matrix](), p.diagonal[last] @ Y[last]  # corner: sum over i > k of P_{k+1,i} Y_{i,k+1}
+    diagonal, lower, upper = [p.diagonal[last] @ above[last]], list[Matrix](), list[Matrix]()
+    for k in reversed(range(last)):
+        side = D.lower[k] @ x.diagonal[k] + D.diagonal[k + 1] @ x.lower[k]
+        if k + 1 < last:
+            far = P.up[k + 1] @ left[-1]
+            left.append(p.diagonal[k + 1] @ (side + ahead[k + 1] @ X.up[k].mT) + far @ X.up[k].mT)
+        else:
+            left.append(p.diagonal[k + 1] @ side)
+        through = P.up[k] @ left[-1]
+        diagonal.append(p.diagonal[k] @ above[k] + through)
+        lower.append(p.lower[k] @ above[k] + left[-1])
+        upper.append(p.diagonal[k] @ right[k] + P.up[k] @ corner)
+        corner = p.diagonal[k] @ Y[k] + through
+    return Band(diagonal[::-1], lower[::-1], upper[::-1])
