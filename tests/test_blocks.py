@@ -9,7 +9,11 @@ import torch
 from sdplip.bounds._blocks import Blocks
 from sdplip.bounds._dense import Dense
 from sdplip.bounds._full import Full
+from sdplip.bounds._linear import factored, improved
 from sdplip.bounds._markov import Band, Markov, completion, farthest
+from sdplip.bounds.lipsdp import LipSDP
+from sdplip.networks import Chain
+from sdplip.solvers.solution import Status
 
 SHAPES = {"one hidden": (3, 4, 2), "deep": (2, 5, 3, 1, 4, 3, 2), "wide input": (6, 2, 3, 3)}
 CLOSE = 1e-11  # sums of a few hundred products of entries of order one to a hundred
@@ -141,3 +145,38 @@ def test_farthest():
     assert farthest(lambda c: c <= 0.4, 1.0, digits=20) == pytest.approx(0.4, abs=1e-6)
     assert farthest(lambda _: False, 1.0) == 0.0
     assert farthest(lambda _: True, 0.7) == 0.7
+
+
+def deep(width, layers):
+    """ECLipsE's random networks: norms between 0.8 and 2.5, so that the multipliers spread over many orders of magnitude."""
+    rng = np.random.RandomState(77 * width + 9 * layers)
+    weights = []
+    for n, m in pairwise([5, *[width] * (layers - 1), 2]):
+        norm, W = rng.uniform(0.8, 2.5), rng.randn(m, n)
+        weights.append(W * (norm / np.linalg.norm(W, 2)))
+    return Chain(tuple(weights), tuple((np.zeros(width), np.ones(width)) for _ in range(layers - 1)))
+
+
+@pytest.mark.parametrize("form", ["neuron", "layer"])
+def test_deep_chains_converge(form):
+    """Where rounding of the linear system and of the inverse would end the method at a gap of a hundred thousandth."""
+    gaps = list[float]()
+    proposal = LipSDP(form)(deep(10, 24), lambda _, upper, lower: gaps.append((upper - lower) / upper))
+    assert proposal.status is Status.OPTIMAL
+    assert abs(gaps[-1]) < 5e-9  # of the bound; the method stops at 1e-8 of its square
+
+
+def test_systems_whose_factor_is_inaccurate_are_solved():
+    """Conjugate residuals: the factor belongs to a matrix whose least eigenvalues are wrong by a factor of hundreds."""
+    n = 20
+    Q = torch.linalg.qr(torch.tensor(generator.normal(size=(n, n))))[0]
+    values = torch.logspace(0, -12, n, dtype=torch.float64)
+    A = Q @ torch.diag(values) @ Q.T
+    wrong = Q @ torch.diag(values.clamp_min(1e-9)) @ Q.T
+    solve = factored(wrong)
+    assert solve is not None
+    right, weight = A @ torch.ones(n, dtype=torch.float64), torch.ones(n, dtype=torch.float64)
+    dy, image = improved(lambda v: A @ v, lambda S: S, solve, weight, right)
+    assert float(abs(A @ dy - right).sum()) < 1e-10
+    torch.testing.assert_close(image, A @ dy, atol=1e-11, rtol=0)
+    assert factored(-wrong) is None

@@ -6,21 +6,20 @@ subscript a: the predictor, $\sigma = 0$). Variables may share one multiplier: `
 the inequality: all entries (`Dense`), or three block diagonals of a chain (`Blocks`).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sdplip.bounds._linear import Group, factored, improved
 from sdplip.bounds._markov import farthest
 
 Matrix = Float[Tensor, "m n"]
 Vector = Float[Tensor, " n"]
-REFINEMENTS = 3
-EXACT = 1e-10
-"""The corrector is solved for again, at most so often, until what is left would cost less than this part of rho."""
 
 
 class Positive(Protocol):
@@ -77,25 +76,6 @@ class Iterate:
         return (float(self.y[0]) - self.lower) / float(self.y[0])
 
 
-@dataclass(frozen=True, eq=False)
-class _Group:
-    """Variables that share a value: `expand` copies, `collect` adds up."""
-
-    index: Int[Tensor, " variables"]
-    count: int
-
-    def expand(self, v: Vector) -> Vector:
-        return v[self.index]
-
-    def collect(self, v: Vector) -> Vector:
-        return v.new_zeros(self.count).index_add_(0, self.index, v)
-
-    def square(self, H: Matrix) -> Matrix:
-        H = H.tril() + H.tril(-1).mT
-        rows = H.new_zeros(self.count, len(H)).index_add_(0, self.index, H)
-        return rows.new_zeros(self.count, self.count).index_add_(1, self.index, rows)
-
-
 def iterates(
     inequality: Inequality, y: Vector, groups: Int[Tensor, " variables"] | None = None
 ) -> Iterator[Iterate]:
@@ -103,7 +83,7 @@ def iterates(
 
     `groups` numbers the variables, 0 for rho, equal numbers for neurons with a common multiplier.
     """
-    group = None if groups is None else _Group(groups, int(groups.max()) + 1)
+    group = None if groups is None else Group(groups, int(groups.max()) + 1)
     collect, expand = (group.collect, group.expand) if group else (_same, _same)
     b = torch.zeros_like(collect(y))
     b[0] = 1
@@ -121,29 +101,30 @@ def iterates(
         yield Iterate(y, value - 3 * missing)
         mu = (float(AX @ y) - value) / inequality.order
         H = inequality.schur(P, X)
-        solve = _solver(group.square(H) if group else H)
+        solve = factored(group.square(H) if group else H)
         del H
         if solve is None or mu <= 0:
             return
-        predictor = expand(solve(-b))
-        first = inequality.product(P, predictor, X)
+        direction = partial(
+            improved,
+            lambda dy, P=P, X=X: inequality.product(P, expand(dy), X),
+            lambda S: collect(inequality.adjoint(S)),
+            solve,
+            size / float(y[0]),
+        )
+        predictor, first = direction(-b)
+        predictor = expand(predictor)
         dX = -X.matrix - symmetric(first)
         a, c = _reach(inequality, y, predictor), X.reach(dX, 1.0)
         after = float((AX + c * inequality.adjoint(dX)) @ (y + a * predictor))
         after -= value + c * inequality.objective(dX)
-        sigma = min(1.0, max(1e-6, after / inequality.order / mu) ** (3 if min(a, c) > 0.3 else 1))
+        sigma = min(1.0, max(1e-6, after / inequality.order / mu) ** 2)
         bend = inequality.bend(P, predictor, X, dX, c, first)
-        right = sigma * mu * collect(AP) - b - collect(inequality.adjoint(bend))
-        dy = expand(solve(right))
-        product = inequality.product(P, dy, X)
-        for _ in range(REFINEMENTS):
-            left = right - collect(inequality.adjoint(product))
-            if float(abs(left) @ size) < EXACT * float(y[0]):
-                break
-            dy = dy + expand(solve(left))
-            product = inequality.product(P, dy, X)
+        dy, product = direction(sigma * mu * collect(AP) - b - collect(inequality.adjoint(bend)))
+        dy = expand(dy)
         dX = sigma * mu * P.matrix - X.matrix - symmetric(product + bend)
-        a, c = (min(1.0, 0.95 * most) for most in (_reach(inequality, y, dy, 1.06), X.reach(dX, 1.06)))
+        part = 0.9 + 0.09 * min(a, c)  # nearer to the boundary where the predictor could go far
+        a, c = (min(1.0, part * most) for most in (_reach(inequality, y, dy, 1.1), X.reach(dX, 1.1)))
         if max(a, c) < 1e-4:
             return
         y, factor = _move(inequality, y, dy, a)
@@ -152,22 +133,8 @@ def iterates(
             return
 
 
-def _representative(group: _Group | None, y: Vector) -> Vector:
+def _representative(group: Group | None, y: Vector) -> Vector:
     return y if group is None else group.collect(y) / group.collect(torch.ones_like(y))
-
-
-def _solver(H: Matrix) -> Callable[[Vector], Vector] | None:
-    """The solution operator of H, which it equilibrates in place; None where H is not positive definite."""
-    d = H.diagonal().clamp_min(torch.finfo(H.dtype).tiny).rsqrt()
-    L, failed = torch.linalg.cholesky_ex(H.mul_(d[:, None]).mul_(d))
-    if int(failed):
-        return None
-
-    def solve(r: Vector) -> Vector:
-        half = torch.linalg.solve_triangular(L, (d * r)[:, None], upper=False)
-        return d * torch.linalg.solve_triangular(L.mT, half, upper=True)[:, 0]
-
-    return solve
 
 
 def _reach(inequality: Inequality, y: Vector, dy: Vector, most: float = 1.0) -> float:
