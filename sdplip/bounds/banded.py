@@ -12,10 +12,107 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import LinAlgError, cho_solve, cholesky, solve_triangular
 
-from sdplip.certificates.arrow import Arrow
-from sdplip.certificates.strip import Band
+from sdplip.certificates.arrow import Arrow, factor
+from sdplip.certificates.parts import Kernel, PartProof, certify_factors
+from sdplip.certificates.rounding import up
+from sdplip.certificates.strip import Band, strip_holds
+from sdplip.errors import InvalidProblem, NotProvable
+from sdplip.networks.chain import Chain
+from sdplip.networks.trunk import HEAD, StripSplit
+
+WIDEST = 2000
+"""Variables in a block up to which a band is tried."""
+WORK = 1.5e13
+"""Floating-point operations after which the search ends: about five minutes on one core."""
+STEPS = 400
+"""Most steps at one mu."""
+GAP = 1e-3
+"""Relative gap of L^2 that the last mu stands for, at most."""
 
 Vector = np.ndarray
+
+
+def bounded(split: StripSplit | None) -> tuple[str, Chain, PartProof]:
+    """Name, the chain behind the strip, and the proof of a network.
+
+    Raises:
+        InvalidProblem: no strip, or one whose rows have too many variables.
+        NotProvable: no multipliers that were found prove anything.
+    """
+    from sdplip.bounds.frequency import tail_proof
+
+    if split is None:
+        raise InvalidProblem(
+            "The method 'banded' needs convolutions without circular padding, each followed by an activation of slopes between 0"
+            f" and a bound, and behind them at most {HEAD} outputs of one layer. Use 'auto' or 'product'."
+        )
+    strip = split.trunk
+    band = Band.of(strip)
+    if max(band.sizes) > WIDEST:
+        raise InvalidProblem(
+            f"The method 'banded' needs rows of at most {WIDEST} variables, channels of all layers together, but here one has"
+            f" {max(band.sizes)}. Use 'frequency'."
+        )
+    lams, tau = best_multipliers(band)
+    for R in _worths(band, lams, tau):
+        if not strip_holds(strip, lams, R):
+            continue
+        value, tail, behind = float(R[0, 0]), Chain((R,), ()), None
+        if strip.head is not None:
+            tail, behind = tail_proof(R, split)
+            value = up(behind.bound + split.slack) if split.slack else behind.bound
+        return "banded", tail, PartProof("strip", value, multipliers=tuple(lams), front=R, tail=behind)
+    raise NotProvable(
+        "No multipliers that were found prove a bound of these convolutions. Use 'frequency' or 'product'."
+    )
+
+
+def best_multipliers(band: Band) -> tuple[list[Vector], float]:
+    """Multipliers and tau, strictly feasible, and near the best unless `WORK` is done before."""
+    x, order = _start(band), sum(band.sizes) + (0 if band.strip.head is None else len(band.strip.head))
+    left = max(60, int(WORK / (12 * sum(n**3 for n in band.sizes))))
+    mu = 10 * float(np.exp(x[-1])) / order
+    while left > 0:
+        barrier = Barrier(band, mu)
+        here = barrier(x)
+        if here is None:
+            raise NotProvable(
+                "The first multipliers of the band are not feasible. Rescale the kernels by powers of two."
+            )
+        for point in lbfgs(barrier, here, min(left, STEPS), 1e-4):
+            x, left = point.x, left - 1
+        if order * mu < GAP * np.exp(x[-1]):
+            break
+        left, mu = left - 1, mu / 4
+    return split(band, x)
+
+
+def _start(band: Band) -> Vector:
+    """Equal multipliers in each layer, by the recursion of norms, and half as much again as the tau that goes with them."""
+    strip, x, found = band.strip, 1.0, list[Vector]()
+    for layer, beta, n in zip(strip.layers, strip.slopes, strip.neurons(), strict=True):
+        x = x / max(beta * certify_factors([Kernel(layer.K, layer.geometry)]), 1e-100) ** 2
+        found.append(np.full(n, np.log(x)))
+    last = strip.last
+    end = np.linalg.norm(strip.head, 2) if last is None else certify_factors([Kernel(last.K, last.geometry)])
+    return np.concatenate([*found, [np.log(1.5 * max(float(end), 1e-100) ** 2 / x)]])
+
+
+def _worths(band: Band, lams: list[Vector], tau: float) -> Iterator[np.ndarray]:
+    """What the strip may be worth with these multipliers, ever a little more."""
+    rooms = (1e-10, 1e-8, 1e-6, 1e-4, 1e-2)
+    head = band.strip.head
+    if head is None:
+        yield from (np.array([[tau**0.5 * (1 + room)]]) for room in rooms)
+        return
+    arrow = band.arrow(lams, np.sqrt(tau) * np.eye(len(head)))
+    L = None if arrow is None else factor(arrow, 0.0)
+    if L is None:
+        return
+    T = tau * np.eye(len(head)) - L.corner @ L.corner.T
+    T, size = (T + T.T) / 2, float(np.trace(T))
+    for room in rooms:
+        yield np.linalg.cholesky(T + room * size * np.eye(len(head)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +131,7 @@ class Barrier:
     band: Band
     mu: float
 
-    def at(self, x: Vector) -> Point | None:
+    def __call__(self, x: Vector) -> Point | None:
         """None where the point is not feasible."""
         band = self.band
         m = 1 if band.strip.head is None else len(band.strip.head)
@@ -46,9 +143,9 @@ class Barrier:
             return None
         P, logdet = found
         value = tau / self.mu - logdet
-        return Point(x, value, self._gradient(x, lams, tau, P))
+        return Point(x, value, self._gradient(lams, tau, P))
 
-    def _gradient(self, x: Vector, lams: list[Vector], tau: float, P: Arrow) -> Vector:
+    def _gradient(self, lams: list[Vector], tau: float, P: Arrow) -> Vector:
         band, strip = self.band, self.band.strip
         g = [np.zeros((len(p), band.width(k))) for k, p in enumerate(band.place)]
         for k, places in enumerate(band.place):
@@ -90,7 +187,7 @@ def split(band: Band, x: Vector) -> tuple[list[Vector], float]:
 
 
 def selected_inverse(A: Arrow) -> tuple[Arrow, float] | None:
-    """The blocks of the inverse where A has blocks, and the logarithm of its determinant; None where it is not positive definite."""
+    """The blocks of the inverse where A has blocks, and log det A; None where A is not positive definite."""
     n, m = len(A.diagonal), len(A.corner)
     factors, sides, corner, logdet = [], [], A.corner.copy(), 0.0
     D, F = A.diagonal[0], A.border[0]
@@ -117,7 +214,7 @@ def selected_inverse(A: Arrow) -> tuple[Arrow, float] | None:
     outer = P.corner  # of the next block and the border
     for k in reversed(range(n)):
         L, X = factors[k], sides[k]
-        G = solve_triangular(L, X.T, lower=True, trans="T", check_finite=False).T  # X L^-1
+        G = solve_triangular(L, X.T, lower=True, trans=1, check_finite=False).T  # X L^-1
         S = -outer @ G
         inverse = cho_solve((L, True), np.eye(len(L)), check_finite=False) - G.T @ S
         cut = len(X) - m

@@ -22,7 +22,7 @@ from sdplip.errors import InvalidProblem, NotProvable
 from sdplip.networks import Chain, Network
 from sdplip.networks.chain import runs_of
 from sdplip.networks.linear import fits
-from sdplip.networks.trunk import HEAD, Split, factors_of, split_trunk
+from sdplip.networks.trunk import HEAD, Split, TrunkSplit, factors_of, split_strip, split_trunk
 from sdplip.solvers.solution import Status
 
 COARSE_ORDER = 480
@@ -42,16 +42,21 @@ def bound_images(network: Network, method: str, extra: float = 0.0) -> NetworkBo
         NotProvable: nothing could be proven.
     """
     begin = time.perf_counter()
-    if method not in ("auto", "product", "frequency", "state-space"):
+    if method not in ("auto", "product", "frequency", "state-space", "banded"):
         raise InvalidProblem(
-            f"The method {method!r} needs the dense matrices of this network, which are too large. Use 'auto', 'frequency' or"
-            " 'product'."
+            f"The method {method!r} needs the dense matrices of this network, which are too large. Use 'auto', 'frequency',"
+            " 'banded' or 'product'."
         )
     runs, activations = runs_of(network)
     proofs, tail = dict[str, PartProof](), Chain((np.eye(1),), ())
     if method in ("auto", "product"):
         proofs["product"] = PartProof("layers", certify_factors(factors_of(runs, activations)))
-    if method != "product":
+    if method == "banded":
+        from sdplip.bounds.banded import bounded  # loads SciPy
+
+        name, tail, proof = bounded(split_strip(runs, activations))
+        proofs |= {name: proof}
+    elif method != "product":
         split = split_trunk(runs, activations)
         if split is None and method != "auto":
             raise InvalidProblem(
@@ -77,7 +82,7 @@ def bound_images(network: Network, method: str, extra: float = 0.0) -> NetworkBo
     return result if extra else replace(result, parts=(proofs[best],))
 
 
-def _bounded(split: Split, method: str) -> tuple[str, Chain, PartProof | None]:
+def _bounded(split: TrunkSplit, method: str) -> tuple[str, Chain, PartProof | None]:
     """The best proposal's name, the chain behind the trunk, and the proof; None where nothing was proven."""
     best = "frequency", split.tail, None
     proposals = _of_state_space if method == "state-space" else _proposals
@@ -88,14 +93,14 @@ def _bounded(split: Split, method: str) -> tuple[str, Chain, PartProof | None]:
         lams, tail, behind = tuple(multipliers), Chain((R,), ()), None
         value = float(R[0, 0])
         if split.trunk.head is not None:
-            tail, behind = _tail_proof(R, split)
+            tail, behind = tail_proof(R, split)
             value = up(behind.bound + split.slack) if split.slack else behind.bound
         if best[2] is None or value < best[2].bound:
             best = name, tail, PartProof("trunk", value, multipliers=lams, front=R, tail=behind)
     return best
 
 
-def _tail_proof(R: np.ndarray, split: Split) -> tuple[Chain, PartProof]:
+def tail_proof(R: np.ndarray, split: Split) -> tuple[Chain, PartProof]:
     """The chain whose first matrix is `R`, and its proof: its norm, or the best of the methods for dense networks."""
     from sdplip.bounds.auto import bound_chain
 

@@ -24,7 +24,7 @@ Vector = Float[np.ndarray, " n"]
 
 @dataclass(frozen=True, eq=False)
 class Arrow:
-    """A symmetric matrix: blocks on the diagonal, `lower[k]` left of block k + 1, the border, and its corner (perhaps of order 0)."""
+    """A symmetric matrix: blocks on the diagonal, `lower[k]` left of block k + 1, the border, and its corner (order 0: none)."""
 
     diagonal: list[Matrix]
     lower: list[Matrix]
@@ -78,8 +78,8 @@ class Arrow:
 
 @np.errstate(over="ignore", invalid="ignore", under="ignore")
 def holds(M: Arrow, relative: float, corner: Vector) -> bool:
-    r"""True only if every symmetric $M^*$ is positive semidefinite that differs from `M` by at most `relative` in each entry, relative to
-    it, and in its corner by a further symmetric matrix whose absolute row sums are at most `corner`.
+    r"""True only if every symmetric $M^*$ near `M` is positive semidefinite: one whose entries differ by at most `relative` of
+    their size, and in its corner by a further symmetric matrix whose absolute row sums are at most `corner`.
     """
     found = M.scaled()
     if found is None:

@@ -3,9 +3,9 @@ r"""Networks proven part by part: trunks of convolutions with what is behind the
 Maxima over windows lengthen no difference by more than $\sqrt\nu$, where no pixel lies in more than $\nu$ windows. So the product
 of the constants of the parts between them, of these roots, and of the slopes that stand alone is a constant of the whole.
 
-A part has one of five proofs. Two need nothing but the weights and are computed again ("product", "composite", "layers"); the
-others hold multipliers: of a chain of matrices (`network.py`), or of a trunk (`trunk.py`) with the matrix R that it is worth
-and the proof of the chain that begins with R.
+A part has one of six proofs. Three need nothing but the weights and are computed again ("product", "composite", "layers"); the
+others hold multipliers: of a chain of matrices (`network.py`), or of a trunk (`trunk.py`, `strip.py`) with the matrix R that it
+is worth and the proof of the chain that begins with R.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,10 +19,11 @@ from sdplip.certificates.composite import certify_composite
 from sdplip.certificates.convolution import certify_convolution
 from sdplip.certificates.network import Slopes, certify_product, network_holds, spectral_norm_above
 from sdplip.certificates.rounding import up
+from sdplip.certificates.strip import Strip, strip_holds
 from sdplip.certificates.trunk import Trunk, trunk_holds
 from sdplip.geometry import Geometry
 
-Kind = Literal["product", "composite", "layers", "multipliers", "trunk"]
+Kind = Literal["product", "composite", "layers", "multipliers", "trunk", "strip"]
 CLOSED: tuple[Kind, ...] = ("product", "composite", "layers")
 """Proofs that hold no multipliers: the kernel computes the bound from the weights alone."""
 ROOM = 1e-9
@@ -67,9 +68,9 @@ class LayersPart:
 
 @dataclass(frozen=True, eq=False)
 class TrunkPart:
-    """A trunk, and the matrices behind its head with their slopes; `remainder` is to be added to every bound."""
+    """A trunk or strip, and the matrices behind its head with their slopes; `remainder` is to be added to every bound."""
 
-    trunk: Trunk
+    trunk: Trunk | Strip
     behind: tuple[Float[np.ndarray, "m n"], ...]
     slopes: tuple[Slopes, ...]
     remainder: float = 0.0
@@ -90,10 +91,11 @@ class PartProof:
         kind: of the proof.
         bound: what is claimed of the part, remainder included.
         inner: of "multipliers" the bound of the chain, without remainder.
-        multipliers: of "multipliers" one vector a hidden layer, of "trunk" one a convolution with an activation.
+        multipliers: of "multipliers" one vector a hidden layer; of "trunk" and "strip" one a convolution with an activation, with
+            one number a channel or a neuron.
         slopes: of "multipliers" those that were certified, which contain those of the network.
-        front: of "trunk" the matrix R; one number behind a last convolution.
-        tail: of "trunk" the proof of the chain that begins with R; None behind a last convolution.
+        front: of "trunk" and "strip" the matrix R; one number behind a last convolution.
+        tail: of the same the proof of the chain that begins with R; None behind a last convolution.
     """
 
     kind: Kind
@@ -153,9 +155,7 @@ def part_holds(part: Part, proof: PartProof) -> bool:
             and network_holds(part.weights, proof.multipliers, proof.slopes, proof.inner)
         )
     R = proof.front
-    if proof.kind != "trunk" or R is None or len(proof.multipliers) != len(part.trunk.kernels):
-        return False
-    if not (R.ndim == 2 and np.isfinite(R).all() and trunk_holds(part.trunk, proof.multipliers, R)):
+    if R is None or len(proof.multipliers) != len(part.trunk.kernels) or not _is_worth(part.trunk, proof, R):
         return False
     if part.trunk.head is None:
         return float(R[0, 0]) <= proof.bound
@@ -163,6 +163,14 @@ def part_holds(part: Part, proof: PartProof) -> bool:
         return False
     total = up(proof.tail.bound + part.remainder) if part.remainder else proof.tail.bound
     return total <= proof.bound
+
+
+def _is_worth(trunk: Trunk | Strip, proof: PartProof, R: Float[np.ndarray, "m m"]) -> bool:
+    if not (R.ndim == 2 and np.isfinite(R).all()):
+        return False
+    if isinstance(trunk, Strip):
+        return proof.kind == "strip" and strip_holds(trunk, proof.multipliers, R)
+    return proof.kind == "trunk" and trunk_holds(trunk, proof.multipliers, R)
 
 
 def covers(claimed: Sequence[Slopes], own: Sequence[Slopes]) -> bool:
@@ -191,6 +199,5 @@ def arrays(part: Part) -> Sequence[np.ndarray]:
         return [f.K if isinstance(f, Kernel) else f.W for f in part.factors if isinstance(f, Kernel | Matrix)]
     if isinstance(part, ChainPart):
         return part.weights
-    last = () if part.trunk.last is None else (part.trunk.last[0],)
     head = () if part.trunk.head is None else (part.trunk.head,)
-    return (*part.trunk.kernels, *last, *head, *part.behind)
+    return (*part.trunk.kernels, *part.trunk.last_kernels, *head, *part.behind)

@@ -161,7 +161,7 @@ def _proof(found: dict[str, Any]) -> PartProof:
             for v, (a, b) in zip(multipliers, _to_slopes(found["slopes"]), strict=True)
         )
         return PartProof(kind, bound, float(found["chain_bound"]), multipliers, slopes)
-    if kind != "trunk":
+    if kind not in ("trunk", "strip"):
         raise ValueError(f"a proof of kind {kind!r} is not known")
     rows = found["front"]
     front = np.zeros((len(rows), len(rows)))

@@ -1,15 +1,15 @@
 r"""Certificates of convolutions with one multiplier for every neuron: a matrix that is banded along the rows of the image.
 
-For a strip of convolutions $W_1, \dots, W_h$ with activations of slopes in $[0, \beta_k]$ and multipliers $\lambda_k > 0$ let S be
-the symmetric matrix over the image x and the outputs $v_k$ of the activations with blocks
+For a strip of convolutions $W_1, \dots, W_h$ with activations of slopes in $[0, \beta_k]$ and multipliers $\lambda_k > 0$ let S
+be the symmetric matrix over the image x and the outputs $v_k$ of the activations with blocks
 
     S_xx = I,    S_kk = 2 diag(lambda_k),    S_k,k-1 = -beta_k diag(lambda_k) W_k
 
-and F what stands behind. If $[S, F^\top; F, R R^\top] \succeq 0$, increments obey $|F v|_{(R R^\top)^{-1}} \le |x|$: in front of
-what follows, the strip is worth the matrix R. (Schur complement, and $v_i (v_i - \beta (W z)_i) \le 0$ for every neuron.) This is
-LipSDP-Neuron of the unrolled network. Row r of an image meets rows near r only; so variables in the order of the rows of the image
-make S block tridiagonal, a matrix F behind it is a border, and a last convolution one more layer of the band (R is then one number).
-`docs/rounding-networks.md`, section 6.
+and F what stands behind. If $[S, F^\top; F, R R^\top] \succeq 0$, then $F v = R u$ with $|u| \le |x|$ for all increments: in
+front of what follows, the strip is worth the matrix R. (Schur complement, and $v_i (v_i - \beta (W z)_i) \le 0$ for every
+neuron.) This is LipSDP-Neuron of the unrolled network. Row r of an image meets rows near r only; so variables in the order of the
+rows of the image make S block tridiagonal, a matrix F behind it is a border, and a last convolution one more layer of the band (R
+is then one number). `docs/rounding-networks.md`, section 6.
 """
 
 from collections.abc import Iterator, Sequence
@@ -74,15 +74,18 @@ class Layer:
         g, (m, n) = self.geometry, self.K.shape[:2]
         behind, front = self.output[1:], self.image[1:]
         blocks = np.zeros((self.K.shape[2], m, prod(behind), n * g.groups, prod(front)))
-        pixels = np.stack(np.meshgrid(*map(np.arange, behind), indexing="ij"), -1).reshape(
-            prod(behind), len(behind)
-        )
-        group = np.repeat(np.arange(g.groups), m // g.groups)
+        grid = np.meshgrid(*map(np.arange, behind), indexing="ij") if behind else []
+        pixels = np.array([axis.reshape(-1) for axis in grid], int).T.reshape(prod(behind), len(behind))
+        group = [o // (m // g.groups) for o in range(m)]
         for taps in product(*map(range, self.K.shape[3:])):
             at = pixels * g.stride[1:] - self.before[1:] + np.array(taps, int) * g.dilation[1:]
-            inside = ((at >= 0) & (at < front)).all(1) if behind else np.ones(1, bool)
+            inside = ((at >= 0) & (at < np.array(front, int))).all(1)
             p = np.flatnonzero(inside)
-            q = np.ravel_multi_index(tuple(at[inside].T), front) if behind else np.zeros(1, int)
+            q = (
+                np.atleast_1d(np.ravel_multi_index(tuple(at[inside].T), front))
+                if behind
+                else np.zeros(1, int)
+            )
             for o in range(m):
                 c = group[o] * n + np.arange(n)
                 for i in range(self.K.shape[2]):
@@ -114,6 +117,11 @@ class Strip:
     def kernels(self) -> tuple[np.ndarray, ...]:
         return tuple(layer.K for layer in self.layers)
 
+    @property
+    def last_kernels(self) -> tuple[np.ndarray, ...]:
+        """The kernel behind the strip, if there is one."""
+        return () if self.last is None else (self.last.K,)
+
     def neurons(self) -> list[int]:
         """Multipliers of each layer: one for each output, channels first, then pixel rows."""
         return [len(layer.K) * prod(layer.output) for layer in self.layers]
@@ -122,8 +130,9 @@ class Strip:
 def strip_holds(strip: Strip, multipliers: Sequence[Vector], R: Matrix) -> bool:
     """True only if these very multipliers prove that the strip is worth `R`, one number behind a last convolution."""
     sizes, m = strip.neurons(), 1 if strip.head is None else len(strip.head)
-    good = [v.shape == (n,) and np.isfinite(v).all() and (v > 0).all() for v, n in zip(multipliers, sizes, strict=False)]  # fmt: skip
-    if len(good) != len(sizes) or not all(good) or R.shape != (m, m) or not np.isfinite(R).all():
+    if [v.shape for v in multipliers] != [(n,) for n in sizes] or R.shape != (m, m):
+        return False
+    if not all(np.isfinite(v).all() and (v > 0).all() for v in multipliers) or not np.isfinite(R).all():
         return False
     if (strip.head is None) == (strip.last is None) or any(not 0 <= b < np.inf for b in strip.slopes):
         return False
@@ -191,7 +200,7 @@ class Band:
                 yield k, r, at, self.between[k - 1][tap]
 
     def arrow(self, multipliers: Sequence[Vector], R: Matrix) -> Arrow | None:
-        """The matrix that must be positive semidefinite, each entry with at most two roundings; None if it does not fit a band."""
+        """The matrix that must be positive semidefinite, two roundings an entry at most; None if it does not fit the band."""
         m = 0 if self.strip.head is None else len(self.strip.head)
         found = Arrow.zeros(self.sizes, m)
         last = self.strip.last is not None

@@ -50,6 +50,11 @@ class Trunk:
     last: tuple[np.ndarray, tuple[int, ...]] | None = None
     head: np.ndarray | None = None
 
+    @property
+    def last_kernels(self) -> tuple[np.ndarray, ...]:
+        """The kernel behind the trunk, if there is one."""
+        return () if self.last is None else (self.last[0],)
+
 
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")
 def certify_trunk(trunk: Trunk, multipliers: Sequence[np.ndarray]) -> np.ndarray | None:

@@ -36,12 +36,10 @@ METHODS: "tuple[Method, ...]" = (
     "reference-layer",
     "frequency",
     "state-space",
+    "banded",
 )
-COMPARED: "tuple[Method, ...]" = tuple(
-    method
-    for method in METHODS
-    if method not in ("auto", "reference", "reference-layer", "frequency", "state-space")
-)
+COMPARED = METHODS[METHODS.index("product") : METHODS.index("lipsdp-neuron") + 1]
+ON_IMAGES: "tuple[Method, ...]" = ("frequency", "banded")
 REFERENCE_ORDER = 60
 """Up to this order of the LMI `--compare` shows CVXPY's answer too: a few seconds."""
 
@@ -245,17 +243,20 @@ def _compared(ask: _Question) -> "list[NetworkBound]":
     from sdplip.bounds.auto import AUTO_ORDER
     from sdplip.bounds.systems import METHODS as SYSTEM_METHODS
     from sdplip.errors import InvalidProblem, NotProvable
+    from sdplip.networks import Convolution
 
     first = ask.bound("product")
     order = first.order + min(first.chain.weights[0].shape)
     methods: list[Method] = [m for m in COMPARED if order <= AUTO_ORDER or not m.startswith("lipsdp")]
     if ask.is_system:
         methods = [m for m in methods if m in SYSTEM_METHODS]
+    elif any(isinstance(layer, Convolution) for layer in ask.network.layers):
+        methods += ON_IMAGES
     elif order <= REFERENCE_ORDER:
         methods.append("reference")
     results, plain = list["NetworkBound"](), ask.silent()
     for method in methods:
-        with suppress(NotProvable, *([InvalidProblem] if ask.is_system else [])):
+        with suppress(NotProvable, *([InvalidProblem] if ask.is_system or method in ON_IMAGES else [])):
             result = plain.bound(method)
             results.append(replace(result, lower=min(first.lower, result.value)))
     return results

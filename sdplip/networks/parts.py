@@ -12,7 +12,7 @@ from sdplip.errors import InvalidProblem
 from sdplip.networks.chain import chain_of, runs_of
 from sdplip.networks.network import Activation, Network
 from sdplip.networks.segments import segments
-from sdplip.networks.trunk import factors_of, split_trunk
+from sdplip.networks.trunk import factors_of, split_strip, split_trunk
 
 
 def parts_of(network: Network, kinds: Sequence[Kind]) -> Whole:
@@ -57,10 +57,10 @@ def with_slopes(network: Network, slopes: Sequence[Slopes]) -> Network:
 def _part(part: Network, kind: Kind) -> Part:
     if kind == "layers":
         return LayersPart(tuple(factors_of(*runs_of(part))))
-    if kind != "trunk":
+    if kind not in ("trunk", "strip"):
         chain = chain_of(part)
         return ChainPart(chain.weights, chain.slopes, chain.remainder())
-    split = split_trunk(*runs_of(part))
+    split = (split_trunk if kind == "trunk" else split_strip)(*runs_of(part))
     if split is None:
-        raise InvalidProblem("A part that is claimed to begin with a trunk of convolutions has none.")
+        raise InvalidProblem(f"A part that is claimed to begin with a {kind} of convolutions has none.")
     return TrunkPart(split.trunk, split.tail.weights[1:], split.tail.slopes, split.slack)

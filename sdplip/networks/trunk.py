@@ -1,12 +1,13 @@
-r"""Where a network begins with convolutions of stride 1: the trunk that the kernel proves frequency by frequency."""
+r"""Where a network begins with convolutions: the trunk that is proven frequency by frequency, or row by row as a strip."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from sdplip.certificates.parts import Factor, Kernel, Matrix, certify_factors
 from sdplip.certificates.rounding import up
+from sdplip.certificates.strip import Layer, Strip
 from sdplip.certificates.trunk import Trunk
 from sdplip.networks.chain import Chain
 from sdplip.networks.convolution import Convolution
@@ -21,51 +22,115 @@ HEAD = 256
 class Split:
     """A trunk, and the chain behind it whose first matrix is the head; `slack` is what merging the head rounded off."""
 
-    trunk: Trunk
+    trunk: Trunk | Strip
     tail: Chain
     slack: float
 
 
-def split_trunk(runs: list[list[Linear]], activations: list[Activation]) -> Split | None:
-    """The longest trunk of a network; None where there is none, or what stands behind it is too large."""
-    layers = list[Convolution]()
-    for run, activation in zip(runs, activations, strict=False):
-        layer = run[0]
-        if not (isinstance(layer, Convolution) and len(run) == 1 and _stationary(layer, layers)):
-            break
-        if np.min(activation.alpha) < 0:
-            break
-        layers.append(layer)
+@dataclass(frozen=True, eq=False)
+class TrunkSplit(Split):
+    """One of convolutions of stride 1."""
+
+    trunk: Trunk
+
+
+@dataclass(frozen=True, eq=False)
+class StripSplit(Split):
+    """One of convolutions on images with a first and a last row."""
+
+    trunk: Strip
+
+
+def split_trunk(runs: list[list[Linear]], activations: list[Activation]) -> TrunkSplit | None:
+    """The longest trunk of stride 1; None where there is none, or what stands behind it is too large."""
+    layers = _leading(runs, activations, _stationary)
     if not layers:
         return None
-    k = len(layers)
-    behind = runs[k]
-    last = behind[0] if len(behind) == 1 else None
-    tail_slopes = [
-        (np.zeros(run[-1].outputs) + a.alpha, np.zeros(run[-1].outputs) + a.beta)
-        for run, a in zip(runs[k:], activations[k:], strict=False)
-    ]
-    slopes = tuple(float(np.max(a.beta)) for a in activations[:k])
-    ends = isinstance(last, Convolution) and k == len(runs) - 1 and _stationary(last, layers)
-    every = [*layers, last] if ends else layers
+    last = _last(runs, layers, _stationary)
+    every = layers if last is None else [*layers, last]
     torus = tuple(
         max(max(_reads(layer, axis) for layer in every), layers[-1].output_size[axis])
         for axis in range(len(layers[0].image_size))
     )
     kernels = tuple(np.asarray(layer.K, np.float64) for layer in layers)
     dilations = tuple(_tuple(layer.geometry.dilation) for layer in layers)
-    if ends:
-        assert isinstance(last, Convolution)
+    slopes = _slopes(activations, layers)
+    if last is not None:
         end = np.asarray(last.K, np.float64), _tuple(last.geometry.dilation)
-        return Split(Trunk(kernels, dilations, slopes, torus, last=end), Chain((np.eye(1),), ()), 0.0)
-    if behind[-1].outputs > HEAD or not all(map(fits, runs[k:])):
+        return TrunkSplit(Trunk(kernels, dilations, slopes, torus, last=end), NOTHING, 0.0)
+    behind = _behind(runs, activations, len(layers))
+    if behind is None:
+        return None
+    tail, slack = behind
+    head = tail.weights[0].reshape(-1, len(kernels[-1]), *layers[-1].output_size)
+    return TrunkSplit(Trunk(kernels, dilations, slopes, torus, head=head), tail, slack)
+
+
+def split_strip(runs: list[list[Linear]], activations: list[Activation]) -> StripSplit | None:
+    """The longest strip, of any stride and groups; None where there is none, or what stands behind it is too large."""
+    layers = _leading(runs, activations, _has_rows)
+    if not layers:
+        return None
+    last, slopes = _last(runs, layers, _has_rows), _slopes(activations, layers)
+    rows = tuple(map(_row_layer, layers))
+    if last is not None:
+        return StripSplit(Strip(rows, slopes, last=_row_layer(last)), NOTHING, 0.0)
+    behind = _behind(runs, activations, len(layers))
+    if behind is None:
+        return None
+    tail, slack = behind
+    return StripSplit(Strip(rows, slopes, head=tail.weights[0]), tail, slack)
+
+
+NOTHING = Chain((np.eye(1),), ())
+"""What stands behind a trunk that ends in a convolution."""
+Joins = Callable[[Convolution, list[Convolution]], bool]
+
+
+def _leading(runs: list[list[Linear]], activations: list[Activation], joins: Joins) -> list[Convolution]:
+    layers = list[Convolution]()
+    for run, activation in zip(runs, activations, strict=False):
+        layer = run[0]
+        if not (isinstance(layer, Convolution) and len(run) == 1 and joins(layer, layers)):
+            break
+        if np.min(activation.alpha) < 0:
+            break
+        layers.append(layer)
+    return layers
+
+
+def _last(runs: list[list[Linear]], layers: list[Convolution], joins: Joins) -> Convolution | None:
+    """The convolution behind the last activation, where the network ends with one that joins."""
+    behind = runs[len(layers)]
+    layer = behind[0] if len(behind) == 1 and len(layers) == len(runs) - 1 else None
+    return layer if isinstance(layer, Convolution) and joins(layer, layers) else None
+
+
+def _slopes(activations: list[Activation], layers: list[Convolution]) -> tuple[float, ...]:
+    return tuple(float(np.max(a.beta)) for a in activations[: len(layers)])
+
+
+def _behind(runs: list[list[Linear]], activations: list[Activation], k: int) -> tuple[Chain, float] | None:
+    """The chain behind k layers, and what merging its matrices rounded off; None where it is too large."""
+    if runs[k][-1].outputs > HEAD or not all(map(fits, runs[k:])):
         return None
     pieces = [merged(run) for run in runs[k:]]
-    head = pieces[0].W.reshape(len(pieces[0].W), len(kernels[-1]), *layers[-1].output_size)
+    slopes = [
+        (np.zeros(run[-1].outputs) + a.alpha, np.zeros(run[-1].outputs) + a.beta)
+        for run, a in zip(runs[k:], activations[k:], strict=False)
+    ]
+    tail = Chain(tuple(p.W for p in pieces), tuple(slopes), tuple(p.error for p in pieces))
     before = certify_factors(factors_of(runs[:k], activations[:k]))
-    weights = tuple(piece.W for piece in pieces)
-    tail = Chain(weights, tuple(tail_slopes), tuple(piece.error for piece in pieces))
-    return Split(Trunk(kernels, dilations, slopes, torus, head=head), tail, up(before * tail.remainder()))
+    return tail, up(before * tail.remainder())
+
+
+def _has_rows(layer: Convolution, before: list[Convolution]) -> bool:  # noqa: ARG001
+    """Whether the layer may join a strip: images that do not close to a circle."""
+    return not layer.circular and bool(layer.K.any())
+
+
+def _row_layer(layer: Convolution) -> Layer:
+    return Layer(np.asarray(layer.K, np.float64), layer.geometry.expand(layer.K.shape))
 
 
 def _stationary(layer: Convolution, before: list[Convolution]) -> bool:
