@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sdplip.bounds._markov import Band, Markov, completion, inverse, product
+from sdplip.bounds._markov import Band, Markov, completion, inverse, product, square
 
 Matrix = Float[Tensor, "m n"]
 Vector = Float[Tensor, " n"]
@@ -67,38 +67,47 @@ class Blocks:
     def C(self) -> Matrix:
         return self.weights[-1].mT @ self.weights[-1]
 
+    @cached_property
+    def gram(self) -> Matrix:
+        return self.weights[0] @ self.weights[0].mT
+
     def layers(self, v: Vector) -> tuple[Vector, ...]:
         """A vector over all neurons, layer by layer."""
         return torch.split(v, self.sizes[1:])
 
     def operator(self, y: Vector) -> Band:
-        r"""$Z + C$ of $y = (\rho, \lambda)$: linear in y."""
-        diagonal = [y[0] * torch.eye(self.inputs, dtype=y.dtype, device=y.device)]
+        r"""$Z + C$ of $y = (\rho, \lambda)$: linear in y. Diagonal blocks that are diagonal are columns."""
+        diagonal = [y[0].expand(self.inputs, 1)]
         lower = []
         for W, lam, a, b in zip(
             self.weights, *map(self.layers, (y[1:], self.alpha, self.beta)), strict=False
         ):
             if not self.relu:
-                diagonal[-1] = diagonal[-1] + W.mT @ ((2 * a * b * lam)[:, None] * W)
-            diagonal.append(torch.diag(2 * lam))
+                diagonal[-1] = square(diagonal[-1]) + W.mT @ ((2 * a * b * lam)[:, None] * W)
+            diagonal.append(2 * lam[:, None])
             lower.append(-((a + b) * lam)[:, None] * W)
         return Band(diagonal, lower, [side.mT for side in lower])
 
     def assemble(self, y: Vector) -> Band:
         """The three block diagonals of Z."""
         Z = self.operator(y)
-        return Band([*Z.diagonal[:-1], Z.diagonal[-1] - self.C], Z.lower, Z.upper)
+        *diagonal, last = map(square, Z.diagonal)
+        return Band([*diagonal, last - self.C], Z.lower, Z.upper)
 
     def factor(self, y: Vector) -> Factor | None:
         """Block Cholesky factor of Z: diagonal factors and upper side blocks; None where Z is not positive definite."""
         Z = self.assemble(y)
         factors, sides = list[Matrix](), list[Matrix]()
         for k, S in enumerate(Z.diagonal):
-            if k:
+            if k == 1 and self.relu:  # the first block is rho times the identity
+                sides.append(Z.upper[0] / factors[0][0, 0])
+                lam = self.layers(self.beta * y[1:])[0]
+                S = S - (lam[:, None] * self.gram * lam) / y[0]
+            elif k:
                 sides.append(torch.linalg.solve_triangular(factors[-1], Z.upper[k - 1], upper=False))
                 S = S - sides[-1].mT @ sides[-1]
             L, failed = torch.linalg.cholesky_ex(S)
-            if int(failed) or not bool(torch.isfinite(L).all()):
+            if int(failed) or not bool(torch.isfinite(L.diagonal()).all()):
                 return None
             factors.append(L)
         return factors, sides
@@ -154,21 +163,25 @@ class Blocks:
             kinds = (p, q) if self.relu else (p, q, None)  # None is a slope of 0: rows of S itself
             turn = torch.cat([_minus(S.down[k], V) for V in kinds])
             p0, q0, e0 = _named((turn @ e0).split(len(W)))
-            pp, qp, ep = _rows(S, k, kinds, turn @ ep, p)
-            pq, qq, eq = _rows(S, k, kinds, turn @ eq, q)
+            pp, qp, ep = _rows(S, k, kinds, turn, ep, p)
+            pq, qq, eq = _rows(S, k, kinds, turn, eq, q)
             yield Forms(p0, pp, pq, q0, qp, qq)
 
 
 def _rows(
-    S: Markov, k: int, kinds: Sequence[Matrix | None], before: Matrix, columns: Matrix | None
+    S: Markov, k: int, kinds: Sequence[Matrix | None], turn: Matrix, before: Matrix, columns: Matrix | None
 ) -> tuple[Matrix, Matrix, Matrix]:
-    """Rows $p_i$, $q_i$, $e_i$ of S for layer k: those in the columns `before` it, and those in its own."""
+    """Rows $p_i$, $q_i$, $e_i$ of S for layer k: by `turn` those in the columns before it, and those in its own."""
     M = S.matrix
     here, above = M.diagonal[k + 1], M.upper[k]
     if columns is not None:
         here, above = here - M.lower[k] @ columns.mT, above - M.diagonal[k] @ columns.mT
-    own = torch.cat([here if V is None else here - V @ above for V in kinds])
-    return _named(torch.cat([before, own], 1).split(len(here)))
+    n, m = len(here), before.shape[1]
+    rows = turn.new_empty(len(turn), m + n)
+    torch.mm(turn, before, out=rows[:, :m])
+    for part, V in zip(rows[:, m:].split(n), kinds, strict=True):
+        part.copy_(here) if V is None else torch.addmm(here, V, above, alpha=-1, out=part)
+    return _named(rows.split(n))
 
 
 def _named(rows: Sequence[Matrix]) -> tuple[Matrix, Matrix, Matrix]:

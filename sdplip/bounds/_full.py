@@ -30,7 +30,7 @@ class Full:
         tries = (Full(self.matrix + c * 0.8**k * step) for k in range(20))
         return next((there for there in tries if there.factor is not None), None)
 
-    def reach(self, step: Matrix, most: float) -> float:
+    def reach(self, step: Matrix, most: float, digits: int = 4) -> float:  # noqa: ARG002
         """How far, at most `most`, one may go along `step`: least eigenvalue of $L^{-1} step L^{-T}$ by Lanczos."""
         L = self.factor
         if L is None:

@@ -20,6 +20,8 @@ from sdplip.bounds._markov import farthest
 
 Matrix = Float[Tensor, "m n"]
 Vector = Float[Tensor, " n"]
+ROUGH = 2
+"""Binary digits of the predictor's step lengths, which only choose the centring."""
 
 
 class Positive(Protocol):
@@ -28,7 +30,7 @@ class Positive(Protocol):
     @property
     def matrix(self) -> Any: ...
     def scaled(self, c: float) -> "Positive": ...
-    def reach(self, step: Any, most: float) -> float: ...
+    def reach(self, step: Any, most: float, digits: int = 4) -> float: ...
     def moved(self, step: Any, c: float) -> "Positive | None": ...
 
 
@@ -114,15 +116,15 @@ def iterates(
         )
         predictor, first = direction(-b)
         predictor = expand(predictor)
-        dX = -X.matrix - symmetric(first)
-        a, c = _reach(inequality, y, predictor), X.reach(dX, 1.0)
+        dX = -1.0 * (X.matrix + symmetric(first))
+        a, c = _reach(inequality, y, predictor, 1.0, ROUGH), X.reach(dX, 1.0, ROUGH)
         after = float((AX + c * inequality.adjoint(dX)) @ (y + a * predictor))
         after -= value + c * inequality.objective(dX)
         sigma = min(1.0, max(1e-6, after / inequality.order / mu) ** 2)
         bend = inequality.bend(P, predictor, X, dX, c, first)
         dy, product = direction(sigma * mu * collect(AP) - b - collect(inequality.adjoint(bend)))
         dy = expand(dy)
-        dX = sigma * mu * P.matrix - X.matrix - symmetric(product + bend)
+        dX = sigma * mu * P.matrix - (X.matrix + symmetric(product + bend))
         part = 0.9 + 0.09 * min(a, c)  # nearer to the boundary where the predictor could go far
         a, c = (min(1.0, part * most) for most in (_reach(inequality, y, dy, 1.1), X.reach(dX, 1.1)))
         if max(a, c) < 1e-4:
@@ -137,9 +139,9 @@ def _representative(group: Group | None, y: Vector) -> Vector:
     return y if group is None else group.collect(y) / group.collect(torch.ones_like(y))
 
 
-def _reach(inequality: Inequality, y: Vector, dy: Vector, most: float = 1.0) -> float:
+def _reach(inequality: Inequality, y: Vector, dy: Vector, most: float, digits: int = 4) -> float:
     """How far, at most `most`, one may go from `y` along `dy` and stay feasible."""
-    return farthest(lambda a: inequality.factor(y + a * dy) is not None, most)
+    return farthest(lambda a: inequality.factor(y + a * dy) is not None, most, digits)
 
 
 def _move(inequality: Inequality, y: Vector, dy: Vector, a: float):
