@@ -49,6 +49,10 @@ ASKED = {
     "ball of tanh": ["--ball", "0.1,0.2", "--activation", "tanh"],
     "box": ["--box", "0,0.1", "--activation", "maxmin"],
     "box of files": ["--box", "center.npy,1"],
+    "ball in a box": ["--ball", "center.npy,0.7", "--box", "-0.4,0.5"],
+    "pieces of a box": ["--box", "0,1", "--pieces", "4"],
+    "pieces of a ball": ["--ball", "0.1,0.9", "--pieces", "5", "--output-pair", "0,1"],
+    "pieces of both, a box": ["--ball", "0,1", "--box", "0,1", "--pieces", "5"],
 }
 
 
@@ -61,6 +65,9 @@ def test_bounds_and_certificates_that_verify_proves_again(run, file, asked):
     assert code == 0 and proof["proven"]
     code, proof = answer(run, "verify", "c.json", "shifted.npz")
     assert proof["proven"] is not ("ball" in asked or "box" in asked)  # biases matter in regions only
+    code, text, _ = run("verify", "c.json", file)
+    assert code == 0 and ("in a box" not in asked or "ball within the box" in text)
+    assert ("pieces" in asked) is ("pieces that cover" in " ".join(text.split()))
 
 
 def test_values_are_those_of_the_library(run):
@@ -92,17 +99,18 @@ def test_methods_side_by_side(run):
 
 
 REFUSED = {
-    "two regions": (["net.npz", "--ball", "0,1", "--box", "0,1"], "Use one of them"),
+    "regions apart": (["net.npz", "--ball", "0,1", "--box", "2,3"], "no point in common"),
     "no radius": (["net.npz", "--ball", "1"], "CENTER,RADIUS"),
     "three ends": (["net.npz", "--box", "0,1,2"], "LOWER,UPPER"),
     "words": (["net.npz", "--ball", "here,1"], "no finite number"),
     "center of another width": (["net.npz", "--ball", "0,0,1"], "takes 3"),
     "negative radius": (["net.npz", "--ball", "0,-1"], "not negative"),
     "turned box": (["net.npz", "--box", "1,0"], "not above"),
-    "pieces of a ball": (["net.npz", "--ball", "0,1", "--pieces", "4"], "Add --box"),
-    "certificate of pieces": (
-        ["net.npz", "--box", "0,1", "--pieces", "4", "--certificate", "c.json"],
-        "Drop one",
+    "pieces of everything": (["net.npz", "--pieces", "4"], "Add --box or --ball"),
+    "pieces side by side": (["net.npz", "--box", "0,1", "--pieces", "4", "--compare"], "Drop --compare"),
+    "certificate of outputs of pieces": (
+        ["net.npz", "--box", "0,1", "--pieces", "4", "--output-norm", "linf", "--certificate", "c.json"],
+        "Drop --output-norm",
     ),
     "unknown biases": (["unknown.npz", "--ball", "0,1"], "biases"),
     "unknown function": (["net.npz", "--ball", "0,1", "--slopes", "0,1"], "not known"),

@@ -12,6 +12,7 @@ from sdplip.bounds import bound, estimate_lower, jacobian, pair_bounds, split_bo
 from sdplip.bounds.samples import largest_jacobian, value_and_jacobian
 from sdplip.bounds.system import backward
 from sdplip.certificates.narrow import narrowed
+from sdplip.certificates.pieces_file import pieces_record, verify_pieces
 from sdplip.certificates.region import Ball, Box, linear_share, localise, preactivations
 from sdplip.certificates.system import Map, Skip, Slope, Sort, expand
 from sdplip.certificates.system_file import load_system, maps, save_system, system_record, verify_system
@@ -288,6 +289,8 @@ def test_pieces_of_a_box_only_lower_the_bound():
         assert all(a.value >= b.value for a, b in itertools.pairwise(values))
         assert all(v.lower <= v.value for v in values) and values[2].lower >= values[0].lower
         assert values[2].system_certificate is None and "boxes" in values[2].method
+        claim, tree = values[2].claim, values[2].pieces
+        assert verify_pieces(pieces_record("", claim, values[2].value, tree), list(maps(claim.layers))).proven
     point = Box(np.zeros(3), np.zeros(3))
     assert split_bound(net, point, 4).value == pytest.approx(bound(net, region=point).value)
     with pytest.raises(InvalidProblem, match="at least 1 piece"):

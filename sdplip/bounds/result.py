@@ -8,6 +8,7 @@ from jaxtyping import Float
 
 from sdplip.certificates.network import NetworkCertificate
 from sdplip.certificates.parts import PartProof
+from sdplip.certificates.pieces_file import Node
 from sdplip.certificates.system_file import Claim
 from sdplip.certificates.system_proof import SystemCertificate
 from sdplip.networks import Chain
@@ -65,6 +66,7 @@ class NetworkBound:
         row_proofs: of "linf", the proofs of the outputs that were asked for; None of those whose product bound is one.
         parts: the proofs of the parts that were bounded one by one: between maxima over windows, and of large images; of the
             product and composite bounds of a chain, the one proof that names them.
+        pieces: the tree of cuts and proofs of a region that was cut.
     """
 
     value: float
@@ -84,6 +86,7 @@ class NetworkBound:
     row: int | None = None
     row_proofs: tuple[SystemCertificate | None, ...] = ()
     parts: tuple[PartProof, ...] = ()
+    pieces: tuple[Node, ...] = ()
 
     @property
     def gap(self) -> float | None:

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sdplip.certificates.functions import FUNCTIONS, PIECES
-from sdplip.certificates.region import Ball, Box, Region
+from sdplip.certificates.region import Ball, Box, Cut, Region
 from sdplip.certificates.system import Layers, Map, Skip, Slope, Sort
 
 Vector = Float[np.ndarray, " n"]
@@ -102,8 +102,10 @@ def _points(rng: np.random.Generator, n: int, region: Region | None, samples: in
         elif isinstance(region, Box):
             yield region.lower + rng.uniform(size=n) * (region.upper - region.lower)
         else:
+            ball = region.ball if isinstance(region, Cut) else region
             v = rng.normal(size=n)
-            yield region.center + v * (region.radius * rng.uniform() ** (1 / n) / np.linalg.norm(v))
+            x = ball.center + v * (ball.radius * rng.uniform() ** (1 / n) / np.linalg.norm(v))
+            yield _into(x, region) if isinstance(region, Cut) else x
     if region is None:
         yield from (np.full(n, far) for far in (1e6, -1e6, 1.0, -1.0, 0.0))
 
@@ -111,11 +113,21 @@ def _points(rng: np.random.Generator, n: int, region: Region | None, samples: in
 def _size(region: Region | None, x: Vector) -> float:
     if region is None:
         return float(np.linalg.norm(x))
+    if isinstance(region, Cut):
+        return min(region.ball.radius, _size(region.box, x))
     return float(np.linalg.norm(region.upper - region.lower)) if isinstance(region, Box) else region.radius
 
 
 def _into(x: Vector, region: Region | None) -> Vector:
-    """The nearest point of the region, up to rounding."""
+    """The nearest point of the region, up to rounding; of a ball in a box one that is near."""
+    if isinstance(region, Cut):
+        inside = np.clip(region.ball.center, region.box.lower, region.box.upper)
+        x = np.clip(_into(x, region.ball), region.box.lower, region.box.upper)
+        for _ in range(40):  # towards a point of both, as far as it takes
+            if np.linalg.norm(x - region.ball.center) <= region.ball.radius:
+                return x
+            x = x / 2 + inside / 2
+        return inside
     if isinstance(region, Box):
         return np.clip(x, region.lower, region.upper)
     if isinstance(region, Ball):

@@ -76,7 +76,11 @@ class Ball:
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    r"""All x of a ball that lie in a box too: pixels in [0, 1], for example."""
+    r"""All x of a ball that lie in a box too: pixels in [0, 1], for example.
+
+    Raises:
+        InvalidProblem: another number of coordinates, or no point in common, which is then proven.
+    """
 
     ball: Ball
     box: Box
@@ -87,7 +91,7 @@ class Cut:
                 f"A ball of {self.ball.inputs} and a box of {self.box.inputs} coordinates have nothing in common."
             )
         nearest = np.clip(self.ball.center, self.box.lower, self.box.upper) - self.ball.center
-        if np.linalg.norm(nearest) > self.ball.radius:
+        if np.sqrt(np.square(nearest).sum()) * (1 - gamma(self.inputs + 8)) > self.ball.radius:  # for sure
             raise InvalidProblem(
                 "The ball and the box have no point in common. Choose a larger radius, or another box or center."
             )
@@ -125,6 +129,33 @@ class Cut:
 Region = Box | Ball | Cut
 
 
+def hull(region: Region) -> Box:
+    """A box that contains the region."""
+    return Box(*region.ends())
+
+
+def part(region: Region, box: Box) -> Region:
+    """What of `region` lies in `box`, which stands in its hull.
+
+    Raises:
+        InvalidProblem: nothing does, for sure.
+    """
+    if isinstance(region, Box):
+        return box
+    return Cut(region if isinstance(region, Ball) else region.ball, box)
+
+
+def halves(box: Box, axis: int, at: float) -> tuple[Box, Box]:
+    """The box cut where coordinate `axis` is `at`; both contain the cut.
+
+    Raises:
+        InvalidProblem: `at` is not within the box.
+    """
+    below, above = np.array(box.upper, np.float64), np.array(box.lower, np.float64)
+    below[axis] = above[axis] = at
+    return Box(np.asarray(box.lower, np.float64), below), Box(above, np.asarray(box.upper, np.float64))
+
+
 def _lost(L: Matrix, size: Vector) -> Vector:
     """Rounding of sums of `L` times numbers up to `size`, and of a few more operations on them."""
     n = L.shape[1]
@@ -132,7 +163,7 @@ def _lost(L: Matrix, size: Vector) -> Vector:
 
 
 def _furthest(L: Matrix, low: Vector, high: Vector, radius: float) -> tuple[Matrix, Matrix]:
-    r"""About the d in [low, high] of length `radius` at most that is furthest along each row, and $1 / \mu$ of $\mathrm{clip}(\mu L_i)$."""
+    r"""The d in [low, high] no longer than `radius` that is about furthest along a row, $\mathrm{clip}(\mu L_i)$; $1 / \mu$."""
     with np.errstate(over="ignore", invalid="ignore"):
         size = np.maximum(abs(L).max(1, initial=0.0), 1e-300)[:, None]
         least, most = np.full((len(L), 1), -300.0), np.full((len(L), 1), 300.0)

@@ -10,7 +10,7 @@ import numpy as np
 from sdplip.certificates import document
 from sdplip.certificates.file import Verification, weight_digest
 from sdplip.certificates.narrow import narrowed
-from sdplip.certificates.region import Ball, Box, Region, localise
+from sdplip.certificates.region import Ball, Box, Cut, Region, localise
 from sdplip.certificates.system import Layers, Map, Skip, Slope, Sort, System, expand
 from sdplip.certificates.system_proof import SystemCertificate, system_holds
 from sdplip.errors import SdplipError
@@ -201,18 +201,30 @@ def _region(region: Region | None) -> dict[str, Any] | None:
         return None
     if isinstance(region, Ball):
         return {"center": region.center.tolist(), "radius": region.radius}
-    return {"lower": region.lower.tolist(), "upper": region.upper.tolist()}
+    if isinstance(region, Box):
+        return {"lower": region.lower.tolist(), "upper": region.upper.tolist()}
+    return {**(_region(region.ball) or {}), **(_region(region.box) or {})}
+
+
+def _region_of(where: dict[str, Any] | None) -> Region | None:
+    if where is None:
+        return None
+    ball = Ball(np.array(where["center"], np.float64), float(where["radius"])) if "radius" in where else None
+    box = (
+        Box(np.array(where["lower"], np.float64), np.array(where["upper"], np.float64))
+        if "lower" in where
+        else None
+    )
+    if ball and box:
+        return Cut(ball, box)
+    if ball is None and box is None:
+        raise ValueError("the region is neither a ball nor a box")
+    return ball or box
 
 
 def claim_of(found: dict[str, Any]) -> Claim:
     """The claim of a document about all outputs; its layers have no matrices yet."""
-    where = found["region"]
-    region: Region | None = None
-    if where is not None and "radius" in where:
-        region = Ball(np.array(where["center"], np.float64), float(where["radius"]))
-    elif where is not None:
-        region = Box(np.array(where["lower"], np.float64), np.array(where["upper"], np.float64))
-    return Claim(_layers(found["layers"]), region)
+    return Claim(_layers(found["layers"]), _region_of(found["region"]))
 
 
 def digests_of(found: dict[str, Any]) -> tuple[tuple[str, str | None], ...]:

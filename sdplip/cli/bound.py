@@ -90,14 +90,12 @@ class Two(click.ParamType):
 @click.option(
     "--ball",
     type=RegionType(True),
-    help="Only inputs in this Euclidean ball. CENTER: numbers or a .npy file.",
+    help="Only inputs in this Euclidean ball (and in the box). CENTER: numbers or a .npy file.",
 )
 @click.option(
     "--box", type=RegionType(False), help="Only inputs in this box. Each end: a number or a .npy file."
 )
-@click.option(
-    "--pieces", type=click.IntRange(min=1), default=1, help="Cut the box into up to so many; no certificate."
-)
+@click.option("--pieces", type=click.IntRange(min=1), default=1, help="Cut the region into up to so many.")
 @click.option("--transpose", is_flag=True, help="The file stores (in, out).")
 @click.option("--layer", multiple=True, metavar="NAME", help="Only these layers, in the order given.")
 @click.option("--compare", is_flag=True, help="All methods side by side, with times.")
@@ -141,11 +139,13 @@ def bound(
         raise click.UsageError("--compare runs every method. Drop --method.")
     if plot and not compare:
         raise click.UsageError("--plot draws the methods of --compare. Add --compare, or drop --plot.")
-    if pieces > 1 and not box:
-        raise click.UsageError("--pieces cuts a box. Add --box, or drop --pieces.")
-    if pieces > 1 and (certificate or compare):
+    if pieces > 1 and not (box or ball):
+        raise click.UsageError("--pieces cuts a region. Add --box or --ball, or drop --pieces.")
+    if pieces > 1 and compare:
+        raise click.UsageError("--pieces is for one method at a time. Drop --compare, or --pieces.")
+    if pieces > 1 and certificate and output_norm == "linf":
         raise click.UsageError(
-            "--pieces has neither a certificate file nor a comparison of methods yet. Drop one of them."
+            "--pieces has a certificate file for Euclidean lengths only. Drop --output-norm, or --certificate."
         )
     if output_pair and output_norm == "linf":
         raise click.UsageError(
@@ -157,7 +157,7 @@ def bound(
     with network_bar() as watch:
         as_system = bool(certificate and (output_pair or output_norm == "linf"))
         ask = _Question(network, output_pair, output_norm, region, watch, as_system, pieces)
-        if certificate and ask.is_system and method in ("product", "composite"):
+        if certificate and ask.is_system and pieces == 1 and method in ("product", "composite"):
             raise click.UsageError(
                 f"The {method} bound of a pair, a region, the largest output, sorting or residual sums has no certificate file."
                 " Use riccati or lipsdp-neuron, or drop --certificate."
@@ -206,9 +206,8 @@ class _Question:
             import cvxpy  # noqa: F401
         if self.pieces > 1:
             from sdplip.bounds.split import split_bound
-            from sdplip.certificates.region import Box
 
-            assert isinstance(self.region, Box)
+            assert self.region is not None
             return split_bound(
                 self.network, self.region, self.pieces, method, output_pair=self.pair, output_norm=self.norm
             )

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
 
 
 def has_proof(result: "NetworkBound") -> bool:
-    return bool(result.certificate or result.system_certificate or result.row_proofs or result.parts)
+    proofs = result.certificate or result.system_certificate or result.row_proofs
+    return bool(proofs or result.parts or result.pieces)
 
 
 def save_proof(
@@ -19,12 +20,17 @@ def save_proof(
     """Writes the file; the result is returned with the bound that it claims, which may be a little larger."""
     from sdplip.certificates.network_file import network_record, save_network
     from sdplip.certificates.parts_file import parts_record, save_parts
+    from sdplip.certificates.pieces_file import pieces_record, save_pieces
     from sdplip.certificates.rows_file import rows_record, save_rows
     from sdplip.certificates.system_file import save_system, system_record
 
     if result.row_proofs:
         assert result.claim is not None
         save_rows(path, rows_record(file.name, result.claim, result.value, result.row_proofs, reading))
+        return result
+    if result.pieces:
+        assert result.claim is not None
+        save_pieces(path, pieces_record(file.name, result.claim, result.value, result.pieces, reading))
         return result
     if result.parts:
         from sdplip.networks.parts import parts_of, slopes_of

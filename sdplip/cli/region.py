@@ -1,4 +1,4 @@
-"""`--ball CENTER,RADIUS` and `--box LOWER,UPPER` as regions of a network's input."""
+"""`--ball CENTER,RADIUS` and `--box LOWER,UPPER` as regions of a network's input; both together are what they have in common."""
 
 import math
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import click
 if TYPE_CHECKING:
     import numpy as np
 
-    from sdplip.certificates.region import Region
+    from sdplip.certificates.region import Ball, Box, Region
     from sdplip.networks import Network
 
 
@@ -21,7 +21,7 @@ class Given:
     ball: bool
     parts: tuple[str, ...]
 
-    def on(self, network: "Network") -> "Region":
+    def on(self, network: "Network") -> "Ball | Box":
         """The region of the inputs of `network`.
 
         Raises:
@@ -52,11 +52,13 @@ class RegionType(click.ParamType):
 
 
 def given_region(ball: Given | None, box: Given | None, network: "Network") -> "Region | None":
-    """The region of the two options, of which one at most may be used."""
-    if ball and box:
-        raise click.UsageError("--ball and --box both say which inputs are meant. Use one of them.")
-    given = ball or box
-    return given.on(network) if given else None
+    """The region of the two options; None without them."""
+    from sdplip.certificates.region import Ball, Box, Cut
+
+    inside, within = (given.on(network) if given else None for given in (ball, box))
+    if isinstance(inside, Ball) and isinstance(within, Box):
+        return Cut(inside, within)
+    return inside or within
 
 
 def _vector(parts: tuple[str, ...], n: int, option: str) -> "np.ndarray":

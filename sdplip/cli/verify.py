@@ -32,10 +32,11 @@ def verify(
     """
     from sdplip.certificates.network_file import SCHEMA
     from sdplip.certificates.parts_file import SCHEMA as PARTS
+    from sdplip.certificates.pieces_file import SCHEMA as PIECES
     from sdplip.certificates.rows_file import SCHEMA as ROWS
     from sdplip.certificates.system_file import SCHEMA as SYSTEM
 
-    if _schema(certificate) in (SYSTEM, ROWS):
+    if _schema(certificate) in (SYSTEM, ROWS, PIECES):
         proven = _system(certificate, NetworkSource(file, layer, transpose), as_json)
     elif _schema(certificate) == PARTS:
         proven = _parts(certificate, NetworkSource(file, layer, transpose), as_json)
@@ -131,16 +132,24 @@ def _parts(certificate: Path, source: NetworkSource, as_json: bool) -> bool:
 def _system(certificate: Path, source: NetworkSource, as_json: bool) -> bool:
     from dataclasses import replace
 
-    from sdplip.certificates.rows_file import SCHEMA, RowsRecord, load_rows, verify_rows
+    from sdplip.certificates.pieces_file import SCHEMA as PIECES
+    from sdplip.certificates.pieces_file import PiecesRecord, load_pieces, verify_pieces
+    from sdplip.certificates.rows_file import SCHEMA as ROWS
+    from sdplip.certificates.rows_file import RowsRecord, load_rows, verify_rows
     from sdplip.certificates.system_file import load_system, maps, structure, verify_system
     from sdplip.cli import render
     from sdplip.networks import system_layers
 
-    rows = _schema(certificate) == SCHEMA
-    entry = load_rows(certificate) if rows else load_system(certificate)
+    load = {ROWS: load_rows, PIECES: load_pieces}.get(_schema(certificate) or "", load_system)
+    entry = load(certificate)
     layers = system_layers(replace(source, reading=entry.reading).network())
     found = list(maps(layers))
-    result = verify_rows(entry, found) if isinstance(entry, RowsRecord) else verify_system(entry, found)
+    if isinstance(entry, RowsRecord):
+        result = verify_rows(entry, found)
+    elif isinstance(entry, PiecesRecord):
+        result = verify_pieces(entry, found)
+    else:
+        result = verify_system(entry, found)
     # A graph has its own activations, which must be those of the claim; matrices alone leave them to it.
     if result.proven and source.is_onnx and structure(layers) != structure(entry.claim.layers):
         reason = "the layers of the graph are not those that were certified: certify this network anew"

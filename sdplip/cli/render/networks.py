@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sdplip.certificates.file import Verification
     from sdplip.certificates.network_file import NetworkRecord
     from sdplip.certificates.parts_file import PartsRecord
+    from sdplip.certificates.pieces_file import PiecesRecord
     from sdplip.certificates.region import Region
     from sdplip.certificates.rows_file import RowsRecord
     from sdplip.certificates.system_file import SystemRecord
@@ -85,7 +86,9 @@ def verify_parts(entry: "PartsRecord", result: "Verification", file: Path) -> No
     )
 
 
-def verify_system(entry: "SystemRecord | RowsRecord", result: "Verification", file: Path) -> None:
+def verify_system(
+    entry: "SystemRecord | RowsRecord | PiecesRecord", result: "Verification", file: Path
+) -> None:
     """Prints the claim of a network with sorting, skips, a region or a pair, and whether it was proven again."""
     console = _again(entry.name, result)
     parts = [] if entry.claim.region is None else [f"for inputs in the {_where(entry.claim.region)}"]
@@ -109,7 +112,7 @@ def _again(name: str, result: "Verification") -> Console:
 
 def _inside(result: "NetworkBound") -> str:
     region = None if result.claim is None else result.claim.region
-    return "" if region is None else f" in the {type(region).__name__.lower()}"
+    return "" if region is None else f" in the {_name(region)}"
 
 
 def _norms(result: "NetworkBound") -> str:
@@ -119,5 +122,10 @@ def _norms(result: "NetworkBound") -> str:
 
 
 def _where(region: "Region") -> str:
-    kind = type(region).__name__.lower()
-    return f"{kind} of the certificate ({region.inputs} coordinates)"
+    return f"{_name(region)} of the certificate ({region.inputs} coordinates)"
+
+
+def _name(region: "Region") -> str:
+    from sdplip.certificates.region import Cut
+
+    return "ball within the box" if isinstance(region, Cut) else type(region).__name__.lower()
