@@ -6,15 +6,25 @@ import numpy as np
 import pytest
 import torch
 
+from sdplip.bounds import bound
 from sdplip.bounds._blocks import Blocks
 from sdplip.bounds._dense import Dense
 from sdplip.bounds._full import Full
+from sdplip.bounds._interior import Iterate, iterates
 from sdplip.bounds._linear import factored, improved
 from sdplip.bounds._markov import Band, Markov, completion, farthest
 from sdplip.bounds.lipsdp import LipSDP
-from sdplip.networks import Chain
+from sdplip.certificates.region import Ball
+from sdplip.errors import InvalidProblem, SolverUnavailable
+from sdplip.networks import Activation, Affine, Chain, MaxPool, Network, from_weights
 from sdplip.solvers.solution import Status
 
+DEVICES = [
+    "cpu",
+    pytest.param(
+        "cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+    ),
+]
 SHAPES = {"one hidden": (3, 4, 2), "deep": (2, 5, 3, 1, 4, 3, 2), "wide input": (6, 2, 3, 3)}
 CLOSE = 1e-11  # sums of a few hundred products of entries of order one to a hundred
 generator = np.random.default_rng(5)
@@ -180,3 +190,62 @@ def test_systems_whose_factor_is_inaccurate_are_solved():
     assert float(abs(A @ dy - right).sum()) < 1e-10
     torch.testing.assert_close(image, A @ dy, atol=1e-11, rtol=0)
     assert factored(-wrong) is None
+
+
+def optimum(inequality, y, groups):
+    """Least rho, and largest lower value, of the points of the method."""
+    points = list[Iterate]()
+    for point in iterates(inequality, y, groups):
+        points.append(point)
+        if abs(point.gap) < 1e-9 or len(points) > 60:
+            break
+    return min(float(p.y[0]) for p in points), max(p.lower for p in points)
+
+
+@pytest.mark.parametrize("layers", range(2, 10))
+@pytest.mark.parametrize("form", ["neuron", "layer"])
+def test_three_diagonals_and_all_entries_have_the_same_optimum(form, layers):
+    blocks, dense, y = chain((3, *generator.integers(2, 6, layers - 1), 2), alpha=layers % 2 == 1)
+    count = torch.tensor([1, *blocks.sizes[1:]])
+    groups = torch.repeat_interleave(torch.arange(len(count)), count) if form == "layer" else None
+    (rho, lower), (whole, below) = (optimum(problem, y, groups) for problem in (blocks, dense))
+    assert rho == pytest.approx(whole, rel=1e-7)
+    assert lower <= whole * (1 + 1e-9)
+    assert below <= rho * (1 + 1e-9)
+    assert lower == pytest.approx(whole, rel=1e-7)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("kind", ["chain", "slopes", "sorting", "region", "maxima"])
+@pytest.mark.parametrize("method", ["lipsdp-neuron", "lipsdp-layer"])
+def test_bounds_do_not_depend_on_the_device(method, kind, device):
+    weights = [generator.normal(size=(m, n)) / 3 for n, m in pairwise((16, 6, 4, 2))]
+    network = from_weights(
+        weights, {"slopes": Activation(-0.2, 1.0), "sorting": "groupsort:2"}.get(kind, "relu")
+    )
+    if kind == "maxima":
+        pool = MaxPool(1, (4, 4), (2, 2), (2, 2), (0, 0))
+        network = Network((pool, Affine(weights[0][:, :4]), *network.layers[1:]))
+    ball = Ball(np.zeros(16), 0.1) if kind == "region" else None
+    if method == "lipsdp-layer" and kind in ("sorting", "region"):
+        with pytest.raises(InvalidProblem, match="elementwise"):
+            bound(network, method, region=ball, device=device)
+        return
+    here = bound(network, method, region=ball)
+    there = bound(network, method, region=ball, device=device)
+    assert there.value == pytest.approx(here.value, rel=1e-7)
+    assert there.status is Status.OPTIMAL or kind == "maxima"  # of one of the parts
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"method": "riccati"}, InvalidProblem, "not for riccati"),
+        ({"method": "lipsdp-neuron", "output_norm": "linf"}, InvalidProblem, "not for single outputs"),
+        ({"method": "lipsdp-layer"}, SolverUnavailable, "cannot hold float64"),
+    ],
+)
+def test_devices_are_refused(options, error, message):
+    network = from_weights([generator.normal(size=(3, 3)), np.ones((2, 3))])
+    with pytest.raises(error, match=message):
+        bound(network, device="meta", **options)

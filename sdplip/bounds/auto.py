@@ -1,7 +1,7 @@
 """One call for all bounds of a network."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import partial
@@ -18,7 +18,7 @@ from sdplip.bounds.product import product
 from sdplip.bounds.result import NetworkBound, Proposal, Proposer, proof_of
 from sdplip.bounds.riccati import FAMILIES, riccati
 from sdplip.bounds.samples import OutputNorm
-from sdplip.bounds.systems import system_bound
+from sdplip.bounds.systems import Watch, system_bound
 from sdplip.certificates.network import NetworkCertificate, certify_network
 from sdplip.certificates.region import Region
 from sdplip.certificates.rounding import up
@@ -63,7 +63,8 @@ def bound(
     output_pair: tuple[int, int] | None = None,
     output_norm: OutputNorm = "l2",
     region: Region | None = None,
-    progress: Callable[[int, float, float], None] | None = None,
+    progress: Watch = None,
+    device: str = "cpu",
 ) -> NetworkBound:
     r"""A proven Lipschitz bound of the network in Euclidean norms, with its certificate and what is known from below.
 
@@ -91,11 +92,19 @@ def bound(
             bound of one output, see `rows.py`. Of a pair, a single number, both norms are the same.
         region: a `Ball` or `Box`: bound the network for inputs in it only.
         progress: called with iteration, upper and lower value by the interior-point method.
+        device: where torch computes the interior-point method, "cpu" or "cuda"; the proof is NumPy's.
 
     Raises:
-        InvalidProblem: "lipsdp-network", which is no bound, an unknown method, or a pair of outputs that does not exist.
+        SolverUnavailable: no such device here.
+        InvalidProblem: "lipsdp-network", which is no bound, an unknown method, a pair of outputs that does not exist, or a
+            device for a method that has none.
         NotProvable: the bound leaves the range of double precision.
     """
+    if device != "cpu":
+        from sdplip.bounds.lipsdp import check_device  # loads torch
+
+        name = method if isinstance(method, str) else method.name
+        check_device(device, "single outputs" if output_norm == "linf" and output_pair is None else name)
     if not isinstance(method, str):
         return _proposed(network, method, output_pair, output_norm, region)
     if output_norm == "linf" and output_pair is None:
@@ -105,21 +114,25 @@ def bound(
     if output_norm not in ("l2", "linf"):
         raise InvalidProblem(f"`output_norm` must be 'l2' or 'linf', not {output_norm!r}.")
     if region is not None or not is_chain(network):
-        return system_bound(network, method, region=region, output_pair=output_pair, progress=progress)
+        return system_bound(
+            network, method, region=region, output_pair=output_pair, progress=progress, device=device
+        )
     begin = time.perf_counter()
-    joint = jointly(network, method, output_pair, progress)
+    joint = jointly(network, method, output_pair, progress, device)
     if joint is not None and method == "lipsdp-neuron":
         return joint
     network, remainder = _paired(network, output_pair)
     if any(isinstance(layer, MaxPool) for layer in network.layers):
-        cut = through_maxima(network, lambda part: _part_bound(part, method, progress), begin, remainder)
+        cut = through_maxima(
+            network, lambda part: _part_bound(part, method, progress, device), begin, remainder
+        )
         # Proofs of parts speak of the weights in the file, not of the difference of two rows.
         cut = cut if output_pair is None else replace(cut, parts=())
         return cut if joint is None else better(joint, cut)
     if method in ("frequency", "state-space", "banded") or not is_dense(network):
         found = bound_images(network, method, remainder)
         return found if output_pair is None else replace(found, parts=())
-    return _of_chain(network, remainder, method, progress, begin, pair=output_pair is not None)
+    return _of_chain(network, remainder, method, progress, device, begin, pair=output_pair is not None)
 
 
 def _proposed(
@@ -137,7 +150,9 @@ def _proposed(
             " Use a method by its name."
         )
     network, remainder = _paired(network, output_pair)
-    return _of_chain(network, remainder, method, None, time.perf_counter(), pair=output_pair is not None)
+    return _of_chain(
+        network, remainder, method, None, "cpu", time.perf_counter(), pair=output_pair is not None
+    )
 
 
 def _paired(network: Network, output_pair: tuple[int, int] | None) -> tuple[Network, float]:
@@ -152,12 +167,13 @@ def _of_chain(
     network: Network,
     remainder: float,
     method: Method | Proposer,
-    progress: Callable[[int, float, float], None] | None,
+    progress: Watch,
+    device: str,
     begin: float,
     *,
     pair: bool,
 ) -> NetworkBound:
-    results = _results(chain_of(network), method, progress)
+    results = _results(chain_of(network), method, progress, device)
     best = min(results, key=lambda result: result.value)
     if remainder:  # rounding of the difference of two rows
         best = replace(best, value=up(best.value + remainder), certificate=None)
@@ -170,28 +186,24 @@ def _of_chain(
     )
 
 
-def _part_bound(
-    part: Network, method: Method | Proposer, progress: Callable[[int, float, float], None] | None
-) -> NetworkBound:
+def _part_bound(part: Network, method: Method | Proposer, progress: Watch, device: str) -> NetworkBound:
     """The bound of a part between maxima; "frequency" and "banded" where it has such convolutions, else "auto"."""
     splits = {"frequency": split_trunk, "banded": split_strip}
     if isinstance(method, str) and method in splits and splits[method](*runs_of(part)) is None:
         method = "auto"
-    return bound(part, method, progress=progress)
+    return bound(part, method, progress=progress, device=device)
 
 
 def bound_chain(chain: Chain) -> NetworkBound:
     """The least bound of a chain of matrices by the methods of "auto"."""
-    return min(_results(chain, "auto", None), key=lambda result: result.value)
+    return min(_results(chain, "auto", None, "cpu"), key=lambda result: result.value)
 
 
-def _results(
-    chain: Chain, method: Method | Proposer, progress: Callable[[int, float, float], None] | None
-) -> list[NetworkBound]:
+def _results(chain: Chain, method: Method | Proposer, progress: Watch, device: str) -> list[NetworkBound]:
     results, names = list[NetworkBound](), _methods(chain, method)
     for name in names:
         with suppress(NotProvable) if name != names[0] else nullcontext():
-            results.append(_run(chain, name, progress))
+            results.append(_run(chain, name, progress, device))
     return results
 
 
@@ -210,15 +222,13 @@ def _methods(chain: Chain, method: Method | Proposer) -> "list[Method | Proposer
 
 
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")  # what is not finite is not proven
-def _run(
-    chain: Chain, method: Method | Proposer, progress: Callable[[int, float, float], None] | None
-) -> NetworkBound:
+def _run(chain: Chain, method: Method | Proposer, progress: Watch, device: str) -> NetworkBound:
     begin = time.perf_counter()
     certificate, proposal = None, Proposal((), ())
     if method in ("product", "composite"):
         value = (product if method == "product" else composite)(chain)
     else:
-        certificate, proposal = _certified(chain, method, progress)
+        certificate, proposal = _certified(chain, method, progress, device)
         value = certificate.bound
     return NetworkBound(
         value=outward(chain, value),
@@ -237,7 +247,7 @@ def _run(
 
 
 def _certified(
-    chain: Chain, method: Method | Proposer, progress: Callable[[int, float, float], None] | None
+    chain: Chain, method: Method | Proposer, progress: Watch, device: str
 ) -> tuple[NetworkCertificate, Proposal]:
     """The best certificate among the proposals of a method; where all break down, what equal multipliers prove."""
     part = living(chain)
@@ -263,7 +273,7 @@ def _certified(
     elif method in FORMS:
         from sdplip.bounds.lipsdp import LipSDP
 
-        proposals = {method: partial(LipSDP(FORMS[method]), chain, progress)}
+        proposals = {method: partial(LipSDP(FORMS[method], device=device), chain, progress)}
     else:
         raise InvalidProblem(
             f"The method {method!r} is not known. Use 'auto', and see `sdplip.bounds.bound` for the others."

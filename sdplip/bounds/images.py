@@ -53,7 +53,7 @@ def through_maxima(
 
 
 def jointly(
-    network: Network, method: str, output_pair: tuple[int, int] | None, progress: Watch
+    network: Network, method: str, output_pair: tuple[int, int] | None, progress: Watch, device: str = "cpu"
 ) -> NetworkBound | None:
     """The bound of a network with maxima by one inequality; None without maxima, of other methods, or where it does not fit."""
     if method not in ("auto", "riccati", "lipsdp-neuron") or not any(
@@ -67,7 +67,7 @@ def jointly(
             max(network.inputs, *widths) <= 2 * most
             and network.inputs + variables(system_layers(network)) <= most
         ):
-            return system_bound(network, method, output_pair=output_pair, progress=progress)
+            return system_bound(network, method, output_pair=output_pair, progress=progress, device=device)
     return None
 
 

@@ -18,8 +18,10 @@ from sdplip.bounds.result import Proposal
 from sdplip.bounds.riccati import gain, metric_after, riccati
 from sdplip.errors import InvalidProblem
 from sdplip.networks import Chain
+from sdplip.solvers.interior_point import device_named
 from sdplip.solvers.solution import Status
 
+DEVICE_METHODS = ("auto", "lipsdp-neuron", "lipsdp-layer")
 NARROW = 1e-4
 """Slope intervals are widened to this length: a neuron of one slope has multipliers without bound."""
 
@@ -77,6 +79,20 @@ class LipSDP:
             status = Status.OPTIMAL if abs(best.gap) < 1e-6 else Status.INACCURATE
         lower = scaled.size * max(best.lower, 0.0) ** 0.5
         return Proposal(scaled.multipliers(best.y), slopes, status, lower, iterations)
+
+
+def check_device(device: str, what: str) -> None:
+    """Refuses a device that is not there, or that `what`, a method, does not use.
+
+    Raises:
+        InvalidProblem, SolverUnavailable: so it is.
+    """
+    if what not in DEVICE_METHODS:
+        raise InvalidProblem(
+            f"`device={device!r}` is for the interior-point method of all outputs ({', '.join(DEVICE_METHODS)}), not for {what}."
+            ' Use "cpu".'
+        )
+    device_named(device)
 
 
 def _status(point: Iterate, options: LipSDP, iterations: int, stalled: bool) -> Status:

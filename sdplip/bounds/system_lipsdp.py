@@ -17,14 +17,18 @@ Vector = Float[np.ndarray, " n"]
 
 
 def lipsdp(
-    system: System, progress: Callable[[int, float, float], None] | None = None, *, gap: float = 1e-8
+    system: System,
+    progress: Callable[[int, float, float], None] | None = None,
+    *,
+    gap: float = 1e-8,
+    device: str = "cpu",
 ) -> Proposal:
-    """The best multipliers, by interior point from the backward recursion; with the solver's dual value."""
+    """The best multipliers, by interior point from the backward recursion; with the solver's dual value. Torch uses `device`."""
     kappa, start = backward(system)
     if not system.order:
         return Proposal((start,), (), sdp_lower=None)
-    dense, groups = _scaled(system, 1.1 * kappa, start * 1.02)
-    y = torch.full((system.order + 1,), 0.5, dtype=torch.float64)
+    dense, groups = _scaled(system, 1.1 * kappa, start * 1.02, device)
+    y = torch.full((system.order + 1,), 0.5, dtype=torch.float64, device=device)
     y[0] = 1.0
     while dense.factor(y) is None:  # theta = 1 + room is feasible; more room where rounding spoils it
         y[0] = 2 * y[0]
@@ -48,19 +52,19 @@ def lipsdp(
     if status is Status.FAILED:
         status = Status.OPTIMAL if abs(best.gap) < 1e-6 else Status.INACCURATE
     found = np.ones(system.multipliers)
-    found[system.group] = 2 * best.y[1:].numpy()
+    found[system.group] = 2 * best.y[1:].cpu().numpy()
     lower = (1.1 * kappa * max(best.lower, 0.0)) ** 0.5
     return Proposal((found * start * 1.02,), (), status, lower, iterations)
 
 
-def _scaled(system: System, kappa: float, start: Vector) -> tuple[Dense, torch.Tensor]:
+def _scaled(system: System, kappa: float, start: Vector, device: str) -> tuple[Dense, torch.Tensor]:
     """The inequality in coordinates in which `kappa` and `start` are 1."""
     n, N = system.inputs, system.order
     root = np.sqrt(start[system.group] * system.weight)
     rows = np.concatenate([system.y, system.out]) * np.concatenate([np.full(n, kappa**-0.5), 1 / root])
     y, out = rows[:N] * root[:, None], rows[N:]
     e = np.eye(N, n + N, n)
-    there = lambda v: torch.tensor(np.ascontiguousarray(v), dtype=torch.float64)  # noqa: E731
+    there = lambda v: torch.tensor(np.ascontiguousarray(v), dtype=torch.float64, device=device)  # noqa: E731
     p, q = (there(e - slope[:, None] * y) for slope in (system.alpha, system.beta))
-    groups = torch.cat([torch.zeros(1, dtype=torch.long), 1 + torch.tensor(system.group)])
+    groups = torch.tensor(np.concatenate([[0], 1 + system.group]), device=device)
     return Dense(n, p, q, there(out.T @ out)), groups

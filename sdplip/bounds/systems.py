@@ -32,6 +32,7 @@ def system_bound(
     region: Region | None = None,
     output_pair: tuple[int, int] | None = None,
     progress: Watch = None,
+    device: str = "cpu",
 ) -> NetworkBound:
     """A proven bound, as `sdplip.bounds.bound`, by the system of increments of the network.
 
@@ -41,12 +42,14 @@ def system_bound(
     """
     begin = time.perf_counter()
     claim = claim_about(network, region, output_pair)
-    found = bound_claim(claim, method, progress)
+    found = bound_claim(claim, method, progress, device)
     lower = largest_jacobian(_with_pair(claim), claim.inputs, region)
     return replace(found, lower=min(lower, found.value), seconds=time.perf_counter() - begin)
 
 
-def bound_claim(claim: Claim, method: str = "auto", progress: Watch = None) -> NetworkBound:
+def bound_claim(
+    claim: Claim, method: str = "auto", progress: Watch = None, device: str = "cpu"
+) -> NetworkBound:
     """A proven bound of what `claim` says; nothing is looked for from below.
 
     Raises:
@@ -63,7 +66,7 @@ def bound_claim(claim: Claim, method: str = "auto", progress: Watch = None) -> N
     if method in ("auto", "product"):
         found.append(("product", certify_composition(layers), None, Proposal((), ())))
     if method != "product" and _fits(layers, claim.inputs, method):
-        found += _by_system(claim.system(), method, progress)
+        found += _by_system(claim.system(), method, progress, device)
     if not found:
         raise NotProvable(
             "No finite bound could be proven: the numbers leave the range of double precision. Rescale the weights."
@@ -119,7 +122,7 @@ def _fits(layers: Layers, inputs: int, method: str) -> bool:
 
 
 def _by_system(
-    system: System, method: str, progress: Watch
+    system: System, method: str, progress: Watch, device: str
 ) -> Iterator[tuple[str, float, SystemCertificate | None, Proposal]]:
     small = compressed(system)
     proposals = list[tuple[str, Proposal]]()
@@ -136,7 +139,7 @@ def _by_system(
         from sdplip.bounds.system_lipsdp import lipsdp  # loads torch
 
         with suppress(np.linalg.LinAlgError):
-            proposals.append(("lipsdp-neuron", lipsdp(small, progress)))
+            proposals.append(("lipsdp-neuron", lipsdp(small, progress, device=device)))
     for name, proposal in proposals:
         with suppress(NotProvable):
             certificate = certify_system(system, _positive(proposal.multipliers[0], system), method=name)

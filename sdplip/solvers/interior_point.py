@@ -50,7 +50,7 @@ class InteriorPoint(AbstractSolver):
             )
         begin = time.perf_counter()
         limits = Limits(self.gap, self.max_iterations, self.time_limit, begin)
-        steps = points(problem, start, self.gap, _device(self.device))
+        steps = points(problem, start, self.gap, device_named(self.device))
         best, status, count = limits.run(steps, aol_point(problem), progress)
         t, dual = best.t(), best.dual()
         return Solution(
@@ -65,8 +65,15 @@ class InteriorPoint(AbstractSolver):
         )
 
 
-def _device(name: str) -> torch.device:
+def device_named(name: str) -> torch.device:
+    """The torch device of that name, once it has held a number of double precision.
+
+    Raises:
+        SolverUnavailable: it cannot.
+    """
     try:
-        return torch.zeros(1, dtype=torch.float64, device=name).device
+        place = torch.zeros(1, dtype=torch.float64, device=name)
+        place.item()
+        return place.device
     except (RuntimeError, AssertionError, TypeError) as reason:
         raise SolverUnavailable(f'`device="{name}"` cannot hold float64 here. Use "cpu".') from reason
