@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from sdplip.bounds import bound, frequency
+from sdplip.bounds import banded, bound, frequency
 from sdplip.certificates.parts import ROOM, Kernel, Matrix, certify_factors, composed, part_holds
 from sdplip.certificates.parts_file import load_parts, parts_record, save_parts, verify_parts
 from sdplip.errors import InvalidCertificate, InvalidProblem
@@ -26,6 +26,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.fixture(autouse=True)
 def few_frequencies(monkeypatch):
     monkeypatch.setattr(frequency, "COARSE_ORDER", 60)
+    monkeypatch.setattr(banded, "GAP", 0.1)
 
 
 def module(seed: int = 0, *, pool: bool = True, tail: int = 3) -> nn.Sequential:
@@ -54,6 +55,8 @@ def record(net: Network, method):
     [
         (False, "frequency", ["trunk"]),
         (True, "frequency", ["trunk", "multipliers"]),
+        (False, "banded", ["strip"]),
+        (True, "banded", ["strip", "multipliers"]),
         (True, "composite", ["composite", "composite"]),
         (True, "product", ["product", "product"]),
     ],
@@ -70,13 +73,13 @@ def test_a_record_goes_there_and_back_and_lies_are_found(tmp_path, pool, method,
     assert "together" in verify_parts(smaller, whole).reason
     for k, proof in enumerate(read.proofs):
         lies = [replace(proof, bound=proof.bound * (1 - 1e-7))]
-        if proof.kind in ("multipliers", "trunk"):
+        if proof.kind in ("multipliers", "trunk", "strip"):
             lies.append(replace(proof, multipliers=tuple(5 * lam for lam in proof.multipliers)))
         if proof.kind == "multipliers":
             lies.append(replace(proof, inner=proof.inner * 0.99, bound=proof.bound * 0.99))
             narrow = tuple((a, 0.5 * b) for a, b in proof.slopes)
             lies.append(replace(proof, slopes=narrow))
-        if proof.kind == "trunk":
+        if proof.kind in ("trunk", "strip"):
             lies.append(replace(proof, front=proof.front * 0.999))
             lies.append(replace(proof, tail=None))
             lies.append(replace(proof, tail=replace(proof.tail, bound=proof.tail.bound * 0.99)))

@@ -105,7 +105,7 @@ def holds(M: Arrow, relative: float, corner: Vector) -> bool:
 
 def _spread(e: Vector) -> float:
     """By how much scaling of columns can exceed that of the row, in a row sum of the corner."""
-    return float(np.ldexp(1.0, int(e.max(initial=0) - e.min(initial=0)))) if len(e) else 1.0
+    return float(np.ldexp(1.0, int(e.max() - e.min()))) if len(e) else 1.0
 
 
 def factor(A: Arrow, shift: float) -> Arrow | None:
