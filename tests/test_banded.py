@@ -233,8 +233,8 @@ def test_what_it_cannot_take_is_said(monkeypatch):
     ):
         with pytest.raises(InvalidProblem, match="circular padding"):
             bound(Network((start, Activation(*slopes), Affine(head))), "banded")
-    monkeypatch.setattr(banded, "WIDEST", 10)
-    with pytest.raises(InvalidProblem, match="at most 10 variables"):
+    monkeypatch.setattr(banded, "LARGEST", 10)
+    with pytest.raises(InvalidProblem, match="would take hours"):
         bound(network(Strip((one,), (1.0,), head=head)), "banded")
     strip = Strip((one,), (1.0,), head=head)
     lams, R = [np.full(32, 1e-3)], np.linalg.norm(head, 2) * 40 * np.eye(2)

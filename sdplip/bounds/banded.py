@@ -20,10 +20,10 @@ from sdplip.errors import InvalidProblem, NotProvable
 from sdplip.networks.chain import Chain
 from sdplip.networks.trunk import HEAD, StripSplit
 
-WIDEST = 2000
-"""Variables in a block up to which a band is tried."""
+LARGEST = 4e9
+"""Sum of the cubes of the blocks up to which a band is tried: a step takes a second or two there."""
 WORK = 1.5e13
-"""Floating-point operations after which the search ends: about five minutes on one core."""
+"""Floating-point operations after which the search ends: about ten minutes on one core."""
 STEPS = 400
 """Most steps at one mu."""
 GAP = 1e-3
@@ -48,10 +48,10 @@ def bounded(split: StripSplit | None) -> tuple[str, Chain, PartProof]:
         )
     strip = split.trunk
     band = Band.of(strip)
-    if max(band.sizes) > WIDEST:
+    if cubes(band) > LARGEST:
         raise InvalidProblem(
-            f"The method 'banded' needs rows of at most {WIDEST} variables, channels of all layers together, but here one has"
-            f" {max(band.sizes)}. Use 'frequency'."
+            f"The method 'banded' would take hours: the image is cut into {len(band.sizes)} blocks of rows with up to"
+            f" {max(band.sizes)} variables, {cubes(band):.1e} cubed and added up, but {LARGEST:.0e} is the most. Use 'frequency'."
         )
     lams, tau = best_multipliers(band)
     for R in _worths(band, lams, tau):
@@ -67,10 +67,15 @@ def bounded(split: StripSplit | None) -> tuple[str, Chain, PartProof]:
     )
 
 
+def cubes(band: Band) -> float:
+    """What a factorization costs: the sum of the cubes of the blocks."""
+    return float(sum(n**3 for n in band.sizes))
+
+
 def best_multipliers(band: Band) -> tuple[list[Vector], float]:
     """Multipliers and tau, strictly feasible, and near the best unless `WORK` is done before."""
     x, order = _start(band), sum(band.sizes) + (0 if band.strip.head is None else len(band.strip.head))
-    left = max(60, int(WORK / (12 * sum(n**3 for n in band.sizes))))
+    left = max(60, int(WORK / (12 * cubes(band))))
     mu = 10 * float(np.exp(x[-1])) / order
     while left > 0:
         barrier = Barrier(band, mu)
@@ -93,8 +98,12 @@ def _start(band: Band) -> Vector:
     for layer, beta, n in zip(strip.layers, strip.slopes, strip.neurons(), strict=True):
         x = x / max(beta * certify_factors([Kernel(layer.K, layer.geometry)]), 1e-100) ** 2
         found.append(np.full(n, np.log(x)))
-    last = strip.last
-    end = np.linalg.norm(strip.head, 2) if last is None else certify_factors([Kernel(last.K, last.geometry)])
+    last, head = strip.last, strip.head
+    if last is not None:
+        end = certify_factors([Kernel(last.K, last.geometry)])
+    else:
+        assert head is not None
+        end = np.linalg.norm(head, 2)
     return np.concatenate([*found, [np.log(1.5 * max(float(end), 1e-100) ** 2 / x)]])
 
 

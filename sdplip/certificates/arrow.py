@@ -7,7 +7,7 @@ r"""Is a block tridiagonal matrix with a border positive semidefinite? A yes is 
 
 Any matrix L of the same shape has $L L^\top \succeq 0$. One that nearly factors $M - s I$ proves $M \succeq 0$ as soon as
 $\lVert M - s I - L L^\top \rVert \le s$, and that residual can be bounded after the fact, block by block, by products of matrices
-whose rounding errors are known. How L was found does not matter. `docs/rounding-networks.md`, section 6.
+whose rounding errors are known. How L was found does not matter. `docs/rounding-networks.md`, section 7.
 """
 
 from dataclasses import dataclass

@@ -9,7 +9,7 @@ and F what stands behind. If $[S, F^\top; F, R R^\top] \succeq 0$, then $F v = R
 front of what follows, the strip is worth the matrix R. (Schur complement, and $v_i (v_i - \beta (W z)_i) \le 0$ for every
 neuron.) This is LipSDP-Neuron of the unrolled network. Row r of an image meets rows near r only; so variables in the order of the
 rows of the image make S block tridiagonal, a matrix F behind it is a border, and a last convolution one more layer of the band (R
-is then one number). `docs/rounding-networks.md`, section 6.
+is then one number). `docs/rounding-networks.md`, section 7.
 """
 
 from collections.abc import Iterator, Sequence
