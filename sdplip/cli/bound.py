@@ -96,6 +96,13 @@ class Two(click.ParamType):
     "--box", type=RegionType(False), help="Only inputs in this box. Each end: a number or a .npy file."
 )
 @click.option("--pieces", type=click.IntRange(min=1), default=1, help="Cut the region into up to so many.")
+@click.option(
+    "--device",
+    default="cpu",
+    show_default=True,
+    metavar="DEVICE",
+    help="cpu or cuda, for auto and lipsdp methods.",
+)
 @click.option("--transpose", is_flag=True, help="The file stores (in, out).")
 @click.option("--layer", multiple=True, metavar="NAME", help="Only these layers, in the order given.")
 @click.option("--compare", is_flag=True, help="All methods side by side, with times.")
@@ -120,6 +127,7 @@ def bound(
     ball: Given | None,
     box: Given | None,
     pieces: int,
+    device: str,
     transpose: bool,
     layer: tuple[str, ...],
     compare: bool,
@@ -147,6 +155,14 @@ def bound(
         raise click.UsageError(
             "--pieces has a certificate file for Euclidean lengths only. Drop --output-norm, or --certificate."
         )
+    if device != "cpu":
+        if compare or pieces > 1:
+            raise click.UsageError("--device is for one bound. Drop it, or --compare and --pieces.")
+        from sdplip.bounds.lipsdp import check_device  # loads torch
+
+        check_device(
+            device, "single outputs" if output_norm == "linf" and not output_pair else method or "auto"
+        )
     if output_pair and output_norm == "linf":
         raise click.UsageError(
             "--output-pair is about one number, which has one norm. Drop --output-norm, or the pair."
@@ -156,7 +172,7 @@ def bound(
     region = given_region(ball, box, network)
     with network_bar() as watch:
         as_system = bool(certificate and (output_pair or output_norm == "linf"))
-        ask = _Question(network, output_pair, output_norm, region, watch, as_system, pieces)
+        ask = _Question(network, output_pair, output_norm, region, watch, as_system, pieces, device)
         if certificate and ask.is_system and pieces == 1 and method in ("product", "composite"):
             raise click.UsageError(
                 f"The {method} bound of a pair, a region, the largest output, sorting or residual sums has no certificate file."
@@ -195,6 +211,7 @@ class _Question:
     watch: "Watch | None"
     as_system: bool = False
     pieces: int = 1
+    device: str = "cpu"
 
     def bound(self, method: "Method") -> "NetworkBound":
         from sdplip import bounds
@@ -218,7 +235,15 @@ class _Question:
                 self.network, method, region=self.region, proofs=self.as_system, progress=self.watch
             )
         ask = bounds.system_bound if self.as_system else bounds.bound
-        return ask(self.network, method, output_pair=self.pair, region=self.region, progress=self.watch)
+        device = self.device if method == "auto" or method.startswith("lipsdp") else "cpu"
+        return ask(
+            self.network,
+            method,
+            output_pair=self.pair,
+            region=self.region,
+            progress=self.watch,
+            device=device,
+        )
 
     @property
     def is_system(self) -> bool:
