@@ -19,48 +19,14 @@ import numpy as np
 from jaxtyping import Float
 
 from sdplip.certificates.functions import FUNCTIONS, PIECES
+from sdplip.certificates.increments import Front, Increments, added, halved, lengths, mapped, values
 from sdplip.certificates.network import spectral_norm_above
-from sdplip.certificates.rounding import GENEROUS, TINY, UNIT, gamma
+from sdplip.certificates.rounding import GENEROUS, TINY, UNIT
 from sdplip.certificates.system import Layers, Map, Skip, Slope, Sort
-from sdplip.certificates.validate import as_weight
-from sdplip.errors import InvalidProblem, InvalidWeight, NotProvable
+from sdplip.errors import InvalidProblem, NotProvable
 
 Matrix = Float[np.ndarray, "m n"]
 Vector = Float[np.ndarray, " n"]
-
-
-@dataclass(frozen=True, eq=False)
-class Front:
-    """A network whose leading matrices are multiplied once, for all centres and radii.
-
-    Attributes:
-        maps: the leading matrices.
-        A, error: their product, and how far each row may be off.
-        rest: the layers behind them.
-    """
-
-    maps: tuple[Map, ...]
-    A: Matrix
-    error: Vector
-    rest: Layers
-
-    @staticmethod
-    @np.errstate(over="ignore", invalid="ignore")
-    def of(layers: Layers, inputs: int) -> "Front":
-        """Of a network on `inputs` numbers.
-
-        Raises:
-            InvalidWeight: widths that do not fit.
-        """
-        count = next((k for k, layer in enumerate(layers) if not isinstance(layer, Map)), len(layers))
-        maps = tuple(layer for layer in layers[:count] if isinstance(layer, Map))
-        if not maps:
-            return Front((), np.eye(inputs), np.zeros(inputs), layers)
-        W = as_weight(maps[0].W, zero=True)
-        A, error = W, lengths(W) * maps[0].error
-        for layer in maps[1:]:
-            A, error = _product(layer, A, error)
-        return Front(maps, A, error, layers[count:])
 
 
 @np.errstate(
@@ -76,10 +42,10 @@ def centred_gains(
             that is known up to rounding only.
     """
     ball = _Ball(network.A.shape[1], float(radius))
-    z = _Increments(np.asarray(x, np.float64), np.zeros(len(x)), network.A, network.error)
+    z = Increments(np.asarray(x, np.float64), np.zeros(len(x)), network.A, network.error)
     for layer in network.maps:
-        z = replace(z, **_values(layer, z.center, z.slop))
-    z = _map(Map(rows), ball.through(network.rest, z))
+        z = replace(z, **values(layer, z.center, z.slop))
+    z = mapped(Map(rows), ball.through(network.rest, z))
     found = ball.entries(z)
     return np.where(np.isfinite(found), found, np.inf)
 
@@ -92,9 +58,9 @@ def secant_layers(network: Front, x: Vector, radius: float) -> Layers:
         InvalidProblem: as `centred_gains`.
     """
     ball = _Ball(network.A.shape[1], float(radius))
-    z = _Increments(np.asarray(x, np.float64), np.zeros(len(x)), network.A, network.error)
+    z = Increments(np.asarray(x, np.float64), np.zeros(len(x)), network.A, network.error)
     for layer in network.maps:
-        z = replace(z, **_values(layer, z.center, z.slop))
+        z = replace(z, **values(layer, z.center, z.slop))
     ball.through(network.rest, z)
     return (*network.maps, *_with_slopes(network.rest, iter(ball.slopes)))
 
@@ -107,35 +73,10 @@ def _with_slopes(layers: Layers, slopes: Iterator[Slope]) -> Iterator[Map | Slop
             yield Skip(tuple(_with_slopes(layer.branch, slopes)))
         elif isinstance(layer, Sort) and layer.groups.size and layer.groups.shape[1] == 2:
             inside = next(slopes)
-            apart, together, _ = _pairs(layer, len(inside.alpha))
+            apart, together, _ = halved(layer, len(inside.alpha))
             yield from (apart, inside, together)
         else:
             yield layer
-
-
-def _pairs(layer: Sort, n: int) -> tuple[Map, Map, Vector]:
-    """Half sums and half differences of pairs, what makes minima and maxima of them, and slopes below 0 between."""
-    a, b = np.asarray(layer.groups).T
-    apart, together, left = np.eye(n), np.eye(n), np.ones(n)
-    apart[a, a], apart[a, b], apart[b, a], apart[b, b] = 0.5, 0.5, -0.5, 0.5
-    together[a, b], together[b, a], left[b] = -1.0, 1.0, -1.0
-    return Map(apart), Map(together), left
-
-
-def lengths(A: Matrix) -> Vector:
-    """Lengths of the rows, rounded up."""
-    n = A.shape[1]
-    return np.sqrt(np.einsum("ij,ij->i", A, A)) * (1 + gamma(n + 4)) + n * 2.0**-500
-
-
-@dataclass(frozen=True, eq=False)
-class _Increments:
-    """Values at the centre to within `slop`, and the matrix of increments to within `error`, row by row."""
-
-    center: Vector
-    slop: Vector
-    A: Matrix
-    error: Vector
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,19 +98,19 @@ class _Ball:
     blocks: list[_Block] = field(default_factory=list)
     slopes: list[Slope] = field(default_factory=list)
 
-    def through(self, layers: Sequence[Map | Slope | Sort | Skip], z: _Increments) -> _Increments:
+    def through(self, layers: Sequence[Map | Slope | Sort | Skip], z: Increments) -> Increments:
         for layer in layers:
             if isinstance(layer, Map):
-                z = _map(layer, z)
+                z = mapped(layer, z)
             elif isinstance(layer, Slope):
                 z = self._slope(layer, z)
             elif isinstance(layer, Sort):
                 z = self._sort(layer, z)
             else:
-                z = _sum(z, self.through(layer.branch, z))
+                z = added(z, self.through(layer.branch, z))
         return z
 
-    def entries(self, z: _Increments) -> Vector:
+    def entries(self, z: Increments) -> Vector:
         """How far each entry moves, per unit of distance."""
         found, total = lengths(z.A[:, : self.inputs]), 1.0
         for block in self.blocks:
@@ -179,7 +120,7 @@ class _Ball:
                 total += block.length
         return (found + z.error * total) * GENEROUS
 
-    def _slope(self, layer: Slope, z: _Increments) -> _Increments:
+    def _slope(self, layer: Slope, z: Increments) -> Increments:
         alpha, beta = (np.zeros(len(z.center)) + v for v in (layer.alpha, layer.beta))
         if layer.kind in PIECES:
             return self._pieces(PIECES[layer.kind](alpha, beta), z)
@@ -197,7 +138,7 @@ class _Ball:
         slop = (error + steepest * z.slop) * GENEROUS + TINY
         return self._bent(alpha, np.maximum(alpha, beta), each, replace(z, center=value, slop=slop))
 
-    def _pieces(self, left: Vector, z: _Increments) -> _Increments:
+    def _pieces(self, left: Vector, z: Increments) -> Increments:
         """$x$ for $x \\ge 0$ and `left` $x$ below."""
         each = self.entries(z)
         alpha, beta = secants(left, z.center, z.slop, *self._range(z, each))
@@ -205,7 +146,7 @@ class _Ball:
         slop = (np.maximum(1.0, abs(left)) * z.slop + UNIT * abs(center)) * GENEROUS + TINY
         return self._bent(alpha, beta, each, replace(z, center=center, slop=slop))
 
-    def _sort(self, layer: Sort, z: _Increments) -> _Increments:
+    def _sort(self, layer: Sort, z: Increments) -> Increments:
         """Minimum and maximum of a pair are half their sum minus and plus the absolute value of half their difference."""
         groups = np.asarray(layer.groups)
         if not groups.size or groups.shape[1] == 1:
@@ -215,16 +156,16 @@ class _Ball:
                 f"Sorted groups of {groups.shape[1]} neurons are not covered around a point, only pairs (MaxMin, windows of"
                 " maxima). Use constants of all inputs."
             )
-        apart, together, left = _pairs(layer, len(z.center))
-        return _map(together, self._pieces(left, _map(apart, z)))
+        apart, together, left = halved(layer, len(z.center))
+        return mapped(together, self._pieces(left, mapped(apart, z)))
 
-    def _range(self, z: _Increments, each: Vector) -> tuple[Vector, Vector]:
+    def _range(self, z: Increments, each: Vector) -> tuple[Vector, Vector]:
         """Ends of the values on the ball."""
         far = (z.slop + each * self.radius) * GENEROUS
         far = far + 4 * UNIT * (abs(z.center) + far) + TINY
         return z.center - far, z.center + far
 
-    def _bent(self, alpha: Vector, beta: Vector, each: Vector, z: _Increments) -> _Increments:
+    def _bent(self, alpha: Vector, beta: Vector, each: Vector, z: Increments) -> Increments:
         """Increments after neurons of these slopes, of arguments whose increments are those of `z` and at most `each`."""
         self.slopes.append(Slope(alpha, beta))
         d = alpha / 2 + beta / 2
@@ -304,47 +245,3 @@ def _estimate(A: Matrix) -> float:
         if not v.any():
             break
     return max(size, float(abs(A).max()))
-
-
-def _map(layer: Map, z: _Increments) -> _Increments:
-    A, error = _product(layer, z.A, z.error)
-    return _Increments(A=A, error=error, **_values(layer, z.center, z.slop))
-
-
-def _product(layer: Map, A: Matrix, error: Vector) -> tuple[Matrix, Vector]:
-    """W A, and how far its rows may be off: $|W||A|$ has rows of length at most $|W_i| |A|_F$."""
-    W = as_weight(layer.W, zero=True)
-    if W.shape[1] != len(A):
-        raise InvalidWeight(f"A weight of shape {W.shape} is given {len(A)} numbers.")
-    n = W.shape[1]
-    frobenius = float(np.sqrt(np.einsum("ij,ij->", A, A))) * (1 + gamma(A.size + 4))
-    relative = gamma(n + 4) + layer.error * (1 + gamma(n + 4))
-    lost = 4 * n * TINY * (1 + float(abs(W).max())) * A.shape[1]
-    off = abs(W) @ error * (1 + layer.error) + relative * lengths(W) * frobenius + lost
-    return W @ A, off * GENEROUS
-
-
-def _values(layer: Map, center: Vector, slop: Vector) -> dict[str, Vector]:
-    """The values behind a matrix, and how far they may be off."""
-    W = as_weight(layer.W, zero=True)
-    n, A = W.shape[1], abs(W)
-    b = np.zeros(len(W)) if layer.b is None else np.asarray(layer.b, np.float64)
-    if layer.error and b.any():
-        raise InvalidProblem(
-            "The shift of a batch normalisation is known up to its rounding only, so it is not covered around a point. Fold it"
-            " into the weights and biases of the layer before."
-        )
-    relative = gamma(n + 6) + layer.error * (1 + gamma(n + 6))
-    lost = 4 * n * TINY * (1 + float(A.max()))
-    off = A @ slop * (1 + layer.error) + relative * (A @ abs(center) + abs(b)) + lost
-    return {"center": W @ center + b, "slop": off * GENEROUS}
-
-
-def _sum(z: _Increments, after: _Increments) -> _Increments:
-    """A residual sum; blocks of the branch do not stand in its input."""
-    A = after.A.copy()
-    A[:, : z.A.shape[1]] += z.A
-    center = z.center + after.center
-    slop = (z.slop + after.slop + UNIT * abs(center)) * GENEROUS
-    error = (z.error + after.error + UNIT * lengths(A)) * GENEROUS
-    return _Increments(center, slop, A, error)
