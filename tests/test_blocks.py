@@ -18,6 +18,7 @@ from sdplip.certificates.region import Ball
 from sdplip.errors import InvalidProblem, SolverUnavailable
 from sdplip.networks import Activation, Affine, Chain, MaxPool, Network, from_weights
 from sdplip.solvers.solution import Status
+from tests.commands import invoke
 
 DEVICES = [
     "cpu",
@@ -249,3 +250,18 @@ def test_devices_are_refused(options, error, message):
     network = from_weights([generator.normal(size=(3, 3)), np.ones((2, 3))])
     with pytest.raises(error, match=message):
         bound(network, device="meta", **options)
+
+
+@pytest.mark.parametrize("method", ["auto", "lipsdp-layer"])
+@pytest.mark.parametrize("extra", [(), ("--output-pair", "0,1"), ("--certificate", "proof.json")])
+def test_device_at_the_command_line(tmp_path, monkeypatch, method, extra):
+    monkeypatch.chdir(tmp_path)
+    np.savez("net.npz", a=generator.normal(size=(4, 3)), b=generator.normal(size=(2, 4)))
+    code, out, _ = invoke("bound", "net.npz", "--method", method, "--device", "cpu", *extra)
+    assert code == 0
+    assert "Proven" in out
+    for refused in (("--method", "riccati"), ("--compare",), ("--output-norm", "linf"), ("--method", method)):
+        code, _, err = invoke("bound", "net.npz", "--device", "meta", *refused)
+        assert code == 2
+        assert err.strip().startswith(("Error:", "Usage:"))
+        assert "Traceback" not in err
