@@ -13,6 +13,7 @@ from sdplip.bounds._full import Full
 from sdplip.bounds._interior import Iterate, iterates
 from sdplip.bounds._linear import factored, improved
 from sdplip.bounds._markov import Band, Markov, completion, farthest
+from sdplip.bounds._whole import Whole, quicker
 from sdplip.bounds.lipsdp import LipSDP
 from sdplip.certificates.region import Ball
 from sdplip.errors import InvalidProblem, SolverUnavailable
@@ -133,6 +134,33 @@ def test_products_and_linear_system(problem):
     torch.testing.assert_close(H @ dy, dense.adjoint(S), rtol=1e-8, atol=1e-8 * float(abs(H).max()))
 
 
+def test_all_entries_as_a_chain_or_without_structure(problem):
+    blocks, dense, y, (P, _), (Pf, Xf) = problem
+    whole, dy = Whole(blocks), torch.tensor(generator.normal(size=len(blocks.alpha) + 1))
+    factor = whole.factor(y)
+    assert factor is not None
+    torch.testing.assert_close(whole.inverse(y, factor).matrix, Pf.matrix, atol=CLOSE, rtol=1e-9)
+    same(P.matrix, whole.band(Pf.matrix))
+    S = dense.product(Pf, dy, Xf)
+    torch.testing.assert_close(whole.product(Pf, dy, Xf), S, atol=CLOSE, rtol=1e-9)
+    torch.testing.assert_close(whole.adjoint(S), dense.adjoint(S), atol=1e-9, rtol=1e-9)
+    assert whole.objective(Xf.matrix) == pytest.approx(dense.objective(Xf.matrix), rel=1e-10)
+    H = dense.schur(Pf, Xf)
+    torch.testing.assert_close(
+        whole.schur(Pf, Xf).tril(), H.tril(), rtol=1e-9, atol=CLOSE * float(abs(H).max())
+    )
+
+
+@pytest.mark.parametrize(
+    ("sizes", "few"),
+    [((400, 400), 1), ((500, 500, 200, 50), 1), ((9,) * 5, 0), ((64,) * 64, 0), ((1, 50), 1)],
+)
+def test_few_blocks_are_held_whole(sizes, few):
+    weights = [torch.zeros(m, n, dtype=torch.float64) for n, m in pairwise((*sizes, 2))]
+    found = quicker(Blocks(weights, *torch.zeros(2, sum(sizes[1:]), dtype=torch.float64)))
+    assert isinstance(found, Whole if few else Blocks)
+
+
 def test_corrector_tends_to_the_product_with_the_direction(problem):
     """For a short way the change of the completion is linear: on the path of completions it is exact."""
     blocks, dense, _, (P, X), (Pf, Xf) = problem
@@ -209,11 +237,13 @@ def test_three_diagonals_and_all_entries_have_the_same_optimum(form, layers):
     blocks, dense, y = chain((3, *generator.integers(2, 6, layers - 1), 2), alpha=layers % 2 == 1)
     count = torch.tensor([1, *blocks.sizes[1:]])
     groups = torch.repeat_interleave(torch.arange(len(count)), count) if form == "layer" else None
-    (rho, lower), (whole, below) = (optimum(problem, y, groups) for problem in (blocks, dense))
-    assert rho == pytest.approx(whole, rel=1e-7)
-    assert lower <= whole * (1 + 1e-9)
-    assert below <= rho * (1 + 1e-9)
-    assert lower == pytest.approx(whole, rel=1e-7)
+    whole, below = optimum(dense, y, groups)
+    for problem in (blocks, Whole(blocks)):
+        rho, lower = optimum(problem, y, groups)
+        assert rho == pytest.approx(whole, rel=1e-7)
+        assert lower == pytest.approx(whole, rel=1e-7)
+        assert lower <= whole * (1 + 1e-9)
+        assert below <= rho * (1 + 1e-9)
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -14,6 +14,7 @@ import torch
 
 from sdplip.bounds._blocks import Blocks
 from sdplip.bounds._interior import Iterate, iterates
+from sdplip.bounds._whole import quicker
 from sdplip.bounds.result import Proposal
 from sdplip.bounds.riccati import gain, metric_after, riccati
 from sdplip.errors import InvalidProblem
@@ -63,7 +64,7 @@ class LipSDP:
         scaled = _Scaled.of(chain.weights, slopes, self.device)
         groups = _groups(scaled.blocks) if self.form == "layer" else None
         best, status, iterations = None, Status.FAILED, 0
-        for iterations, point in enumerate(iterates(scaled.blocks, scaled.start, groups), 1):
+        for iterations, point in enumerate(iterates(quicker(scaled.blocks), scaled.start, groups), 1):
             stalled = best is not None and abs(point.gap) > 0.9 * abs(best.gap) and abs(point.gap) < 1e-5
             best = point if best is None or abs(point.gap) < abs(best.gap) else best
             if progress is not None:
