@@ -64,11 +64,11 @@ def root_above(kappa: float, exponent: int) -> float:
 
 
 def square_below(c: float, exponent: int) -> float:
-    r"""$(2^{-\mathrm{exponent}} c)^2$ rounded down, or 0 where it leaves the range of double precision."""
+    r"""$(2^{-\mathrm{exponent}} c)^2$ rounded down, or 0 where c is not positive or it leaves the range of double precision."""
     with np.errstate(over="ignore"):
         root = float(np.ldexp(c, -exponent))
         kappa = down(root * root)
-    return kappa if np.isfinite(kappa) and kappa > 0 else 0.0
+    return kappa if c > 0 and np.isfinite(kappa) and kappa > 0 else 0.0
 
 
 def holds(W: Float[np.ndarray, "m n"], t: Float[np.ndarray, " n"], c: float) -> bool:
