@@ -219,8 +219,17 @@ def _proves(M: Float[np.ndarray, "f n n"], R: Float[np.ndarray, "one n n"]) -> b
         return False
     e = -(np.frexp(d)[1] // 2)
     S = np.ldexp(M, e[:, :, None] + e[:, None, :])
-    error = float(np.ldexp(np.broadcast_to(R, M.shape), e[:, :, None] + e[:, None, :]).sum(-1).max())
-    error = error * GENEROUS + 4 * d.shape[-1] * TINY
-    if not (np.isfinite(S).all() and np.isfinite(error)):
+    errors = np.ldexp(np.broadcast_to(R, M.shape), e[:, :, None] + e[:, None, :]).sum(-1).max(-1)
+    errors = errors * GENEROUS + 4 * d.shape[-1] * TINY
+    if not (np.isfinite(S).all() and np.isfinite(errors).all()):
         return False
-    return proves_semidefinite(1.0, S.diagonal(0, -2, -1).copy(), S, np.zeros(d.shape), error)
+    # One guard serves a whole batch, so frequencies of like errors go together: one of small entries would cost all others.
+    levels = np.frexp(errors)[1]
+    return all(
+        _proves_alike(S[levels == level], float(errors[levels == level].max())) for level in np.unique(levels)
+    )
+
+
+def _proves_alike(S: Float[np.ndarray, "f n n"], error: float) -> bool:
+    d = S.diagonal(0, -2, -1).copy()
+    return proves_semidefinite(1.0, d, S, np.zeros(d.shape), error)
