@@ -24,7 +24,7 @@ from sdplip.bounds.systems import SYSTEM_ORDER
 from sdplip.certificates.rounding import up
 from sdplip.certificates.system import Layers, System, variables
 from sdplip.certificates.system_file import Claim
-from sdplip.certificates.system_proof import certify_system, system_holds
+from sdplip.certificates.system_proof import SystemCertificate, certify_system, system_holds
 from sdplip.errors import InvalidProblem, InvalidScaling, NotProvable
 from sdplip.networks import Network, is_chain, system_layers
 
@@ -137,6 +137,12 @@ def _dense(network: Network) -> bool:
 
 def own_constant(system: System, method: MarginMethod) -> float:
     """What closed forms prove of a system or, unless they alone are wanted, multipliers by interior point; or infinity."""
+    found = own_certificate(system, method)
+    return np.inf if found is None else found.bound
+
+
+def own_certificate(system: System, method: MarginMethod) -> SystemCertificate | None:
+    """The proof of `own_constant`; None where there is none."""
     small, proposals = compressed(system), list[Float[np.ndarray, " m"]]()
     if method != "lipsdp-neuron":
         closed = list[tuple[float, Float[np.ndarray, " m"]]]()
@@ -149,14 +155,11 @@ def own_constant(system: System, method: MarginMethod) -> float:
 
         with suppress(np.linalg.LinAlgError):
             proposals.append(lipsdp(small, gap=PAIR_GAP).multipliers[0])
-    return min((_proven(system, lam) for lam in proposals), default=np.inf)
-
-
-def _proven(system: System, multipliers: Float[np.ndarray, " m"]) -> float:
-    try:
-        return certify_system(system, multipliers).bound
-    except (NotProvable, InvalidScaling):
-        return np.inf
+    found = list[SystemCertificate]()
+    for multipliers in proposals:
+        with suppress(NotProvable, InvalidScaling):
+            found.append(certify_system(system, multipliers))
+    return min(found, key=lambda proof: proof.bound, default=None)
 
 
 def _of_whole(whole: NetworkBound) -> Float[np.ndarray, " m"] | None:

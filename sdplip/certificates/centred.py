@@ -29,9 +29,6 @@ Matrix = Float[np.ndarray, "m n"]
 Vector = Float[np.ndarray, " n"]
 
 
-@np.errstate(
-    over="ignore", invalid="ignore", divide="ignore"
-)  # what is not finite is infinite, and proves nothing
 def centred_gains(
     network: Front, x: Vector, radius: float, rows: Float[np.ndarray, "k outputs"]
 ) -> Float[np.ndarray, " k"]:
@@ -41,13 +38,25 @@ def centred_gains(
         InvalidProblem: an activation of which only the slopes are known, groups of more than two sorted neurons, a shift
             that is known up to rounding only.
     """
+    return centred(network, x, radius, rows)[0]
+
+
+@np.errstate(
+    over="ignore", invalid="ignore", divide="ignore"
+)  # what is not finite is infinite, and proves nothing
+def centred(network: Front, x: Vector, radius: float, rows: Matrix) -> tuple[Vector, Vector]:
+    r"""As `centred_gains`, and numbers that $c f(x)$ is not below; minus infinity where doubles do not reach.
+
+    Raises:
+        InvalidProblem: as `centred_gains`.
+    """
     ball = _Ball(network.A.shape[1], float(radius))
     z = Increments(np.asarray(x, np.float64), np.zeros(len(x)), network.A, network.error)
     for layer in network.maps:
         z = replace(z, **values(layer, z.center, z.slop))
     z = mapped(Map(rows), ball.through(network.rest, z))
-    found = ball.entries(z)
-    return np.where(np.isfinite(found), found, np.inf)
+    found, least = ball.entries(z), np.nextafter(z.center - z.slop, -np.inf)
+    return np.where(np.isfinite(found), found, np.inf), np.where(np.isfinite(least), least, -np.inf)
 
 
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")

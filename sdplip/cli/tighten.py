@@ -17,11 +17,11 @@ from sdplip.cli.subject import (
 )
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from sdplip.bounds.margins import MarginMethod
     from sdplip.robustness.arithmetic import Precision
-    from sdplip.robustness.certification import Certification
+    from sdplip.robustness.certification import Certification, Progress
     from sdplip.robustness.local import LocalRadii
     from sdplip.robustness.tighten import Tightened
 
@@ -48,6 +48,10 @@ if TYPE_CHECKING:
 @click.option(
     "--plot", type=Output(".png", ".pdf", ".svg"), metavar="FILE.png", help="The curves (png, pdf, svg)."
 )
+@click.option(
+    "--certificate", type=Output(".json"), metavar="OUT.json",
+    help="Write the proofs of the radii of --local for `sdplip verify`; of weight files.",
+)  # fmt: skip
 @json_option
 def tighten(
     run: Path,
@@ -60,6 +64,7 @@ def tighten(
     limit: int | None,
     precision: "Precision",
     plot: Path | None,
+    certificate: Path | None,
     as_json: bool,
 ) -> None:
     """Prove larger radii for the trained network in RUN, without training it again.
@@ -75,6 +80,10 @@ def tighten(
     from sdplip.cli import render
     from sdplip.robustness.tighten import tighten as tightened
 
+    if certificate and (not local or run.is_dir() or precision != "float64"):
+        raise click.UsageError(
+            "--certificate holds the radii of --local, of a weight file, in float64. Add --local, or drop --certificate."
+        )
     subject = run_subject(run) if run.is_dir() else weights_subject(run, bounded=False)
     wanted = data_named(data, subject.data)
     images, labels = images_of(wanted, split, limit)
@@ -94,6 +103,11 @@ def tighten(
         with image_bar("balls around images") as progress:
             around = local_radii(subject.model, images[:n], labels[:n], found.after, progress=progress)
         document["local"] = around.to_json(radii)
+        if certificate:
+            with image_bar("proofs of radii") as progress:
+                document["local"]["certificate"] = _certified(
+                    certificate, run, images[:n], around.after, progress
+                )
     if plot:
         _draw(found, around, plot)
     if as_json:
@@ -108,6 +122,28 @@ def _refuse_unknown(model: "nn.Module", shape: tuple[int, ...], precision: "Prec
     from sdplip.robustness.local import front_of
 
     front_of(network_in(model, precision), shape)
+
+
+def _certified(
+    path: Path, file: Path, images: "Tensor", found: "Certification", progress: "Progress | None"
+) -> dict[str, Any]:
+    """Writes the file; what stands in it."""
+    from sdplip.certificates.radii_file import save_radii
+    from sdplip.cli.network import NetworkSource
+    from sdplip.robustness.radii_proof import proven_radii
+
+    entry = proven_radii(
+        file.name, NetworkSource(file).network(biases=True), images, found, progress=progress
+    )
+    save_radii(path, entry)
+    radii = [one.radius for one in entry.radii]
+    smaller = sum(one.radius < found.radius[one.index] for one in entry.radii)
+    return {
+        "file": str(path),
+        "n": len(radii),
+        "smaller": smaller,
+        "mean_radius": sum(radii) / max(found.n, 1),
+    }
 
 
 def _draw(found: "Tightened", around: "LocalRadii | None", path: Path) -> None:
@@ -163,6 +199,13 @@ def _show(
     )
     if plot:
         console.print(f"Curves: {plot}", soft_wrap=True)
+    if written := document.get("local", {}).get("certificate"):
+        console.print(
+            f"Proofs of {written['n']} radii written, {written['smaller']} of them smaller because they do without constants of"
+            f" all inputs: mean radius {below(written['mean_radius'], 5)}. Check them anywhere: sdplip verify {written['file']}"
+            f" {document['model']}",
+            soft_wrap=True,
+        )
 
 
 def _verdict(found: "Tightened", document: dict[str, Any]) -> str:

@@ -26,17 +26,18 @@ def verify(
 ) -> None:
     """Prove every claim of the certificate file CERT again for the weights in FILE.
 
-    CERT is from `check` or `scale`, one claim a layer, or from `bound`, one claim of the whole network. Nothing that
-    proposed t or the multipliers takes part: no solver, no torch. Exit code: 0 all proven again, 1 a claim is refuted,
-    not provable, or about another weight, 2 bad input.
+    CERT is from `check` or `scale`, one claim a layer; from `bound`, one claim of the whole network; or from `tighten`, the
+    radii of images. Nothing that proposed t or the multipliers takes part: no solver, no torch. Exit code: 0 all proven again,
+    1 a claim is refuted, not provable, or about another weight, 2 bad input.
     """
     from sdplip.certificates.network_file import SCHEMA
     from sdplip.certificates.parts_file import SCHEMA as PARTS
     from sdplip.certificates.pieces_file import SCHEMA as PIECES
+    from sdplip.certificates.radii_file import SCHEMA as RADII
     from sdplip.certificates.rows_file import SCHEMA as ROWS
     from sdplip.certificates.system_file import SCHEMA as SYSTEM
 
-    if _schema(certificate) in (SYSTEM, ROWS, PIECES):
+    if _schema(certificate) in (SYSTEM, ROWS, PIECES, RADII):
         proven = _system(certificate, NetworkSource(file, layer, transpose), as_json)
     elif _schema(certificate) == PARTS:
         proven = _parts(certificate, NetworkSource(file, layer, transpose), as_json)
@@ -134,20 +135,27 @@ def _system(certificate: Path, source: NetworkSource, as_json: bool) -> bool:
 
     from sdplip.certificates.pieces_file import SCHEMA as PIECES
     from sdplip.certificates.pieces_file import PiecesRecord, load_pieces, verify_pieces
+    from sdplip.certificates.radii_file import SCHEMA as RADII
+    from sdplip.certificates.radii_file import RadiiRecord, load_radii, verify_radii
     from sdplip.certificates.rows_file import SCHEMA as ROWS
     from sdplip.certificates.rows_file import RowsRecord, load_rows, verify_rows
     from sdplip.certificates.system_file import load_system, maps, structure, verify_system
     from sdplip.cli import render
     from sdplip.networks import system_layers
 
-    load = {ROWS: load_rows, PIECES: load_pieces}.get(_schema(certificate) or "", load_system)
+    load = {ROWS: load_rows, PIECES: load_pieces, RADII: load_radii}.get(
+        _schema(certificate) or "", load_system
+    )
     entry = load(certificate)
-    layers = system_layers(replace(source, reading=entry.reading).network())
+    reading = {} if isinstance(entry, RadiiRecord) else entry.reading
+    layers = system_layers(replace(source, reading=reading).network())
     found = list(maps(layers))
     if isinstance(entry, RowsRecord):
         result = verify_rows(entry, found)
     elif isinstance(entry, PiecesRecord):
         result = verify_pieces(entry, found)
+    elif isinstance(entry, RadiiRecord):
+        result = verify_radii(entry, found)
     else:
         result = verify_system(entry, found)
     # A graph has its own activations, which must be those of the claim; matrices alone leave them to it.

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sdplip.certificates.network_file import NetworkRecord
     from sdplip.certificates.parts_file import PartsRecord
     from sdplip.certificates.pieces_file import PiecesRecord
+    from sdplip.certificates.radii_file import RadiiRecord
     from sdplip.certificates.region import Region
     from sdplip.certificates.rows_file import RowsRecord
     from sdplip.certificates.system_file import SystemRecord
@@ -87,7 +88,7 @@ def verify_parts(entry: "PartsRecord", result: "Verification", file: Path) -> No
 
 
 def verify_system(
-    entry: "SystemRecord | RowsRecord | PiecesRecord", result: "Verification", file: Path
+    entry: "SystemRecord | RowsRecord | PiecesRecord | RadiiRecord", result: "Verification", file: Path
 ) -> None:
     """Prints the claim of a network with sorting, skips, a region or a pair, and whether it was proven again."""
     console = _again(entry.name, result)
