@@ -136,6 +136,8 @@ def test_a_proof_ends_where_the_least_eigenvalue_is_zero(ends):
     eye = np.eye(1 if ends else 3)
     assert strip_holds(strip, lams, high * (1 + 1e-7) * eye)
     assert not strip_holds(strip, lams, high * (1 - 1e-9) * eye)
+    if ends:  # a bound, of which a certificate file may claim anything
+        assert not strip_holds(strip, lams, -high * (1 + 1e-7) * eye)
     assert not strip_holds(strip, [5 * v for v in lams], high * (1 + 1e-7) * eye)
 
 

@@ -134,6 +134,8 @@ def strip_holds(strip: Strip, multipliers: Sequence[Vector], R: Matrix) -> bool:
         return False
     if not all(np.isfinite(v).all() and (v > 0).all() for v in multipliers) or not np.isfinite(R).all():
         return False
+    if strip.head is None and not R[0, 0] > 0:  # a bound; its square would be proven for a negative one too
+        return False
     if (strip.head is None) == (strip.last is None) or any(not 0 <= b < np.inf for b in strip.slopes):
         return False
     band = Band.of(strip)
