@@ -8,7 +8,7 @@ import pytest
 from sdplip.bounds import banded, bound
 from sdplip.bounds.banded import Barrier, best_multipliers
 from sdplip.certificates.arrow import Arrow, factor, holds
-from sdplip.certificates.strip import Band, Layer, Strip, strip_holds
+from sdplip.certificates.strip import Layer, Placed, Strip, strip_holds
 from sdplip.errors import InvalidProblem
 from sdplip.geometry import Geometry
 from sdplip.networks import Activation, Affine, Convolution, MaxPool, Network
@@ -76,7 +76,7 @@ def dense(strip: Strip, lams, R: np.ndarray) -> np.ndarray:
     return M
 
 
-def unrolled(band: Band, arrow: Arrow) -> np.ndarray:
+def unrolled(band: Placed, arrow: Arrow) -> np.ndarray:
     """The arrow as one matrix, in the order of `dense`."""
     at = np.cumsum([0, *band.sizes, len(arrow.corner)])
     full = np.zeros((at[-1], at[-1]))
@@ -105,7 +105,7 @@ def test_the_band_is_the_dense_matrix(geometry, ends):
     rng = np.random.default_rng(1)
     lams = [rng.uniform(0.1, 1, n) for n in strip.neurons()]
     R = np.array([[1.7]]) if ends else np.linalg.cholesky(np.eye(3) + 1)
-    band = Band.of(strip)
+    band = Placed.of(strip)
     arrow = band.arrow(lams, R)
     np.testing.assert_allclose(unrolled(band, arrow), dense(strip, lams, R), rtol=1e-15, atol=1e-15)
     assert len(band.sizes) > 1
@@ -116,7 +116,7 @@ def test_images_of_one_and_three_axes(axes):
     rng = np.random.default_rng(axes)
     one = layer(rng, (2, 3), (5, 3, 2)[:axes], (3, 2, 2)[:axes], padding=(1, 1, 0)[:axes])
     strip = Strip((one,), (1.0,), head=rng.normal(size=(2, convolution(one).outputs)))
-    lams, band = [rng.uniform(0.1, 1, strip.neurons()[0])], Band.of(strip)
+    lams, band = [rng.uniform(0.1, 1, strip.neurons()[0])], Placed.of(strip)
     np.testing.assert_allclose(
         unrolled(band, band.arrow(lams, np.eye(2))), dense(strip, lams, np.eye(2)), rtol=1e-15, atol=1e-15
     )
@@ -126,7 +126,7 @@ def test_images_of_one_and_three_axes(axes):
 def test_a_proof_ends_where_the_least_eigenvalue_is_zero(ends):
     """R just above the least one is proven, R just below is refused: the kernel loses next to nothing, and never errs."""
     strip = two_layers(3, "stride", ends=ends)
-    lams, tau = best_multipliers(Band.of(strip))
+    lams, tau = best_multipliers(Placed.of(strip))
     low, high = 0.0, tau**0.5
     assert strip_holds(strip, lams, high * np.eye(1 if ends else 3))
     for _ in range(60):
@@ -189,7 +189,7 @@ def test_what_a_factor_claims_is_not_believed():
 @pytest.mark.parametrize("ends", [False, True])
 def test_the_gradient_is_that_of_the_barrier(ends):
     strip = two_layers(5, "stride", ends=ends)
-    band = Band.of(strip)
+    band = Placed.of(strip)
     barrier, x = Barrier(band, 3.0), banded._start(band)
     step = 1e-5 * np.random.default_rng(0).normal(size=len(x))
     after, before = barrier(x + step), barrier(x - step)

@@ -15,7 +15,7 @@ from scipy.linalg import LinAlgError, cho_solve, cholesky, solve_triangular
 from sdplip.certificates.arrow import Arrow, factor
 from sdplip.certificates.parts import Kernel, PartProof, certify_factors
 from sdplip.certificates.rounding import up
-from sdplip.certificates.strip import Band, strip_holds
+from sdplip.certificates.strip import Placed, strip_holds
 from sdplip.errors import InvalidProblem, NotProvable
 from sdplip.networks.chain import Chain
 from sdplip.networks.trunk import HEAD, StripSplit
@@ -47,7 +47,7 @@ def bounded(split: StripSplit | None) -> tuple[str, Chain, PartProof]:
             f" and a bound, and behind them at most {HEAD} outputs of one layer. Use 'auto' or 'product'."
         )
     strip = split.trunk
-    band = Band.of(strip)
+    band = Placed.of(strip)
     if cubes(band) > LARGEST:
         raise InvalidProblem(
             f"The method 'banded' would take hours: the image is cut into {len(band.sizes)} blocks of rows with up to"
@@ -67,12 +67,12 @@ def bounded(split: StripSplit | None) -> tuple[str, Chain, PartProof]:
     )
 
 
-def cubes(band: Band) -> float:
+def cubes(band: Placed) -> float:
     """What a factorization costs: the sum of the cubes of the blocks."""
     return float(sum(n**3 for n in band.sizes))
 
 
-def best_multipliers(band: Band) -> tuple[list[Vector], float]:
+def best_multipliers(band: Placed) -> tuple[list[Vector], float]:
     """Multipliers and tau, strictly feasible, and near the best unless `WORK` is done before."""
     x, order = _start(band), sum(band.sizes) + (0 if band.strip.head is None else len(band.strip.head))
     left = max(60, int(WORK / (12 * cubes(band))))
@@ -92,7 +92,7 @@ def best_multipliers(band: Band) -> tuple[list[Vector], float]:
     return split(band, x)
 
 
-def _start(band: Band) -> Vector:
+def _start(band: Placed) -> Vector:
     """Equal multipliers in each layer, by the recursion of norms, and half as much again as the tau that goes with them."""
     strip, x, found = band.strip, 1.0, list[Vector]()
     for layer, beta, n in zip(strip.layers, strip.slopes, strip.neurons(), strict=True):
@@ -107,7 +107,7 @@ def _start(band: Band) -> Vector:
     return np.concatenate([*found, [np.log(1.5 * max(float(end), 1e-100) ** 2 / x)]])
 
 
-def _worths(band: Band, lams: list[Vector], tau: float) -> Iterator[np.ndarray]:
+def _worths(band: Placed, lams: list[Vector], tau: float) -> Iterator[np.ndarray]:
     """What the strip may be worth with these multipliers, ever a little more."""
     rooms = (1e-10, 1e-8, 1e-6, 1e-4, 1e-2)
     head = band.strip.head
@@ -137,7 +137,7 @@ class Point:
 class Barrier:
     """The function of one mu."""
 
-    band: Band
+    band: Placed
     mu: float
 
     def __call__(self, x: Vector) -> Point | None:
@@ -183,13 +183,13 @@ def block_of(P: Arrow, a: int, rows: slice, b: int, columns: slice) -> np.ndarra
     return P.lower[b][rows, columns] if a > b else P.lower[a][columns, rows].T
 
 
-def from_rows(band: Band, v: np.ndarray, layer: int) -> Vector:
-    """The inverse of `Band.by_rows`."""
+def from_rows(band: Placed, v: np.ndarray, layer: int) -> Vector:
+    """The inverse of `Placed.by_rows`."""
     K, out = band.strip.every[layer - 1].K, band.strip.every[layer - 1].output
     return np.moveaxis(v.reshape(out[0], len(K), -1), 0, 1).reshape(-1)
 
 
-def split(band: Band, x: Vector) -> tuple[list[Vector], float]:
+def split(band: Placed, x: Vector) -> tuple[list[Vector], float]:
     """Multipliers of each layer, and tau."""
     sizes = band.strip.neurons()
     return list(np.split(np.exp(x[:-1]), np.cumsum(sizes)[:-1])), float(np.exp(x[-1]))

@@ -138,13 +138,13 @@ def strip_holds(strip: Strip, multipliers: Sequence[Vector], R: Matrix) -> bool:
         return False
     if (strip.head is None) == (strip.last is None) or any(not 0 <= b < np.inf for b in strip.slopes):
         return False
-    band = Band.of(strip)
+    band = Placed.of(strip)
     arrow = band.arrow(multipliers, R)
     return arrow is not None and holds(arrow, *band.errors(R))
 
 
 @dataclass(frozen=True, eq=False)
-class Band:
+class Placed:
     """Where every variable stands, and the matrices between rows.
 
     Attributes:
@@ -160,7 +160,7 @@ class Band:
     between: tuple[list[Matrix], ...]
 
     @staticmethod
-    def of(strip: Strip) -> "Band":
+    def of(strip: Strip) -> "Placed":
         every = strip.every
         stride, strides, height = 1, [1], 1
         for layer in every:
@@ -182,7 +182,7 @@ class Band:
                 at[r] = block, filled[block]
                 filled[block] += width
             place.append(at)
-        return Band(
+        return Placed(
             strip, tuple(place), tuple(filled.tolist()), tuple(layer.between_rows() for layer in every)
         )
 
