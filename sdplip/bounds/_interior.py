@@ -3,7 +3,7 @@ r"""Primal-dual interior-point iteration for the inequality of a network (HKM di
 With $P = Z^{-1}$ the direction solves $H\,dy = \sigma \mu A(P) - b - A(P\,dZ_a\,dX_a)$, $H_{ij} = \mathrm{tr}(A_i P A_j X)$, and
 $dX = \sigma \mu P - X - P (dZ X + dZ_a dX_a)$, symmetrised (Helmberg, Rendl, Vanderbei, Wolkowicz, SIAM J. Optim. 1996;
 subscript a: the predictor, $\sigma = 0$). Variables may share one multiplier: `groups` says which. How matrices are held is up to
-the inequality: all entries (`Dense`), or three block diagonals of a chain (`Blocks`).
+the inequality: all entries (`Dense`, and `Whole` for chains of few blocks), or three block diagonals of a chain (`Blocks`).
 """
 
 from collections.abc import Iterator

@@ -154,13 +154,13 @@ class _Scaled:
 
 
 def _start(chain: Chain) -> np.ndarray:
-    """A strictly feasible (rho, lambda), from the spectral Riccati recursion with a tenth of room in every layer."""
+    """A strictly feasible (rho, lambda), from the spectral Riccati recursion with a little room in every layer."""
     X, kept = np.eye(chain.weights[0].shape[1]), []
     for k, (alpha, beta) in enumerate(chain.slopes):
         rest = Chain(chain.weights[k : k + 2], chain.slopes[k : k + 1])
         root = np.linalg.cholesky(X)
         inner = Chain((np.linalg.solve(root, rest.weights[0].T).T, rest.weights[1]), rest.slopes)
-        lam = riccati(inner).multipliers[0] / 1.1
+        lam = riccati(inner).multipliers[0] / 1.01
         after = metric_after(X, chain.weights[k], lam, alpha, beta)
         while after is None:
             lam = lam / 2
