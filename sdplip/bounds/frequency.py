@@ -114,7 +114,8 @@ def _proposals(trunk: Trunk, deep: bool) -> Iterator[tuple[str, list[np.ndarray]
     yield "frequency-spectral", spectral
     best = best_channels(problem, spectral)
     if best is not None:
-        for part in (1.0, 1 - 1e-5, 1 - 1e-3, 0.99, 0.9):  # the optimum may lie too near the border for a proof
+        # the optimum may lie too near the border for a proof
+        for part in (1.0, 1 - 1e-5, 1 - 1e-3, 0.99, 0.9):
             yield "frequency-optimal", drawn(problem, spectral, best, part)
     shape = None if best is not None and not deep else _coarse(trunk)
     if shape is not None:
