@@ -11,7 +11,7 @@ from sdplip.certificates.bands import band
 from sdplip.certificates.functions import FUNCTIONS
 from sdplip.certificates.region import Ball, Box, Cut, _Walk, linear_share, localise, preactivations
 from sdplip.certificates.regions import _furthest
-from sdplip.certificates.system import Map, Slope
+from sdplip.certificates.system import Map, Slope, Sort
 from sdplip.errors import InvalidProblem
 from sdplip.networks import Activation, Affine, GroupSort, Network, Residual, from_weights, system_layers
 
@@ -124,6 +124,15 @@ def test_backward_bounds_fix_more_neurons():
     assert linear_share(localise(layers, region))[0] > forward
 
 
+def test_backward_bounds_fix_no_fewer_pairs():
+    layers, region = system_layers(network("maxmin", 5, *(20,) * 4, 3, seed=5)), Ball(np.full(5, 0.5), 0.05)
+    loose = [
+        sum(len(layer.groups) for layer in found if isinstance(layer, Sort))
+        for found in (_Walk(region).all_through(layers), localise(layers, region))
+    ]
+    assert 0 < loose[1] <= loose[0]
+
+
 def test_a_ball_in_a_box_is_narrower_than_both():
     layers, x = system_layers(NETWORKS["relu"]), np.full(N, 0.1)
     ball, box = Ball(x, 0.5), Box(np.zeros(N), np.ones(N))
@@ -134,7 +143,7 @@ def test_a_ball_in_a_box_is_narrower_than_both():
 
 
 def exact(net, x):
-    """All arguments and outputs of a ReLU network in rational arithmetic."""
+    """All arguments and outputs of a network with ReLU or MaxMin in rational arithmetic."""
     z, found = [Fraction(v) for v in x], []
     for layer in net.layers:
         if isinstance(layer, Affine):
@@ -145,7 +154,11 @@ def exact(net, x):
             ]
             found.append(z)
         else:
-            z = [max(v, Fraction(0)) for v in z]
+            z = (
+                [v for k in range(0, len(z), 2) for v in sorted(z[k : k + 2])]
+                if isinstance(layer, GroupSort)
+                else [max(v, Fraction(0)) for v in z]
+            )
     return found
 
 
@@ -159,14 +172,15 @@ HOSTILE = {
 }
 
 
+@pytest.mark.parametrize("kind", ["relu", "maxmin"])
 @pytest.mark.parametrize("where", ["ball", "box", "cut", "cut off centre"])
 @pytest.mark.parametrize("hostile", HOSTILE)
-def test_no_value_escapes_in_exact_arithmetic(hostile, where):
+def test_no_value_escapes_in_exact_arithmetic(hostile, where, kind):
     rng = np.random.default_rng(8)
     for seed in range(2):
-        Ws, bs = numbers(2, 3, 3, 3, 2, seed=seed)
+        Ws, bs = numbers(2, 4, 4, 2, 2, seed=seed)
         changed = [HOSTILE[hostile](W, b) for W, b in zip(Ws, bs, strict=True)]
-        net = from_weights([W for W, _ in changed], "relu", [b for _, b in changed])
+        net = from_weights([W for W, _ in changed], kind, [b for _, b in changed])
         layers, region = system_layers(net), REGIONS[where](rng.normal(size=2))
         ends = [preactivations(layers[: 2 * k + 1], region) for k in range(len(Ws))]
         for x in points(region, rng, 12):

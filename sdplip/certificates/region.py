@@ -14,7 +14,9 @@ from jaxtyping import Float
 from sdplip.certificates import crown, zonotope
 from sdplip.certificates.bands import band
 from sdplip.certificates.functions import PIECES
+from sdplip.certificates.increments import halved
 from sdplip.certificates.regions import Ball, Box, Cut, Region
+from sdplip.certificates.rounding import TINY, UNIT
 from sdplip.certificates.system import Layers, Map, Skip, Slope, Sort
 from sdplip.certificates.zonotope import Zonotope
 
@@ -89,16 +91,29 @@ class _Walk:
                 z = zonotope.elementwise(around, z)
             elif isinstance(layer, Sort):
                 z = self.narrowed(z, steps, np.isin(np.arange(len(z.low)), layer.groups))
-                size = _size(z)
-                sorted_layers, z = zonotope.sort(layer, z)
+                apart = self.differences(layer, z, steps)
+                sorted_layers, after = zonotope.sort(layer, z, apart)
                 found += sorted_layers
-                steps += _sorting(sorted_layers, size, z)
+                steps += _sorting(sorted_layers, z, after, apart)
+                z = after
             else:
                 branch, after, inside = self.through(layer.branch, z, steps)
                 found.append(Skip(branch))
                 steps.append(crown.Beside(tuple(inside[len(steps) :]), _size(z)))
                 z = zonotope.added(z, after)
         return tuple(found), z, steps
+
+    def differences(self, layer: Sort, z: Zonotope, steps: Sequence[crown.Step]) -> zonotope.Apart:
+        """Backward bounds of the differences in pairs."""
+        groups = np.asarray(layer.groups)
+        if not self.backward or not groups.size or groups.shape[1] != 2:
+            return {}
+        rows = np.eye(len(z.low))[groups[:, 0]] - np.eye(len(z.low))[groups[:, 1]]
+        most, least = np.split(crown.above(steps, self.region, np.concatenate([rows, -rows])), 2)
+        found = dict[tuple[int, int], tuple[float, float]]()
+        for (a, b), high, low in zip(groups.tolist(), most.tolist(), least.tolist(), strict=True):
+            found[a, b], found[b, a] = (-low, high), (-high, low)
+        return found
 
     def narrowed(self, z: Zonotope, steps: Sequence[crown.Step], wanted: np.ndarray) -> Zonotope:
         """`z` within what is known of it."""
@@ -121,13 +136,34 @@ def _open(layer: Slope, z: Zonotope) -> np.ndarray:
     return (z.low < 0) & (z.high > 0) if layer.kind in PIECES else np.ones(len(z.low), bool)
 
 
-def _sorting(layers: Sequence[Map | Sort], size: Vector, after: Zonotope) -> Iterator[crown.Step]:
-    """The permutation of what is sorted already; of the others the intervals are known."""
+def _sorting(
+    layers: Sequence[Map | Sort], before: Zonotope, after: Zonotope, apart: zonotope.Apart
+) -> Iterator[crown.Step]:
+    """The permutation of what is sorted already; pairs as half sums and differences; of larger groups intervals are known."""
     for layer in layers:
         if isinstance(layer, Map):
-            yield crown.Linear(layer, size)
+            yield crown.Linear(layer, _size(before))
+        elif layer.groups.shape[1] == 2:
+            yield from _halves(layer, before, after, apart)
         else:
             yield crown.Forgotten(after.low, after.high, np.unique(layer.groups))
+
+
+def _halves(layer: Sort, before: Zonotope, after: Zonotope, apart: zonotope.Apart) -> Iterator[crown.Step]:
+    """Minimum and maximum: half the sum minus and plus half the absolute difference. Entries outside of `layer` are in place."""
+    into, together, left = halved(layer, len(after.low))
+    low, high = after.low.copy(), after.high.copy()
+    for a, b in np.asarray(layer.groups):
+        ends = zonotope.difference(before, b, a, apart)
+        low[b], high[b] = ends[0] / 2 - TINY, ends[1] / 2 + TINY
+        low[a], high[a] = after.low[a] / 2 + after.low[b] / 2, after.high[a] / 2 + after.high[b] / 2
+        pad = 2 * UNIT * max(abs(low[a]), abs(high[a])) + TINY
+        low[a], high[a] = low[a] - pad, high[a] + pad
+    _, around = band(Slope(np.minimum(left, 1.0), np.ones(len(left)), "leaky_relu"), low, high)
+    size = np.maximum(abs(low), abs(high))
+    yield crown.Linear(into, np.maximum(_size(after), _size(before)))
+    yield crown.lines(around, low, high)
+    yield crown.Linear(together, size)
 
 
 def linear_share(layers: Sequence[Map | Slope | Sort | Skip]) -> tuple[int, int]:

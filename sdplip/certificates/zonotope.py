@@ -5,6 +5,7 @@ a box; the other columns are numbers in $[-1, 1]$ that stand for nonlinear neuro
 out. Beside it runs plain interval arithmetic, and the narrower of the two counts. `docs/rounding-systems.md`, section 3.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -113,11 +114,15 @@ def _linear_plus(
     return Zonotope(center, np.concatenate([G, extra], 1), slop, least, most, z.round_inputs).narrowed()
 
 
-def sort(layer: Sort, z: Zonotope) -> tuple[list[Map | Sort], Zonotope]:
+Apart = Mapping[tuple[int, int], tuple[float, float]]
+"""Bounds of entry a minus entry b that are known from elsewhere."""
+
+
+def sort(layer: Sort, z: Zonotope, apart: Apart) -> tuple[list[Map | Sort], Zonotope]:
     """The groups whose order is not fixed, then the permutation of the others; and the values."""
     groups = np.asarray(layer.groups)
     order = np.argsort(z.center[groups], 1) if groups.size else groups
-    fixed = np.array([_fixed(z, row[by]) for row, by in zip(groups, order, strict=True)], bool)
+    fixed = np.array([_fixed(z, row[by], apart) for row, by in zip(groups, order, strict=True)], bool)
     place = np.arange(len(z.center))
     for row, by in zip(groups[fixed], order[fixed], strict=True):
         place[row] = row[by]
@@ -126,33 +131,38 @@ def sort(layer: Sort, z: Zonotope) -> tuple[list[Map | Sort], Zonotope]:
         z, center=z.center[place], G=z.G[place], slop=z.slop[place], low=z.low[place], high=z.high[place]
     )
     if len(loose):
-        after = _pairs(after, loose) if loose.shape[1] == 2 else _ranks(after, loose)
+        after = _pairs(after, loose, apart) if loose.shape[1] == 2 else _ranks(after, loose)
     permutation = np.eye(len(place))[place]
     layers = list[Map | Sort]([Map(permutation)] if (place != np.arange(len(place))).any() else [])
     return [*layers, *([Sort(loose)] if len(loose) else [])], after
 
 
-def _fixed(z: Zonotope, ascending: np.ndarray) -> bool:
+def _fixed(z: Zonotope, ascending: np.ndarray, apart: Apart) -> bool:
     """Whether the values stand in this order everywhere."""
-    return all(_difference(z, a, b)[1] <= 0 for a, b in pairwise(ascending))
+    return all(difference(z, a, b, apart)[1] <= 0 for a, b in pairwise(ascending))
 
 
-def _difference(z: Zonotope, a: int, b: int) -> tuple[float, float]:
+def difference(z: Zonotope, a: int, b: int, apart: Apart) -> tuple[float, float]:
     """Bounds of entry a minus entry b."""
     row = (z.G[a] - z.G[b])[None]
     far = float(z.reach(row)[0]) + 2 * UNIT * float((abs(z.G[a]) + abs(z.G[b])).sum()) + z.slop[a] + z.slop[b]
     middle = z.center[a] - z.center[b]
     far = (far + 4 * UNIT * (abs(z.center[a]) + abs(z.center[b]) + far)) * GENEROUS + TINY
     pad = 2 * UNIT * (abs(z.low[a]) + abs(z.high[a]) + abs(z.low[b]) + abs(z.high[b]))
-    return max(middle - far, z.low[a] - z.high[b] - pad), min(middle + far, z.high[a] - z.low[b] + pad)
+    low, high = apart.get((a, b), (-np.inf, np.inf))
+    low, high = (
+        max(low, middle - far, z.low[a] - z.high[b] - pad),
+        min(high, middle + far, z.high[a] - z.low[b] + pad),
+    )
+    return min(low, high), max(low, high)
 
 
-def _pairs(z: Zonotope, groups: np.ndarray) -> Zonotope:
+def _pairs(z: Zonotope, groups: np.ndarray, apart: Apart) -> Zonotope:
     r"""Minimum and maximum as $(a + b \mp |a - b|) / 2$, with the chord of $|a - b|$ and a new column for what is above it."""
     center, slop, low, high = z.center.copy(), z.slop.copy(), z.low.copy(), z.high.copy()
     G = np.concatenate([z.G, np.zeros((len(center), len(groups)))], 1)
     for column, (a, b) in enumerate(groups, z.G.shape[1]):
-        least, most = _difference(z, a, b)
+        least, most = difference(z, a, b, apart)
         chord = min(1.0, max(-1.0, (most + least) / (most - least))) if most > least else 0.0
         top = (
             max((1 - chord) * most, (-1 - chord) * least, 0.0) + 16 * UNIT * max(abs(least), abs(most)) + TINY
