@@ -23,6 +23,7 @@ from sdplip.networks import (
 )
 
 Vector = Float[np.ndarray, " n"]
+Matrix = Float[np.ndarray, "m n"]
 Pair = tuple[Vector, Vector]
 DENSE = 10**6
 """Inputs times neurons up to which Jacobians are formed; above, their norms come from power iterations."""
@@ -46,11 +47,12 @@ def estimate_lower(
     n = network.inputs
     steps = _prepared(network)
     dense = n * sum(step.width for step in steps) <= DENSE
+    front = _narrow(steps) if dense else None
     samples, ascents = (samples, ascents) if dense else (samples // 20, ascents // 6)
 
     def size(x: Vector) -> float:
         if dense:
-            return _norm(steps, x, norm)
+            return _norm(steps, x, norm, front)
         return _norm_by_iteration(steps, x, rng) if norm == "l2" else _longest_row(steps, x)
 
     points = [scale * rng.normal(size=n) for scale in (0.1, 1.0, 10.0) for _ in range(samples // 3)]
@@ -135,16 +137,27 @@ def _largest(layer: MaxPool, x: Vector) -> np.ndarray:
     return (best + np.arange(layer.channels)[:, None] * images.shape[1]).reshape(-1)
 
 
-def _jacobian(steps: list[_Step], x: Vector) -> Float[np.ndarray, "out in"]:
-    J = np.eye(len(x))
-    for step in steps:
+def _jacobian(steps: list[_Step], x: Vector, front: Matrix | None = None) -> Float[np.ndarray, "out in"]:
+    """With `front` in place of the first matrix."""
+    J = np.eye(len(x)) if front is None else front
+    for k, step in enumerate(steps):
         x, slope = _apply(step, x)
+        if k == 0 and front is not None:
+            continue
         J = slope @ J if step.W is not None else J[slope] if slope.dtype.kind == "i" else slope[:, None] * J
     return J
 
 
-def _norm(steps: list[_Step], x: Vector, norm: OutputNorm) -> float:
-    J = _jacobian(steps, x)
+def _narrow(steps: list[_Step]) -> Matrix | None:
+    """A first dense matrix, or its triangular factor if it is wide: lengths of rows and norms of Jacobians stay the same."""
+    W = steps[0].W if steps else None
+    if not isinstance(W, np.ndarray):
+        return None
+    return np.asarray(np.linalg.qr(W.T, "r")).T if W.shape[1] > W.shape[0] else W
+
+
+def _norm(steps: list[_Step], x: Vector, norm: OutputNorm, front: Matrix | None) -> float:
+    J = _jacobian(steps, x, front)
     return operator_norm(J, norm) if np.isfinite(J).all() else 0.0
 
 

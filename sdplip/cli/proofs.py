@@ -30,8 +30,9 @@ def save_proof(
         return result
     if result.pieces:
         assert result.claim is not None
-        save_pieces(path, pieces_record(file.name, result.claim, result.value, result.pieces, reading))
-        return result
+        record = pieces_record(file.name, result.claim, result.value, result.pieces, reading)
+        save_pieces(path, record)
+        return replace(result, value=record.bound)
     if result.parts:
         from sdplip.networks.parts import parts_of, slopes_of
 
