@@ -83,6 +83,22 @@ def test_compare_shows_all_methods_from_product_to_lipsdp(run):
     assert code == 0 and out.index("composite") < out.index("riccati") < out.index("lipsdp-layer")
 
 
+def test_compare_on_images_has_their_own_methods(run, monkeypatch):
+    rng = np.random.default_rng(0)
+    np.savez("images.npz", a=rng.normal(size=(2, 1, 3, 3)), b=rng.normal(size=(2, 2, 3, 3)))
+    asked = ("bound", "images.npz", "--image-size", "5,5", "--compare")
+    dense = {row["method"].split("-")[0]: row["bound"] for row in answer(run, *asked)[1]["methods"]}
+    assert {"product", "lipsdp", "frequency", "banded"} <= set(dense)
+    assert dense["banded"] <= 1.01 * dense["lipsdp"]
+    monkeypatch.setattr("sdplip.networks.linear.LARGEST", 100)  # too large for dense matrices
+    code, document = answer(run, *asked)
+    assert code == 0 and [row["method"].split("-")[0] for row in document["methods"]] == [
+        "product",
+        "frequency",
+        "banded",
+    ]
+
+
 @pytest.mark.parametrize(("suffix", "start"), [(".png", b"\x89PNG"), (".svg", b"<?xml")])
 def test_compare_draws_every_method(run, suffix, start):
     code, out, _ = run("bound", "net.npz", "--compare", "--plot", f"bounds{suffix}")

@@ -23,8 +23,9 @@ from sdplip.certificates.network import NetworkCertificate, certify_network
 from sdplip.certificates.region import Region
 from sdplip.certificates.rounding import up
 from sdplip.errors import InvalidProblem, InvalidScaling, NotProvable
-from sdplip.networks import Activation, Affine, Chain, MaxPool, Network, chain_of, is_chain
+from sdplip.networks import Activation, Chain, MaxPool, Network, chain_of, is_chain
 from sdplip.networks.chain import runs_of
+from sdplip.networks.difference import difference
 from sdplip.networks.network import LINEAR
 from sdplip.networks.trunk import split_strip, split_trunk
 from sdplip.solvers.solution import Status
@@ -159,7 +160,7 @@ def _paired(network: Network, output_pair: tuple[int, int] | None) -> tuple[Netw
     """The network whose output is the difference of the pair, and what its rounding adds to a bound."""
     if output_pair is None:
         return network, 0.0
-    network, remainder = _difference(network, *output_pair)
+    network, remainder = difference(network, *output_pair)
     return network, up(remainder * _before_last(network)) if remainder else 0.0
 
 
@@ -290,29 +291,6 @@ def _certified(
 
 def _prove(chain: Chain, proposal: Proposal, name: str) -> NetworkCertificate:
     return certify_network(chain.weights, proposal.multipliers, proposal.slopes, method=name)
-
-
-def _difference(network: Network, i: int, j: int) -> tuple[Network, float]:
-    r"""The network with output $f_i - f_j$, and a bound of the norm of what the rounded difference of two rows leaves out.
-
-    With $s = fl(a - b)$ Knuth's TwoSum gives the error of $s$ exactly; it is 0 for float32 weights of like size.
-    """
-    layers = list(network.layers)
-    if not (0 <= i < network.outputs and 0 <= j < network.outputs and i != j):
-        raise InvalidProblem(
-            f"`output_pair` must name two different outputs of 0 to {network.outputs - 1}, not {i} and {j}."
-        )
-    last = layers[-1]
-    if not isinstance(last, Affine):
-        unit = np.eye(network.outputs)
-        return Network((*layers, Affine((unit[i] - unit[j])[None]))), 0.0
-    W = np.asarray(last.W, np.float64)
-    a, b = W[i], -W[j]
-    s = a + b
-    t = s - a
-    error = (a - (s - t)) + (b - t)
-    layers[-1] = Affine(s[None], None if last.b is None else np.array([last.b[i] - last.b[j]]))
-    return Network(tuple(layers)), up(float(abs(error).sum()) * (1 + 1e-9)) if error.any() else 0.0
 
 
 def _before_last(network: Network) -> float:
