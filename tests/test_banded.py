@@ -204,6 +204,9 @@ def test_the_optimum_is_that_of_the_unrolled_network(geometry, ends):
     found, best = bound(net, "banded"), bound(net, "lipsdp-neuron")
     assert best.sdp_lower <= found.value <= best.value * 1.01
     assert found.lower <= found.value and found.method == "banded"
+    seen = []
+    assert bound(net, "banded", progress=lambda *step: seen.append(step)).value == found.value
+    assert [k for k, *_ in seen] == list(range(1, len(seen) + 1)) and all(low <= up for _, up, low in seen)
 
 
 def test_a_chain_behind_and_maxima_between():

@@ -92,7 +92,7 @@ def bound(
         output_norm: "linf" bounds the largest output, $\lVert f(x) - f(y) \rVert_\infty \le L \lVert x - y \rVert_2$: the largest
             bound of one output, see `rows.py`. Of a pair, a single number, both norms are the same.
         region: a `Ball` or `Box`: bound the network for inputs in it only.
-        progress: called with iteration, upper and lower value by the interior-point method.
+        progress: called with iteration, upper and lower value by the interior-point method and by "banded".
         device: where torch computes the interior-point method, "cpu" or "cuda"; the proof is NumPy's.
 
     Raises:
@@ -131,7 +131,7 @@ def bound(
         cut = cut if output_pair is None else replace(cut, parts=())
         return cut if joint is None else better(joint, cut)
     if method in ("frequency", "state-space", "banded") or not is_dense(network):
-        found = bound_images(network, method, remainder)
+        found = bound_images(network, method, remainder, progress)
         return found if output_pair is None else replace(found, parts=())
     return _of_chain(network, remainder, method, progress, device, begin, pair=output_pair is not None)
 

@@ -30,10 +30,11 @@ GAP = 1e-3
 """Relative gap of L^2 that the last mu stands for, at most."""
 
 Vector = np.ndarray
+Watch = Callable[[int, float, float], None] | None
 
 
-def bounded(split: StripSplit | None) -> tuple[str, Chain, PartProof]:
-    """Name, the chain behind the strip, and the proof of a network.
+def bounded(split: StripSplit | None, progress: Watch = None) -> tuple[str, Chain, PartProof]:
+    """Name, the chain behind the strip, and the proof of a network; `progress` as for `bound`.
 
     Raises:
         InvalidProblem: no strip, or one whose rows have too many variables.
@@ -53,7 +54,7 @@ def bounded(split: StripSplit | None) -> tuple[str, Chain, PartProof]:
             f"The method 'banded' would take hours: the image is cut into {len(band.sizes)} blocks of rows with up to"
             f" {max(band.sizes)} variables, {cubes(band):.1e} cubed and added up, but {LARGEST:.0e} is the most. Use 'frequency'."
         )
-    lams, tau = best_multipliers(band)
+    lams, tau = best_multipliers(band, progress)
     for R in _worths(band, lams, tau):
         if not strip_holds(strip, lams, R):
             continue
@@ -72,11 +73,11 @@ def cubes(band: Placed) -> float:
     return float(sum(n**3 for n in band.sizes))
 
 
-def best_multipliers(band: Placed) -> tuple[list[Vector], float]:
+def best_multipliers(band: Placed, progress: Watch = None) -> tuple[list[Vector], float]:
     """Multipliers and tau, strictly feasible, and near the best unless `WORK` is done before."""
     x, order = _start(band), sum(band.sizes) + (0 if band.strip.head is None else len(band.strip.head))
     left = max(60, int(WORK / (12 * cubes(band))))
-    mu = 10 * float(np.exp(x[-1])) / order
+    mu, steps = 10 * float(np.exp(x[-1])) / order, 0
     while left > 0:
         barrier = Barrier(band, mu)
         here = barrier(x)
@@ -85,7 +86,10 @@ def best_multipliers(band: Placed) -> tuple[list[Vector], float]:
                 "The first multipliers of the band are not feasible. Rescale the kernels by powers of two."
             )
         for point in lbfgs(barrier, here, min(left, STEPS), 1e-4):
-            x, left = point.x, left - 1
+            x, left, steps = point.x, left - 1, steps + 1
+            if progress is not None:
+                tau = float(np.exp(x[-1]))
+                progress(steps, tau**0.5, max(tau - order * mu, 0.0) ** 0.5)
         if order * mu < GAP * np.exp(x[-1]):
             break
         left, mu = left - 1, mu / 4

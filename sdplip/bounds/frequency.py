@@ -6,7 +6,7 @@ whose block-diagonal matrices are a network of their own, proposes the shape, re
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import product as grid
 
@@ -34,7 +34,12 @@ def is_dense(network: Network) -> bool:
     return all(map(fits, runs_of(network)[0]))
 
 
-def bound_images(network: Network, method: str, extra: float = 0.0) -> NetworkBound:
+def bound_images(
+    network: Network,
+    method: str,
+    extra: float = 0.0,
+    progress: Callable[[int, float, float], None] | None = None,
+) -> NetworkBound:
     """The bound by "frequency", "state-space", "product" or "auto", the least of first and third; `extra` is added.
 
     Raises:
@@ -54,7 +59,7 @@ def bound_images(network: Network, method: str, extra: float = 0.0) -> NetworkBo
     if method == "banded":
         from sdplip.bounds.banded import bounded  # loads SciPy
 
-        name, tail, proof = bounded(split_strip(runs, activations))
+        name, tail, proof = bounded(split_strip(runs, activations), progress)
         proofs |= {name: proof}
     elif method != "product":
         split = split_trunk(runs, activations)
