@@ -57,3 +57,17 @@ def test_two_processes_are_one(lazy, tmp_path):
             assert torch.allclose(tensor, b[name], rtol=1e-4, atol=2e-4), name
     assert json.loads((tmp_path / "two" / "environment.json").read_text())["processes"] == 2
     assert two["clean"] == pytest.approx(one.clean, abs=0.02)  # 143 images: two of them may change sides
+
+
+@pytest.mark.parametrize(("world", "code"), [("1", 7), ("2", 2)])
+def test_one_of_several_processes_ends_before_the_interpreter_does(world, code):
+    """Nothing of the interpreter's end runs any more, where threads of torch could abort it; message and exit code stay."""
+    program = "import atexit, os; atexit.register(os._exit, 7); from sdplip.cli import main; main(['check', 'no.npz'])"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "WORLD_SIZE": world},
+    )
+    assert done.returncode == code
+    assert "There is no file `no.npz`" in done.stderr

@@ -1,7 +1,8 @@
 """The command line: parse, call, print. Every answer is computed in `sdplip.reports`, every proof made in the kernel."""
 
 import os
-from typing import Any
+import sys
+from typing import Any, NoReturn
 
 import click
 
@@ -23,6 +24,27 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         with one_line_errors(ctx):
             return super().invoke(ctx)
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().main(*args, **kwargs)
+        except SystemExit as end:
+            if os.environ.get("WORLD_SIZE", "1") == "1":
+                raise
+            _leave(end)
+
+
+def _leave(end: SystemExit) -> NoReturn:
+    """End one of several processes without taking the interpreter down around torch's threads.
+
+    Threads of the backend and of autograd outlive the group; one that asks for the interpreter while it is being finalized
+    aborts the process (SIGABRT after a run that went well), and torchrun then ends the others.
+    """
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+    finally:
+        os._exit(end.code if isinstance(end.code, int) else int(end.code is not None))
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -1,5 +1,6 @@
 """Several processes that train one model: started by torchrun, one process where its variables are not set."""
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -82,6 +83,7 @@ def team(device: str) -> Iterator[Team]:
         yield Team(rank, world, place)
     finally:
         if started:
+            gc.collect()  # the parallel wrapper stands in cycles, and its backend threads live as long as it does
             distributed.destroy_process_group()
 
 

@@ -65,8 +65,11 @@ def train(
             return done
         with torch.random.fork_rng([members.device] if members.device.type == "cuda" else []):
             job = _job(config, out, data or load(config.data), members, begin, resume=resume)
-            finished = _run(job, progress, stop or (lambda: False))
-            return _summary(job, finished)
+            try:
+                finished = _run(job, progress, stop or (lambda: False))
+                return _summary(job, finished)
+            finally:
+                job.objective = job.model  # nothing holds the processes' group beyond its end
 
 
 def _job(config: RunConfig, out: Path, data: DataSet, members: Team, begin: float, *, resume: bool) -> Job:
