@@ -5,12 +5,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from sdplip.training import train
 from sdplip.training.checkpoint import unpack
+from sdplip.training.run import prepare
 from tests.training_runs import SMALL, small
 
 SHARED = ("train.batch=512", "data.augment=crop2")
@@ -57,6 +59,17 @@ def test_two_processes_are_one(lazy, tmp_path):
             assert torch.allclose(tensor, b[name], rtol=1e-4, atol=2e-4), name
     assert json.loads((tmp_path / "two" / "environment.json").read_text())["processes"] == 2
     assert two["clean"] == pytest.approx(one.clean, abs=0.02)  # 143 images: two of them may change sides
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_no_process_writes_before_all_have_looked(first, tmp_path):
+    """A slower process would take the files of the first one for those of somebody else."""
+    out = tmp_path / "run"
+    seen = []
+    members = SimpleNamespace(first=first, wait=lambda: seen.append(out.exists()))
+    prepare(out, small(), members, resume=True)
+    assert seen == [False]
+    assert out.exists() == first
 
 
 @pytest.mark.parametrize(("world", "code"), [("1", 7), ("2", 2)])

@@ -60,7 +60,7 @@ def train(
     """
     begin, out = time.monotonic(), Path(out)
     with team(config.train.device) as members, threads(config.train.threads), _memory(config):
-        done = folder.prepare(out, config, resume=resume, first=members.first)
+        done = folder.prepare(out, config, members, resume=resume)
         if done:
             return done
         with torch.random.fork_rng([members.device] if members.device.type == "cuda" else []):

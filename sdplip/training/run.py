@@ -69,12 +69,12 @@ class RunSummary:
     proof_seconds: float = 0.0
 
 
-def prepare(out: Path, config: RunConfig, *, resume: bool, first: bool) -> RunSummary | None:
+def prepare(out: Path, config: RunConfig, members: Team, *, resume: bool) -> RunSummary | None:
     """Make the folder `out` ready for this run; the summary if the run in it is finished already.
 
     Args:
+        members: the processes of the run; the first one writes, when all have looked.
         resume: go on with the run in `out` if it has the same configuration; else its files are replaced.
-        first: whether this process writes.
 
     Raises:
         InvalidRun: `out` holds another run, or something else.
@@ -88,7 +88,8 @@ def prepare(out: Path, config: RunConfig, *, resume: bool, first: bool) -> RunSu
         _same(out, config)
         if (out / SUMMARY).exists():
             return read_summary(out)
-    if first:
+    members.wait()  # each decides on what was there before the first one writes
+    if members.first:
         out.mkdir(parents=True, exist_ok=True)
         if not resume:
             for name in (CHECKPOINT, SUMMARY, MODEL, METRICS, CONFIG):
