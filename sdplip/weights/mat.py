@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Shaped
+from sdplip.shapes import Shaped
 
 from sdplip.errors import UnreadableFile
 from sdplip.weights.damaged import refuse_damaged

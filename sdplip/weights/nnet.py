@@ -5,7 +5,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+from sdplip.shapes import Float
 
 from sdplip.weights.damaged import refuse_damaged
 

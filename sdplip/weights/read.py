@@ -5,7 +5,7 @@ from os import PathLike
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Shaped
+from sdplip.shapes import Shaped
 
 from sdplip.errors import InvalidScaling, InvalidWeight, UnreadableFile
 from sdplip.weights import mat, nnet, npy, onnx, safetensors, torch

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
+from sdplip.shapes import Float
 
 from sdplip.errors import InvalidWeight
 from sdplip.geometry import Geometry

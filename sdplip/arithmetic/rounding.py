@@ -1,0 +1,31 @@
+r"""Constants of the rounding analysis. `docs/rounding.md` derives each of them.
+
+Double precision, rounding to nearest, any order of summation, with or without fused multiply-add. Quantities that bound an
+*error* are themselves computed in floating point; `GENEROUS` covers their own rounding, so no directed rounding mode is needed.
+"""
+
+import numpy as np
+
+UNIT = 2.0**-53
+"""Unit roundoff $u$: $fl(a \\circ b) = (a \\circ b)(1 + \\delta)$ with $|\\delta| \\le u$."""
+
+TINY = 2.0**-1022
+"""Bound of one underflow error: the smallest normal number, so that flush-to-zero arithmetic is covered too."""
+
+GENEROUS = 1 + 2.0**-20
+"""Exceeds $(1 + u)^k$ for every $k \\le 2^{31}$: the rounding of an error bound computed with nonnegative terms."""
+
+
+def gamma(k: int) -> float:
+    r"""Upper bound of $\gamma_k = k u / (1 - k u)$, the relative error of $k$ successive roundings (Higham 2002, Lemma 3.1)."""
+    return k * UNIT / (1 - k * UNIT) * GENEROUS
+
+
+def up(x: float) -> float:
+    """The next larger double: one correctly rounded operation, made an upper bound."""
+    return float(np.nextafter(x, np.inf))
+
+
+def down(x: float) -> float:
+    """The next smaller double: one correctly rounded operation, made a lower bound."""
+    return float(np.nextafter(x, -np.inf))

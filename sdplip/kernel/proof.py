@@ -1,0 +1,44 @@
+r"""Goals and proofs: what is to be bounded, and the tree of rules that bounds it.
+
+A proof does not say what it proves. The kernel computes what it proves (`kernel.check.conclude`), so a conclusion cannot be
+forged: whoever changes data or sub-proofs gets another conclusion, or none.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from sdplip.kernel.regions import Region
+from sdplip.network import Network
+
+Norm = Literal["l2", "linf"]
+
+
+@dataclass(frozen=True, eq=False)
+class Proof:
+    """One application of a rule.
+
+    Attributes:
+        rule: a name in `sdplip.kernel.rules.RULES`.
+        data: what the rule needs beside the network: multipliers, scales, cuts. Numbers, strings, lists and arrays of doubles.
+        parts: proofs of what the rule rests on.
+    """
+
+    rule: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+    parts: "tuple[Proof, ...]" = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Goal:
+    r"""Find L with $\lVert f(x) - f(y) \rVert \le L \lVert x - y \rVert_2$ for all x, y in the region.
+
+    Attributes:
+        network: f, in exact arithmetic on its doubles.
+        region: None is every input. Regions are convex.
+        norm: of the output, "l2" or "linf".
+    """
+
+    network: Network
+    region: Region | None = None
+    norm: Norm = "l2"
