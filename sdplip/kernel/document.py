@@ -1,0 +1,215 @@
+"""Certificate files: JSON in one documented schema, written whole or not at all, read with one sentence for every defect.
+
+    {"schema": "sdplip-certificate/2", "made": {versions}, "file": {"sha256", "reading"}, "claims": [{"claim": ..., "proof": ...}]}
+
+The file holds claims, proofs, and how a bare weight file was read. It never holds the network: `verify` rebuilds that from the
+weight file. Arrays are nested lists of numbers, as JSON has them; doubles survive that bit for bit.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sdplip.errors import InvalidCertificate
+from sdplip.kernel.proof import Proof
+
+SCHEMA = "sdplip-certificate/2"
+OLD = "sdplip-"
+LARGEST = 1 << 28
+"""Bytes of the largest certificate file that is read: 256 MB."""
+DEEPEST = 100
+"""Objects and lists in one another, at most."""
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """A claim, as plain JSON data (`kernel.claim` gives it a meaning), and its proof."""
+
+    claim: Mapping[str, Any]
+    proof: Proof
+
+
+@dataclass(frozen=True, eq=False)
+class Document:
+    """What a certificate file says.
+
+    Attributes:
+        sha256: of the weight file that the claims are about.
+        reading: how a file that holds bare arrays was read as a network; what the user assumed.
+        entries: at least one.
+        made: versions of what made it; informative, no part of any claim.
+    """
+
+    sha256: str
+    reading: Mapping[str, Any]
+    entries: tuple[Entry, ...]
+    made: Mapping[str, str] = field(default_factory=dict)
+
+
+def digest(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file."""
+    sha = hashlib.sha256()
+    with Path(path).open("rb") as stream:
+        while block := stream.read(1 << 20):
+            sha.update(block)
+    return sha.hexdigest()
+
+
+def write(path: str | os.PathLike[str], document: Document, version: str) -> None:
+    """Writes the file; it appears whole or not at all, and a failure leaves nothing behind."""
+    made = {"sdplip": version, "python": platform.python_version(), "numpy": np.__version__}
+    body = {
+        "schema": SCHEMA,
+        "made": made,
+        "file": {"sha256": document.sha256, "reading": plain(document.reading)},
+        "claims": [{"claim": plain(e.claim), "proof": _from_proof(e.proof)} for e in document.entries],
+    }
+    write_text(path, json.dumps(body, allow_nan=False) + "\n")
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Writes a text file whole or not at all."""
+    path = Path(path)
+    handle, part = tempfile.mkstemp(prefix=path.name + ".", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        Path(part).chmod(0o666 & ~_umask())
+        os.replace(part, path)
+    except BaseException:
+        Path(part).unlink(missing_ok=True)
+        raise
+
+
+def read(path: str | os.PathLike[str]) -> Document:
+    """The document of a certificate file. Nothing in it is believed yet.
+
+    Raises:
+        InvalidCertificate: not there, too large, not JSON, keys that stand twice, another schema, no claims, missing fields.
+    """
+    body = _parsed(Path(path))
+    try:
+        return _document(body)
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise _malformed(path, f"{type(error).__name__} at {str(error)[:80]}") from None
+
+
+def plain(value: Any) -> Any:
+    """Numbers, texts, lists and mappings of them, as JSON holds them; arrays become nested lists."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, str | int | float | bool | None):
+        return value
+    if isinstance(value, Sequence):
+        return [plain(item) for item in value]
+    raise TypeError(f"{type(value).__name__} has no place in a certificate")
+
+
+def _from_proof(proof: Proof) -> dict[str, Any]:
+    body: dict[str, Any] = {"rule": proof.rule}
+    if proof.data:
+        body["data"] = plain(proof.data)
+    if proof.parts:
+        body["parts"] = [_from_proof(part) for part in proof.parts]
+    return body
+
+
+def _parsed(path: Path) -> Any:
+    try:
+        size = path.stat().st_size
+        if size > LARGEST:
+            raise InvalidCertificate(
+                f"`{path}` has {size} bytes, more than the {LARGEST} of a certificate that is read. Is it a weight file?"
+            )
+        text = path.read_bytes().decode("utf-8")
+        if _depth(text) > DEEPEST:
+            raise _malformed(path, f"it nests deeper than {DEEPEST}")
+        return json.loads(text, parse_constant=_refuse, object_pairs_hook=_once)
+    except (OSError, ValueError, RecursionError) as error:
+        if isinstance(error, InvalidCertificate):
+            raise
+        what = error.strerror if isinstance(error, OSError) else str(error)[:120]
+        raise InvalidCertificate(
+            f"`{path}` is not a readable certificate file: {what}. Make one with `--certificate` of `sdplip check` or `bound`."
+        ) from None
+
+
+def _document(body: Any) -> Document:
+    if not isinstance(body, dict) or not isinstance(body.get("schema"), str):
+        raise InvalidCertificate(
+            "This JSON file is no certificate: it has no `schema`. Make one with `--certificate` of `sdplip check` or `bound`."
+        )
+    schema = body["schema"]
+    if schema != SCHEMA:
+        old = schema.startswith(OLD)
+        why = "of an older version, which trusted more than it should" if old else f"of schema {schema[:60]!r}"
+        raise InvalidCertificate(
+            f"The certificate is {why}; this version reads {SCHEMA}. Make it anew from the weight file."
+        )
+    extra = set(body) - {"schema", "made", "file", "claims"}
+    if extra:
+        raise ValueError(f"unknown field {sorted(extra)[0]!r}")
+    file, claims = body["file"], body["claims"]
+    if set(file) != {"sha256", "reading"} or not isinstance(claims, list) or not claims:
+        raise ValueError("`file` needs sha256 and reading, `claims` at least one claim")
+    entries = []
+    for item in claims:
+        if set(item) != {"claim", "proof"} or not isinstance(item["claim"], dict):
+            raise ValueError("a claim needs `claim` and `proof` and nothing else")
+        entries.append(Entry(item["claim"], _to_proof(item["proof"])))
+    made = body.get("made", {})
+    if not isinstance(file["reading"], dict) or not isinstance(made, dict):
+        raise TypeError("`reading` and `made` must be objects")
+    return Document(
+        str(file["sha256"]), file["reading"], tuple(entries), {str(k): str(v)[:40] for k, v in made.items()}
+    )
+
+
+def _to_proof(body: Any) -> Proof:
+    if not isinstance(body, dict) or set(body) - {"rule", "data", "parts"} or not isinstance(body["rule"], str):
+        raise ValueError("a proof needs `rule`, and may have `data` and `parts`")
+    data, parts = body.get("data", {}), body.get("parts", [])
+    if not isinstance(data, dict) or not isinstance(parts, list):
+        raise TypeError("`data` must be an object and `parts` a list")
+    return Proof(body["rule"], data, tuple(map(_to_proof, parts)))
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return found
+
+
+def _depth(text: str) -> int:
+    """How deep brackets nest, quoted ones counted too: an upper bound."""
+    steps = np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8)
+    up, down = (steps == 0x5B) | (steps == 0x7B), (steps == 0x5D) | (steps == 0x7D)
+    change = np.flatnonzero(up | down)
+    return int(np.cumsum(np.where(up[change], 1, -1)).max(initial=0))
+
+
+def _refuse(name: str) -> float:
+    raise ValueError(f"{name} is no number")
+
+
+def _malformed(path: str | os.PathLike[str], why: str) -> InvalidCertificate:
+    return InvalidCertificate(f"`{path}` is malformed: {why}. Make it anew with `--certificate`.")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
