@@ -1,0 +1,190 @@
+r"""Certified radii of labelled images: margins in exact arithmetic, constants of margins, rounding of the forward pass.
+
+Statement. Let $s = f(x)$, y the class of its largest logit, $m_j = s_y - s_j$, and $|(f_y - f_j)(x') - (f_y - f_j)(x)| \le L_{yj}
+\lVert x' - x \rVert$. If a pass in floating point is off by at most $c_{yj} + e_{yj} r$ in the margin of y and j at every x'
+within r of x, then y is predicted at every x' nearer than $\min_j (m_j - c_{yj}) / (L_{yj} + e_{yj})$.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from sdplip.arithmetic.rounding import GENEROUS, gamma, up
+from sdplip.errors import NotProvable
+from sdplip.kernel.data import array, whole
+from sdplip.kernel.evaluate import Near, evaluate
+from sdplip.kernel.passes import FORMATS, REACH, Affine, Pass, Span, lengths, pass_error
+from sdplip.kernel.proof import Goal, Proof
+from sdplip.kernel.rules import Prove
+from sdplip.network import Dense, Network, followed
+from sdplip.shapes import Float, Int
+
+Arithmetic = Literal["exact", "float32", "float64"]
+"""Whose prediction is certified: that of exact arithmetic, or of any pass in a format, rounding included."""
+
+
+@dataclass(frozen=True, eq=False)
+class Radii:
+    """What is proven of a batch of inputs.
+
+    Attributes:
+        prediction: the class that wins, -1 where that is not proven.
+        margin: its logit minus the next, rounded down; 0 where nothing is proven.
+        radius: at every input strictly nearer than this the same class wins.
+    """
+
+    prediction: Int[np.ndarray, " batch"]
+    margin: Float[np.ndarray, " batch"]
+    radius: Float[np.ndarray, " batch"]
+
+
+def radii(network: Network, x: Float[np.ndarray, "batch n"], proof: Proof, arithmetic: Arithmetic, prove: Prove) -> Radii:
+    """The radii that `proof` proves at the inputs `x`, exact doubles.
+
+    `proof` is of rule "margins": `data["cut"]` is a value that everything passes through and that makes the logits by one matrix
+    (or the output itself); `parts[0]` bounds the network up to there. For a pass in a format its parts are spans, see `flow`.
+
+    Raises:
+        NotProvable: the proof proves nothing of this network.
+    """
+    constants = margin_constants(network, proof, prove)
+    values = evaluate(network, x)
+    logits = values[-1]
+    if logits.mid.shape[1] < 2:
+        raise NotProvable("A network of one output has no classes. Certify its sign by a second output 0.")
+    y = logits.mid.argmax(-1)
+    rows = np.arange(len(y))
+    margin = logits.low[rows, y][:, None] - logits.high
+    margin = np.where(np.isfinite(margin), np.nextafter(margin, -np.inf), -np.inf)
+    if arithmetic == "exact":
+        lost = np.zeros_like(margin), np.zeros_like(margin)
+    else:
+        lost = margin_errors(network, proof, prove, values, y, arithmetic)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        left = np.nextafter(margin - lost[0], -np.inf)
+        each = np.nextafter(left / np.nextafter(constants[y] + lost[1], np.inf), -np.inf)
+    each = np.where(left > 0, each, 0.0)
+    each[rows, y] = np.inf
+    margin[rows, y] = np.inf
+    radius = np.clip(np.nan_to_num(each.min(-1), nan=0.0), 0.0, REACH)
+    known = margin.min(-1) > 0
+    return Radii(np.where(known, y, -1), np.maximum(margin.min(-1), 0.0), np.where(known, radius, 0.0))
+
+
+def margin_constants(network: Network, proof: Proof, prove: Prove) -> Float[np.ndarray, "classes classes"]:
+    r"""$L_{yj}$ of all pairs of logits: $\lVert u_y - u_j \rVert L$ behind a cut, $\sqrt 2 L$ of the whole; least of several.
+
+    Raises:
+        NotProvable: the proof proves nothing of this network.
+    """
+    classes = network.outputs
+    if proof.rule == "least":
+        if not 1 <= len(proof.parts) <= 8:
+            raise NotProvable("`least` takes one to eight proofs.")
+        return np.min([margin_constants(network, part, prove) for part in proof.parts], 0)
+    if proof.rule == "pairs":
+        return _pairs(network, proof, prove)
+    if proof.rule != "margins" or len(proof.parts) != 1:
+        raise NotProvable(f"Constants of margins are proven by `margins`, `pairs` or `least`, not by `{proof.rule}`.")
+    cut = whole(proof, "cut", 0, network.output)
+    if cut == network.output:
+        L = prove(Goal(network), proof.parts[0])
+        return np.full((classes, classes), up(up(2**0.5) * L))
+    U = _head(network, cut)
+    L = 1.0 if cut == 0 else prove(Goal(network.between(0, cut)), proof.parts[0])
+    n = U.shape[1]
+    apart = np.array([np.sqrt(((u - U) ** 2).sum(-1)) for u in U]) * (1 + gamma(n + 8)) + n * 2.0**-500
+    return np.nextafter(apart * GENEROUS * L, np.inf)
+
+
+def _pairs(network: Network, proof: Proof, prove: Prove) -> Float[np.ndarray, "classes classes"]:
+    """One proof for each pair i < j, in order."""
+    classes = network.outputs
+    pairs = [(i, j) for i in range(classes) for j in range(i + 1, classes)]
+    if len(proof.parts) != len(pairs):
+        raise NotProvable(f"`pairs` needs {len(pairs)} proofs, one for each pair of {classes} outputs.")
+    found = np.zeros((classes, classes))
+    for (i, j), part in zip(pairs, proof.parts, strict=True):
+        row = np.zeros((1, classes))
+        row[0, i], row[0, j] = 1.0, -1.0
+        found[i, j] = found[j, i] = prove(Goal(followed(network, Dense(row))), part)
+    return found
+
+
+def _head(network: Network, cut: int) -> Float[np.ndarray, "classes n"]:
+    last = network.nodes[-1]
+    if cut not in network.cuts or last.inputs != (cut,) or not isinstance(last.op, Dense):
+        raise NotProvable("Behind the `cut` of a proof by `margins` one matrix must make the logits.")
+    return last.op.W
+
+
+def margin_errors(
+    network: Network, proof: Proof, prove: Prove, values: list[Near], y: Int[np.ndarray, " batch"], arithmetic: str
+) -> tuple[Float[np.ndarray, "batch classes"], Float[np.ndarray, "batch classes"]]:
+    """Constant and slope of what a pass in a format may take from the margins of class y.
+
+    The spans come from the part of rule `layers` inside the proof: `flow` finds them.
+
+    Raises:
+        NotProvable: no such part, or a layer whose rounding is not known.
+    """
+    if arithmetic not in FORMATS:
+        raise NotProvable(f"`{str(arithmetic)[:20]}` is no arithmetic. Use exact, {', '.join(FORMATS)}.")
+    format = FORMATS[arithmetic]
+    cut, layers = flow(proof, network)
+    part = network if cut == network.output else network.between(0, cut)
+    spans = spans_of(part, layers, prove)
+    passed = pass_error(part, spans, values[: part.output + 1], format)[-1]
+    classes = network.outputs
+    if cut == network.output:
+        error = up(2**0.5) * passed.error
+        return np.tile(error.constant[:, None], classes), np.full((len(y), classes), error.slope)
+    return _head_errors(network, cut, passed, values[cut], y, format.gamma(_head(network, cut).shape[1] + 3), format.tiny)
+
+
+def _head_errors(
+    network: Network, cut: int, passed: Pass, z: Near, y: Int[np.ndarray, " batch"], relative: float, tiny: float
+) -> tuple[Float[np.ndarray, "batch classes"], Float[np.ndarray, "batch classes"]]:
+    last = network.nodes[-1].op
+    assert isinstance(last, Dense)
+    U, b, n = last.W, abs(last.shift()), last.W.shape[1]
+    length = np.sqrt((U * U).sum(-1)) * (1 + gamma(n + 8)) + n * 2.0**-500
+    apart = np.array([np.sqrt(((u - U) ** 2).sum(-1)) for u in U])[y] * (1 + gamma(n + 8)) + n * 2.0**-500
+    size = Affine(lengths(z), 0.0) + passed.apart
+    sums = relative * (size.constant[:, None] * length + b) + 8 * n * tiny
+    steep = relative * size.slope * length
+    constant = apart * passed.error.constant[:, None] + sums + np.take_along_axis(sums, y[:, None], 1)
+    slope = apart * passed.error.slope + steep + steep[y][:, None]
+    return constant * GENEROUS, slope * GENEROUS
+
+
+def flow(proof: Proof, network: Network) -> tuple[int, Proof]:
+    """The cut and the part of rule `layers` whose spans carry the errors.
+
+    Raises:
+        NotProvable: there is none.
+    """
+    options = proof.parts if proof.rule == "least" else (proof,)
+    for option in options:
+        if option.rule == "margins" and option.parts and option.parts[0].rule == "layers":
+            return whole(option, "cut", 1, network.output), option.parts[0]
+    raise NotProvable("A certificate of a computed pass needs a proof by `margins` over `layers`.")
+
+
+def spans_of(network: Network, layers: Proof, prove: Prove) -> dict[int, Span]:
+    """The spans of a proof by `layers`, each with its proven constant."""
+    pairs = layers.data.get("spans", [])
+    try:
+        count = len(pairs)
+        ends = array(layers, "spans", (count, 2), least=0.0).astype(int).tolist() if count else []
+    except TypeError:
+        raise NotProvable("`spans` must be pairs of values.") from None
+    if len(ends) != len(layers.parts):
+        raise NotProvable("A proof by `layers` needs one part for each span.")
+    found = dict[int, Span]()
+    for (a, b), part in zip(ends, layers.parts, strict=True):
+        if not 0 <= a < b <= network.output or b in found:
+            raise NotProvable(f"The span from {a} to {b} is none of this network.")
+        found[b] = Span(a, b, prove(Goal(network.between(a, b)), part))
+    return found
