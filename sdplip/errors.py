@@ -9,6 +9,10 @@ class InvalidWeight(SdplipError, ValueError):
     """The weight is not a finite real matrix or convolution kernel of the needed shape."""
 
 
+class Misfit(InvalidWeight):
+    """Shapes in a graph contradict each other: it does not run on inputs of this shape, perhaps on a batch of another size."""
+
+
 class InvalidScaling(SdplipError, ValueError):
     """The scaling `t` (or the SLL weights `q`) has a wrong length, or is not positive and finite."""
 
