@@ -39,7 +39,9 @@ class Radii:
     radius: Float[np.ndarray, " batch"]
 
 
-def radii(network: Network, x: Float[np.ndarray, "batch n"], proof: Proof, arithmetic: Arithmetic, prove: Prove) -> Radii:
+def radii(
+    network: Network, x: Float[np.ndarray, "batch n"], proof: Proof, arithmetic: Arithmetic, prove: Prove
+) -> Radii:
     """The radii that `proof` proves at the inputs `x`, exact doubles.
 
     `proof` is of rule "margins": `data["cut"]` is a value that everything passes through and that makes the logits by one matrix
@@ -86,7 +88,9 @@ def margin_constants(network: Network, proof: Proof, prove: Prove) -> Float[np.n
     if proof.rule == "pairs":
         return _pairs(network, proof, prove)
     if proof.rule != "margins" or len(proof.parts) != 1:
-        raise NotProvable(f"Constants of margins are proven by `margins`, `pairs` or `least`, not by `{proof.rule}`.")
+        raise NotProvable(
+            f"Constants of margins are proven by `margins`, `pairs` or `least`, not by `{proof.rule}`."
+        )
     cut = whole(proof, "cut", 0, network.output)
     if cut == network.output:
         L = prove(Goal(network), proof.parts[0])
@@ -120,7 +124,12 @@ def _head(network: Network, cut: int) -> Float[np.ndarray, "classes n"]:
 
 
 def margin_errors(
-    network: Network, proof: Proof, prove: Prove, values: list[Near], y: Int[np.ndarray, " batch"], arithmetic: str
+    network: Network,
+    proof: Proof,
+    prove: Prove,
+    values: list[Near],
+    y: Int[np.ndarray, " batch"],
+    arithmetic: str,
 ) -> tuple[Float[np.ndarray, "batch classes"], Float[np.ndarray, "batch classes"]]:
     """Constant and slope of what a pass in a format may take from the margins of class y.
 
@@ -140,11 +149,18 @@ def margin_errors(
     if cut == network.output:
         error = up(2**0.5) * passed.error
         return np.tile(error.constant[:, None], classes), np.full((len(y), classes), error.slope)
-    return _head_errors(network, cut, passed, values[cut], y, format.gamma(_head(network, cut).shape[1] + 3), format.tiny)
+    return _head_errors(
+        network, passed, values[cut], y, format.gamma(_head(network, cut).shape[1] + 3), format.tiny
+    )
 
 
 def _head_errors(
-    network: Network, cut: int, passed: Pass, z: Near, y: Int[np.ndarray, " batch"], relative: float, tiny: float
+    network: Network,
+    passed: Pass,
+    z: Near,
+    y: Int[np.ndarray, " batch"],
+    relative: float,
+    tiny: float,
 ) -> tuple[Float[np.ndarray, "batch classes"], Float[np.ndarray, "batch classes"]]:
     last = network.nodes[-1].op
     assert isinstance(last, Dense)

@@ -1,7 +1,7 @@
 r"""Claims: what a certificate says of a file, in data and in words, and the check of each with its proof.
 
-Three kinds. A *Lipschitz* claim bounds a network, for all inputs or in a region, all outputs or one or a pair. A *condition* encloses
-the least c with $W^\top W \preceq c^2 T$ of one layer. An *accuracy* claim gives, for each image, class and radius.
+Three kinds. A *Lipschitz* claim bounds a network, for all inputs or in a region, all outputs or one or a pair. A *condition*
+encloses the least c with $W^\top W \preceq c^2 T$ of one layer. An *accuracy* claim gives, for each image, class and radius.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ Output = tuple[()] | tuple[int] | tuple[int, int]
 
 @dataclass(frozen=True, eq=False)
 class LipschitzClaim:
-    r"""$\lVert f(x) - f(y) \rVert \le$ `bound` $\lVert x - y \rVert_2$ for all x, y of the region; `norm` is that of the output."""
+    r"""$\lVert f(x) - f(y) \rVert \le$ `bound` $\lVert x - y \rVert_2$ for all x, y of the region; `norm`: of the output."""
 
     bound: float
     output: Output = ()
@@ -38,7 +38,9 @@ class LipschitzClaim:
             NotProvable: outputs that it does not have, a region of another length.
         """
         if self.region is not None and self.region.inputs != network.inputs:
-            raise NotProvable(f"The region has {self.region.inputs} coordinates, the network {network.inputs} inputs.")
+            raise NotProvable(
+                f"The region has {self.region.inputs} coordinates, the network {network.inputs} inputs."
+            )
         return Goal(chosen(network, self.output), self.region, self.norm)
 
     def words(self) -> str:
@@ -75,8 +77,8 @@ class ConditionClaim:
     def words(self) -> str:
         how = "" if self.geometry is None else f", as a convolution with {geometry_words(self.geometry)}"
         return (
-            f"layer `{self.layer}` in the {self.form} form{how}: {below(self.c_lower)} <= c <= {above(self.c)} for the least c with"
-            f" W^T W <= c^2 diag(t), t of length {len(self.t)} from {below(float(self.t.min()))} to {above(float(self.t.max()))}"
+            f"layer `{self.layer}` in the {self.form} form{how}: {below(self.c_lower)} <= c <= {above(self.c)} for the least c"
+            f" with W^T W <= c^2 diag(t), t of length {len(self.t)} from {below(float(self.t.min()))} to {above(float(self.t.max()))}"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -112,7 +114,11 @@ class AccuracyClaim:
         return float((right & (self.radius > eps)).mean()) if eps > 0 else float(right.mean())
 
     def words(self) -> str:
-        of = "exact arithmetic" if self.arithmetic == "exact" else f"a pass in {self.arithmetic}, its rounding included"
+        of = (
+            "exact arithmetic"
+            if self.arithmetic == "exact"
+            else f"a pass in {self.arithmetic}, its rounding included"
+        )
         shares = ", ".join(f"{100 * self.accuracy(eps):.2f} % at {name}" for name, eps in SHOWN.items())
         return (
             f"of {len(self.index)} images {100 * self.accuracy():.2f} % are predicted right, and certified right at every input"
@@ -140,7 +146,9 @@ def chosen(network: Network, output: Output) -> Network:
     if not output:
         return network
     if any(not 0 <= k < network.outputs for k in output) or len(set(output)) != len(output):
-        raise NotProvable(f"The network has outputs 0 to {network.outputs - 1}, but the claim is about {output}.")
+        raise NotProvable(
+            f"The network has outputs 0 to {network.outputs - 1}, but the claim is about {output}."
+        )
     row = np.zeros((1, network.outputs))
     row[0, output[0]] = 1.0
     if len(output) == 2:
@@ -181,14 +189,19 @@ def _condition(body: Mapping[str, Any]) -> ConditionClaim:
     if geometry is not None:
         geometry = {str(k): tuple(v) if isinstance(v, list) else v for k, v in geometry.items()}
     t = _vector(body["t"])
-    return ConditionClaim(_text(body["layer"]), body["form"], _number(body["c"]), _number(body["c_lower"]), t, geometry)
+    return ConditionClaim(
+        _text(body["layer"]), body["form"], _number(body["c"]), _number(body["c_lower"]), t, geometry
+    )
 
 
 def _accuracy(body: Mapping[str, Any]) -> AccuracyClaim:
     _only(body, "kind", "arithmetic", "index", "sha256", "label", "prediction", "radius")
     if body["arithmetic"] not in ("exact", "float32", "float64"):
         raise ValueError("`arithmetic` must be exact, float32 or float64")
-    whole = {name: np.array([_whole(v, -1) for v in body[name]], np.int64) for name in ("index", "label", "prediction")}
+    whole = {
+        name: np.array([_whole(v, -1) for v in body[name]], np.int64)
+        for name in ("index", "label", "prediction")
+    }
     sha, radius = tuple(_text(v) for v in body["sha256"]), _vector(body["radius"])
     if len({len(sha), len(radius), *map(len, whole.values())}) != 1 or not len(radius):
         raise ValueError("every image needs index, sha256, label, prediction and radius")
@@ -206,7 +219,9 @@ def region_to_json(region: Region) -> dict[str, Any]:
         return {**region_to_json(region.ball), **region_to_json(region.box)}
     if isinstance(region, Ball):
         return {"ball": {"center": np.asarray(region.center, np.float64), "radius": float(region.radius)}}
-    return {"box": {"lower": np.asarray(region.lower, np.float64), "upper": np.asarray(region.upper, np.float64)}}
+    return {
+        "box": {"lower": np.asarray(region.lower, np.float64), "upper": np.asarray(region.upper, np.float64)}
+    }
 
 
 def region_of(body: Mapping[str, Any]) -> Region:

@@ -1,6 +1,7 @@
 """Certificate files: JSON in one documented schema, written whole or not at all, read with one sentence for every defect.
 
-    {"schema": "sdplip-certificate/2", "made": {versions}, "file": {"sha256", "reading"}, "claims": [{"claim": ..., "proof": ...}]}
+    {"schema": "sdplip-certificate/2", "made": {versions}, "file": {"sha256", "reading"},
+     "claims": [{"claim": ..., "proof": {"rule", "data", "parts"}}]}
 
 The file holds claims, proofs, and how a bare weight file was read. It never holds the network: `verify` rebuilds that from the
 weight file. Arrays are nested lists of numbers, as JSON has them; doubles survive that bit for bit.
@@ -154,7 +155,9 @@ def _document(body: Any) -> Document:
     schema = body["schema"]
     if schema != SCHEMA:
         old = schema.startswith(OLD)
-        why = "of an older version, which trusted more than it should" if old else f"of schema {schema[:60]!r}"
+        why = (
+            "of an older version, which trusted more than it should" if old else f"of schema {schema[:60]!r}"
+        )
         raise InvalidCertificate(
             f"The certificate is {why}; this version reads {SCHEMA}. Make it anew from the weight file."
         )
@@ -178,7 +181,11 @@ def _document(body: Any) -> Document:
 
 
 def _to_proof(body: Any) -> Proof:
-    if not isinstance(body, dict) or set(body) - {"rule", "data", "parts"} or not isinstance(body["rule"], str):
+    if (
+        not isinstance(body, dict)
+        or set(body) - {"rule", "data", "parts"}
+        or not isinstance(body["rule"], str)
+    ):
         raise ValueError("a proof needs `rule`, and may have `data` and `parts`")
     data, parts = body.get("data", {}), body.get("parts", [])
     if not isinstance(data, dict) or not isinstance(parts, list):

@@ -1,8 +1,8 @@
 r"""Values of a network at given inputs with proven errors: what it computes in exact arithmetic lies within `mid` $\pm$ `rad`.
 
 Rule of a linear map with sums of k terms: with $|x - m| \le r$,
-$|A x + b - fl(A m + b)| \le |A| r + \gamma_{k+4} (|A| (|m| + r) + |b|) + \tau$, where $\tau$ bounds what underflows: every product
-and every input that counts as zero loses at most `TINY` times the other factor.
+$|A x + b - fl(A m + b)| \le |A| r + \gamma_{k+4} (|A| (|m| + r) + |b|) + \tau$, where $\tau$ bounds what underflows: every
+product and every input that counts as zero loses at most `TINY` times the other factor.
 """
 
 from dataclasses import dataclass
@@ -89,7 +89,9 @@ def step(op: Operator, values: list[Near], title: str) -> Near:
         return linear(op, z)
     if isinstance(op, Activation):
         if not op.name:
-            raise NotProvable("Only the slopes of an activation are known, so its values are not. Name the activation.")
+            raise NotProvable(
+                "Only the slopes of an activation are known, so its values are not. Name the activation."
+            )
         return Near.within(*FUNCTIONS[op.name].values(z.low, z.high, **op.parameters))
     if isinstance(op, Sort):
         return Near.within(op.value(z.low), op.value(z.high))
@@ -99,7 +101,9 @@ def step(op: Operator, values: list[Near], title: str) -> Near:
         mid, n = op.value(z.mid), op.groups.shape[1]
         rad = np.sqrt((z.rad[..., op.groups] ** 2).sum(-1)) * (1 + gamma(n + 4))
         return Near(mid, (rad + gamma(n + 6) * mid) * GENEROUS + 2 * n * 2.0**-500)
-    raise NotProvable(f"The values of {title} are not proven: only its Lipschitz constant is. Certify in front of it.")
+    raise NotProvable(
+        f"The values of {title} are not proven: only its Lipschitz constant is. Certify in front of it."
+    )
 
 
 def linear(op: AbstractLinear, z: Near) -> Near:
@@ -108,7 +112,9 @@ def linear(op: AbstractLinear, z: Near) -> Near:
     relative = gamma(op.terms + 6) + op.error * (1 + gamma(op.terms + 6))
     size = absolute.apply(abs(z.mid) + z.rad) * (1 + gamma(op.terms + 2)) + abs(op.shift())
     reach = absolute.apply(z.rad) * (1 + gamma(op.terms + 2)) * (1 + op.error)
-    lost = TINY * (2 * op.terms + 4 + absolute.apply(np.ones(op.inputs)) + (abs(z.mid) + z.rad).sum(-1, keepdims=True))
+    lost = TINY * (
+        2 * op.terms + 4 + absolute.apply(np.ones(op.inputs)) + (abs(z.mid) + z.rad).sum(-1, keepdims=True)
+    )
     rad = (reach + relative * size + lost + UNIT * abs(mid)) * GENEROUS
     if isinstance(op, Diagonal) and op.shift_error is not None:
         rad = rad + op.shift_error * GENEROUS

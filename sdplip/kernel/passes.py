@@ -3,8 +3,8 @@ r"""How far a forward pass in floating point is from exact arithmetic, proven, a
 Assumed of the machine: IEEE arithmetic of one format, rounding to nearest, sums of products in any order, with or without fused
 multiply-add; underflow may flush to zero. TF32, bfloat16 passes, Winograd and FFT convolutions do not compute that way.
 
-Statement. Let g compute each node of f in such arithmetic, x' be within r of x, and write $f_v, g_v$ for value v. With a Lipschitz
-constant $L_{ab}$ of what a span makes of its input (a single node, or several that a sub-proof bounds together),
+Statement. Let g compute each node of f in such arithmetic, x' be within r of x, and write $f_v, g_v$ for value v. With a
+Lipschitz constant $L_{ab}$ of what a span makes of its input (a single node, or several that a sub-proof bounds together),
 
     |g_b(x') - f_b(x')| <= E_b(r) = L_ab E_a(r) + delta_ab(r),
 
@@ -29,7 +29,6 @@ from sdplip.network import (
     Activation,
     Average,
     Concatenate,
-    Diagonal,
     Gather,
     Maximum,
     Network,
@@ -134,7 +133,9 @@ def pass_error(network: Network, spans: Mapping[int, Span], values: list[Near], 
             error = span.bound * start.error + delta
             found.append(Pass(error, span.bound * start.apart + delta))
         else:
-            found.append(_node(node, [_known(found, i) for i in node.inputs], [values[i] for i in node.inputs], format))
+            found.append(
+                _node(node, [_known(found, i) for i in node.inputs], [values[i] for i in node.inputs], format)
+            )
     return [p if p is not None else Pass(nothing, nothing) for p in found]
 
 
@@ -171,9 +172,7 @@ def _node(node: Node, inputs: list[Pass], values: list[Near], format: Format) ->
     op = node.op
     sizes = [Affine(lengths(v), 0.0) + p.apart for v, p in zip(values, inputs, strict=True)]
     delta = _rounded(op, sizes, format, node.title)
-    if isinstance(op, Sum):
-        error, apart = _total([p.error for p in inputs]), _total([p.apart for p in inputs])
-    elif isinstance(op, Concatenate):
+    if isinstance(op, Sum | Concatenate):
         error, apart = _total([p.error for p in inputs]), _total([p.apart for p in inputs])
     else:
         factor = node_factor(op)
@@ -230,7 +229,9 @@ def _total(parts: list[Affine]) -> Affine:
 def _check_range(sizes: list[Affine], delta: Affine, format: Format) -> None:
     largest = max(float(s.constant.max(initial=0.0)) + s.slope * REACH for s in (*sizes, delta))
     if not largest < format.large:
-        raise NotProvable(f"Values may come near the end of the range of {format.name}. Scale the network down.")
+        raise NotProvable(
+            f"Values may come near the end of the range of {format.name}. Scale the network down."
+        )
 
 
 def _check_numbers(op: AbstractLinear, format: Format, title: str) -> None:
