@@ -30,12 +30,13 @@ class Tape:
     Attributes:
         builder: of the network.
         batch: samples that the graph is traced with; 1 where there is no batch axis.
-        at: the node of the graph at work: it names nodes and is named in refusals.
+        kind, at: of the node of the graph at work, and its name, which the nodes of the network get: both stand in refusals.
         padded: value -> the array that was padded, widths and mode, so that a convolution behind it may take the padding over.
     """
 
     builder: Builder
     batch: int = 1
+    kind: str = "Node"
     at: str = ""
     padded: dict[int, tuple["Array", tuple[tuple[int, int], ...], str]] = field(default_factory=dict)
 
@@ -60,9 +61,14 @@ class Tape:
         """How many numbers a value has."""
         return prod(self.builder.shape(value))
 
+    @property
+    def subject(self) -> str:
+        """The node at work, as the subject of a sentence."""
+        return f"{self.kind} `{self.at}`" if self.at else "The graph"
+
     def refusal(self, why: str) -> InvalidWeight:
         """The error that names the node at work."""
-        return InvalidWeight(f"{self.at or 'The graph'} {why}")
+        return InvalidWeight(f"{self.subject} {why}")
 
 
 @dataclass(frozen=True)
@@ -150,7 +156,7 @@ def mapped(x: Array, index: Entries, axis: int | None = None) -> Array:
 def axis_of(x: Array, axis: int) -> int:
     """The axis counted from the front."""
     if not -x.rank <= axis < x.rank:
-        raise Misfit(f"{x.tape.at} works on axis {axis} of an array of shape {x.full}.")
+        raise Misfit(f"{x.tape.subject} works on axis {axis} of an array of shape {x.full}.")
     return axis % x.rank
 
 
@@ -176,7 +182,7 @@ def reshape(x: Array, shape: Sequence[int]) -> Array:
         at = shape.index(-1)
         shape[at] = full // prod(n for k, n in enumerate(shape) if k != at)
     if prod(shape) != full or min(shape, default=1) < 0:
-        raise Misfit(f"{x.tape.at} cannot see an array of shape {x.full} in shape {tuple(shape)}.")
+        raise Misfit(f"{x.tape.subject} cannot see an array of shape {x.full} in shape {tuple(shape)}.")
     if x.batch is None:
         return replace(x, shape=tuple(shape))
     before = prod(x.shape[: x.batch.axis]) * x.batch.lead
@@ -196,7 +202,7 @@ def transpose(x: Array, order: Sequence[int]) -> Array:
     """The axes in another order: axis k of the result is axis `order[k]`."""
     order = tuple(axis_of(x, axis) for axis in order)
     if sorted(order) != list(range(x.rank)):
-        raise Misfit(f"{x.tape.at} orders the axes of an array of shape {x.full} as {order}.")
+        raise Misfit(f"{x.tape.subject} orders the axes of an array of shape {x.full} as {order}.")
     axis = None if x.batch is None else order.index(x.batch.axis)
     return mapped(x, entries(x).transpose(order), axis)
 
@@ -214,7 +220,7 @@ def broadcast(x: Array, shape: Sequence[int]) -> Array:
     try:
         index = np.broadcast_to(entries(x), inner)
     except ValueError:
-        raise Misfit(f"{x.tape.at} cannot repeat an array of shape {x.full} to {shape}.") from None
+        raise Misfit(f"{x.tape.subject} cannot repeat an array of shape {x.full} to {shape}.") from None
     return mapped(x, index, axis)
 
 
@@ -247,7 +253,7 @@ def together(x: Array, *shapes: Sequence[int]) -> Shape:
     try:
         return np.broadcast_shapes(*map(tuple, shapes))
     except ValueError:
-        raise Misfit(f"{x.tape.at} takes arrays of shapes {shapes}, which do not fit.") from None
+        raise Misfit(f"{x.tape.subject} takes arrays of shapes {shapes}, which do not fit.") from None
 
 
 def concatenated(parts: Sequence[Array | Constant], axis: int) -> Array:
@@ -272,7 +278,9 @@ def concatenated(parts: Sequence[Array | Constant], axis: int) -> Array:
         index, b = np.concatenate(pieces, axis), np.concatenate(constants, axis)
     except ValueError:
         shapes = [part.full if isinstance(part, Array) else part.shape for part in parts]
-        raise Misfit(f"{tape.at} cannot put arrays of shapes {shapes} side by side on axis {axis}.") from None
+        raise Misfit(
+            f"{tape.subject} cannot put arrays of shapes {shapes} side by side on axis {axis}."
+        ) from None
     value, *others = offsets
     if others:
         lengths = tuple(map(tape.length, offsets))
@@ -285,7 +293,7 @@ def _sample_of(c: Constant, like: Array, axis: int) -> Constant:
     """What one sample has of a constant that stands beside `like` on an axis."""
     shape = tuple(c.shape[axis] if k == axis else n for k, n in enumerate(like.shape))
     if c.ndim != like.rank:
-        raise Misfit(f"{like.tape.at} puts arrays of {like.rank} and {c.ndim} axes side by side.")
+        raise Misfit(f"{like.tape.subject} puts arrays of {like.rank} and {c.ndim} axes side by side.")
     return share(replace(like, shape=shape), c)
 
 

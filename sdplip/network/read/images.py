@@ -25,7 +25,7 @@ def pad(x: Array, widths: Sequence[tuple[int, int]], mode: Mode = "constant", c:
     """
     widths = tuple((int(a), int(b)) for a, b in widths)
     if len(widths) != x.rank:
-        raise Misfit(f"{x.tape.at} pads {len(widths)} axes of an array of shape {x.full}.")
+        raise Misfit(f"{x.tape.subject} pads {len(widths)} axes of an array of shape {x.full}.")
     own(x, *(k for k, (a, b) in enumerate(widths) if a or b))
     if not any(map(any, widths)):
         return x
@@ -33,7 +33,7 @@ def pad(x: Array, widths: Sequence[tuple[int, int]], mode: Mode = "constant", c:
     for k, (a, b) in enumerate(widths):
         n = index.shape[k]
         if n + min(a, 0) + min(b, 0) < 1 or (mode == "reflect" and max(a, b) >= n):
-            raise Misfit(f"{x.tape.at} pads an axis of {n} entries by {a} and {b} ({mode}).")
+            raise Misfit(f"{x.tape.subject} pads an axis of {n} entries by {a} and {b} ({mode}).")
     cropped = index[
         tuple(slice(max(0, -a), n - max(0, -b)) for (a, b), n in zip(widths, index.shape, strict=True))
     ]
@@ -101,7 +101,7 @@ def transposed_convolution(
         groups * samples,
     )
     if of.output_size != x.shape[2:]:
-        raise Misfit(f"{x.tape.at} cannot make images of {output_size} pixels of {x.shape[2:]}.")
+        raise Misfit(f"{x.tape.subject} cannot make images of {output_size} pixels of {x.shape[2:]}.")
     out = K.shape[1] * groups
     op = Transposed(of, _every_pixel(b, samples, output_size))
     return noted(x, op, (samples, out, *output_size))
@@ -167,7 +167,7 @@ def _images(x: Array, channels: int | None, rank: int) -> None:
     """
     if x.rank != rank or channels not in (None, x.shape[1]):
         raise Misfit(
-            f"{x.tape.at} takes images of {rank - 2} axes and {channels} channels, but is given {x.full}."
+            f"{x.tape.subject} takes images of {rank - 2} axes and {channels} channels, but is given {x.full}."
         )
     own(x, *range(1, rank))
 

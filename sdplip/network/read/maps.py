@@ -48,7 +48,9 @@ def on_axis(x: Array, W: Matrix, axis: int, b: Float[np.ndarray, " m"] | None = 
     """The matrix `W (out, in)` on one axis, and a shift along it."""
     (axis,) = own(x, axis)
     if W.ndim != 2 or W.shape[1] != x.shape[axis]:
-        raise Misfit(f"{x.tape.at} multiplies axis {axis} of {x.full} by a matrix of shape {W.shape[::-1]}.")
+        raise Misfit(
+            f"{x.tape.subject} multiplies axis {axis} of {x.full} by a matrix of shape {W.shape[::-1]}."
+        )
     before, after = prod(x.shape[:axis]), prod(x.shape[axis + 1 :])
     shift_ = None if b is None else np.tile(np.repeat(np.asarray(b, np.float64), after), before)
     op = Dense(W, shift_) if before == after == 1 else OnAxis(W, before, after, shift_)
@@ -58,7 +60,7 @@ def on_axis(x: Array, W: Matrix, axis: int, b: Float[np.ndarray, " m"] | None = 
 def matmul(x: Array, M: Constant, *, left: bool = False) -> Array:
     """`x @ M`, or `M @ x`, as NumPy does it: vectors, matrices, stacks of matrices."""
     if not x.rank or not M.ndim:
-        raise Misfit(f"{x.tape.at} multiplies shapes {x.full} and {M.shape}.")
+        raise Misfit(f"{x.tape.subject} multiplies shapes {x.full} and {M.shape}.")
     if x.rank == 1:
         wide = reshape(x, (*x.full, 1) if left else (1, *x.full))
         y = matmul(wide, M, left=left)
@@ -84,7 +86,7 @@ def _stacked(x: Array, W: Float[np.ndarray, "*stack m n"]) -> Array:
     x = broadcast(x, (*together(x, x.full[:-2], W.shape[:-2]), *x.full[-2:]))
     m, n = W.shape[-2:]
     if n != x.shape[-2]:
-        raise Misfit(f"{x.tape.at} multiplies shapes {W.shape} and {x.full}.")
+        raise Misfit(f"{x.tape.subject} multiplies shapes {W.shape} and {x.full}.")
     like = replace(x, shape=(*x.shape[:-2], m, n))
     stack = share(like, W).reshape(-1, n, 1)
     op = Convolution(stack, x.shape[-1:], (1,), ((0, 0),), (1,), len(stack) // m)
@@ -116,7 +118,7 @@ def batch_norm(
     (axis,) = own(x, axis)
     vectors = [np.asarray(v, np.float64).reshape(-1) for v in (scale_, b, mean, variance)]
     if any(len(v) != x.shape[axis] for v in vectors):
-        raise Misfit(f"{x.tape.at} normalises {x.shape[axis]} channels by {len(vectors[0])} factors.")
+        raise Misfit(f"{x.tape.subject} normalises {x.shape[axis]} channels by {len(vectors[0])} factors.")
     gamma, beta, mu, variance = vectors
     if not (variance + eps > 0).all():
         raise InvalidWeight("The running variance of a batch normalisation must not be negative.")
