@@ -4,7 +4,7 @@ A proof does not say what it proves. The kernel computes what it proves (`kernel
 forged: whoever changes data or sub-proofs gets another conclusion, or none.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -42,3 +42,7 @@ class Goal:
     network: Network
     region: Region | None = None
     norm: Norm = "l2"
+
+
+Prove = Callable[[Goal, Proof], float]
+"""What a rule asks for the bound of a sub-proof."""

@@ -2,10 +2,24 @@
 
 from collections.abc import Callable, Mapping
 
-from sdplip.kernel.proof import Goal, Proof
+from sdplip.kernel.proof import Goal, Proof, Prove
+from sdplip.kernel.rules.chain import chain
+from sdplip.kernel.rules.composite import composite
+from sdplip.kernel.rules.joint import joint
+from sdplip.kernel.rules.layers import layers
+from sdplip.kernel.rules.narrow import narrow
+from sdplip.kernel.rules.rows import rows
 
-Prove = Callable[[Goal, Proof], float]
 Rule = Callable[[Goal, Proof, Prove], float]
 
-RULES: Mapping[str, Rule] = {}
+RULES: Mapping[str, Rule] = {
+    "chain": chain,
+    "composite": composite,
+    "joint": joint,
+    "layers": layers,
+    "narrow": narrow,
+    "rows": rows,
+}
 """By the name that proofs call them."""
+
+__all__ = ["RULES", "Prove", "Rule"]

@@ -1,0 +1,144 @@
+"""Rows of matrices carried through linear operators, rounding included: what every rule about increments is made of."""
+
+from dataclasses import fields
+
+import numpy as np
+
+from sdplip.arithmetic.matrix import Enclosure, enclose
+from sdplip.arithmetic.rounding import GENEROUS, TINY, UNIT, gamma
+from sdplip.errors import InvalidProblem, NotProvable
+from sdplip.network import (
+    LARGEST,
+    AbstractLinear,
+    Activation,
+    Concatenate,
+    Dense,
+    Diagonal,
+    Network,
+    Node,
+    Sum,
+    Transposed,
+    is_linear,
+)
+from sdplip.shapes import Float
+
+Matrix = Float[np.ndarray, "m n"]
+
+
+def through(op: AbstractLinear, S: Enclosure) -> Enclosure:
+    r"""$A^* S^*$ for every member $S^*$ of S, `(inputs, columns)`, and every $|A^* - A| \le$ `op.error` $|A|$.
+
+    Raises:
+        NotProvable: more than `LARGEST` entries.
+    """
+    if op.outputs * S.shape[1] > LARGEST:
+        raise NotProvable(
+            f"A matrix of {op.outputs} x {S.shape[1]} entries is larger than the {LARGEST} that a dense proof may hold. Use the"
+            " method 'product', 'frequency' or 'banded'."
+        )
+    if isinstance(op, Diagonal):
+        return S * Enclosure.of(op.d, op.error)[:, None]
+    exact = _selects(S.mid)
+    mid = op.dense() if exact and _is_identity(S.mid) else _apply(op, S.mid)
+    if op.terms == 0:  # entries move, nothing is computed
+        return Enclosure(mid, _apply(op, S.rad) if S.rad.any() else S.rad[:1])
+    if exact and not op.error and not S.rad.any():
+        return enclose(mid, TINY * _holds_subnormals(op))
+    if isinstance(op, Dense) and not exact:
+        return _differences(op.W, S) if _is_difference(op.W) else Enclosure.of(op.W, op.error) @ S
+    absolute = op.absolute()
+    largest = float(_apply(absolute, np.ones((op.inputs, 1))).max(initial=0.0))
+    lost = 8 * (op.terms + 2) * TINY * (1 + largest) * (1 + float(abs(S.mid).max(initial=0.0)))
+    rad = _apply(absolute, S.rad) * (1 + op.error) if S.rad.any() else np.zeros((1, 1))
+    relative = op.error + (0.0 if exact else gamma(op.terms + 2))
+    if relative:
+        rad = rad + relative * (abs(mid) if exact else _apply(absolute, abs(S.mid)))
+    return enclose(mid, (rad + lost) * GENEROUS**2)
+
+
+def added(signs: tuple[int, ...], parts: list[Enclosure]) -> Enclosure:
+    """A sum of rows with signs."""
+    total = parts[0] if signs[0] == 1 else -parts[0]
+    for sign, S in zip(signs[1:], parts[1:], strict=True):
+        total = total + S if sign == 1 else total - S
+    return total
+
+
+def stacked(parts: list[Enclosure]) -> Enclosure:
+    """Rows one below the other."""
+    mid = np.concatenate([S.mid for S in parts])
+    if not any(S.rad.any() for S in parts):
+        return Enclosure(mid, np.zeros((1, 1)))
+    return Enclosure(mid, np.concatenate([S.radius() for S in parts]))
+
+
+def step(node: Node, rows: list[Enclosure]) -> Enclosure:
+    """The rows behind a node that is linear (`is_linear`), from those in front."""
+    op = node.op
+    if isinstance(op, Sum):
+        return added(op.signs, rows)
+    if isinstance(op, Concatenate):
+        return stacked(rows)
+    if isinstance(op, Activation):
+        return rows[0] * op.alpha[:, None]
+    assert isinstance(op, AbstractLinear)
+    return through(op, rows[0])
+
+
+def matrix(network: Network) -> Enclosure:
+    """The matrix of a network that is linear in all of its nodes.
+
+    Raises:
+        NotProvable: it is not, or a matrix on the way has more than `LARGEST` entries.
+    """
+    if network.inputs**2 > 2 * LARGEST or not all(is_linear(node.op) for node in network.nodes):
+        raise NotProvable("A dense matrix is asked for of what is not linear, or too large.")
+    rows = {0: Enclosure(np.eye(network.inputs), np.zeros((1, 1)))}
+    try:
+        for k, node in enumerate(network.nodes, 1):
+            rows[k] = step(node, [rows[i] for i in node.inputs])
+            for i in dict.fromkeys(node.inputs):
+                if network.users[i][-1] == k:
+                    del rows[i]
+    except InvalidProblem as error:
+        raise NotProvable(str(error)) from None
+    return rows[network.output]
+
+
+def _holds_subnormals(op: AbstractLinear) -> bool:
+    """Whether entries are subnormal, by their bits: such may be read as zero."""
+    if isinstance(op, Transposed):
+        return _holds_subnormals(op.of)
+    arrays = [getattr(op, field.name) for field in fields(op) if field.name in ("W", "K")]  # pyright: ignore[reportArgumentType]
+    bits = [np.ascontiguousarray(a, np.float64).view(np.int64) & 0x7FFFFFFFFFFFFFFF for a in arrays]
+    return any(bool(((b > 0) & (b < 1 << 52)).any()) for b in bits)
+
+
+def _is_difference(W: Matrix) -> bool:
+    """Whether every row is an entry, or the sum or difference of two: single outputs and pairs of them."""
+    nonzero = W != 0
+    return bool((nonzero.sum(1) <= 2).all() and (abs(W[nonzero]) == 1).all())
+
+
+def _differences(W: Matrix, S: Enclosure) -> Enclosure:
+    """Products with such a matrix: one rounding an entry, none where there is one term."""
+    mid = W @ S.mid
+    rad = abs(W) @ np.broadcast_to(S.rad, (len(S), S.rad.shape[1])) if S.rad.any() else np.zeros((1, 1))
+    two = (W != 0).sum(1, keepdims=True) > 1
+    return enclose(mid, (rad + two * (UNIT * abs(mid)) + 4 * TINY) * GENEROUS**2)
+
+
+def _apply(op: AbstractLinear, S: Matrix) -> Matrix:
+    if len(S) == 1 != op.inputs:  # one radius for all rows
+        S = np.broadcast_to(S, (op.inputs, S.shape[1]))
+    return np.ascontiguousarray(op.apply(np.ascontiguousarray(S.T)).T)
+
+
+def _selects(S: Matrix) -> bool:
+    """Whether every column holds at most one entry that is not 0, and that is 1 or -1: products with S are exact."""
+    nonzero = S != 0
+    return bool((nonzero.sum(0) <= 1).all() and (abs(S[nonzero]) == 1).all())
+
+
+def _is_identity(S: Matrix) -> bool:
+    return S.shape[0] == S.shape[1] and bool((S.diagonal() == 1).all()) and np.count_nonzero(S) == len(S)
