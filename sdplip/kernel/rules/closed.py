@@ -1,43 +1,91 @@
-"""Constants of single nodes that need no proof: closed forms, rounded up."""
+r"""Lipschitz constants that stand in closed form, of single operators: no proof is needed, every value is rounded up."""
+
+from fractions import Fraction
 
 import numpy as np
 
-from sdplip.arithmetic.rounding import up
+from sdplip.arithmetic.rounding import GENEROUS, gamma, up
 from sdplip.network import (
+    AbstractLinear,
     Activation,
     Average,
+    Convolution,
+    Dense,
     Diagonal,
     Gather,
     Grouped,
     Maximum,
     Norms,
+    OnAxis,
     Operator,
     Scatter,
     Sort,
+    Transposed,
 )
 
 
 def node_factor(op: Operator) -> float | None:
-    """A proven constant of an operator of one value, or None where only a proof can give it."""
-    if isinstance(op, Activation):
-        return float(np.maximum(abs(op.alpha), abs(op.beta)).max())
-    if isinstance(op, Diagonal):
-        return up(float(abs(op.d).max()) * (1 + 2 * op.error))
-    if isinstance(op, Gather | Scatter):
-        return _root(op.most)
-    if isinstance(op, Maximum):
-        return _root(op.overlap)
-    if isinstance(
-        op, Average
-    ):  # entries 1 / n: rows sum to at most 1, columns to at most the number of windows over the least n
-        overlap = int(np.bincount(op.index[op.index >= 0]).max())
-        share = up(up(op.index.shape[1] / float(op.divisor.min())) * up(overlap / float(op.divisor.min())))
-        return up(up(float(np.sqrt(share))) * (1 + 2 * op.error)) if op.error else up(float(np.sqrt(share)))
-    if isinstance(op, Sort | Norms):
-        return 1.0
-    return op.constant if isinstance(op, Grouped) else None
+    r"""At least the l2 Lipschitz constant of an operator of one value; None where that needs a proof, or several values come in.
+
+    Activations: the largest slope in absolute value. Sorting and lengths of groups: 1. Maxima over windows: the root of how many windows share
+    an entry. Index maps: the root of how often an entry is read. Means: $\sqrt{\lVert A \rVert_1 \lVert A \rVert_\infty}$. Zero maps: 0.
+    """
+    match op:
+        case Activation():
+            return float(max(abs(op.alpha).max(), abs(op.beta).max()))
+        case Sort() | Norms():
+            return 1.0
+        case Maximum():
+            return root_above(op.overlap)
+        case Grouped():
+            return op.constant
+        case AbstractLinear():
+            return linear_factor(op)
+        case _:
+            return None
 
 
-def _root(count: int) -> float:
-    root = float(np.sqrt(count))
-    return root if root.is_integer() and root * root == count else up(root)
+def linear_factor(op: AbstractLinear) -> float | None:
+    """`node_factor` of a linear map: its norm, where that stands in closed form."""
+    match op:
+        case Diagonal():
+            most = float(abs(op.d).max())
+            return most if op.error == 0 else up(most * up(1 + op.error))
+        case Gather() | Scatter():
+            return root_above(op.most)
+        case Average():
+            return _average(op)
+        case Transposed():
+            return linear_factor(op.of)
+        case Dense() | OnAxis():
+            return None if nonzero(op.W) else 0.0
+        case Convolution():
+            return None if nonzero(op.K) else 0.0
+        case _:
+            return None
+
+
+def root_above(numerator: int, denominator: int = 1) -> float:
+    r"""The least double that is at least $\sqrt{\mathrm{numerator} / \mathrm{denominator}}$, or the one after it."""
+    found = float(np.sqrt(numerator / denominator))
+    while Fraction(found) ** 2 * denominator < numerator:
+        found = up(found)
+    return found
+
+
+def nonzero(W: np.ndarray) -> bool:
+    """Whether some entry is not 0, by its bits: subnormal numbers count, even where the processor reads them as 0."""
+    return bool((np.ascontiguousarray(W).view(np.int64) & 0x7FFFFFFFFFFFFFFF).any())
+
+
+def _average(op: Average) -> float:
+    """The root of the largest row sum times the largest column sum."""
+    inside = op.index >= 0
+    rows, n = inside.sum(1), op.divisor
+    if (n == n[0]).all() and float(n[0]).is_integer():
+        columns = np.bincount(op.index[inside], minlength=1)
+        return root_above(int(rows.max()) * int(columns.max()), int(n[0]) ** 2)
+    shares = np.broadcast_to(1 / n[:, None], op.index.shape)[inside]
+    columns = np.bincount(op.index[inside], shares, minlength=1)
+    square = float((rows / n).max()) * float(columns.max()) * (1 + gamma(len(op.index) * op.index.shape[1] + 8))
+    return up(float(np.sqrt(square * GENEROUS)))
