@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from sdplip.bounds import bound
-from sdplip.bounds._blocks import Blocks
-from sdplip.bounds._dense import Dense
-from sdplip.bounds._full import Full
-from sdplip.bounds._interior import Iterate, iterates
-from sdplip.bounds._linear import factored, improved
-from sdplip.bounds._markov import Band, Markov, completion, farthest
-from sdplip.bounds._whole import Whole, quicker
 from sdplip.bounds.lipsdp import LipSDP
+from sdplip.bounds.numerics.blocks import Blocks
+from sdplip.bounds.numerics.dense import Dense
+from sdplip.bounds.numerics.full import Full
+from sdplip.bounds.numerics.interior import Iterate, iterates
+from sdplip.bounds.numerics.linear import factored, improved
+from sdplip.bounds.numerics.markov import Band, Markov, completion, farthest
+from sdplip.bounds.numerics.whole import Whole, quicker
 from sdplip.certificates.region import Ball
 from sdplip.errors import InvalidProblem, SolverUnavailable
 from sdplip.networks import Activation, Affine, Chain, MaxPool, Network, from_weights

@@ -187,8 +187,8 @@ def _coarse(trunk: Trunk) -> list[np.ndarray] | None:
     """LipSDP with one multiplier a channel on a few frequencies."""
     import torch
 
-    from sdplip.bounds._interior import iterates
     from sdplip.bounds.lipsdp import _Scaled
+    from sdplip.bounds.numerics.interior import iterates
 
     channels = [len(K) for K in trunk.kernels]
     side = int(max(2, (COARSE_ORDER / sum(channels)) ** (1 / len(trunk.torus))))

@@ -12,9 +12,9 @@ from typing import Literal
 import numpy as np
 import torch
 
-from sdplip.bounds._blocks import Blocks
-from sdplip.bounds._interior import Iterate, iterates
-from sdplip.bounds._whole import quicker
+from sdplip.bounds.numerics.blocks import Blocks
+from sdplip.bounds.numerics.interior import Iterate, iterates
+from sdplip.bounds.numerics.whole import quicker
 from sdplip.bounds.result import Proposal
 from sdplip.bounds.riccati import gain, metric_after, riccati
 from sdplip.errors import InvalidProblem

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from sdplip.bounds._dense import Dense
-from sdplip.bounds._interior import iterates
+from sdplip.bounds.numerics.dense import Dense
+from sdplip.bounds.numerics.interior import iterates
 from sdplip.bounds.result import Proposal
 from sdplip.bounds.system import backward
 from sdplip.certificates.system import System

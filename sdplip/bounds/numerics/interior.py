@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sdplip.bounds._linear import Group, factored, improved
-from sdplip.bounds._markov import farthest
+from sdplip.bounds.numerics.linear import Group, factored, improved
+from sdplip.bounds.numerics.markov import farthest
 
 Matrix = Float[Tensor, "m n"]
 Vector = Float[Tensor, " n"]

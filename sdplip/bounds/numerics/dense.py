@@ -1,4 +1,4 @@
-r"""The inequality of a system of increments without block structure, for the interior-point method of `_interior.py`.
+r"""The inequality of a system of increments without block structure, for the interior-point method of `interior.py`.
 
     minimise rho   subject to   Z = rho E_0 + sum_i lambda_i (p_i q_i' + q_i p_i') - C >= 0
 
@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sdplip.bounds._full import Full
+from sdplip.bounds.numerics.full import Full
 
 Matrix = Float[Tensor, "m n"]
 Vector = Float[Tensor, " n"]

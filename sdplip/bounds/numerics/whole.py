@@ -1,4 +1,4 @@
-r"""The inequality of `_blocks.py` with all entries of the dual matrix, for chains of few blocks.
+r"""The inequality of `blocks.py` with all entries of the dual matrix, for chains of few blocks.
 
 The products of `Blocks` cost a few dozen times $\sum n_k^3$, those here a few times $(\sum n_k)^3$. Measured on one core with
 blocks of 100 to 500: all entries take 0.7 of the time with two equal blocks, 0.85 with 500, 500, 200, 50, 0.95 with three, 1.2
@@ -14,9 +14,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sdplip.bounds._blocks import Blocks, Factor
-from sdplip.bounds._full import Full
-from sdplip.bounds._markov import Band
+from sdplip.bounds.numerics.blocks import Blocks, Factor
+from sdplip.bounds.numerics.full import Full
+from sdplip.bounds.numerics.markov import Band
 
 Matrix = Float[Tensor, "m n"]
 Vector = Float[Tensor, " n"]

@@ -4,7 +4,7 @@ r"""The LipSDP inequality in blocks, one a layer, and the linear algebra of an i
 
 Neuron $i$ of layer $k$ has $p_i = e_i - \alpha_i w_i$ and $q_i = e_i - \beta_i w_i$ with $w_i$ row $i$ of $W_k$ in the block
 before; $E_0$ is the identity of the input block and $C = W_l^\top W_l$ stands in the last block. Z is block tridiagonal, so the
-method needs the dual matrix on the same three diagonals only, and a step costs $\sum n_k^3$ (`_markov.py`), but for the matrix of
+method needs the dual matrix on the same three diagonals only, and a step costs $\sum n_k^3$ (`markov.py`), but for the matrix of
 the linear system, one entry for each pair of neurons, and its Cholesky factorization.
 """
 
@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sdplip.bounds._markov import Band, Markov, completion, inverse, product, square
+from sdplip.bounds.numerics.markov import Band, Markov, completion, inverse, product, square
 
 Matrix = Float[Tensor, "m n"]
 Vector = Float[Tensor, " n"]
