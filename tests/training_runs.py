@@ -23,7 +23,8 @@ SMALL = (
 
 def small(*changes):
     """The configuration."""
-    return override(preset("digits-sll"), [*SMALL, *changes])
+    length = any(change.startswith(("train.epochs=", "train.steps=", "train.minutes=")) for change in changes)
+    return override(preset("digits-sll"), [*(SMALL[:-3] + SMALL[-2:] if length else SMALL), *changes])
 
 
 def few(n=64):

@@ -41,7 +41,18 @@ DEFAULT = "digits-sll"
 )
 @click.option("--minutes", type=float, metavar="N", help="Time to train, instead of epochs: `train.minutes`.")
 @click.option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...: `train.device`.")
+@click.option(
+    "--model",
+    metavar="MODULE:FACTORY",
+    help="A network of your own: `package.module:callable` makes it, without arguments.",
+)
 @click.option("--out", type=click.Path(path_type=Path), metavar="RUN", help="Folder of the run.")
+@click.option(
+    "--resume",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Go on with the run in RUN; nothing else is needed.",
+)
 @click.option("--no-resume", is_flag=True, help="Replace the run in RUN instead of going on with it.")
 @click.option("--list-presets", is_flag=True, help="Print the names of all presets.")
 @click.option("--quiet", is_flag=True, help="Print neither progress nor result.")
@@ -55,7 +66,9 @@ def train(
     changes: tuple[str, ...],
     minutes: float | None,
     device: str | None,
+    model: str | None,
     out: Path | None,
+    resume: Path | None,
     no_resume: bool,
     list_presets: bool,
     quiet: bool,
@@ -70,13 +83,19 @@ def train(
     if list_presets:
         _print_presets()
         return
+    if resume is not None:
+        if out or preset or config or no_resume or model:
+            raise click.UsageError(
+                "--resume RUN takes everything from the folder. Drop the other options, or use --out RUN with the same command."
+            )
+        out, config = resume, _run_file(resume)
     if out is None:
         raise click.UsageError("Say where the run goes: --out RUN.")
     if preset and config:
         raise click.UsageError(
             "--preset and --config exclude each other. A run file names its preset as `base`."
         )
-    settings = _settings(preset, config, data, changes, minutes, device)
+    settings = _settings(preset, config, data, changes, minutes, device, model)
     with _bar(quiet or as_json) as watch, _signals() as stop:
         summary = _train(ctx, settings, out, watch, stop, resume=not no_resume)
     if not _first():
@@ -100,21 +119,45 @@ def _settings(
     changes: tuple[str, ...],
     minutes: float | None,
     device: str | None,
+    model: str | None,
 ) -> "RunConfig":
     """The run file, with what the command line changes in it."""
     from sdplip.training import config as files
 
     settings = files.read_config(config) if config else files.preset(preset or DEFAULT)
-    short = {
-        "data.path": None if data is None else str(data),
-        "train.minutes": minutes,
-        "train.device": device,
-    }
+    short = {"train.minutes": minutes, "train.device": device, "model.factory": model}
+    if data is not None:
+        named = any(change.startswith("data.name=") for change in changes)
+        short |= _data(data, settings.data.name, named=named)
     given = {key: value for key, value in short.items() if value is not None}
-    quoted = [f"{key}={_toml(value)}" for key, value in given.items()]
-    if data is not None and data.suffix == ".npz" and not any(c.startswith("data.name=") for c in changes):
-        quoted.append(f"data.name={_toml(str(data))}")
-    return files.override(settings, [*changes, *quoted])
+    said = {change.partition("=")[0].strip() for change in changes} & set(given)
+    if said:
+        raise click.UsageError(
+            f"`{min(said)}` is set twice, by --set and by its own option. Drop one of them."
+        )
+    return files.override(settings, [*changes, *(f"{key}={_toml(value)}" for key, value in given.items())])
+
+
+def _data(data: Path, name: str, *, named: bool) -> dict[str, str]:
+    """What --data means: a .npz file; a folder of the data set of the preset; or, beside the digits, any folder of images."""
+    from sdplip.training.data import KNOWN
+
+    if data.suffix == ".npz":
+        return {} if named else {"data.name": str(data), "data.path": "none"}
+    if named or name != "digits":
+        return {"data.path": str(data)}
+    return {"data.path": str(data), "data.name": data.name if data.name in KNOWN else "parquet"}
+
+
+def _run_file(run: Path) -> Path:
+    from sdplip.errors import InvalidRun
+    from sdplip.training.run import CONFIG
+
+    if not (run / CONFIG).is_file():
+        raise InvalidRun(
+            f"`{run}` holds no run: there is no {CONFIG}. Train one with `sdplip train --out {run}`."
+        )
+    return run / CONFIG
 
 
 def _toml(value: str | float) -> str:
@@ -162,8 +205,12 @@ def _report(summary: "RunSummary", settings: "RunConfig") -> None:
         )
     else:
         click.echo(f"not proven: {summary.unproven}")
-    where = f" --data {shlex.quote(settings.data.path)}" if settings.data.path else ""
-    click.echo(f"Next: sdplip certify {shlex.quote(summary.folder)}{where}")
+    own = (settings.model.factory or "").startswith("object:")
+    click.echo(
+        "Next: `sdplip.certify_accuracy` with the network"
+        if own
+        else f"Next: sdplip certify {shlex.quote(summary.folder)}"
+    )
 
 
 def _print_presets() -> None:

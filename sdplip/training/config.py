@@ -96,7 +96,7 @@ def override(config: RunConfig, assignments: Iterable[str]) -> RunConfig:
                 f"{assignment!r} is no assignment. Write `table.key=value`, `train.epochs=3` for example."
             )
         changes.setdefault(section, {})[name] = _value(section, name, text.strip())
-    return _merge(config, changes)
+    return _merge(config, changes, typed=True)
 
 
 def write_config(config: RunConfig, path: Path | str) -> None:
@@ -135,7 +135,7 @@ def _resolve(document: Mapping[str, Any]) -> RunConfig:
     return _merge(RunConfig() if base is None else preset(str(base)), tables)
 
 
-def _merge(config: RunConfig, changes: Mapping[str, object]) -> RunConfig:
+def _merge(config: RunConfig, changes: Mapping[str, object], *, typed: bool = False) -> RunConfig:
     """`config` with the given keys replaced."""
     sections = {}
     for name, keys in changes.items():
@@ -150,8 +150,29 @@ def _merge(config: RunConfig, changes: Mapping[str, object]) -> RunConfig:
         old = dataclasses.asdict(config)[name]
         if name == "loss" and keys.get("name", old["name"]) != old["name"]:
             old = {}
+        if name == "model" and keys.get("factory", "none") not in (None, "none", old["factory"]):
+            old = {}
+        if name == "train":
+            old = _one_length(old, keys, typed=typed)
         sections[name] = SECTIONS[name](**{**old, **keys})
     return dataclasses.replace(config, **sections)
+
+
+def _one_length(old: dict[str, Any], keys: Mapping[str, object], *, typed: bool) -> dict[str, Any]:
+    """The table without the lengths that the given keys replace: who says steps does not mean the minutes of a preset.
+
+    Files name all keys, where time counts before steps and steps before epochs; `typed` assignments are what somebody wants.
+
+    Raises:
+        InvalidConfig: two lengths at once.
+    """
+    said = [key for key in ("epochs", "steps", "minutes") if keys.get(key, "none") not in (None, "none")]
+    if len(said) > 1 and (typed or said != ["epochs", said[-1]]):
+        raise InvalidConfig(
+            f"`train.{said[-2]}` and `train.{said[-1]}` both say how long to train. Set one of them, the other to none."
+        )
+    replaced = [key for key in ("steps", "minutes") if key not in keys] if said else []
+    return {**old, **dict.fromkeys(replaced)}
 
 
 def _keys(section: str) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """A run at work: its state, its clock, its validations and checkpoints."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -62,7 +63,7 @@ class Job:
     out: Path
     members: Team
     data: DataSet
-    model: nn.Sequential
+    model: nn.Module
     objective: nn.Module
     optimiser: torch.optim.Optimizer
     batches: Batches
@@ -78,6 +79,7 @@ class Job:
     rate: float = 0.0
     last_loss: float = float("nan")
     reserve: float = 0.0
+    on_epoch: Callable[[Line], None] | None = None
     mark: tuple[float, int] = (0.0, 0)
     saved: float = 0.0
 
@@ -85,6 +87,11 @@ class Job:
         self.losses = self.losses.to(self.members.device)
         self.validated = self.counters.step
         self.resume_clock()
+
+    @property
+    def own(self) -> bool:
+        """Whether the network is the user's own, of which no layer is taken to be what it aims at."""
+        return self.config.model.factory is not None
 
     @property
     def step(self) -> int:
@@ -151,7 +158,7 @@ class Job:
         """Time a validation, so that a time budget leaves room for the last one."""
         held, begin = self.data.validation, time.monotonic()
         if held is not None:
-            validate(self.model, held, self.config.train.eps, self.members)
+            validate(self.model, held, self.config.train.eps, self.members, own=self.own)
         self.reserve = 1.25 * (time.monotonic() - begin)
         self.resume_clock()
 
@@ -167,25 +174,29 @@ class Job:
         begin = time.monotonic()
         held = self.data.validation
         if held is not None:
-            self.clean, self.certified = validate(self.model, held, self.config.train.eps, self.members)
+            self.clean, self.certified = validate(
+                self.model, held, self.config.train.eps, self.members, own=self.own
+            )
             self._select()
         self.reserve = max(self.reserve, 1.25 * (time.monotonic() - begin))
         self.losses.zero_()
         self.last_loss = loss
         self.validated = self.step
+        line = Line(
+            step=self.step,
+            epoch=-(-self.step // self.batches.steps),
+            loss=loss,
+            lr=self.lr,
+            clean=self.clean,
+            certified=self.certified,
+            eps=self.config.train.eps,
+            images_per_second=self.rate,
+            seconds=self.seconds,
+        )
         if self.metrics:
-            line = Line(
-                step=self.step,
-                epoch=-(-self.step // self.batches.steps),
-                loss=loss,
-                lr=self.lr,
-                clean=self.clean,
-                certified=self.certified,
-                eps=self.config.train.eps,
-                images_per_second=self.rate,
-                seconds=self.seconds,
-            )
             self.metrics.write(line)
+        if self.on_epoch and self.members.first:
+            self.on_epoch(line)
         self.resume_clock()
 
     def save(self) -> None:

@@ -7,20 +7,33 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from sdplip.errors import Diverged, InvalidRun, OutOfResources, SdplipError
+from sdplip.errors import Diverged, InvalidConfig, InvalidRun, OutOfResources, SdplipError
 from sdplip.robustness.certification import certify_accuracy
 from sdplip.training import run as folder
 from sdplip.training.build import build_loss, build_model
 from sdplip.training.checkpoint import load_checkpoint
-from sdplip.training.config import RunConfig
-from sdplip.training.data import Augmentation, Batch, Batches, DataSet, augmentation, fingerprint, load, mean
+from sdplip.training.config import ModelConfig, RunConfig, preset
+from sdplip.training.data import (
+    Augmentation,
+    Batch,
+    Batches,
+    DataSet,
+    Source,
+    as_data_set,
+    augmentation,
+    fingerprint,
+    load,
+    mean,
+)
 from sdplip.training.diagnose import first_not_finite, length
 from sdplip.training.distributed import Team, team
 from sdplip.training.job import Job, Progress
-from sdplip.training.metrics import Metrics
+from sdplip.training.margins import has_head
+from sdplip.training.metrics import Line, Metrics
 from sdplip.training.objective import Objective
+from sdplip.training.own import check, from_factory, recorded
 from sdplip.training.precision import compiled, threads
 from sdplip.training.run import RunSummary
 from sdplip.training.schedules import build_optimiser, factor
@@ -33,38 +46,56 @@ GPU_CHECK = 20
 
 
 def train(
-    config: RunConfig,
+    config: RunConfig | str,
     out: Path | str,
     *,
-    data: DataSet | None = None,
+    model: nn.Module | None = None,
+    data: Source | None = None,
     progress: Callable[[Progress], None] | None = None,
+    on_epoch: Callable[[Line], None] | None = None,
     stop: Callable[[], bool] | None = None,
     resume: bool = True,
 ) -> RunSummary:
-    """Train the network of `config`, write everything to the folder `out`, and say what came of it.
+    """Train the network of `config`, or one of your own, write everything to the folder `out`, and say what came of it.
 
     On a CPU the weights depend on the configuration, the data, the number of threads and of processes alone; interruptions leave
     no trace in them. With `train.minutes` they depend on the speed of the machine too. Under torchrun, every process calls this.
 
     Args:
-        data: instead of what `config.data` names.
+        config: a run file, or the name of a preset.
+        model: a network of your own that `lipschitz` accepts, trained in place of the one that `config.model` describes. In the
+            end it holds the selected weights; `load_run(out, model=...)` gives them back to another one of its class.
+        data: instead of what `config.data` names: a `DataSet`, a path, arrays `(images, labels)`, a torch `Dataset` or
+            `DataLoader` (`sdplip.training.data.as_data_set`).
         progress: called now and then.
+        on_epoch: called with the line of metrics of each epoch.
         stop: asked at each step; True ends the run after a checkpoint, and the same call goes on with it.
         resume: go on with an unfinished run in `out`; False replaces it.
 
     Raises:
         InvalidConfig, InvalidData: the run cannot start as it is described.
-        InvalidRun: `out` holds something else, or its checkpoint is damaged.
+        RefusedModule: `model` has no proven bound.
+        InvalidRun: `out` holds something else, or another process trains in it, or its checkpoint is damaged.
         Diverged: a loss or gradient is not finite; the last checkpoint stays.
         OutOfResources: disk or memory is full; the last checkpoint stays.
     """
     begin, out = time.monotonic(), Path(out)
+    config = preset(config) if isinstance(config, str) else config
+    if model is not None:
+        config = replace(config, model=ModelConfig(factory=recorded(model)))
     with team(config.train.device) as members, threads(config.train.threads), _memory(config):
-        done = folder.prepare(out, config, members, resume=resume)
+        done = folder.prepare(out, config, resume=resume)
         if done:
+            if model is not None:
+                folder.load_run(out, model=model)
             return done
-        with torch.random.fork_rng([members.device] if members.device.type == "cuda" else []):
-            job = _job(config, out, data or load(config.data), members, begin, resume=resume)
+        with (
+            folder.locked(out, first=members.first),
+            torch.random.fork_rng([members.device] if members.device.type == "cuda" else []),
+        ):
+            found = load(config.data) if data is None else as_data_set(data, config.data)
+            job = _job(config, out, model, found, members, begin, resume=resume)
+            job.on_epoch = on_epoch
             try:
                 finished = _run(job, progress, stop or (lambda: False))
                 return _summary(job, finished)
@@ -72,13 +103,34 @@ def train(
                 job.objective = job.model  # nothing holds the processes' group beyond its end
 
 
-def _job(config: RunConfig, out: Path, data: DataSet, members: Team, begin: float, *, resume: bool) -> Job:
+def _network(config: RunConfig, given: nn.Module | None, data: DataSet) -> nn.Module:
+    """The network of a run file, or the user's own, which is refused now rather than after an hour."""
+    image, classes = data.train.shape, len(data.classes)
+    if config.model.factory is None:
+        return build_model(config.model, image_shape=image, classes=classes, mean=mean(data.train))
+    model = from_factory(config.model.factory) if given is None else given
+    check(model, image, classes)
+    if build_loss(config.loss).needs_pairwise and not has_head(model):
+        raise InvalidConfig(
+            f"The loss {config.loss.name!r} needs the rows of a linear head, but the network is no `nn.Sequential` that ends in"
+            " one. Use `loss.name` = cross_entropy, tau_cross_entropy, multi_margin or hkr, or put the head last."
+        )
+    return model
+
+
+def _job(
+    config: RunConfig,
+    out: Path,
+    given: nn.Module | None,
+    data: DataSet,
+    members: Team,
+    begin: float,
+    *,
+    resume: bool,
+) -> Job:
     """The run as it starts, or as its checkpoint left it."""
     torch.manual_seed(config.train.seed)
-    model = build_model(
-        config.model, image_shape=data.train.shape, classes=len(data.classes), mean=mean(data.train)
-    )
-    model = model.to(members.device).train()
+    model = _network(config, given, data).to(members.device).train()
     if config.train.precision == "bfloat16":
         model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimiser = build_optimiser(config.optimiser, model)
@@ -91,7 +143,8 @@ def _job(config: RunConfig, out: Path, data: DataSet, members: Team, begin: floa
     if started:
         _restore(job, path)
     job.objective = members.parallel(objective, unused=config.model.refresh_every > 1)
-    members.wait()  # all have read the checkpoint before the first writes a new one
+    members.wait()  # all have looked into the folder and read the checkpoint before the first writes
+    folder.begin(out, config, members, resume=resume)
     if members.first:
         folder.write_environment(out, config, data, members)
         job.metrics = Metrics(out, job.counters.metrics, tensorboard=config.train.tensorboard)

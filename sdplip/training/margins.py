@@ -13,6 +13,11 @@ from sdplip.nn.residual import AbstractResidual
 from sdplip.training.build import head_distances
 
 
+def has_head(model: nn.Module) -> bool:
+    """Whether the margins have constants of their own: an `nn.Sequential` that ends in a linear layer."""
+    return isinstance(model, nn.Sequential) and len(model) > 1 and isinstance(model[-1], nn.Linear)
+
+
 def aimed_constants(model: nn.Sequential) -> Float[Tensor, "classes classes"]:
     r"""$L \lVert u_i - u_j \rVert_2$ for the rows $u_i$ of the head, with $L$ the product of what the layers before it aim at.
 

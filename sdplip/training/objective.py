@@ -21,7 +21,7 @@ class Objective(nn.Module):
 
     def __init__(
         self,
-        model: nn.Sequential,
+        model: nn.Module,
         forward_pass: Callable[[Tensor], Tensor],
         loss: AbstractLoss,
         precision: Precision,
@@ -34,6 +34,9 @@ class Objective(nn.Module):
     def forward(self, images: Tensor, labels: Tensor, share: float) -> Tensor:
         with lowered(images.device, self.precision):
             logits = self._run[0](images)
-        pairwise = aimed_constants(self.model) if self.loss.needs_pairwise else None
+        pairwise = None
+        if self.loss.needs_pairwise:
+            assert isinstance(self.model, nn.Sequential)
+            pairwise = aimed_constants(self.model)
         with torch.autocast(images.device.type, enabled=False):
             return self.loss(logits.float(), labels, LossContext(pairwise, share))

@@ -1,11 +1,14 @@
 """The run folder: what is in it, who may go on in it, and the model back out of it."""
 
+import fcntl
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +20,11 @@ from sdplip.training.config import RunConfig, as_toml, read_config
 from sdplip.training.data import DataSet, fingerprint
 from sdplip.training.distributed import Team
 from sdplip.training.files import read_json, write_atomic, write_json
+from sdplip.training.own import rebuilt
 
 CONFIG, ENVIRONMENT, METRICS = "config.toml", "environment.json", "metrics.jsonl"
 CHECKPOINT, MODEL, SUMMARY = "checkpoint.safetensors", "model.safetensors", "summary.json"
+LOCK = ".lock"
 
 FREE = frozenset(
     {
@@ -69,11 +74,10 @@ class RunSummary:
     proof_seconds: float = 0.0
 
 
-def prepare(out: Path, config: RunConfig, members: Team, *, resume: bool) -> RunSummary | None:
-    """Make the folder `out` ready for this run; the summary if the run in it is finished already.
+def prepare(out: Path, config: RunConfig, *, resume: bool) -> RunSummary | None:
+    """Look whether this run may go to the folder `out`; the summary if the run in it is finished already. Nothing is written.
 
     Args:
-        members: the processes of the run; the first one writes, when all have looked.
         resume: go on with the run in `out` if it has the same configuration; else its files are replaced.
 
     Raises:
@@ -82,20 +86,65 @@ def prepare(out: Path, config: RunConfig, members: Team, *, resume: bool) -> Run
     if out.exists() and not out.is_dir():
         raise InvalidRun(f"`{out}` is a file. Choose a folder for the run.")
     old = out / CONFIG
-    if not old.exists() and out.exists() and any(path.name != f".{CONFIG}.new" for path in out.iterdir()):
+    ours = {f".{CONFIG}.new", LOCK}
+    if not old.exists() and out.exists() and any(path.name not in ours for path in out.iterdir()):
         raise InvalidRun(f"`{out}` holds files, but no run. Choose a new or an empty folder.")
     if old.exists() and resume:
         _same(out, config)
         if (out / SUMMARY).exists():
             return read_summary(out)
-    members.wait()  # each decides on what was there before the first one writes
+    return None
+
+
+def begin(out: Path, config: RunConfig, members: Team, *, resume: bool) -> None:
+    """Make the folder, when everything else is ready: a start that fails leaves nothing behind."""
     if members.first:
         out.mkdir(parents=True, exist_ok=True)
         if not resume:
             for name in (CHECKPOINT, SUMMARY, MODEL, METRICS, CONFIG):
                 (out / name).unlink(missing_ok=True)
-        write_atomic(old, as_toml(config).encode())
-    return None
+        write_atomic(out / CONFIG, as_toml(config).encode())
+
+
+@contextmanager
+def locked(out: Path, *, first: bool) -> Iterator[None]:
+    """A block in which no other run writes to the folder `out`. The lock goes with the process, however it ends.
+
+    Raises:
+        InvalidRun: another process trains in it.
+    """
+    if not first:
+        yield
+        return
+    made = [path for path in (out, *out.parents) if not path.exists()]
+    out.mkdir(parents=True, exist_ok=True)
+    file = _held(out)
+    try:
+        yield
+    finally:
+        (out / LOCK).unlink(missing_ok=True)  # while it is held: nobody else can hold this very file
+        file.close()
+        with suppress(OSError):  # only empty folders that this very call has made
+            for path in made:
+                path.rmdir()
+
+
+def _held(out: Path) -> TextIO:
+    """The lock of a folder, open; whoever got hold of one that was removed meanwhile tries again."""
+    while True:
+        file = (out / LOCK).open("a")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(file.fileno()).st_ino == (out / LOCK).stat().st_ino:
+                return file
+        except FileNotFoundError:
+            pass
+        except OSError:
+            file.close()
+            raise InvalidRun(
+                f"Another process is training in `{out}`. Wait for it, or choose another folder."
+            ) from None
+        file.close()
 
 
 def read_summary(out: Path) -> RunSummary:
@@ -113,8 +162,11 @@ def read_summary(out: Path) -> RunSummary:
         ) from None
 
 
-def load_run(folder: Path | str) -> tuple[RunConfig, nn.Sequential]:
+def load_run(folder: Path | str, *, model: nn.Module | None = None) -> tuple[RunConfig, nn.Module]:
     """Configuration and network of the run in `folder`, in eval mode on the CPU. Nothing is unpickled.
+
+    Args:
+        model: of a run whose network was passed as an object: one of the same class, which gets the weights.
 
     Raises:
         InvalidRun: no run there, or no weights yet, or damaged ones.
@@ -133,12 +185,15 @@ def load_run(folder: Path | str) -> tuple[RunConfig, nn.Sequential]:
         raise InvalidRun(f"`{path}` holds no weights of a run but something else. {remedy}")
     channels, height, width = header["image"]
     with torch.random.fork_rng(devices=[]):
-        model = build_model(
-            config.model,
-            image_shape=(channels, height, width),
-            classes=len(header["classes"]),
-            mean=(0.0,) * channels,
-        )
+        if config.model.factory is not None:
+            model = rebuilt(config.model.factory, model, folder)
+        else:
+            model = build_model(
+                config.model,
+                image_shape=(channels, height, width),
+                classes=len(header["classes"]),
+                mean=(0.0,) * channels,
+            )
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:

@@ -59,6 +59,14 @@ class DataConfig(_Section):
     validation: Annotated[float, Range(0, 0.9)] = 0.1
     augment: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        check(self)
+        if self.name == "digits" and self.path is not None:
+            raise InvalidConfig(
+                f"The digits come with scikit-learn and have no files, but `data.path` is {self.path!r}. For data of your own"
+                " choose another preset (`--preset mnist`), or name them: `--set data.name=parquet`, or a file `.npz`."
+            )
+
 
 @dataclass(frozen=True)
 class ModelConfig(_Section):
@@ -80,6 +88,7 @@ class ModelConfig(_Section):
         convolutions, dense: number of convolutional and of dense blocks.
         hidden_channels, hidden: hidden units of a convolutional and of a dense block.
         pool: side of the pooling windows before the dense blocks.
+        factory: a network of your own, `package.module:callable`, instead of all other keys.
     """
 
     family: Family = "sll"
@@ -97,6 +106,17 @@ class ModelConfig(_Section):
     hidden_channels: Count | None = None
     hidden: Count | None = None
     pool: Count | None = None
+    factory: str | None = None
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.factory is None:
+            return
+        for own in dataclasses.fields(self):
+            if own.name != "factory" and vars(self)[own.name] != own.default:
+                raise InvalidConfig(
+                    f"`model.{own.name}` has no effect on a network of your own, `model.factory` = {self.factory!r}. Remove it."
+                )
 
 
 @dataclass(frozen=True)

@@ -8,21 +8,29 @@ from sdplip.training.data import Split
 from sdplip.training.distributed import Team
 from sdplip.training.losses import radii
 from sdplip.training.margins import aimed_constants
+from sdplip.training.own import monitored_constants
 from sdplip.training.precision import no_tf32
 
 BATCH = 500
 
 
 @torch.no_grad()
-def validate(model: nn.Sequential, split: Split, eps: float, team: Team) -> tuple[float, float]:
+def validate(
+    model: nn.Module, split: Split, eps: float, team: Team, *, own: bool = False
+) -> tuple[float, float]:
     """Share of right predictions, and of right ones whose radius exceeds `eps` by the constants that the layers aim at.
 
-    Float32 whatever training runs in. The second number is a monitored estimate: it trusts the layers and rounds nothing.
+    Float32 whatever training runs in. The second number is a monitored estimate: it trusts the layers and rounds nothing. Of the
+    user's `own` networks the constants are those that `lipschitz` proves.
     """
     model.eval()
     counts = torch.zeros(2, dtype=torch.float64)
     with no_tf32():
-        constants = aimed_constants(model)
+        if own:
+            constants = monitored_constants(model, split.shape)
+        else:
+            assert isinstance(model, nn.Sequential)
+            constants = aimed_constants(model)
         mine = torch.arange(team.rank, len(split), team.world, device=split.labels.device)
         for places in mine.split(BATCH):
             part = split[places]
@@ -33,6 +41,8 @@ def validate(model: nn.Sequential, split: Split, eps: float, team: Team) -> tupl
 
 
 def _counts(logits: Tensor, labels: Tensor, constants: Tensor, eps: float) -> Float[Tensor, "2"]:
+    if constants.ndim == 0:
+        constants = constants.expand(logits.shape[1], logits.shape[1])
     right = logits.argmax(1) == labels
     safe = right & (radii(logits, labels, constants) > eps)
     return torch.stack([right.sum(), safe.sum()]).double()

@@ -1,5 +1,6 @@
 """Data sets in memory, the order in which a run sees them, and augmentation."""
 
+from sdplip.training.data.adopt import Source, as_data_set
 from sdplip.training.data.augment import KINDS, Augmentation, as_float, augmentation
 from sdplip.training.data.batches import Batch, Batches
 from sdplip.training.data.dataset import DataSet, Split, fingerprint, mean
@@ -14,7 +15,9 @@ __all__ = [
     "Batch",
     "Batches",
     "DataSet",
+    "Source",
     "Split",
+    "as_data_set",
     "as_float",
     "augmentation",
     "fingerprint",

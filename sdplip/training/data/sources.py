@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sdplip.errors import InvalidData
-from sdplip.training.data import folder, hub, npz
+from sdplip.training.data import folder, hub, image_folder, npz
 from sdplip.training.data.check import checked, same_shape
 from sdplip.training.data.columns import Encoded
 from sdplip.training.data.dataset import DataSet
@@ -40,7 +40,8 @@ def load(config: "DataConfig", *, seed: int = 0) -> DataSet:
     """The data set that `config` names, with `config.validation` of its training images held out.
 
     Args:
-        config: `name` is one of `NAMES`; `parquet` is any data set in the hub's layout at `path`. Where `path` is a .npz
+        config: `name` is one of `NAMES`; `parquet` is any data set in the hub's layout at `path`, or a
+            folder with a folder of image files for each class. Where `path` is a .npz
             file, `name` only says what to expect in it.
         seed: of the choice of validation images; by default the same in all runs.
 
@@ -63,12 +64,15 @@ def _whole(name: str, path: str | None) -> DataSet:
         train, test = hub.read(name.removeprefix("hub:"))
         return _decoded(name, train, test, f"`{name}`, split `train`", f"`{name}`, test split")
     if name.endswith(".npz"):
-        return _from_npz(name, Path(path or "", name))
+        place = Path(path or "", name)
+        return _from_npz(name, place if place.exists() or not Path(name).exists() else Path(name))
     if name not in KNOWN and name != "parquet":
         raise InvalidData(f"No data set is called `{name}`. Use one of {', '.join(NAMES)}.")
     if path is not None and path.endswith(".npz"):
         return _from_npz(name, Path(path))
     place = folder.root(path, name, KNOWN[name].hub if name in KNOWN else None)
+    if name not in KNOWN and image_folder.is_image_folder(place):
+        return image_folder.read(place)
     train, test = folder.files(place, name)
     return _decoded(
         name, folder.read(train), folder.read(test), folder.describe(train), folder.describe(test)
