@@ -2,82 +2,69 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from sdplip.errors import InvalidWeight, UnknownLayer, UnreadableFile
 from sdplip.geometry import Geometry
+from sdplip.weights.names import is_vector, says_kernel, says_weight
 from sdplip.weights.weight import Weight, checked
 
-WEIGHT = {"weight", "weights", "kernel", "kernels", "w", "ws", "iw", "lw"}
-BIAS = {"bias", "biases"}
-VECTOR = BIAS | {
-    "b",
-    "t",
-    "q",
-    "mean",
-    "means",
-    "var",
-    "variance",
-    "std",
-    "scale",
-    "scales",
-    "shift",
-    "offset",
-}
-VECTOR |= {"loss", "accuracy", "history", "metadata", "label", "labels", "beta", "gamma"}
+ELSEWHERE = re.compile(r"^(optim|sched|lr_sched)")
+"""States of optimizers and schedulers beside the weights of a checkpoint."""
 
 
-def layers(arrays: Mapping[str, np.ndarray], path: Path, *, transpose: bool) -> tuple[Weight, ...]:
+def layers(
+    arrays: Mapping[str, np.ndarray],
+    path: Path,
+    *,
+    transpose: bool | None = None,
+    only: Sequence[str] = (),
+) -> tuple[Weight, ...]:
     """The matrices and kernels among `arrays`, in their order; biases and other vectors are left out.
 
-    Whole numbers are tables beside floating-point arrays, and a layer where a file holds nothing else. An array without a
-    name is named after the file.
+    Whole numbers are tables beside floating-point arrays, and a layer where a file holds nothing else; so are arrays of zeros
+    that are not called a weight (masks) beside others. An array without a name is named after the file.
 
     Args:
         arrays: what the file holds, by name.
         path: the file, for messages.
-        transpose: the file stores `(in, out)` and `(*taps, in, out)`, as Keras and MATLAB exports do.
+        transpose: whether the file stores `(in, out)` and `(*taps, in, out)`; None is what names say, which is so of `kernel`,
+            as Keras and Flax call it, and not of others.
+        only: the layers that are wanted, in this order; () is all. What is wrong with others does not matter then.
 
     Raises:
         UnreadableFile: no array at all.
         InvalidWeight: no layer among the arrays, or a layer that cannot be certified.
+        UnknownLayer: `only` names what is no layer.
     """
-    _refuse_raw_parameters(arrays, path)
-    candidates = {
-        name: array
-        for name, array in arrays.items()
-        if 2 <= array.ndim <= 5 and array.dtype.kind in "fciu" and not is_vector(name, array.shape)
-    }
-    floating = {name: array for name, array in candidates.items() if array.dtype.kind in "fc"}
-    if any(array.dtype.kind in "fc" for array in arrays.values()):
-        _refuse_quantised(candidates, path)
-    chosen = floating or candidates
+    chosen = candidates(arrays, path)
+    if only:
+        chosen = {name: chosen[name] for name in known_names(only, list(chosen))}
     if not chosen:
         raise _no_layer(arrays, path)
-    return tuple(_layer(name or path.stem, array, path, transpose) for name, array in chosen.items())
+    return tuple(_layer(name, array, path, transpose) for name, array in chosen.items())
 
 
-def is_vector(name: str, shape: tuple[int, ...]) -> bool:
-    """Whether the array is a bias, a statistic or a setting: by its name, where its shape allows both."""
-    words = _words(name)
-    if words and words[-1] in BIAS:
-        return True
-    if not name or sum(axis != 1 for axis in shape) > 1 or says_weight(name):
-        return False
-    return bool(VECTOR & set(words)) or all(axis == 1 for axis in shape)
-
-
-def says_weight(name: str) -> bool:
-    """Whether the name claims a weight, as `fc1.weight`, `W2` and `weights[0]` do and `weight_scale` does not."""
-    words = _words(name)
-    return bool(WEIGHT & set(words)) and words[-1] not in VECTOR
-
-
-def _words(name: str) -> list[str]:
-    return [word.lower() for word in re.findall("[A-Z]?[a-z]+|[A-Z]+", name)]
+def candidates(arrays: Mapping[str, np.ndarray], path: Path) -> dict[str, np.ndarray]:
+    """The arrays that `layers` takes for layers, as they are stored, by the names that it gives them."""
+    _refuse_raw_parameters(arrays, path)
+    wide = {
+        name: array
+        for name, array in arrays.items()
+        if 2 <= array.ndim <= 5
+        and array.dtype.kind in "fciu"
+        and not is_vector(name, array.shape)
+        and not ELSEWHERE.match(name)
+    }
+    floating = {name: array for name, array in wide.items() if array.dtype.kind in "fc"}
+    if any(array.dtype.kind in "fc" and array.ndim for array in arrays.values()):
+        _refuse_quantised(wide, path)
+    chosen = floating or wide
+    filled = {name: array for name, array in chosen.items() if says_weight(name) or array.any()}
+    return {name or path.stem: array for name, array in (filled or chosen).items()}
 
 
 def select(weights: Iterable[Weight], names: Iterable[str]) -> tuple[Weight, ...]:
@@ -87,20 +74,34 @@ def select(weights: Iterable[Weight], names: Iterable[str]) -> tuple[Weight, ...
         UnknownLayer: a name that no layer has; the message lists what there is, the nearest name first.
     """
     by_name = {weight.name: weight for weight in weights}
+    return tuple(by_name[name] for name in known_names(names, list(by_name)))
+
+
+def known_names(names: Iterable[str], known: Sequence[str]) -> list[str]:
+    """`names`, each once, if all are among `known`.
+
+    Raises:
+        UnknownLayer: a name that is not; the message lists what there is, the nearest name first.
+    """
     for name in names:
-        if name not in by_name:
-            nearest = sorted(by_name, key=lambda known: -difflib.SequenceMatcher(a=name, b=known).ratio())
+        if name not in known:
+            nearest = sorted(known, key=lambda k: -difflib.SequenceMatcher(a=name, b=k).ratio())
             more = f" and {len(nearest) - 12} more" if len(nearest) > 12 else ""
             raise UnknownLayer(
-                f"There is no layer `{name}`. The file holds {', '.join(f'`{known}`' for known in nearest[:12])}{more}."
+                f"There is no layer `{name}`. The file holds {', '.join(f'`{k}`' for k in nearest[:12])}{more}."
             )
-    return tuple(by_name[name] for name in dict.fromkeys(names))
+    return list(dict.fromkeys(names))
 
 
-def _layer(name: str, array: np.ndarray, path: Path, transpose: bool) -> Weight:
-    array = checked(name, array, path)
-    if transpose:  # (in, out) -> (out, in) and (*taps, in, out) -> (out, in, *taps)
-        array = array.transpose(-1, -2, *range(array.ndim - 2))
+def upright(name: str, array: np.ndarray, transpose: bool | None) -> np.ndarray:
+    """`(out, in)` and `(out, in, *taps)` of what is stored so, or the other way round."""
+    if says_kernel(name) if transpose is None else transpose:
+        return array.transpose(-1, -2, *range(array.ndim - 2))
+    return array
+
+
+def _layer(name: str, array: np.ndarray, path: Path, transpose: bool | None) -> Weight:
+    array = upright(name, checked(name, array, path), transpose)
     return Weight(name, array, Geometry() if array.ndim > 2 else None)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from sdplip.errors import InvalidWeight, MissingDependency
+from sdplip.weights.content import content
 from sdplip.weights.damaged import refuse_damaged
 from sdplip.weights.onnx_nodes import LAYERS, UNCOVERED, Known, decode
 from sdplip.weights.weight import Weight, checked
@@ -50,7 +51,8 @@ def open_graph(path: Path) -> Any:
         raise MissingDependency(
             f"Reading `{path}` needs the package `onnx`. Install it with `pip install 'sdplip[onnx]'`."
         ) from None
-    model = onnx.load(path)
+    packed = path.suffix.lower() == ".gz"  # without data in files beside it
+    model = onnx.load_model_from_string(content(path)) if packed else onnx.load(path)
     return (inliner.inline_local_functions(model) if model.functions else model).graph
 
 

@@ -1,15 +1,16 @@
 """The way in: a path becomes layers, or the vectors of a scaling."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
-from sdplip.shapes import Shaped
 
 from sdplip.errors import InvalidScaling, InvalidWeight, UnreadableFile
-from sdplip.weights import mat, nnet, npy, onnx, safetensors, torch
-from sdplip.weights.layers import layers
+from sdplip.shapes import Shaped
+from sdplip.weights import hdf5, mat, nnet, npy, onnx, safetensors, table, torch
+from sdplip.weights.layers import layers as named_layers
+from sdplip.weights.layers import select
 from sdplip.weights.sniff import FORMS, sniff
 from sdplip.weights.weight import Weight
 
@@ -20,23 +21,31 @@ ARRAYS: Mapping[str, Callable[[Path], dict[str, np.ndarray]]] = {
     "torch": torch.arrays,
     "safetensors": safetensors.arrays,
     "nnet": nnet.arrays,
+    "csv": table.arrays,
+    "hdf5": hdf5.arrays,
 }
+"""The formats that hold named arrays, and how each is read."""
 
 
-def read(path: str | PathLike[str], *, transpose: bool = False) -> tuple[Weight, ...]:
+def read(
+    path: str | PathLike[str], *, transpose: bool | None = None, layers: Sequence[str] = ()
+) -> tuple[Weight, ...]:
     """Every 2-D weight and every convolution kernel of the file, in file order, bit for bit.
 
     Biases, batch-norm vectors and other 1-D arrays are left out. Nothing in the file is executed: pickles are refused.
 
     Args:
-        path: a .npy, .npz, .mat, .pt, .pth, .safetensors, .onnx or .nnet file.
-        transpose: the file stores `(in, out)` matrices and `(*taps, in, out)` kernels (Keras, TensorFlow, some MATLAB
-            exports). ONNX and .nnet say themselves which way a weight acts, so there it is refused.
+        path: a .npy, .npz, .mat, .pt, .pth, .safetensors, .onnx, .nnet, .csv or .h5 file, also packed as .gz.
+        transpose: whether the file stores `(in, out)` matrices and `(*taps, in, out)` kernels (Keras, TensorFlow, some MATLAB
+            exports); None is what the names say, which is so of Keras' and Flax's `kernel` alone. ONNX and .nnet say themselves
+            which way a weight acts, so there it is refused.
+        layers: the names of those that are wanted, in this order; () is all.
 
     Raises:
         UnreadableFile: missing, mislabelled, damaged, or in need of unpickling.
         InvalidWeight: no layer, or a layer that is not finite, empty, complex or zero everywhere.
-        MissingDependency: ONNX without the package `onnx`.
+        UnknownLayer: `layers` names what is no layer.
+        MissingDependency: ONNX without the package `onnx`, .pt without `torch`, .h5 without `h5py`.
     """
     path = Path(path)
     form = sniff(path)
@@ -44,7 +53,10 @@ def read(path: str | PathLike[str], *, transpose: bool = False) -> tuple[Weight,
         raise InvalidWeight(
             f"`{path}` says which way its weights act, so they are (out, in) already and `transpose` would be wrong. Drop it."
         )
-    return onnx.read(path) if form == "onnx" else layers(ARRAYS[form](path), path, transpose=transpose)
+    if form == "onnx":
+        found = onnx.read(path)
+        return select(found, layers) if layers else found
+    return named_layers(ARRAYS[form](path), path, transpose=transpose, only=layers)
 
 
 def read_vectors(path: str | PathLike[str]) -> dict[str, Shaped[np.ndarray, " n"]]:
@@ -60,7 +72,7 @@ def read_vectors(path: str | PathLike[str]) -> dict[str, Shaped[np.ndarray, " n"
     """
     path = Path(path)
     form = sniff(path)
-    if form in ("onnx", "nnet"):
+    if form in ("onnx", "nnet"):  # a table of one row or column is a vector
         raise UnreadableFile(
             f"`{path}` is {FORMS[form]}, which holds no vectors. Save them as .npy, .npz, .mat or .safetensors."
         )

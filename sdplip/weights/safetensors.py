@@ -1,15 +1,21 @@
-"""safetensors files, decoded here because NumPy has no bfloat16."""
+"""safetensors files, decoded here: a JSON header and bytes. NumPy has no bfloat16, and a verifier needs NumPy alone."""
 
-import re
+import json
+from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from sdplip.errors import InvalidWeight
+from sdplip.weights.content import content
 from sdplip.weights.damaged import refuse_damaged
+from sdplip.weights.names import natural
 
 TYPES = {f"{kind.upper()}{8 * size}": f"<{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)}
 TYPES |= {"F16": "<f2", "F32": "<f4", "F64": "<f8", "BF16": "<u2", "BOOL": "?", "C64": "<c8"}
+HEADER = 100_000_000
+"""Bytes of the longest header that the format allows."""
 
 
 def arrays(path: Path) -> dict[str, np.ndarray]:
@@ -21,27 +27,65 @@ def arrays(path: Path) -> dict[str, np.ndarray]:
         UnreadableFile: truncated or damaged.
         InvalidWeight: a matrix of 8-bit or smaller floating-point numbers.
     """
-    from safetensors import deserialize
-
     with refuse_damaged(path, "a safetensors file"):
-        tensors = dict(deserialize(path.read_bytes()))
-    read = {name: _array(name, tensors[name], path) for name in sorted(tensors, key=_natural)}
-    return {name: array for name, array in read.items() if array is not None}
+        whole = content(path)
+        header, data = _header(whole)
+        tensors = {name: _entry(entry) for name, entry in header.items() if name != "__metadata__"}
+        _check_places([place for _, _, place in tensors.values()], len(data))
+        found = dict[str, np.ndarray]()
+        for name in sorted(tensors, key=natural):
+            kind, shape, (start, end) = tensors[name]
+            array = _array(name, kind, shape, data[start:end], path)
+            if array is not None:
+                found[name] = array
+        return found
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
-    return [(int(digits or -1), text) for text, digits in re.findall(r"(\D*)(\d*)", name)]
+def _header(whole: bytes) -> tuple[dict[str, Any], memoryview]:
+    length = int.from_bytes(whole[:8], "little")
+    if len(whole) < 8 or length > min(HEADER, len(whole) - 8):
+        raise ValueError("it ends within its header")
+    header = json.loads(whole[8 : 8 + length], object_pairs_hook=_once)
+    if not isinstance(header, dict):
+        raise ValueError("its header is no table of tensors")
+    return header, memoryview(whole)[8 + length :]
 
 
-def _array(name: str, tensor: dict, path: Path) -> np.ndarray | None:
-    dtype, shape = tensor["dtype"], tensor["shape"]
-    if dtype in TYPES:
-        array = np.frombuffer(tensor["data"], TYPES[dtype]).reshape(shape)
-        return _widen(array) if dtype == "BF16" else array
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name stands twice in its header")
+    return found
+
+
+def _entry(entry: Any) -> tuple[str, tuple[int, ...], tuple[int, int]]:
+    kind, shape, (start, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(kind, str) or any(type(n) is not int or n < 0 for n in (*shape, start, end)):
+        raise ValueError("its header holds no whole numbers where shapes and places stand")
+    if kind in TYPES and end - start != prod(shape) * np.dtype(TYPES[kind]).itemsize:
+        raise ValueError(f"a tensor {shape} of type {kind} has {end - start} bytes")
+    return kind, tuple(shape), (start, end)
+
+
+def _check_places(places: list[tuple[int, int]], size: int) -> None:
+    """As the format has it: tensors follow each other without gaps and fill the file."""
+    at = 0
+    for start, end in sorted(places):
+        if start != at or end < start:
+            raise ValueError("its tensors overlap or leave gaps")
+        at = end
+    if at != size:
+        raise ValueError(f"its tensors take {at} of {size} bytes")
+
+
+def _array(name: str, kind: str, shape: tuple[int, ...], data: memoryview, path: Path) -> np.ndarray | None:
+    if kind in TYPES:
+        array = np.frombuffer(data, TYPES[kind]).reshape(shape)
+        return _widen(array) if kind == "BF16" else array
     if len(shape) < 2:
         return None
     raise InvalidWeight(
-        f"`{name}` in `{path}` has type {dtype}, a quantised weight. Dequantise it, and save it as float32."
+        f"`{name}` in `{path}` has type {kind}, a quantised weight. Dequantise it, and save it as float32."
     )
 
 

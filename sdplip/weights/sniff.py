@@ -1,10 +1,13 @@
 """The format of a file, from its first bytes; the suffix must agree."""
 
+import gzip
 import re
 import zipfile
+import zlib
 from pathlib import Path
 
-from sdplip.errors import UnreadableFile
+from sdplip.errors import SdplipError, UnreadableFile
+from sdplip.weights.content import opened
 
 SUFFIXES = {
     ".npy": "npy",
@@ -15,6 +18,11 @@ SUFFIXES = {
     ".safetensors": "safetensors",
     ".onnx": "onnx",
     ".nnet": "nnet",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".txt": "csv",
+    ".h5": "hdf5",
+    ".hdf5": "hdf5",
 }
 FORMS = {
     "npy": ".npy (one NumPy array)",
@@ -24,20 +32,16 @@ FORMS = {
     "safetensors": ".safetensors",
     "onnx": ".onnx",
     "nnet": ".nnet (text)",
+    "csv": ".csv (one matrix as text)",
+    "hdf5": ".h5 (HDF5 of Keras)",
 }
+TEXT = ("nnet", "csv")
+"""Formats whose first bytes say little: the suffix and the parser decide."""
+LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+"""The first pickle of a torch file of before 2020."""
 UNHELPFUL = (  # contents that are recognised and not read: first bytes, what it is, what to do
     (b"MATLAB 7.3", "a MATLAB 7.3 file, which is HDF5", "Save it in MATLAB with `save(file, ..., '-v7')`"),
     (b"# Created by Octave", "Octave's text format", "Save it in Octave with `save -v7 file ...`"),
-    (
-        b"\x89HDF",
-        "an HDF5 file (Keras .h5, MATLAB 7.3)",
-        "Save the arrays with `numpy.savez`, or in MATLAB with '-v7'",
-    ),
-    (
-        b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.",
-        "a torch file of the old pickle format",
-        "Load it where you trust it and save `model.state_dict()` again with `torch.save`",
-    ),
     (
         b"\x80",
         "a Python pickle, and reading it could execute code",
@@ -48,28 +52,32 @@ UNHELPFUL = (  # contents that are recognised and not read: first bytes, what it
 
 
 def sniff(path: Path) -> str:
-    """The key in `FORMS` of the file's format.
+    """The key in `FORMS` of the file's format, of what is packed where it is `.gz`.
 
     Raises:
         UnreadableFile: not there, a directory, not permitted, empty, mislabelled, or in a format that is not read here.
     """
     head = _head(path)
-    claimed = SUFFIXES.get(path.suffix.lower())
-    found = (
-        "safetensors" if _is_safetensors(head) else None
-    )  # first: its length bytes may look like any magic
+    claimed = SUFFIXES.get(_suffix(path))
+    found = _content(head, claimed)
     for start, what, remedy in UNHELPFUL:
         if not found and head.startswith(start):
             raise UnreadableFile(f"`{path}` is {what}. {remedy}.")
-    found = found or (_zip(path) if head.startswith(b"PK") else _content(head))
+    if not found and head[257:262] == b"ustar" and claimed == "torch":
+        raise UnreadableFile(
+            f"`{path}` is a torch file of before 2017 (a tar archive). Load it where you trust it and save"
+            " `model.state_dict()` again with `torch.save`."
+        )
+    found = _zip(path) if not found and head.startswith(b"PK") else found
     if found and claimed and found != claimed:
         right = next(suffix for suffix, form in SUFFIXES.items() if form == found)
+        stem = path.name.removesuffix(_packed(path))
         raise UnreadableFile(
-            f"`{path}` is named {path.suffix}, but its content looks like {FORMS[found]}."
-            f" Rename it to `{path.with_suffix(right).name}`."
+            f"`{path}` is named {_suffix(path)}, but its content looks like {FORMS[found]}."
+            f" Rename it to `{Path(stem).with_suffix(right)}{_packed(path)}`."
         )
-    if found or claimed == "onnx":  # protobuf has no magic bytes: the parser decides
-        return found or "onnx"
+    if found or claimed in ("onnx", *TEXT):  # protobuf and text have no magic bytes: the parser decides
+        return found or claimed or "onnx"
     if claimed:
         raise UnreadableFile(
             f"`{path}` is truncated or damaged: it does not start like {FORMS[claimed]}. Copy or save the file again."
@@ -79,14 +87,30 @@ def sniff(path: Path) -> str:
     )
 
 
+def _packed(path: Path) -> str:
+    """`.gz`, if the name ends so."""
+    return path.suffix if path.suffix.lower() == ".gz" else ""
+
+
+def _suffix(path: Path) -> str:
+    """What the name says, in front of `.gz`."""
+    return (path.with_suffix("") if _packed(path) else path).suffix.lower()
+
+
 def _head(path: Path) -> bytes:
     try:
-        with path.open("rb") as stream:
-            head = stream.read(128)
+        with opened(path) as stream:
+            head = stream.read(512)
     except FileNotFoundError:
         raise UnreadableFile(f"There is no file `{path}`. Check the path.") from None
     except IsADirectoryError:
         raise UnreadableFile(f"`{path}` is a directory. Name one file in it.") from None
+    except SdplipError:
+        raise
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        raise UnreadableFile(
+            f"`{path}` is truncated or damaged: it cannot be unpacked. Copy or pack the file again."
+        ) from None
     except OSError as error:
         raise UnreadableFile(f"`{path}` cannot be opened: {error.strerror}. Check its permissions.") from None
     if not head:
@@ -94,16 +118,18 @@ def _head(path: Path) -> bytes:
     return head
 
 
-def _is_safetensors(head: bytes) -> bool:
-    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**32
-
-
-def _content(head: bytes) -> str | None:
-    if head.startswith(b"\x93NUMPY"):
-        return "npy"
-    if head.startswith(b"MATLAB 5.0"):
-        return "mat"
-    if re.match(rb"//|\s*\d+\s*,\s*\d+\s*,", head):
+def _content(head: bytes, claimed: str | None) -> str | None:
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**32:
+        return "safetensors"  # first: its length bytes may look like any magic
+    for start, form in (
+        (b"\x93NUMPY", "npy"),
+        (b"MATLAB 5.0", "mat"),
+        (b"\x89HDF\r\n\x1a\n", "hdf5"),
+        (LEGACY, "torch"),
+    ):
+        if head.startswith(start):
+            return form
+    if claimed not in TEXT and re.match(rb"//|\s*\d+\s*,\s*\d+\s*,", head):
         return "nnet"
     if re.match(
         rb"\x08[\x01-\x1f][\x12\x1a\x22\x2a\x32\x3a\x42\x72]", head
@@ -114,7 +140,7 @@ def _content(head: bytes) -> str | None:
 
 def _zip(path: Path) -> str:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with opened(path) as stream, zipfile.ZipFile(stream) as archive:
             members = archive.namelist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
         raise UnreadableFile(

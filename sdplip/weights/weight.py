@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from sdplip.shapes import Float
 
 from sdplip.errors import InvalidWeight
 from sdplip.geometry import Geometry
+from sdplip.shapes import Float
 
 Kind = Literal["dense", "conv1d", "conv2d", "conv3d"]
 

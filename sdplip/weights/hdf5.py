@@ -1,0 +1,103 @@
+"""HDF5 files of Keras, .h5: weights as `save_weights` and `model.save` write them, and other tables of arrays."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sdplip.errors import InvalidWeight, MissingDependency, UnreadableFile
+from sdplip.weights.content import Room, opened, room_of
+from sdplip.weights.damaged import refuse_damaged
+from sdplip.weights.names import natural
+
+VARIABLES = {1: ("kernel",), 2: ("kernel", "bias"), 4: ("gamma", "beta", "moving_mean", "moving_variance")}
+"""What the numbered variables of a layer are in files of Keras 3, by how many there are."""
+
+
+def arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays by name, `dense_1/kernel` for example, layers in the order that the file says, else that of their names.
+
+    Raises:
+        UnreadableFile: truncated, damaged, larger than a file of its size may be, or with arrays that lie in other files.
+        InvalidWeight: layers that several kernels make (separable, recurrent).
+        MissingDependency: the package `h5py` is not installed.
+    """
+    return _read(path)[0]
+
+
+def says_order(path: Path) -> bool:
+    """Whether the file lists its layers, as Keras did before version 3."""
+    return _read(path)[1]
+
+
+def _read(path: Path) -> tuple[dict[str, np.ndarray], bool]:
+    try:
+        import h5py
+    except ImportError:
+        raise MissingDependency(
+            f"Reading `{path}`, an HDF5 file, needs the package `h5py`. Install it with `pip install 'sdplip[hdf5]'`, or save the"
+            " arrays with `numpy.savez`."
+        ) from None
+    with refuse_damaged(path, "an HDF5 file"), opened(path) as stream, h5py.File(stream, "r") as file:
+        ordered = "layer_names" in file.attrs or "layer_names" in getattr(
+            file.get("model_weights"), "attrs", ()
+        )
+        found = dict(_walk(file, "", room_of(path), path))
+    return _renamed(found), ordered
+
+
+def _walk(group: Any, name: str, room: Room, path: Path) -> Iterator[tuple[str, np.ndarray]]:
+    import h5py
+
+    listed = [_text(label) for label in group.attrs.get("layer_names", ())]
+    for label in [*listed, *(key for key in sorted(group, key=natural) if key not in listed)]:
+        if not isinstance(group.get(label, getlink=True), h5py.HardLink):
+            raise UnreadableFile(
+                f"`{name}{label}` in `{path}` is a link, not an array. Save the arrays themselves."
+            )
+        entry = group[label]
+        if isinstance(entry, h5py.Group):
+            yield from _walk(entry, f"{name}{label}/", room, path)
+        elif entry.dtype.kind in "fiubc":
+            if entry.is_virtual or entry.external:
+                raise UnreadableFile(
+                    f"`{name}{label}` in `{path}` lies in other files. Save the arrays themselves."
+                )
+            room.take(entry.size * entry.dtype.itemsize)
+            yield f"{name}{label}", np.asarray(entry[()])
+
+
+def _renamed(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Names as people know them: without the folders that repeat the layer, and numbered variables as what they are."""
+    numbered: dict[str, list[str]] = {}
+    for name in found:
+        if match := re.fullmatch(r"(.*)/vars/\d+", name):
+            numbered.setdefault(match[1], []).append(name)
+    names = {name: name for name in found}
+    for layer, variables in numbered.items():
+        kinds = VARIABLES.get(len(variables), ())
+        if kinds and (found[variables[0]].ndim > 1) == (kinds[0] == "kernel"):
+            names |= {name: f"{layer}/{kind}" for name, kind in zip(variables, kinds, strict=True)}
+    short = {name: _short(new) for name, new in names.items()}
+    if len(set(short.values())) == len(short):
+        names = short
+    for name in names.values():
+        if re.search(r"(depthwise|pointwise|recurrent)_kernel", name):
+            raise InvalidWeight(
+                f"`{name}` is a kernel of a separable or recurrent layer, which is not read from weights alone."
+                " Export the network to ONNX."
+            )
+    return {names[name]: array for name, array in found.items()}
+
+
+def _short(name: str) -> str:
+    """`dense_1/kernel` of `model_weights/dense_1/sequential/dense_1/kernel:0`."""
+    parts = re.sub(r":\d+$", "", name).split("/")
+    parts = parts[1:] if parts[0] in ("model_weights", "layers", "_layer_checkpoint_dependencies") else parts
+    return "/".join(parts if len(parts) < 2 or parts[0].startswith("optim") else (parts[0], parts[-1]))
+
+
+def _text(label: Any) -> str:
+    return label.decode() if isinstance(label, bytes) else str(label)
