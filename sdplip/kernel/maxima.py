@@ -37,6 +37,22 @@ def without_maxima(network: Network) -> Network:
     return builder.finish(place[network.output])
 
 
+def maxima_first(network: Network) -> Network:
+    """The same function with nondecreasing functions behind the maxima that alone read them, where they act on fewer entries."""
+    builder, place = Builder(network.input_shape), {0: 0}
+    for k, node in enumerate(network.nodes, 1):
+        before = network.made(node.inputs[0]).op if node.inputs[0] else None
+        alone = network.users[node.inputs[0]] == (k,)
+        inputs = tuple(place[i] for i in node.inputs)
+        if isinstance(node.op, Maximum) and isinstance(before, Activation) and alone and _nondecreasing(before):
+            (start,) = network.made(node.inputs[0]).inputs
+            value = builder.add(node.op, place[start], shape=node.shape, name=node.name)
+            place[k] = builder.add(_behind(before, node.op), value, shape=node.shape, name=node.name)
+        else:
+            place[k] = builder.add(node.op, *inputs, shape=node.shape, name=node.name)
+    return builder.finish(place[network.output])
+
+
 def _maxima(builder: Builder, value: int, op: Maximum) -> int:
     """Adds the maxima of a value, pair by pair."""
     seen: Windows = [row[row >= 0] for row in op.index]

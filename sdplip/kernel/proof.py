@@ -37,11 +37,13 @@ class Goal:
         network: f, in exact arithmetic on its doubles.
         region: None is every input. Regions are convex.
         norm: of the output, "l2" or "linf".
+        centred: y is the centre of the region, a ball; who proves the same for all y proves this too.
     """
 
     network: Network
     region: Region | None = None
     norm: Norm = "l2"
+    centred: bool = False
 
 
 Prove = Callable[[Goal, Proof], float]
