@@ -1,11 +1,15 @@
-r"""Regions of inputs: boxes, balls and what both have in common; how far linear functions go on them, proven."""
+r"""Regions of inputs: boxes, balls and what both have in common; how far linear functions go on them, proven.
+
+Lengths are taken of rows scaled by powers of two, so that no square leaves the range of doubles. `docs/rounding-systems.md`.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from sdplip.arithmetic.rounding import GENEROUS, TINY, UNIT, gamma
-from sdplip.errors import InvalidProblem
+from sdplip.errors import InvalidProblem, InvalidWeight
+from sdplip.network.operators.linear import finite
 from sdplip.shapes import Float
 
 Matrix = Float[np.ndarray, "m n"]
@@ -14,17 +18,21 @@ Vector = Float[np.ndarray, " n"]
 
 @dataclass(frozen=True, eq=False)
 class Box:
-    r"""All x with `lower` $\le x \le$ `upper`."""
+    r"""All x with `lower` $\le x \le$ `upper`.
+
+    Raises:
+        InvalidProblem: ends that are no numbers, not finite, out of order, or not as many below as above.
+    """
 
     lower: Vector
     upper: Vector
 
     def __post_init__(self) -> None:
-        if np.shape(self.lower) != np.shape(self.upper) or np.ndim(self.lower) != 1:
+        _set(self, "lower", "The ends of a box")
+        _set(self, "upper", "The ends of a box")
+        if self.lower.shape != self.upper.shape or not self.lower.size:
             raise InvalidProblem("A box needs as many lower as upper ends, one for each input.")
-        if not (np.isfinite(self.lower).all() and np.isfinite(self.upper).all()) or np.any(
-            self.lower > self.upper
-        ):
+        if (self.lower > self.upper).any():
             raise InvalidProblem("The ends of a box must be finite, the lower ones not above the upper ones.")
 
     @property
@@ -32,30 +40,41 @@ class Box:
         return len(self.lower)
 
     def ends(self) -> tuple[Vector, Vector]:
-        """The smallest and largest value of each coordinate, rounded outward."""
-        return np.asarray(self.lower, np.float64), np.asarray(self.upper, np.float64)
+        """The smallest and largest value of each coordinate, rounded outward: subnormal ends go out to normal ones."""
+        low = np.where(subnormal(self.lower), np.where(_negative(self.lower), -TINY, 0.0), self.lower)
+        high = np.where(subnormal(self.upper), np.where(_negative(self.upper), 0.0, TINY), self.upper)
+        return low, high
 
     def above(self, L: Matrix) -> Vector:
-        r"""At least $\max_x L_i x$ of each row."""
+        r"""At least $\max_x L_i x$ of each row; infinite where doubles do not reach."""
         low, high = self.ends()
         found = np.maximum(L, 0.0) @ high + np.minimum(L, 0.0) @ low
-        return found + _lost(L, np.maximum(abs(low), abs(high)))
+        return _known(found + _lost(L, np.maximum(abs(low), abs(high))))
 
 
 @dataclass(frozen=True, eq=False)
 class Ball:
-    r"""All x with $\lVert x -$ `center` $\rVert_2 \le$ `radius`."""
+    r"""All x with $\lVert x -$ `center` $\rVert_2 \le$ `radius`.
+
+    Raises:
+        InvalidProblem: a centre or radius that is no number, not finite, or a negative radius.
+    """
 
     center: Vector
     radius: float
 
     def __post_init__(self) -> None:
-        if np.ndim(self.center) != 1 or not np.isfinite(self.center).all():
-            raise InvalidProblem("The center of a ball must be finite numbers, one for each input.")
-        if not (np.isfinite(self.radius) and self.radius >= 0):
+        _set(self, "center", "The center of a ball")
+        try:
+            radius = float(self.radius)
+            exact = bool(np.isfinite(radius) and radius >= 0 and radius == self.radius)
+        except (TypeError, ValueError, OverflowError):
+            exact, radius = False, np.nan
+        if not exact or not self.center.size:
             raise InvalidProblem(
                 f"The radius of a ball must be finite and not negative, but is {self.radius}."
             )
+        object.__setattr__(self, "radius", radius)
 
     @property
     def inputs(self) -> int:
@@ -63,15 +82,13 @@ class Ball:
 
     def ends(self) -> tuple[Vector, Vector]:
         """The smallest and largest value of each coordinate, rounded outward."""
-        center, far = np.asarray(self.center, np.float64), float(self.radius)
-        pad = 4 * UNIT * (abs(center) + far) + TINY
-        return center - far - pad, center + far + pad
+        pad = 4 * UNIT * (abs(self.center) + self.radius) + 8 * TINY
+        return self.center - self.radius - pad, self.center + self.radius + pad
 
     def above(self, L: Matrix) -> Vector:
-        r"""At least $\max_x L_i x$ of each row."""
-        center, n = np.asarray(self.center, np.float64), self.inputs
-        length = np.sqrt((L * L).sum(1)) * (1 + gamma(n + 4)) + n * 2.0**-500
-        return L @ center + self.radius * length + _lost(L, abs(center) + self.radius)
+        r"""At least $\max_x L_i x$ of each row; infinite where doubles do not reach."""
+        length = lengths(L)
+        return _known(L @ self.center + self.radius * length + _lost(L, abs(self.center) + self.radius))
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,15 +103,28 @@ class Cut:
     box: Box
 
     def __post_init__(self) -> None:
+        if not (isinstance(self.ball, Ball) and isinstance(self.box, Box)):
+            raise InvalidProblem("A cut has a ball and a box.")
         if self.ball.inputs != self.box.inputs:
             raise InvalidProblem(
                 f"A ball of {self.ball.inputs} and a box of {self.box.inputs} coordinates have nothing in common."
             )
-        nearest = np.clip(self.ball.center, self.box.lower, self.box.upper) - self.ball.center
-        if np.sqrt(np.square(nearest).sum()) * (1 - gamma(self.inputs + 8)) > self.ball.radius:  # for sure
+        if self._apart():
             raise InvalidProblem(
                 "The ball and the box have no point in common. Choose a larger radius, or another box or center."
             )
+
+    def _apart(self) -> bool:
+        """Whether the nearest point of the box is farther than the radius, for sure.
+
+        The computed differences are within u and `TINY` of the exact ones, and their length is rounded up by less than `GENEROUS`
+        squared; a difference beyond doubles proves nothing.
+        """
+        low, high = self.box.ends()
+        with np.errstate(all="ignore"):
+            away = np.clip(self.ball.center, low, high) - self.ball.center
+            far = float(lengths(away[None])[0]) / GENEROUS**3 - 8 * self.inputs * TINY
+        return bool(np.isfinite(far) and far > self.ball.radius)
 
     @property
     def inputs(self) -> int:
@@ -107,30 +137,33 @@ class Cut:
         return np.minimum(low, high), np.maximum(low, high)  # a point that both only touch
 
     def above(self, L: Matrix) -> Vector:
-        r"""At least $\max_x L_i x$ of each row.
+        r"""At least $\max_x L_i x$ of each row; infinite where doubles do not reach.
 
         For every v, $\max L_i x \le \max_{\text{ball}} v x + \max_{\text{box}} (L_i - v) x$. With v = 0 and v = L both alone are
         bounds; between, $v = d / \mu$ where $d = \mathrm{clip}(\mu L_i)$ leads to the furthest point along $L_i$.
         """
         low, high = self.ends()
-        center = np.asarray(self.ball.center, np.float64)
-        d, price = _furthest(L, low - center, high - center, self.ball.radius)
+        box, size = Box(low, high), np.maximum(abs(low), abs(high))
+        d, price = furthest(L, low - self.ball.center, high - self.ball.center, self.ball.radius)
         v = price * d
         v = np.where(np.isfinite(v), v, 0.0)
         rest = L - v
-        pad = UNIT * abs(rest) @ np.maximum(abs(low), abs(high)) * GENEROUS
-        parts = self.ball.above(v), Box(low, high).above(rest)
+        pad = (UNIT * (abs(rest) @ size) + 8 * self.inputs * TINY * (1 + float(size.sum()))) * GENEROUS
+        parts = self.ball.above(v), box.above(rest)
         both = parts[0] + parts[1] + pad
-        both = both + 4 * UNIT * (abs(parts[0]) + abs(parts[1]) + pad)
-        found = np.minimum(self.ball.above(L), Box(low, high).above(L))
-        return np.where(both < found, both, found)
+        both = _known(both + 4 * UNIT * (abs(parts[0]) + abs(parts[1]) + pad) + TINY)
+        return np.minimum(both, np.minimum(self.ball.above(L), box.above(L)))
 
 
 Region = Box | Ball | Cut
 
 
 def hull(region: Region) -> Box:
-    """A box that contains the region."""
+    """A box that contains the region.
+
+    Raises:
+        InvalidProblem: the region reaches beyond doubles.
+    """
     return Box(*region.ends())
 
 
@@ -151,25 +184,75 @@ def halves(box: Box, axis: int, at: float) -> tuple[Box, Box]:
     Raises:
         InvalidProblem: `at` is not within the box.
     """
-    below, above = np.array(box.upper, np.float64), np.array(box.lower, np.float64)
+    below, above = box.upper.copy(), box.lower.copy()
     below[axis] = above[axis] = at
-    return Box(np.asarray(box.lower, np.float64), below), Box(above, np.asarray(box.upper, np.float64))
+    return Box(box.lower, below), Box(above, box.upper)
 
 
-def _lost(L: Matrix, size: Vector) -> Vector:
-    """Rounding of sums of `L` times numbers up to `size`, and of a few more operations on them."""
-    n = L.shape[1]
-    return (gamma(2 * n + 12) * (abs(L) @ size) + 4 * n * TINY * (1 + float(size.sum()))) * GENEROUS
+def lengths(A: Float[np.ndarray, "*batch n"]) -> Float[np.ndarray, "*batch"]:
+    r"""At least the Euclidean length of each row, tight to about $n u$; infinite where a row is not finite.
+
+    Rows are scaled by powers of two to a largest entry near 1 where that is far from it, so squares that vanish do not count.
+    """
+    n = A.shape[-1]
+    with np.errstate(all="ignore"):
+        largest = abs(A).max(-1, initial=0.0)
+        usual = (largest > 2.0**-300) & (largest < 2.0**300) | (largest == 0)
+        e = np.where(usual, 0, np.clip(np.frexp(largest)[1], -1000, 1000))
+        scaled = A if usual.all() else A * (2.0 ** -e.astype(np.float64))[..., None]
+        square = np.einsum("...j,...j->...", scaled, scaled)
+        found = np.ldexp(np.sqrt(square), e) * (1 + gamma(n + 4)) + n * TINY
+    return np.where(np.isfinite(largest), found, np.inf)
 
 
-def _furthest(L: Matrix, low: Vector, high: Vector, radius: float) -> tuple[Matrix, Matrix]:
-    r"""The d in [low, high] no longer than `radius` that is about furthest along a row, $\mathrm{clip}(\mu L_i)$; $1 / \mu$."""
-    with np.errstate(over="ignore", invalid="ignore"):
+def subnormal(x: np.ndarray) -> np.ndarray:
+    """Which numbers are subnormal, by their bits: a processor may read them as zero."""
+    bits = np.ascontiguousarray(x, np.float64).view(np.int64) & 0x7FFFFFFFFFFFFFFF
+    return (bits != 0) & (bits < 0x0010000000000000)
+
+
+def furthest(L: Matrix, low: Vector, high: Vector, radius: float) -> tuple[Matrix, Matrix]:
+    r"""The d in [low, high] no longer than `radius` that is about furthest along a row, $\mathrm{clip}(\mu L_i)$; $1 / \mu$.
+
+    Nothing is proven of them, and nothing needs to be.
+    """
+    with np.errstate(all="ignore"):
         size = np.maximum(abs(L).max(1, initial=0.0), 1e-300)[:, None]
         least, most = np.full((len(L), 1), -300.0), np.full((len(L), 1), 300.0)
         for _ in range(60):
             middle = (least + most) / 2
             d = np.clip(2.0**middle * (L / size), low, high)
-            far = (d * d).sum(1, keepdims=True) > radius**2
+            far = ~((d * d).sum(1, keepdims=True) <= radius**2)
             least, most = np.where(far, least, middle), np.where(far, middle, most)
         return np.clip(2.0**least * (L / size), low, high), size * 2.0**-least
+
+
+def _set(region: "Box | Ball", name: str, what: str) -> None:
+    """The field as a vector of doubles.
+
+    Raises:
+        InvalidProblem: no vector of finite numbers.
+    """
+    try:
+        found = finite(what, getattr(region, name))
+    except (InvalidWeight, ValueError, TypeError) as error:
+        raise InvalidProblem(f"{what} must be finite numbers, one for each input. {error}") from None
+    if found.ndim != 1:
+        raise InvalidProblem(f"{what} must be finite numbers, one for each input.")
+    object.__setattr__(region, name, found)
+
+
+def _negative(x: Vector) -> np.ndarray:
+    return np.signbit(x)
+
+
+def _known(found: Vector) -> Vector:
+    """What is not finite proves nothing."""
+    return np.where(np.isfinite(found), found, np.inf)
+
+
+def _lost(L: Matrix, size: Vector) -> Vector:
+    """Rounding of sums of `L` times numbers up to `size`, and of a few more operations on them."""
+    n = L.shape[1]
+    small = TINY * (n + float(size.sum()) + abs(L).sum(1))
+    return (gamma(2 * n + 12) * (abs(L) @ size) + 8 * small) * GENEROUS

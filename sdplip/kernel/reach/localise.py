@@ -1,0 +1,73 @@
+r"""The network that a network is on a region: its activations with the slopes that occur there, groups in their order, maxima
+without entries that never win.
+
+On the region both make the same increments. Beyond it the local one is another network, known by its slopes only: its
+activations have no names.
+"""
+
+import numpy as np
+
+from sdplip.kernel.reach.walk import Reached, Sorted, reached
+from sdplip.kernel.regions import Region
+from sdplip.network import Activation, Builder, Gather, Maximum, Network, Sort
+from sdplip.shapes import Int
+
+
+def localise(network: Network, region: Region) -> Network:
+    """The network with what occurs on the region.
+
+    Raises:
+        NotProvable: a region of another number of coordinates.
+    """
+    return local(network, reached(network, region, outputs=False))
+
+
+def local(network: Network, found: Reached) -> Network:
+    """The network of what was found of `network`."""
+    builder = Builder(network.input_shape)
+    place = [0]
+    for node, op in zip(network.nodes, found.ops, strict=True):
+        inputs = [place[i] for i in node.inputs]
+        if isinstance(op, Sorted):
+            value = _sorted(builder, inputs[0], op)
+        elif isinstance(op, Maximum):
+            value = _maxima(builder, inputs[0], op)
+        elif isinstance(op, Activation) and ((op.alpha == 1) & (op.beta == 1)).all():
+            value = inputs[0]  # the identity, up to constants
+        else:
+            value = builder.add(op, *inputs, shape=node.shape, name=node.name)
+        place.append(value)
+    return builder.finish(place[-1])
+
+
+def _sorted(builder: Builder, value: int, op: Sorted) -> int:
+    n = len(op.place)
+    if (op.place != np.arange(n)).any():
+        value = builder.add(Gather(op.place, n), value)
+    return builder.add(Sort(op.loose, n), value) if len(op.loose) else value
+
+
+def _maxima(builder: Builder, value: int, op: Maximum) -> int:
+    """Windows of one entry are read, the others are maxima still."""
+    rest = (op.index >= 0).sum(1)
+    single = rest == 1
+    reads = op.index.max(1)
+    if single.all():
+        return builder.add(Gather(reads, op.length), value)
+    if not single.any():
+        return builder.add(op, value)
+    parts = [
+        builder.add(Gather(reads[single], op.length), value),
+        builder.add(Maximum(_short(op.index[~single]), op.length), value),
+    ]
+    from sdplip.network import Concatenate
+
+    together = builder.add(Concatenate((int(single.sum()), int((~single).sum()))), *parts)
+    order = np.argsort(np.concatenate([np.flatnonzero(single), np.flatnonzero(~single)]))
+    return builder.add(Gather(order, len(order)), together)
+
+
+def _short(index: Int[np.ndarray, "m size"]) -> Int[np.ndarray, "m size"]:
+    """The same windows with their entries in front and no column of -1 alone."""
+    index = -np.sort(-index, axis=1)
+    return index[:, : int((index >= 0).sum(1).max())]
