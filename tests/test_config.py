@@ -46,7 +46,7 @@ def test_papers_recipes():
 
 def test_texts_survive_toml(tmp_path):
     path = 'C:\\a "b"\n\té😀\x7f'
-    config = RunConfig(data=DataConfig(path=path, augment=("crop4", "flip")))
+    config = RunConfig(data=DataConfig("parquet", path, augment=("crop4", "flip")))
     write_config(config, tmp_path / "run.toml")
     assert read_config(tmp_path / "run.toml") == config
 

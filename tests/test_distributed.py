@@ -12,7 +12,7 @@ import torch
 
 from sdplip.training import train
 from sdplip.training.checkpoint import unpack
-from sdplip.training.run import prepare
+from sdplip.training.run import begin, locked, prepare
 from tests.training_runs import SMALL, small
 
 SHARED = ("train.batch=512", "data.augment=crop2")
@@ -65,11 +65,14 @@ def test_two_processes_are_one(lazy, tmp_path):
 def test_no_process_writes_before_all_have_looked(first, tmp_path):
     """A slower process would take the files of the first one for those of somebody else."""
     out = tmp_path / "run"
-    seen = []
-    members = SimpleNamespace(first=first, wait=lambda: seen.append(out.exists()))
-    prepare(out, small(), members, resume=True)
-    assert seen == [False]
-    assert out.exists() == first
+    assert prepare(out, small(), resume=True) is None
+    assert not out.exists()
+    with locked(out, first=first):
+        assert (
+            prepare(out, small(), resume=True) is None
+        )  # the lock of the first one is no file of somebody else
+        begin(out, small(), SimpleNamespace(first=first), resume=True)
+        assert (out / "config.toml").exists() == first
 
 
 @pytest.mark.parametrize(("world", "code"), [("1", 7), ("2", 2)])

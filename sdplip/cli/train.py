@@ -130,11 +130,10 @@ def _settings(
         named = any(change.startswith("data.name=") for change in changes)
         short |= _data(data, settings.data.name, named=named)
     given = {key: value for key, value in short.items() if value is not None}
-    said = {change.partition("=")[0].strip() for change in changes} & set(given)
-    if said:
-        raise click.UsageError(
-            f"`{min(said)}` is set twice, by --set and by its own option. Drop one of them."
-        )
+    for key, _, text in (change.partition("=") for change in changes):
+        key = key.strip()
+        if key in given and text.strip() not in (str(given[key]), _toml(given[key])):
+            raise click.UsageError(f"`{key}` is set twice, by --set and by its own option. Drop one of them.")
     return files.override(settings, [*changes, *(f"{key}={_toml(value)}" for key, value in given.items())])
 
 

@@ -51,7 +51,7 @@ def from_factory(factory: str) -> nn.Module:
             sys.path.remove(here)
     made = vars(module).get(attribute)
     own = inspect.isfunction(made) and made.__module__ == module.__name__
-    if not (own or (inspect.isclass(made) and issubclass(made, nn.Module))):
+    if made is None or not (own or (inspect.isclass(made) and issubclass(made, nn.Module))):
         raise InvalidConfig(
             f"`{factory}` is no function of that module and no class of `nn.Module`. Name one that makes the network."
         )
@@ -125,7 +125,7 @@ def monitored_constants(model: nn.Module, image: tuple[int, int, int]) -> Tensor
     r"""Constants of the margins that are proven for the network as it stands: of pairs of rows of a linear head, else
     $\sqrt 2 L$. One number where it has no proof just now: infinity, which certifies nothing."""
     try:
-        if has_head(model):
+        if isinstance(model, nn.Sequential) and has_head(model):
             found = torch.from_numpy(pairwise_lipschitz(model, input_shape=image).values)
         else:
             found = torch.tensor(2**0.5 * lipschitz(model, input_shape=image).value)
