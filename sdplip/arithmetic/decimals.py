@@ -1,6 +1,9 @@
 """Printed decimals that are still bounds: rounded outward, exactly."""
 
+from collections.abc import Callable
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
+from fractions import Fraction
+from math import ceil, floor, isfinite
 
 
 def above(x: float, digits: int = 12) -> str:
@@ -14,6 +17,23 @@ def above(x: float, digits: int = 12) -> str:
 def below(x: float, digits: int = 12) -> str:
     """A decimal of at most `digits` significant digits that is at most `x`, likewise."""
     return _rounded(x, digits, ROUND_FLOOR)
+
+
+def percent_below(share: float, digits: int = 2) -> str:
+    """A share of counted things in percent, rounded down: "66.66 %" of two thirds. Shares are doubles nearest to a fraction."""
+    return _percent(share, digits, floor)
+
+
+def percent_above(share: float, digits: int = 2) -> str:
+    """Likewise, rounded up."""
+    return _percent(share, digits, ceil)
+
+
+def _percent(share: float, digits: int, rounding: Callable[[Fraction], int]) -> str:
+    if not isfinite(share):
+        return f"{share} %"
+    whole = Fraction(share).limit_denominator(10**7) * 100 * 10**digits
+    return f"{Decimal(rounding(whole)).scaleb(-digits):.{digits}f} %"
 
 
 def _rounded(x: float, digits: int, rounding: str) -> str:

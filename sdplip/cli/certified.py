@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sdplip.arithmetic.decimals import percent_above, percent_below
 from sdplip.cli.render import above, below, open_console, open_table
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def certification(
     table = open_table("radius", **columns)
     table.add_row("0 (clean)", _percent(found.clean), *([""] if left else []))
     for eps, accuracy in document["certified"].items():
-        table.add_row(eps, _percent(accuracy), *([_percent(left[eps])] if left else []))
+        table.add_row(eps, _percent(accuracy), *([percent_above(left[eps])] if left else []))
     console.print(table)
     mean = document["mean_radius"]
     console.print(
@@ -49,4 +50,4 @@ def certification(
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.2f} %"
+    return percent_below(share)

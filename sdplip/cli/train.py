@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sdplip.arithmetic.decimals import percent_below
 from sdplip.cli.failure import INTERRUPTED
 from sdplip.cli.options import json_option
 
@@ -199,7 +200,7 @@ def _report(summary: "RunSummary", settings: "RunConfig") -> None:
         return
     if summary.proven_clean is not None and summary.proven_certified is not None:
         click.echo(
-            f"proven:     {summary.proven_clean:.1%} clean, {summary.proven_certified:.1%} certified at {summary.eps:.4g}"
+            f"proven:     {percent_below(summary.proven_clean, 1)} clean, {percent_below(summary.proven_certified, 1)} certified at {summary.eps:.4g}"
             f" ({summary.proof_seconds:.1f} s)"
         )
     else:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sdplip.arithmetic.decimals import above, below
+from sdplip.arithmetic.decimals import above, below, percent_below
 from sdplip.errors import InvalidCertificate, InvalidProblem, NotProvable
 from sdplip.kernel.accuracy import Arithmetic
 from sdplip.kernel.proof import Goal, Norm
@@ -119,9 +119,9 @@ class AccuracyClaim:
             if self.arithmetic == "exact"
             else f"a pass in {self.arithmetic}, its rounding included"
         )
-        shares = ", ".join(f"{100 * self.accuracy(eps):.2f} % at {name}" for name, eps in SHOWN.items())
+        shares = ", ".join(f"{percent_below(self.accuracy(eps))} at {name}" for name, eps in SHOWN.items())
         return (
-            f"of {len(self.index)} images {100 * self.accuracy():.2f} % are predicted right, and certified right at every input"
+            f"of {len(self.index)} images {percent_below(self.accuracy())} are predicted right, and certified right at every input"
             f" nearer than a radius: {shares} (prediction of {of})"
         )
 

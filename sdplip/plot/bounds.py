@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
+from sdplip.arithmetic.decimals import above, below
 from sdplip.bounds import NetworkBound
 from sdplip.plot.style import INK, PALE, PALETTE, quiet, short
 
@@ -34,7 +34,7 @@ def draw_bounds(results: Sequence[NetworkBound], title: str) -> Figure:
         axes.plot([start, result.value], [place, place], color=PALE, linewidth=2, zorder=1)
         axes.plot([result.value], [place], "o", color=colour, markersize=8, zorder=3)
         axes.annotate(
-            f"{_rounded(result.value, ROUND_CEILING)}  ({result.seconds:.2g} s)",
+            f"{above(result.value, 5)}  ({result.seconds:.2g} s)",
             (result.value, place),
             xytext=(9, 0),
             textcoords="offset points",
@@ -46,7 +46,7 @@ def draw_bounds(results: Sequence[NetworkBound], title: str) -> Figure:
     if lower > 0:
         axes.axvline(lower, color="black", linewidth=1.2, linestyle=(0, (4, 3)), zorder=2)
         axes.annotate(
-            f"largest Jacobian found: {_rounded(lower, ROUND_FLOOR)}",
+            f"largest Jacobian found: {below(lower, 5)}",
             (lower, 1),
             xycoords=axes.get_xaxis_transform(),
             xytext=(0, 3),
@@ -77,8 +77,3 @@ def _limits(axes: Axes, start: float, largest: float, *, logarithmic: bool) -> N
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if span < math.log(1e4) else (1.0,)))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-
-
-def _rounded(x: float, rounding: str) -> str:
-    """Five digits, rounded outward: what one reads is still true."""
-    return f"{float(Context(5, rounding).create_decimal(Decimal(x))):.5g}"

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sdplip.arithmetic.decimals import percent_below
 from sdplip.cli.render.frame import below, open_console, open_table
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def curves(
         "curve", n="", clean="clean %", **{f"r{i}": f"> {r}" for i, r in enumerate(radii)}, mean="mean radius"
     )
     for curve in found:
-        cells = [f"{100 * x:.2f}" for x in (curve.clean, *map(curve.at, radii))]
+        cells = [percent_below(x).removesuffix(" %") for x in (curve.clean, *map(curve.at, radii))]
         grid.add_row(curve.name, str(curve.n), *cells, below(curve.mean_radius, 4))
     for row in rows:
         cell = dict(row.certified)

@@ -4,12 +4,13 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
+
+from sdplip.arithmetic import decimals
 
 WIDTH = 160
 """Columns when the output is no terminal."""
@@ -42,12 +43,12 @@ def shape_of(shape: Sequence[int]) -> str:
 
 def above(x: float, digits: int = 7) -> str:
     """`x` in decimal, rounded up; within 1e-5 of 1 as `1 + 2e-13`."""
-    return _decimal(x, digits, ROUND_CEILING)
+    return f"1 {_sign(x)} {_rest(x, up=True)}" if 0 < abs(x - 1) < 1e-5 else decimals.above(x, digits)
 
 
 def below(x: float, digits: int = 7) -> str:
     """`x` in decimal, rounded down, likewise."""
-    return _decimal(x, digits, ROUND_FLOOR)
+    return f"1 {_sign(x)} {_rest(x, up=False)}" if 0 < abs(x - 1) < 1e-5 else decimals.below(x, digits)
 
 
 def interval(lower: float, upper: float) -> str:
@@ -55,8 +56,10 @@ def interval(lower: float, upper: float) -> str:
     return f"[{below(lower)}, {above(upper)}]"
 
 
-def _decimal(x: float, digits: int, rounding: str) -> str:
-    if 0 < abs(x - 1) < 1e-5:  # the difference is exact
-        rest = Context(1, rounding).create_decimal(Decimal(x - 1))
-        return f"1 {'+' if x > 1 else '-'} {float(abs(rest)):.0e}"
-    return f"{float(Context(digits, rounding).create_decimal(Decimal(x))):.{digits}g}"
+def _sign(x: float) -> str:
+    return "+" if x > 1 else "-"
+
+
+def _rest(x: float, *, up: bool) -> str:
+    """The distance from 1, which is exact, to one digit outward."""
+    return (decimals.above if up == (x > 1) else decimals.below)(abs(x - 1), 1)

@@ -178,7 +178,7 @@ def _comparison_sentence(layer: "LayerComparison", quantity: str) -> str:
         )
     else:
         sentences.append(
-            f"Proven: no T beats the {quantity} of {row.name} by more than {optimum.gap:.1e} ({optimum.solver})."
+            f"Proven: no T beats the {quantity} of {row.name} by more than {above(optimum.gap, 2)} ({optimum.solver})."
         )
     closed = [other for other in layer.rows[:-1] if other.certificate.c <= 1 + 1e-6]
     if closed:

@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from sdplip.arithmetic.decimals import above, below
 from sdplip.nn.activations import Abs, GroupSort, Householder, MaxMin, NActivation
 from sdplip.nn.bounds.dispatch import Context, lipschitz
 from sdplip.nn.bounds.tree import Bound, root_above
@@ -29,7 +30,7 @@ def _(module: nn.Module, context: Context) -> Bound:
             f"with these settings ({module}) it jumps or has no finite slope. Use the defaults of torch.",
         )
     value = float(value) if float(4 * value).is_integer() else value * SINGLE
-    return Bound(value, f"slopes in [{least:.6g}, {largest:.6g}]")
+    return Bound(value, f"slopes in [{below(least, 6)}, {above(largest, 6)}]")
 
 
 @lipschitz.register(nn.GELU)
@@ -55,7 +56,7 @@ def _(module: nn.Hardswish, context: Context) -> Bound:  # noqa: ARG001
 @lipschitz.register(nn.PReLU)
 def _(module: nn.PReLU, context: Context) -> Bound:
     largest = float(abs(effective(module, "weight", context)).max())
-    return Bound(max(1.0, largest), f"slopes 1 and at most {largest:.6g} in absolute value")
+    return Bound(max(1.0, largest), f"slopes 1 and at most {above(largest, 6)} in absolute value")
 
 
 @lipschitz.register(nn.RReLU)
@@ -63,7 +64,7 @@ def _(module: nn.RReLU, context: Context) -> Bound:
     if module.training:
         raise context.refuse(module, "in training its slopes are random. Call `.eval()` first.")
     slope = (module.lower + module.upper) / 2 * SINGLE
-    return Bound(max(1.0, abs(slope)), f"slopes 1 and {slope:.6g}")
+    return Bound(max(1.0, abs(slope)), f"slopes 1 and {above(slope, 6)}")
 
 
 @lipschitz.register(nn.Threshold)

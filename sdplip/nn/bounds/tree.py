@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from decimal import ROUND_CEILING, Context, Decimal
 from fractions import Fraction
 from math import inf, isfinite, sqrt
 
+from sdplip.arithmetic.decimals import above
 from sdplip.certificates import Certificate
 from sdplip.certificates.rounding import up
 
@@ -60,9 +60,7 @@ class Bound:
 
 def shown(value: float) -> str:
     """At most eight digits, rounded up, so that a printed bound is a bound."""
-    if value == inf:
-        return "inf"
-    return f"{float(Context(prec=8, rounding=ROUND_CEILING).plus(Decimal(value))):.8g}"
+    return above(value, 8)
 
 
 def best(*bounds: Bound) -> Bound:
