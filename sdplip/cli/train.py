@@ -200,7 +200,8 @@ def _report(summary: "RunSummary", settings: "RunConfig") -> None:
         return
     if summary.proven_clean is not None and summary.proven_certified is not None:
         click.echo(
-            f"proven:     {percent_below(summary.proven_clean, 1)} clean, {percent_below(summary.proven_certified, 1)} certified at {summary.eps:.4g}"
+            f"proven:     {percent_below(summary.proven_clean, 1)} clean,"
+            f" {percent_below(summary.proven_certified, 1)} certified at {summary.eps:.4g}"
             f" ({summary.proof_seconds:.1f} s)"
         )
     else:

@@ -78,7 +78,8 @@ class ConditionClaim:
         how = "" if self.geometry is None else f", as a convolution with {geometry_words(self.geometry)}"
         return (
             f"layer `{self.layer}` in the {self.form} form{how}: {below(self.c_lower)} <= c <= {above(self.c)} for the least c"
-            f" with W^T W <= c^2 diag(t), t of length {len(self.t)} from {below(float(self.t.min()))} to {above(float(self.t.max()))}"
+            f" with W^T W <= c^2 diag(t), t of length {len(self.t)} from {below(float(self.t.min()))}"
+            f" to {above(float(self.t.max()))}"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -121,8 +122,8 @@ class AccuracyClaim:
         )
         shares = ", ".join(f"{percent_below(self.accuracy(eps))} at {name}" for name, eps in SHOWN.items())
         return (
-            f"of {len(self.index)} images {percent_below(self.accuracy())} are predicted right, and certified right at every input"
-            f" nearer than a radius: {shares} (prediction of {of})"
+            f"of {len(self.index)} images {percent_below(self.accuracy())} are predicted right, and certified right at every"
+            f" input nearer than a radius: {shares} (prediction of {of})"
         )
 
     def to_json(self) -> dict[str, Any]:
