@@ -33,8 +33,8 @@ conventional (no Strassen). A NaN or an infinity anywhere makes a comparison fal
 
 **Underflow.** Entries of an enclosure are zero or normal. Scaling an entry may lose `TINY` after the first factor, which the
 second, $2^{e_j}$, multiplies: $\texttt{TINY} (1 + 2^{e_j})$ an entry, and likewise in the radii. An entry of $\hat E$
-loses `TINY` in each of $N$ products and sums and in each entry of $L$ that is read as zero, times another entry of $L$: with N the order,
-$8 (N + p + 2)(1 + \lVert L \rVert_F)$ `TINY`, and N times that in a row.
+loses `TINY` in each of $N$ products and sums and in each entry of $L$ that is read as zero, times another entry of $L$: with N
+the order, $8 (N + p + 2)(1 + \lVert L \rVert_F)$ `TINY`, and N times that in a row.
 """
 
 from collections.abc import Callable, Iterator
