@@ -32,6 +32,7 @@ class Tape:
         batch: samples that the graph is traced with; 1 where there is no batch axis.
         kind, at: of the node of the graph at work, and its name, which the nodes of the network get: both stand in refusals.
         padded: value -> the array that was padded, widths and mode, so that a convolution behind it may take the padding over.
+        sorts: shape and values -> those values sorted entry by entry, so that their maximum and minimum are one sort.
     """
 
     builder: Builder
@@ -40,13 +41,15 @@ class Tape:
     at: str = ""
     padded: dict[int, tuple["Array", tuple[tuple[int, int], ...], str]] = field(default_factory=dict)
 
+    sorts: dict[tuple[object, ...], "Array"] = field(default_factory=dict)
+
     def add(self, op: Operator, *inputs: int, shape: Shape) -> int:
         """Adds a node; an index map behind an index map becomes one."""
         if isinstance(op, Gather):
             inner, index = self.read_through(inputs[0])
-            if index is not None:
+            if index is not None and not _identity(op):
                 op, inputs = Gather(np.where(op.index < 0, -1, index[op.index]), self.length(inner)), (inner,)
-            if op.inputs == op.outputs and (op.index == np.arange(op.inputs)).all():
+            if _identity(op):
                 return inputs[0]
         return self.builder.add(op, *inputs, shape=shape, name=self.at)
 
@@ -69,6 +72,10 @@ class Tape:
     def refusal(self, why: str) -> InvalidWeight:
         """The error that names the node at work."""
         return InvalidWeight(f"{self.subject} {why}")
+
+
+def _identity(op: Gather) -> bool:
+    return op.inputs == op.outputs and bool((op.index == np.arange(op.inputs)).all())
 
 
 @dataclass(frozen=True)

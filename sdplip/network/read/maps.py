@@ -10,7 +10,6 @@ from sdplip.errors import InvalidWeight, Misfit
 from sdplip.network.operators import (
     Activation,
     Average,
-    Concatenate,
     Convolution,
     Dense,
     Diagonal,
@@ -26,11 +25,12 @@ from sdplip.network.read.arrays import (
     Constant,
     axis_of,
     broadcast,
+    concatenated,
     entries,
     fitted,
+    mapped,
     noted,
     own,
-    person,
     reshape,
     same_place,
     scale,
@@ -188,24 +188,46 @@ def minimum_with(x: Array, c: Constant) -> Array:
     return negated(maximum_with(negated(x), -np.asarray(c)))
 
 
+def clip(x: Array, low: float, high: float) -> Array:
+    """$\\min(\\mathrm{high}, \\max(x, \\mathrm{low}))$; either limit may be infinite."""
+    if not low <= high:
+        raise x.tape.refusal(f"limits its values to [{low}, {high}], which is empty.")
+    if np.isfinite(low) and np.isfinite(high):
+        return activation(x, "hardtanh", low=low, high=high)
+    if low == 0.0:
+        return activation(x, "relu")
+    return (
+        maximum_with(x, np.array(low))
+        if np.isfinite(low)
+        else minimum_with(x, np.array(high))
+        if np.isfinite(high)
+        else x
+    )
+
+
 def maximum(arrays: Sequence[Array]) -> Array:
     """The largest of several arrays, entry by entry, repeated to the shape that they have together."""
-    shape = together(arrays[0], *(x.full for x in arrays))
-    arrays = [broadcast(x, shape) for x in arrays]
-    same_place(arrays)
-    x, tape = arrays[0], arrays[0].tape
-    numbers = list(dict.fromkeys(y.value for y in arrays))
-    if len(numbers) == 1:
-        return x
-    value = tape.add(Concatenate((x.size,) * len(numbers)), *numbers, shape=(len(numbers) * x.size,))
-    windows = np.arange(len(numbers) * x.size).reshape(len(numbers), -1).T
-    value = tape.add(Maximum(windows, len(numbers) * x.size), value, shape=person(x.shape, x.batch))
-    return replace(x, value=value)
+    return _end(arrays, slice(-1, None))
 
 
 def minimum(arrays: Sequence[Array]) -> Array:
-    """The smallest of several arrays."""
-    return negated(maximum([negated(x) for x in arrays]))
+    """The smallest of several arrays. With the largest of the same arrays it is one sort, as in MaxMin."""
+    return _end(arrays, slice(0, 1))
+
+
+def _end(arrays: Sequence[Array], end: slice) -> Array:
+    shape = together(arrays[0], *(x.full for x in arrays))
+    arrays = [broadcast(x, shape) for x in arrays]
+    same_place(arrays)
+    tape, rows = arrays[0].tape, {x.value: x for x in arrays}
+    if len(rows) == 1:
+        return arrays[0]
+    key = (shape, *sorted(rows))
+    if key not in tape.sorts:
+        stack = concatenated([reshape(rows[k], (1, *shape)) for k in sorted(rows)], 0)
+        tape.sorts[key] = sorted_along(stack, 0)
+    y = tape.sorts[key]
+    return reshape(mapped(y, entries(y)[end]), shape)
 
 
 def sorted_along(x: Array, axis: int) -> Array:
