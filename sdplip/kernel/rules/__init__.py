@@ -5,8 +5,11 @@ from collections.abc import Callable, Mapping
 from sdplip.kernel.proof import Goal, Proof, Prove
 from sdplip.kernel.rules.chain import chain
 from sdplip.kernel.rules.composite import composite
+from sdplip.kernel.rules.cut import cut
+from sdplip.kernel.rules.frequency import frequency
 from sdplip.kernel.rules.joint import joint
 from sdplip.kernel.rules.layers import layers
+from sdplip.kernel.rules.local import local
 from sdplip.kernel.rules.narrow import narrow
 from sdplip.kernel.rules.rows import rows
 
@@ -15,8 +18,11 @@ Rule = Callable[[Goal, Proof, Prove], float]
 RULES: Mapping[str, Rule] = {
     "chain": chain,
     "composite": composite,
+    "cut": cut,
+    "frequency": frequency,
     "joint": joint,
     "layers": layers,
+    "local": local,
     "narrow": narrow,
     "rows": rows,
 }

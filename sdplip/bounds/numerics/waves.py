@@ -1,0 +1,287 @@
+"""A stationary network in floating point at all frequencies at once: what searches for multipliers of channels work on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+from jaxtyping import Bool, Complex, Float, Int
+
+from sdplip.arithmetic.matrix import Enclosure
+from sdplip.bounds.numerics.spectrum import Spectrum
+from sdplip.kernel.frequencies import Segment, aliases_at, grid, order_of, segment, symbol
+from sdplip.kernel.stationary import Plan, Taps
+
+Vector = Float[np.ndarray, " p"]
+Hermitian = Complex[np.ndarray, "f n n"]
+
+
+@dataclass(frozen=True, eq=False)
+class Argument:
+    r"""Rows of an unknown: $M_{jj} = \Lambda_j$, $M_{ju} = \Lambda_j W$ on the columns before it, $W = -\delta Y / 2$."""
+
+    rows: slice
+    W: Complex[np.ndarray, "f rows before"]
+    which: int
+    channels: int
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """A segment at the frequencies of its end.
+
+    Attributes:
+        width, order: variables of the value in front, and of all.
+        arguments: of the unknowns.
+        G: the value behind by the variables; None where it is the last unknown.
+        place, mirrored: which metric in front each alias has, and whether its conjugate.
+        share: of the frequencies.
+        coarse: to which frequency of the last stage each belongs.
+    """
+
+    width: int
+    order: int
+    arguments: tuple[Argument, ...]
+    G: Complex[np.ndarray, "f m order"] | None
+    place: Int[np.ndarray, "f aliases"]
+    mirrored: Bool[np.ndarray, "f aliases"]
+    share: Float[np.ndarray, " f"]
+    coarse: Int[np.ndarray, " f"]
+
+    def matrix(self, X: Hermitian, lams: Sequence[Vector]) -> Hermitian:
+        """M, with the metric `X` in front."""
+        count, aliases = self.place.shape
+        M, n = np.zeros((count, self.order, self.order), complex), self.width // aliases
+        seen = X[self.place]
+        if self.mirrored.any():
+            seen = np.where(self.mirrored[..., None, None], seen.conj(), seen)
+        for a in range(aliases):
+            M[:, a * n : (a + 1) * n, a * n : (a + 1) * n] = seen[:, a]
+        for one in self.arguments:
+            lam, r = tiled(lams, one), one.rows
+            M[:, range(r.start, r.stop), range(r.start, r.stop)] = lam
+            C = lam[:, None] * one.W
+            M[:, r, : r.start], M[:, : r.start, r] = C, C.conj().mT
+        return M
+
+
+def tiled(lams: Sequence[Vector], one: Argument) -> Vector:
+    """The multipliers of the rows of an unknown: aliases of a channel have the same."""
+    return np.tile(lams[one.which], (one.rows.stop - one.rows.start) // one.channels)
+
+
+@dataclass(frozen=True, eq=False)
+class Waves:
+    """All stages; behind the last of them the squared length of what stands behind is to be bounded.
+
+    Attributes:
+        stages: of the segments; the last one has a `G` unless a head follows.
+        head: symbol of what stands behind over the root of the number of frequencies, which it couples; None where nothing does.
+        inputs: channels of the input.
+        channels: of each unknown.
+        exponent: the bound is $2^e \\sqrt{\\rho}$.
+    """
+
+    plan: Plan
+    stages: tuple[Stage, ...]
+    head: Complex[np.ndarray, "f m channels"] | None
+    inputs: int
+    channels: tuple[int, ...]
+    exponent: int
+
+    @property
+    def share(self) -> Float[np.ndarray, " f"]:
+        """Of the frequencies of the last stage."""
+        return self.stages[-1].share
+
+    def layers(self, lam: Vector) -> list[Vector]:
+        """The multipliers of each unknown."""
+        return np.split(lam, np.cumsum(self.channels)[:-1])
+
+    def sweep(self, lam: Vector) -> tuple[np.ndarray, np.ndarray] | None:
+        r"""Room in the metrics and the largest eigenvalue of $G M^{-1} G^*$, of every frequency; None where a metric fails.
+
+        Behind a head the second is that of the frequency alone, which is no bound.
+        """
+        if not (lam > 0).all():
+            return None
+        lams, room = self.layers(lam), np.full(len(self.share), np.inf)
+        X = np.broadcast_to(
+            np.eye(self.inputs, dtype=complex), (self.stages[0].place.max() + 1, self.inputs, self.inputs)
+        )
+        try:
+            for k, stage in enumerate(self.stages):
+                M = stage.matrix(X, lams)
+                root = np.sqrt(np.real(np.diagonal(M, axis1=1, axis2=2)))
+                M = M / root[:, None] / root[:, :, None]
+                L = np.linalg.cholesky(M)
+                if stage.arguments:
+                    at = stage.arguments[0].rows.start
+                    own = np.real(np.diagonal(L, axis1=1, axis2=2))[:, at:].min(-1)
+                    np.minimum.at(room, stage.coarse, own)
+                last = k == len(self.stages) - 1
+                if stage.G is None:
+                    n = stage.arguments[-1].rows.stop - stage.arguments[-1].rows.start
+                    corner = L[:, -n:, -n:]
+                    own = root[:, -n:]
+                    if last and self.head is not None:
+                        B = np.linalg.solve(own[:, :, None] * corner, self.head.conj().mT)
+                        return room, np.linalg.norm(B, 2, axis=(-2, -1)) ** 2
+                    X = own[:, :, None] * (corner @ corner.conj().mT) * own[:, None]
+                    continue
+                B = np.linalg.solve(L, (stage.G / root[:, None]).conj().mT)
+                if last and self.head is None:
+                    return room, np.linalg.norm(B, 2, axis=(-2, -1)) ** 2
+                X = np.linalg.inv(B.conj().mT @ B)
+                X = (X + X.conj().mT) / 2
+            assert self.head is not None
+            B = np.linalg.solve(np.linalg.cholesky(X), self.head.conj().mT)
+            return room, np.linalg.norm(B, 2, axis=(-2, -1)) ** 2
+        except np.linalg.LinAlgError:
+            return None
+
+    def value(self, lam: Vector) -> float:
+        r"""The least $\rho$, infinite where the multipliers are not feasible."""
+        if self.head is not None:
+            T = self.shadow(lam)
+            return np.inf if T is None else float(np.linalg.eigvalsh(T)[-1])
+        swept = self.sweep(lam)
+        return np.inf if swept is None else float(swept[1].max())
+
+    def shadow(self, lam: Vector) -> Float[np.ndarray, "m m"] | None:
+        r"""$\sum_\omega \mathrm{Re}\,\hat F X^{-1} \hat F^*$ behind a head; None where the multipliers are not feasible."""
+        X = self.metric(lam)
+        if X is None or self.head is None:
+            return None
+        try:
+            B = np.linalg.solve(np.linalg.cholesky(X), self.head.conj().mT)
+        except np.linalg.LinAlgError:
+            return None
+        return np.einsum("f,fka,fkb->ab", self.share, B.conj(), B).real
+
+    def metric(self, lam: Vector) -> Hermitian | None:
+        """Behind the last stage."""
+        if not (lam > 0).all():
+            return None
+        lams = self.layers(lam)
+        X = np.broadcast_to(
+            np.eye(self.inputs, dtype=complex), (self.stages[0].place.max() + 1, self.inputs, self.inputs)
+        )
+        try:
+            for stage in self.stages:
+                M = stage.matrix(X, lams)
+                if stage.G is None:
+                    at = stage.arguments[-1].rows.start
+                    B = np.linalg.solve(np.linalg.cholesky(M[:, :at, :at]), M[:, :at, at:])
+                    X = M[:, at:, at:] - B.conj().mT @ B
+                else:
+                    B = np.linalg.solve(np.linalg.cholesky(M), stage.G.conj().mT)
+                    X = np.linalg.inv(B.conj().mT @ B)
+                X = (X + X.conj().mT) / 2
+        except np.linalg.LinAlgError:
+            return None
+        return X
+
+    def spectral(self, shapes: Sequence[Vector] | None = None, share: float = 0.5) -> Vector | None:
+        """Multipliers of the given shapes (equal ones), each unknown times one factor: `share` of the largest that is feasible.
+
+        Half is best for a layer alone. None where numbers leave the range.
+        """
+        lams = [np.ones(n) for n in self.channels] if shapes is None else [np.array(s, float) for s in shapes]
+        X = np.broadcast_to(
+            np.eye(self.inputs, dtype=complex), (self.stages[0].place.max() + 1, self.inputs, self.inputs)
+        )
+        try:
+            for stage in self.stages:
+                for one in stage.arguments:
+                    M = stage.matrix(X, lams)[:, : one.rows.start, : one.rows.start]
+                    B = np.linalg.solve(np.linalg.cholesky(M), one.W.conj().mT) * np.sqrt(tiled(lams, one))
+                    top = max(float(np.linalg.norm(B, 2, axis=(-2, -1)).max()), 1e-50) ** 2
+                    lams[one.which] = lams[one.which] * (share / top)
+                M = stage.matrix(X, lams)
+                if stage.G is None:
+                    at = stage.arguments[-1].rows.start
+                    B = np.linalg.solve(np.linalg.cholesky(M[:, :at, :at]), M[:, :at, at:])
+                    X = M[:, at:, at:] - B.conj().mT @ B
+                else:
+                    B = np.linalg.solve(np.linalg.cholesky(M), stage.G.conj().mT)
+                    X = np.linalg.inv(B.conj().mT @ B)
+                X = (X + X.conj().mT) / 2
+        except np.linalg.LinAlgError:
+            return None
+        return np.concatenate(lams) if lams else np.zeros(0)
+
+
+def work(plan: Plan) -> float:
+    """Entries of the inequalities of all segments at all frequencies."""
+    return float(sum(len(grid(plan.torus(b)).points) * order_of(plan, a, b) ** 2 for a, b in plan.segments))
+
+
+def waves(plan: Plan, F: Enclosure | None = None) -> Waves:
+    """The stages of a plan, and of the matrix `F` behind it, one column for each entry of the last value."""
+    which = {v: k for k, v in enumerate(plan.unknowns)}
+    stages, exponent = list[Stage](), 0
+    last = grid(plan.torus(plan.stop))
+    for start, end in plan.segments:
+        there, before = grid(plan.torus(end)), grid(plan.torus(start))
+        part = segment(plan, start, end, there.points, exponent)
+        seen, exponent = aliases_at(plan, start, end, there.points), part.exponent
+        arguments = tuple(
+            Argument(part.columns(v), _row(part, k, len(there.points)), which[v], plan.views[v].channels)
+            for k, v in enumerate(part.variables[1:])
+        )
+        ends = F is None and end == plan.stop
+        G = None if part.whole and not ends else _matrix(part, part.out, len(there.points))
+        folded = there.points % np.array(plan.torus(plan.stop))
+        coarse = last.place[np.ravel_multi_index(tuple(folded.T), plan.torus(plan.stop))]
+        stages.append(
+            Stage(
+                part.widths[0],
+                part.order,
+                arguments,
+                G,
+                before.place[seen],
+                before.mirrored[seen],
+                there.share,
+                coarse,
+            )
+        )
+    head = None
+    if F is not None:
+        view, torus = plan.views[plan.stop], plan.torus(plan.stop)
+        places = np.array(list(np.ndindex(*view.pixels)))
+        K = F.mid.reshape(len(F), view.channels, -1)
+        taps = Taps.of(np.moveaxis(K, 2, 0), places, (1,) * len(torus))
+        A, B = symbol(taps, torus, last.points)
+        head, exponent = (A.mid + 1j * B.mid) * prod(torus) ** -0.5, exponent + taps.exponent
+    return Waves(plan, tuple(stages), head, plan.views[0].channels, plan.channels, exponent)
+
+
+def joint(every: Waves, kept: Int[np.ndarray, " g"] | None = None) -> Spectrum:
+    """All layers in one inequality, at all frequencies or some of them."""
+    plan, there = every.plan, grid(every.plan.torus(every.plan.stop))
+    kept = np.arange(len(there.points)) if kept is None else kept
+    count = len(kept)
+    part = segment(plan, 0, plan.stop, there.points[kept], 0)
+    n, order, at = part.widths[0], part.order, np.cumsum([0, *every.channels])
+    A, tied = np.zeros((count, order, order - n), complex), np.zeros(order - n, int)
+    for k, v in enumerate(part.variables[1:]):
+        rows = part.columns(v)
+        here = slice(rows.start - n, rows.stop - n)
+        A[:, : rows.start, here] = _row(part, k, count).conj().mT
+        A[:, rows, here] = 0.5 * np.eye(rows.stop - rows.start)
+        tied[here] = at[k] + np.arange(rows.stop - rows.start) % every.channels[k]
+    out = _matrix(part, part.out, count)
+    C = out if every.head is None else every.head[kept] @ out
+    return Spectrum(A, C, there.share[kept], every.head is not None, tied)
+
+
+def _row(part: Segment, k: int, count: int) -> Complex[np.ndarray, "f rows before"]:
+    y, delta = part.arguments[k]
+    full = _matrix(part, y, count)
+    return full[:, :, : part.columns(part.variables[k + 1]).start] * (-0.5 * delta.mid)
+
+
+def _matrix(part: Segment, expression, count: int) -> Complex[np.ndarray, "f m order"]:
+    A, B = part.matrix(expression, count)
+    return A.mid + 1j * B.mid

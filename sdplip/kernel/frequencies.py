@@ -1,0 +1,343 @@
+r"""What a frequency sees of a stationary network: small complex matrices with errors, and the inequality of a segment.
+
+With $\tilde x(\omega) = N^{-1/2} \sum_n x_n e^{-i \omega n}$ a stationary map of stride 1 multiplies by its symbol $\sum_q K_q e^{i \omega o_q}$. Behind a stride s
+there are $s^d$ times fewer frequencies: each sees $s^d$ *aliases* $\omega_a$ of the map's input, $\tilde y(\omega) = s^{-d/2} \sum_a M(\omega_a) \tilde x(\omega_a)$.
+A value of a torus that is r times finer than that of the segment's end has the rows (alias, channel), aliases in C order.
+
+A **segment** leads from a value z to a value $G u$, where u holds z and the unknowns $v_j$ on the way, whose arguments are $Y_j u$. For multipliers
+$\lambda_j > 0$ and a metric X in front of it, the form of
+
+$$ M = X_{zz} \oplus \Lambda - \tfrac12 \sum_j \left( e_j \Lambda_j \Delta_j Y_j + (\cdot)^* \right) $$
+
+is at most $\lVert z \rVert_X^2$, because $v^\top \Lambda (v - \Delta y) \le 0$ for increments. All quantities are scaled by powers of two.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+from math import prod
+
+import numpy as np
+
+from sdplip.arithmetic.matrix import Enclosure, enclose
+from sdplip.arithmetic.rounding import GENEROUS, TINY, UNIT, gamma
+from sdplip.arithmetic.twiddle import table
+from sdplip.errors import NotProvable
+from sdplip.kernel.stationary import Pixels, Plan, Taps
+from sdplip.network import Activation, Concatenate, Sum
+from sdplip.shapes import Bool, Complex, Float, Int
+
+Points = Int[np.ndarray, "f axes"]
+LARGEST = 4096
+"""Order of the largest inequality of one frequency."""
+ZERO = np.zeros((1, 1, 1))
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Frequencies of a torus, one of each conjugate pair.
+
+    Attributes:
+        points: the frequencies that stand for a pair.
+        share: 2, or 1 where a frequency is its own conjugate.
+        place: of every frequency, in C order, the number of the one that stands for it.
+        mirrored: whether that one is its conjugate.
+    """
+
+    points: Points
+    share: Float[np.ndarray, " f"]
+    place: Int[np.ndarray, " all"]
+    mirrored: Bool[np.ndarray, " all"]
+
+
+@lru_cache(maxsize=8)
+def grid(torus: Pixels) -> Grid:
+    """The frequencies of a torus."""
+    points = np.stack(np.meshgrid(*map(np.arange, torus), indexing="ij"), -1).reshape(-1, len(torus))
+    own = np.arange(len(points))
+    mirror = np.ravel_multi_index(tuple((-points % torus).T), torus)
+    kept = own <= mirror
+    place = np.cumsum(kept) - 1
+    return Grid(
+        points[kept], np.where(own == mirror, 1.0, 2.0)[kept], np.where(kept, place, place[mirror]), ~kept
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Symbol:
+    """$2^e (A + i B)$, a matrix a frequency; without `re` the identity of order `order`."""
+
+    re: Enclosure | None
+    im: Enclosure | None
+    exponent: int
+    order: int = 0
+
+    @property
+    def mid(self) -> Complex[np.ndarray, "f m n"]:
+        """In floating point, without the power of two."""
+        if self.re is None or self.im is None:
+            return np.eye(self.order, dtype=complex)[None]
+        return self.re.mid + 1j * self.im.mid
+
+    def explicit(self, count: int) -> "tuple[Enclosure, Enclosure]":
+        if self.re is not None and self.im is not None:
+            return self.re, self.im
+        eye = np.broadcast_to(np.eye(self.order), (count, self.order, self.order))
+        return Enclosure(eye, ZERO), Enclosure(np.zeros_like(eye), ZERO)
+
+    def __matmul__(self, other: "Symbol") -> "Symbol":
+        e = self.exponent + other.exponent
+        if other.re is None or other.im is None:
+            return Symbol(self.re, self.im, e, self.order)
+        if self.re is None or self.im is None:
+            return Symbol(other.re, other.im, e)
+        return Symbol(self.re @ other.re - self.im @ other.im, self.re @ other.im + self.im @ other.re, e)
+
+
+Expression = Mapping[int, Symbol]
+"""A value by the variables of a segment: matrices that multiply them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """A segment at some frequencies of its end; variables are scaled by `exponents`.
+
+    Attributes:
+        variables: the value in front and the unknowns, in order.
+        widths: rows of each, aliases counted.
+        exponents: of each variable; that of the first is given.
+        arguments: of each unknown the argument by the variables, scaled, and $\\delta$, scaled; the product of scales is the variable's.
+        out: the value behind, by the variables.
+        exponent: of the value behind.
+        whole: whether `out` is the last variable.
+    """
+
+    variables: tuple[int, ...]
+    widths: tuple[int, ...]
+    arguments: tuple[tuple[Expression, Enclosure], ...]
+    out: Expression
+    exponent: int
+
+    @property
+    def order(self) -> int:
+        return sum(self.widths)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the value behind is the last variable, and nothing else."""
+        return (
+            len(self.out) == 1
+            and self.out.get(self.variables[-1], _NONE).re is None
+            and len(self.variables) > 1
+        )
+
+    def columns(self, variable: int) -> slice:
+        at = self.variables.index(variable)
+        return slice(sum(self.widths[:at]), sum(self.widths[: at + 1]))
+
+    def matrix(self, expression: Expression, count: int) -> tuple[Enclosure, Enclosure]:
+        """An expression as one matrix over all variables, its powers of two carried out."""
+        parts = {v: S.explicit(count) for v, S in expression.items()}
+        rows = next(iter(parts.values()))[0].shape[-2]
+        found = []
+        for side in (0, 1):
+            mid = np.zeros((count, rows, self.order))
+            rad = np.zeros(
+                (count if any(p[side].rad.shape[0] > 1 for p in parts.values()) else 1, rows, self.order)
+            )
+            for v, pair in parts.items():
+                E = pair[side].shifted(expression[v].exponent)
+                mid[:, :, self.columns(v)], rad[:, :, self.columns(v)] = E.mid, E.rad
+            found.append(Enclosure(mid, rad))
+        return found[0], found[1]
+
+
+_NONE = Symbol(Enclosure(ZERO, ZERO), None, 0)
+
+
+def pieces(plan: Plan, start: int, end: int, room: int) -> Iterator[Int[np.ndarray, " f"]]:
+    """Frequencies of the end of a segment in pieces whose inequalities have about `room` entries.
+
+    Raises:
+        NotProvable: one frequency is too much.
+    """
+    order, count = order_of(plan, start, end), len(grid(plan.torus(end)).points)
+    if order > LARGEST:
+        raise NotProvable(
+            f"One frequency would have an inequality of order {order}, above {LARGEST}. Use 'product'."
+        )
+    length = max(1, room // (4 * order * order))
+    return (np.arange(at, min(at + length, count)) for at in range(0, count, length))
+
+
+def order_of(plan: Plan, start: int, end: int) -> int:
+    """Variables of the segment at one frequency."""
+    inside = [u for u in plan.unknowns if start < u <= end]
+    return sum(prod(_aliases(plan, v, end)) * plan.views[v].channels for v in (start, *inside))
+
+
+def segment(plan: Plan, start: int, end: int, points: Points, exponent: int) -> Segment:
+    """The segment from value `start`, which is scaled by `exponent`, at frequencies of the torus of `end`.
+
+    Raises:
+        NotProvable: a value on the way stands on a coarser torus than the end.
+    """
+    network, count = plan.network, len(points)
+    ratio = {k: _aliases(plan, k, end) for k in range(start, end + 1)}
+    width = {k: prod(r) * plan.views[k].channels for k, r in ratio.items()}
+    values: dict[int, Expression] = {start: {start: Symbol(None, None, exponent, width[start])}}
+    variables, arguments = [start], list[tuple[Expression, Enclosure]]()
+    for k in range(start + 1, end + 1):
+        node, repeats = network.made(k), prod(ratio[k])
+        inputs = [values[i] for i in node.inputs]
+        if k in plan.taps:
+            M = _at(plan, k, points, ratio[node.inputs[0]], ratio[k])
+            made = {v: M @ S for v, S in inputs[0].items()}
+        elif isinstance(node.op, Sum):
+            made = _added(
+                [_signed(part, sign) for part, sign in zip(inputs, node.op.signs, strict=True)], count
+            )
+        elif isinstance(node.op, Concatenate):
+            made = _beside(inputs, [plan.views[i].channels for i in node.inputs], repeats, count)
+        else:
+            assert isinstance(node.op, Activation)
+            made = inputs[0]
+        unknown = plan.unknowns.get(k)
+        if unknown is None and isinstance(node.op, Activation):  # one slope
+            made = _scaled(made, node.op.alpha.reshape(plan.views[k].channels, -1)[:, 0], repeats, count)
+        if unknown is not None:
+            y, top = _leveled(made)
+            e = int(np.frexp(unknown.delta.mid.max())[1])
+            delta = Enclosure(
+                np.tile(unknown.delta.mid, repeats)[:, None],
+                np.tile(unknown.delta.radius(), repeats)[:, None],
+            )
+            variables.append(k)
+            arguments.append((y, delta.shifted(-e)))
+            own = {k: Symbol(None, None, top + e, width[k])}
+            made = (
+                _added([_scaled(made, unknown.alpha, repeats, count), own], count)
+                if unknown.alpha.any()
+                else own
+            )
+        values[k] = made
+    out, top = _leveled(values[end])
+    return Segment(tuple(variables), tuple(width[v] for v in variables), tuple(arguments), out, top)
+
+
+def aliases_at(plan: Plan, value: int, end: int, points: Points) -> Int[np.ndarray, "f aliases"]:
+    """Numbers, in C order, of the frequencies of the torus of `value` that a frequency of the torus of `end` sees."""
+    fine, ratio = plan.torus(value), _aliases(plan, value, end)
+    every = np.array(list(product(*map(range, ratio)))) * plan.torus(end)
+    return np.ravel_multi_index(tuple(np.moveaxis(points[:, None] + every, -1, 0)), fine)
+
+
+def _aliases(plan: Plan, value: int, end: int) -> Pixels:
+    here, there = plan.views[value].spacing, plan.views[end].spacing
+    if any(b % a for a, b in zip(here, there, strict=True)):
+        raise NotProvable("The images of a branch are coarser than those where it ends.")
+    return tuple(b // a for a, b in zip(here, there, strict=True))
+
+
+def symbol(T: Taps, torus: Pixels, points: Points) -> tuple[Enclosure, Enclosure]:
+    """Real and imaginary part of the symbol of taps at frequencies of the torus, without the power of two."""
+    angle = np.ones((len(points), len(T.offsets))), np.zeros((len(points), len(T.offsets)))
+    for axis, n in enumerate(torus):
+        steps = points[:, axis, None] * T.offsets[:, axis] % n
+        cos, sin = (column[steps] for column in table(n))
+        angle = angle[0] * cos - angle[1] * sin, angle[0] * sin + angle[1] * cos
+    q, m, n = T.K.shape
+    flat = T.K.mid.reshape(q, -1)
+    rad = gamma(q + 16 * len(torus) + 16) * abs(flat).sum(0) + T.K.radius().reshape(q, -1).sum(0) * 1.01
+    rad = ((rad + 8 * (q + 2) * TINY * (flat != 0).any(0)) * GENEROUS).reshape(1, m, n)
+    re, im = ((part @ flat).reshape(-1, m, n) for part in angle)
+    return enclose(re, rad), enclose(im, rad)
+
+
+def _at(plan: Plan, k: int, points: Points, before: Pixels, after: Pixels) -> Symbol:
+    """The matrix of a stationary map between values with `before` and `after` aliases."""
+    T, source = plan.taps[k], plan.network.made(k).inputs[0]
+    torus, m, n = plan.torus(source), T.K.shape[1], T.K.shape[2]
+    coarse = tuple(N // r for N, r in zip(torus, before, strict=True))
+    fine = np.array(list(product(*map(range, before))))
+    every = (points[:, None] + fine * coarse).reshape(-1, len(torus))
+    seen = np.ravel_multi_index(tuple((fine % after).T), after)
+    factor, root = Enclosure.exact(np.ones((1, 1, 1))), prod(T.stride)
+    if root > 1:
+        power = root & (root - 1) == 0 and root.bit_length() % 2 == 1
+        factor = enclose(np.full((1, 1, 1), root**-0.5), 0.0 if power else 8 * UNIT)
+    sides = list[Enclosure]()
+    for part in symbol(T, torus, every):
+        scaled = part if root == 1 else part * factor
+        if len(fine) == 1:
+            sides.append(scaled)
+            continue
+        mid = np.zeros((len(points), prod(after), m, len(fine), n))
+        rad = np.zeros((1, *mid.shape[1:]))
+        values, radii = scaled.mid.reshape(len(points), len(fine), m, n), scaled.rad.max(0)
+        for a, b in enumerate(seen):
+            mid[:, b, :, a], rad[:, b, :, a] = values[:, a], radii
+        shape = prod(after) * m, len(fine) * n
+        sides.append(Enclosure(mid.reshape(-1, *shape), rad.reshape(1, *shape)))
+    return Symbol(sides[0], sides[1], T.exponent)
+
+
+def _leveled(expression: Expression) -> tuple[Expression, int]:
+    """The same with one power of two taken out of all parts."""
+    top = max(S.exponent for S in expression.values())
+    return {v: Symbol(S.re, S.im, S.exponent - top, S.order) for v, S in expression.items()}, top
+
+
+def _signed(expression: Expression, sign: int) -> Expression:
+    if sign == 1:
+        return expression
+    return {v: Symbol(-A, -B, S.exponent) for v, S in expression.items() for A, B in [S.explicit(1)]}
+
+
+def _scaled(
+    expression: Expression, d: Float[np.ndarray, " channels"], repeats: int, count: int
+) -> Expression:
+    """Every channel times a number."""
+    e = int(np.frexp(abs(d).max(initial=0.0))[1])
+    column = Enclosure.exact(np.tile(d, repeats)[:, None]).shifted(-e)
+    found = dict[int, Symbol]()
+    for v, S in expression.items():
+        A, B = S.explicit(count)
+        found[v] = Symbol(A * column, B * column, S.exponent + e)
+    return found
+
+
+def _added(parts: Sequence[Expression], count: int) -> Expression:
+    found = dict[int, Symbol]()
+    for part in parts:
+        for v, S in part.items():
+            if v not in found:
+                found[v] = S
+                continue
+            e = max(found[v].exponent, S.exponent)
+            (A, B), (C, D) = found[v].explicit(count), S.explicit(count)
+            own, new = found[v].exponent - e, S.exponent - e
+            found[v] = Symbol(A.shifted(own) + C.shifted(new), B.shifted(own) + D.shifted(new), e)
+    return found
+
+
+def _beside(parts: Sequence[Expression], channels: Sequence[int], repeats: int, count: int) -> Expression:
+    """Channels one after the other, alias by alias."""
+    at, total, found = np.cumsum([0, *channels]), sum(channels), list[Expression]()
+    for k, part in enumerate(parts):
+        moved = dict[int, Symbol]()
+        for v, S in part.items():
+            sides = list[Enclosure]()
+            for E in S.explicit(count):
+                n = E.shape[-1]
+                mid = np.zeros((E.shape[0], repeats, total, n))
+                rad = np.zeros((E.rad.shape[0], repeats, total, n))
+                mid[:, :, at[k] : at[k + 1]] = E.mid.reshape(E.shape[0], repeats, -1, n)
+                rad[:, :, at[k] : at[k + 1]] = np.broadcast_to(E.rad, (len(rad), *E.shape[1:])).reshape(
+                    len(rad), repeats, -1, n
+                )
+                sides.append(Enclosure(mid.reshape(len(mid), -1, n), rad.reshape(len(rad), -1, n)))
+            moved[v] = Symbol(sides[0], sides[1], S.exponent)
+        found.append(moved)
+    return _added(found, count)
