@@ -109,22 +109,10 @@ class Cut:
             raise InvalidProblem(
                 f"A ball of {self.ball.inputs} and a box of {self.box.inputs} coordinates have nothing in common."
             )
-        if self._apart():
+        if apart(self.ball, self.box):
             raise InvalidProblem(
                 "The ball and the box have no point in common. Choose a larger radius, or another box or center."
             )
-
-    def _apart(self) -> bool:
-        """Whether the nearest point of the box is farther than the radius, for sure.
-
-        The computed differences are within u and `TINY` of the exact ones, and their length is rounded up by less than `GENEROUS`
-        squared; a difference beyond doubles proves nothing.
-        """
-        low, high = self.box.ends()
-        with np.errstate(all="ignore"):
-            away = np.clip(self.ball.center, low, high) - self.ball.center
-            far = float(lengths(away[None])[0]) / GENEROUS**3 - 8 * self.inputs * TINY
-        return bool(np.isfinite(far) and far > self.ball.radius)
 
     @property
     def inputs(self) -> int:
@@ -156,6 +144,19 @@ class Cut:
 
 
 Region = Box | Ball | Cut
+
+
+def apart(ball: Ball, box: Box) -> bool:
+    """Whether a ball and a box have no point in common, for sure: the nearest point of the box is farther than the radius.
+
+    The computed differences are within u and `TINY` of the exact ones, and their length is rounded up by less than `GENEROUS`
+    squared; a difference beyond doubles proves nothing.
+    """
+    low, high = box.ends()
+    with np.errstate(all="ignore"):
+        away = np.clip(ball.center, low, high) - ball.center
+        far = float(lengths(away[None])[0]) / GENEROUS**3 - 8 * ball.inputs * TINY
+    return bool(np.isfinite(far) and far > ball.radius)
 
 
 def hull(region: Region) -> Box:
@@ -218,13 +219,19 @@ def furthest(L: Matrix, low: Vector, high: Vector, radius: float) -> tuple[Matri
     """
     with np.errstate(all="ignore"):
         size = np.maximum(abs(L).max(1, initial=0.0), 1e-300)[:, None]
-        least, most = np.full((len(L), 1), -300.0), np.full((len(L), 1), 300.0)
-        for _ in range(60):
+        least, most, unit, square = (
+            np.full((len(L), 1), -300.0),
+            np.full((len(L), 1), 300.0),
+            L / size,
+            radius**2,
+        )
+        for _ in range(32):
             middle = (least + most) / 2
-            d = np.clip(2.0**middle * (L / size), low, high)
-            far = ~((d * d).sum(1, keepdims=True) <= radius**2)
+            d = unit * 2.0**middle
+            np.clip(d, low, high, out=d)
+            far = ~(np.einsum("ij,ij->i", d, d)[:, None] <= square)
             least, most = np.where(far, least, middle), np.where(far, middle, most)
-        return np.clip(2.0**least * (L / size), low, high), size * 2.0**-least
+        return np.clip(2.0**least * unit, low, high), size * 2.0**-least
 
 
 def _set(region: "Box | Ball", name: str, what: str) -> None:
@@ -239,6 +246,8 @@ def _set(region: "Box | Ball", name: str, what: str) -> None:
         raise InvalidProblem(f"{what} must be finite numbers, one for each input. {error}") from None
     if found.ndim != 1:
         raise InvalidProblem(f"{what} must be finite numbers, one for each input.")
+    found = found.copy()
+    found.setflags(write=False)
     object.__setattr__(region, name, found)
 
 

@@ -104,7 +104,7 @@ def _relaxed(curve: _Curve, function: Function, parameters: Mapping, alpha: Vect
         chord = (curve.high[-1] - curve.low[0]) / (high - low)
     chord = np.clip(np.where(np.isfinite(chord), chord, alpha / 2 + beta / 2), alpha, beta)
     bottom, top = curve.ends(chord)
-    slopes = [chord, *_slopes(curve, function, parameters, middle, alpha, beta)]
+    slopes = [chord, *_slopes(function, parameters, middle, alpha, beta)]
     ends = [(bottom, top), *(curve.ends(slope) for slope in slopes[1:])]
     below = _best(slopes, [slope * middle + floor for slope, (floor, _) in zip(slopes, ends, strict=True)])
     above = _best(
@@ -117,7 +117,7 @@ def _relaxed(curve: _Curve, function: Function, parameters: Mapping, alpha: Vect
 
 
 def _slopes(
-    curve: _Curve, function: Function, parameters: Mapping, middle: Vector, alpha: Vector, beta: Vector
+    function: Function, parameters: Mapping, middle: Vector, alpha: Vector, beta: Vector
 ) -> list[Vector]:
     """Slopes that may be good for a line on one side: those of the pieces, or those at the middle and the ends."""
     if function.pieces is not None:

@@ -38,12 +38,12 @@ class Backward:
 
     def cost(self, value: int) -> int:
         """About how many products a row on `value` takes on its way to the input."""
-        total, wanted = self.region.inputs * (64 if isinstance(self.region, Cut) else 2), {value}
+        total, wanted = self.region.inputs * (256 if isinstance(self.region, Cut) else 16), {value}
         for k in range(value, 0, -1):
             if k in wanted:
                 node = self.network.made(k)
                 wanted |= set(node.inputs)
-                total += self.linear[k].cost if k in self.linear else 4 * node.op.outputs
+                total += self.linear[k].cost if k in self.linear else 16 * node.op.outputs
         return 2 * total
 
     def above(self, value: int, L: Matrix) -> Vector:
@@ -115,20 +115,20 @@ class _Rows:
     def _linear(self, layer: Linear, i: int, L: Matrix) -> None:
         """$|(L A - fl(L A)) z| \\le \\gamma |L| |A| |z|$, and what underflows: see `kernel.reach.linear`."""
         op, size = layer.op, self.way.size[i]
-        weight = layer.absolute.apply(size) * GENEROUS
-        most = 1 + abs(L).max(1, initial=0.0)
+        weight, reads = layer.absolute.apply(size) * GENEROUS, abs(L)
+        most = 1 + reads.max(1, initial=0.0)
         if not isinstance(op, Gather) or op.adjoint_terms > 1:
-            self._lose(layer.relative(op.adjoint_terms) * (abs(L) @ weight))
+            self._lose(layer.relative(op.adjoint_terms) * (reads @ weight))
         self._lose(
             4 * TINY * ((op.adjoint_terms + 2) * most * (len(size) + float(size.sum())) + float(weight.sum()))
         )
         if op.b is not None:
             n, b = len(layer.b), abs(layer.b)
-            lost = gamma(n + 6) * (abs(L) @ b) + abs(L) @ layer.shift_error
+            lost = gamma(n + 6) * (reads @ b) + reads @ layer.shift_error
             lost = lost + 4 * TINY * (n * (2 + most) + float(b.sum() + layer.shift_error.sum()))
             self._add(L @ layer.b, lost)
         elif isinstance(op, Diagonal) and op.shift_error is not None:
-            self._lose(abs(L) @ layer.shift_error + 4 * TINY * (most * len(layer.shift_error)))
+            self._lose(reads @ layer.shift_error + 4 * TINY * (most * len(layer.shift_error)))
         self._put(i, op.adjoint(L))
 
     def _relaxed(self, found: Relaxed, i: int, L: Matrix) -> None:
@@ -138,7 +138,8 @@ class _Rows:
         up, down = np.maximum(L, 0.0), np.minimum(L, 0.0)
         size, m = self.way.size[i], L.shape[1]
         if found.index is None:
-            passed = up * line.upper[:, 0] + down * line.lower[:, 0]
+            passed = up * line.upper[:, 0]
+            passed += down * line.lower[:, 0]
             reads, terms = size, 1
         else:
             parts = up[:, :, None] * line.upper + down[:, :, None] * line.lower
@@ -146,8 +147,12 @@ class _Rows:
             passed = back.adjoint(parts.reshape(len(L), -1))
             reads, terms = size[found.index].sum(1), 1 + back.adjoint_terms
         steep = np.maximum(abs(line.upper), abs(line.lower)).max(1, initial=0.0)
-        most = 1 + abs(L).max(1, initial=0.0) + float(steep.max(initial=0.0))
-        self._lose(gamma(terms + 2) * (abs(L) @ (steep * reads)))
+        reads = np.where(steep > 0, reads, 0.0)  # an entry of which nothing is known is not read
+        most = (
+            1 + np.maximum(up.max(1, initial=0.0), -down.min(1, initial=0.0)) + float(steep.max(initial=0.0))
+        )
+        weight = steep * reads
+        self._lose(gamma(terms + 2) * (up @ weight - down @ weight))
         self._lose(4 * TINY * most * (terms * m + float(reads.sum())))
         self._constants(line.floor, line.ceiling, up, down, most)
         self._put(i, passed)
@@ -174,6 +179,6 @@ class _Rows:
             self.lost = np.where(hit, np.inf, self.lost)
             floor, ceiling = (np.where(np.isfinite(v), v, 0.0) for v in (floor, ceiling))
         size = np.maximum(abs(floor), abs(ceiling))
-        lost = gamma(2 * len(size) + 6) * ((up - down) @ size)
+        lost = gamma(2 * len(size) + 6) * (up @ size - down @ size)
         lost = lost + 4 * TINY * (len(size) * (1 + most) + float(size.sum()))
         self._add(up @ ceiling + down @ floor, lost)

@@ -44,8 +44,8 @@ class Linear:
 
     @property
     def cost(self) -> int:
-        """About how many products an application takes."""
-        return self.op.terms * self.op.outputs + self.op.inputs + self.op.outputs
+        """About how many products an application takes, what is done with each entry included."""
+        return self.op.terms * self.op.outputs + 16 * (self.op.inputs + self.op.outputs)
 
     def relative(self, terms: int) -> float:
         """The relative error of sums of so many products, that of the entries included."""

@@ -1,4 +1,4 @@
-r"""Sets of values: an interval an entry and, where it is not too large, a zonotope $\{c + G^\top \xi + e\}$; what maps make of them.
+r"""Sets of values, an interval an entry and, where not too large, a zonotope $\{c + G^\top \xi + e\}$; what maps make of them.
 
 Rows of G belong to where they came from: source 0 is the input, with $\lVert \xi \rVert_2 \le 1$ of a ball and $|\xi_j| \le 1$ of
 a box; source k is what node k adds, $|\xi_j| \le 1$. $|e| \le$ `slop` takes what rounding left out. The narrower of interval and
@@ -39,7 +39,7 @@ class Zonotope:
 
     def size(self) -> Vector:
         """At least the absolute value of each entry without `slop`, but for rounding."""
-        return abs(self.center) + sum(abs(G).sum(0) for G in self.G.values())
+        return abs(self.center) + sum((abs(G).sum(0) for G in self.G.values()), np.zeros(len(self.center)))
 
     def ends(self) -> tuple[Vector, Vector]:
         """The interval of each entry."""
@@ -53,11 +53,15 @@ class Zonotope:
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """What is known of one value: its ends, infinite where nothing is, and a zonotope or None."""
+    """What is known of one value: its ends, infinite where nothing is, and a zonotope or None.
+
+    `tight` says that the ends are those of a zonotope too, though that may have been too large to keep.
+    """
 
     low: Vector
     high: Vector
     zonotope: Zonotope | None
+    tight: bool = False
 
     @property
     def size(self) -> Vector:
@@ -77,7 +81,7 @@ class State:
         low, high = z.ends()
         if not (np.isfinite(low).all() and np.isfinite(high).all()):
             return replace(self, zonotope=None)
-        kept = self.within(low, high)
+        kept = replace(self.within(low, high), tight=True)
         return kept if z.count * len(low) <= room else replace(kept, zonotope=None)
 
 
@@ -98,25 +102,36 @@ def start(region: Region, room: int) -> State:
 
 def affine(layer: Linear, z: State, room: int) -> State:
     """The values behind a linear map."""
-    low, high = layer.interval(z.low, z.high)
-    zonotope = z.zonotope
-    if zonotope is not None and zonotope.count * layer.op.outputs > room:
-        zonotope = None
-    if zonotope is not None:
-        center, lost = layer.values(zonotope.center, zonotope.size() + zonotope.slop, zonotope.count)
-        slop = (layer.absolute.apply(zonotope.slop) * (1 + layer.op.error) + lost) * GENEROUS
-        zonotope = Zonotope(
-            center, {k: layer.op.apply(G) for k, G in zonotope.G.items()}, slop, zonotope.round
-        )
-    return State(low, high, zonotope).narrowed(room)
+    after, one = State(*layer.interval(z.low, z.high), None), z.zonotope
+    if one is None:
+        return after
+    center, lost = layer.values(one.center, one.size() + one.slop, one.count)
+    slop = (layer.absolute.apply(one.slop) * (1 + layer.op.error) + lost) * GENEROUS
+    if one.count * layer.op.outputs > room:
+        return _passed(layer, one, replace(after, zonotope=Zonotope(center, {}, slop, one.round)), room)
+    G = {source: layer.op.apply(rows) for source, rows in one.G.items()}
+    return replace(after, zonotope=Zonotope(center, G, slop, one.round)).narrowed(room)
+
+
+def _passed(layer: Linear, one: Zonotope, after: State, room: int) -> State:
+    """The ends of a zonotope that is too large to keep, some rows at a time."""
+    assert after.zonotope is not None
+    far, step = after.zonotope.slop, max(1, room // (4 * layer.op.outputs))
+    for source, rows in one.G.items():
+        euclidean = one.round and source == 0
+        parts = [_reach(layer.op.apply(rows[k : k + step]), euclidean) for k in range(0, len(rows), step)]
+        far = far + _reach(np.array(parts), euclidean)
+    low, high = replace(after.zonotope, slop=far).ends()
+    pad = 4 * (one.count + 2) * TINY
+    return replace(after.within(low - pad, high + pad), zonotope=None, tight=True)
 
 
 def added(signs: Sequence[int], parts: Sequence[State], room: int) -> State:
     """A sum of values with signs."""
-    low = sum(z.low if s > 0 else -z.high for s, z in zip(signs, parts, strict=True))
-    high = sum(z.high if s > 0 else -z.low for s, z in zip(signs, parts, strict=True))
-    pad = gamma(len(parts) + 4) * sum(z.size for z in parts) + 4 * len(parts) * TINY
-    low, high = _known(low - pad, high + pad)
+    lows = [z.low if s > 0 else -z.high for s, z in zip(signs, parts, strict=True)]
+    highs = [z.high if s > 0 else -z.low for s, z in zip(signs, parts, strict=True)]
+    pad = gamma(len(parts) + 4) * np.sum([z.size for z in parts], 0) + 4 * len(parts) * TINY
+    low, high = _known(np.sum(lows, 0) - pad, np.sum(highs, 0) + pad)
     sets = [z.zonotope for z in parts]
     if any(one is None for one in sets):
         return State(low, high, None)
@@ -126,9 +141,10 @@ def added(signs: Sequence[int], parts: Sequence[State], room: int) -> State:
         for source, rows in one.G.items():
             G[source] = G[source] + s * rows if source in G else s * rows
     count = sum(map(len, G.values()))
-    rounded = gamma(len(parts) + 4) * sum(one.size() for one in known) + 4 * len(parts) * (count + 1) * TINY
-    slop = (sum(one.slop for one in known) + rounded) * GENEROUS
-    center = sum(s * one.center for s, one in zip(signs, known, strict=True))
+    rounded = gamma(len(parts) + 4) * np.sum([one.size() for one in known], 0)
+    slop = np.sum([one.slop for one in known], 0) + rounded + 4 * len(parts) * (count + 1) * TINY
+    slop = slop * GENEROUS
+    center = np.sum([s * one.center for s, one in zip(signs, known, strict=True)], 0)
     return State(low, high, Zonotope(center, G, slop, known[0].round)).narrowed(room)
 
 
@@ -177,10 +193,10 @@ def relaxed(found: Relaxed, node: int, z: State, room: int) -> State:
     if len(new):
         G[node] = np.zeros((len(new), len(middle)))
         G[node][np.arange(len(new)), new] = half[new]
-    z = Zonotope(center, G, (slop + small) * GENEROUS, before.round)
+    made = Zonotope(center, G, (slop + small) * GENEROUS, before.round)
     if found.pairs is not None:
-        z = _with_minima(z, before, found.pairs)
-    return State(found.least, found.most, z).narrowed(room)
+        made = _with_minima(made, before, found.pairs)
+    return State(found.least, found.most, made).narrowed(room)
 
 
 def _with_minima(z: Zonotope, before: Zonotope, pairs: Int[np.ndarray, "count 2"]) -> Zonotope:

@@ -6,7 +6,7 @@ keeps the ends that it has.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -38,9 +38,9 @@ Ends = tuple[Vector, Vector]
 
 ROOM = 1 << 24
 """Numbers of the largest zonotope: 128 MB."""
-FORWARD = 1 << 35
+FORWARD = 1 << 34
 """Products that zonotopes take on one pass, about."""
-BACKWARD = 1 << 35
+BACKWARD = 1 << 34
 """Products that rows on their way back take, all together, about."""
 
 
@@ -131,7 +131,7 @@ class _Walk:
             self._keep(z)
             for i in node.inputs:  # zonotopes are large, and needed no more
                 if last[i] == k:
-                    self.states[i] = State(self.states[i].low, self.states[i].high, None)
+                    self.states[i] = replace(self.states[i], zonotope=None)
         if self.outputs:
             self._narrow(self.network.output, np.ones(self.network.outputs, bool))
 
@@ -147,7 +147,7 @@ class _Walk:
         if z.zonotope is not None:
             cost = layer.cost * z.zonotope.count
             if self.spent[0] + cost > FORWARD:
-                z = State(z.low, z.high, None)
+                z = replace(z, zonotope=None)
             else:
                 self.spent[0] += cost
         return state.affine(layer, z, ROOM)
@@ -196,7 +196,7 @@ class _Walk:
         if not self.backward or i == 0:
             return False
         plain = all(k not in self.relaxed for k in range(1, i + 1))
-        return not plain or isinstance(self.region, Cut) or self.states[i].zonotope is None
+        return not plain or isinstance(self.region, Cut) or not self.states[i].tight
 
     def _affordable(
         self, i: int, chosen: Int[np.ndarray, " k"], low: Vector, high: Vector
