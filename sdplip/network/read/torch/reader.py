@@ -1,0 +1,153 @@
+"""`read_module(module, input_shape)`: the network that a torch module computes, as plain data."""
+
+import copy
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sdplip.errors import RefusedModule
+from sdplip.network.graph import Network
+from sdplip.network.read.arrays import Array, finish
+from sdplip.network.read.simplify import simplified
+from sdplip.network.read.torch import arithmetic, functions, images, layers, trace
+from sdplip.network.read.torch.shadows import numbers_of
+from sdplip.network.read.understood import Understood
+
+Shape = tuple[int, ...]
+TABLES = (arithmetic, functions, images)
+"""Importing them fills the table of operations."""
+
+
+def read_module(module: nn.Module, input_shape: Shape | None = None) -> Network:
+    """The network of `module` as it stands: the numbers that its forward computes with, the mode that it is in.
+
+    Any forward is followed that is made of operations of the table (`sdplip.network.read.torch.table`); Python around them runs
+    as it is. Weights that are computed in forward (parametrizations, hooks, pruning) count as they are computed.
+
+    Args:
+        module: not changed.
+        input_shape: of one sample without the batch, `(features,)` or `(channels, *pixels)`; may be left out where the first
+            module of an `nn.Sequential` says it.
+
+    Raises:
+        RefusedModule: an operation that is not understood, by its name and line; a forward that mixes the samples of a batch,
+            draws random numbers, changes the module, looks at the numbers, or is another function at every call.
+    """
+    return understand_module(module, input_shape).network
+
+
+def understand_module(module: nn.Module, input_shape: Shape | None = None) -> Understood:
+    """`read_module`, with what was compared in words."""
+    if not isinstance(module, nn.Module):
+        raise RefusedModule(f"A `torch.nn.Module` is wanted, but got {type(module).__name__}.")
+    shape = _shape(module, input_shape)
+    network, unit = _read(module, shape, seed=0)
+    double = None if unit == 2.0**-53 else _in_double(module, shape)
+    if double is not None:  # a sharper look at how it was read, at numbers a little different
+        _read(double, shape, seed=1)
+    words = "compared with forward, operation by operation and as a whole, on random inputs"
+    return Understood(network, checked=words)
+
+
+def _read(module: nn.Module, shape: Shape, seed: int) -> tuple[Network, float]:
+    like = floating(module)
+    x = inputs(trace.BATCH, shape, like, seed)
+    before = trace.state(module)
+    array, y, run = trace.trace(module, x, layers.rule_of, _whole)
+    trace.refuse_state(module, before)
+    network = simplified(finish(array))
+    compare(module, network, shape, like, y.shape[1:], run.checks.unit)
+    return network, run.checks.unit
+
+
+def compare(module: nn.Module, network: Network, shape: Shape, like: Tensor, out: Any, unit: float) -> None:
+    """Runs the module on batches of other sizes, with and without gradients, beside its network.
+
+    Raises:
+        RefusedModule: they differ by more than rounding.
+    """
+    for seed, (batch, gradients) in enumerate(((1, False), (3, True), (3, False), (1, True), (4, False)), 2):
+        x = inputs(batch, shape, like, seed // 2 if batch == 3 else seed)
+        with trace.eager(), torch.set_grad_enabled(gradients):
+            try:
+                y = module(x.clone())
+            except Exception as error:
+                raise RefusedModule(
+                    f"`{type(module).__name__}` runs on {trace.BATCH} samples, but not on {batch}: {error}"
+                ) from error
+        if not isinstance(y, Tensor) or tuple(y.shape) != (batch, *out):
+            raise RefusedModule(
+                f"`{type(module).__name__}` returns {batch} samples in the shape {tuple(getattr(y, 'shape', ()))}, not"
+                f" {(batch, *out)}. Its outputs must be one row a sample."
+            )
+        understood = network(numbers_of(x).reshape(batch, -1))
+        computed = numbers_of(y).reshape(batch, -1)
+        size = float(abs(understood[np.isfinite(understood)]).max(initial=0.0))
+        allowed = unit**0.75 * max(size, 2.0**-500)
+        bad = ~(abs(understood - computed) <= allowed) & np.isfinite(understood)
+        if bad.any():
+            raise RefusedModule(
+                f"`{type(module).__name__}` computes {computed[bad][0]:.9g} where the network that was read from it gives"
+                f" {understood[bad][0]:.9g}, on {batch} samples {'with' if gradients else 'without'} gradients. Something in it"
+                " changes from call to call, or with the size of the batch, or with the mode of gradients."
+            )
+
+
+def inputs(batch: int, shape: Shape, like: Tensor, seed: int) -> Tensor:
+    """Random samples, the same ones at every call; the generators of torch are left alone."""
+    numbers = np.random.default_rng(seed).standard_normal((batch, *shape))
+    return torch.from_numpy(np.asarray(numbers)).to(like.device, like.dtype)
+
+
+def floating(module: nn.Module) -> Tensor:
+    """A tensor of the kind that the module computes with: its first floating one."""
+    tensors = (*module.parameters(), *module.buffers())
+    found = next((t for t in tensors if t.is_floating_point()), torch.empty(0, dtype=torch.float64))
+    if found.is_meta:
+        raise RefusedModule("The weights are on the meta device and hold no numbers. Load them first.")
+    return torch.empty(0, dtype=found.dtype, device=found.device)
+
+
+def _whole(module: nn.Module, path: str, x: Array, y: Tensor) -> Array:  # noqa: ARG001
+    rule = layers.rule_of(module)
+    assert rule is not None
+    return rule(module, x)
+
+
+def _in_double(module: nn.Module, shape: Shape) -> nn.Module | None:
+    """A copy in double precision; None of modules that cannot be copied, or do not run in it."""
+    try:
+        with trace.eager(), torch.no_grad():
+            double = copy.deepcopy(module).double()
+            double(inputs(trace.BATCH, shape, floating(double), 0))
+    except Exception:
+        return None
+    return double
+
+
+def _shape(module: nn.Module, shape: Shape | None) -> Shape:
+    if shape is not None:
+        found = (shape,) if isinstance(shape, int) else tuple(shape)
+        if not found or any(not isinstance(n, int) or n < 1 for n in found):
+            raise RefusedModule(
+                f"`input_shape` must be positive whole numbers, those of one sample without the batch, but is {shape}."
+            )
+        return found
+    first = module
+    while isinstance(first, nn.Sequential) and len(first):
+        first = next((child for child in first if not isinstance(child, PASSING)), first[0])
+    for name in ("in_features", "features"):
+        if isinstance(n := vars(first).get(name), int):
+            return (n,)
+    raise RefusedModule(
+        "The shape of the inputs is not known. Pass that of one sample without the batch, `input_shape=(channels, height, width)`"
+        " or `(features,)`."
+    )
+
+
+PASSING = (nn.Identity, nn.Flatten, nn.Dropout)
+"""Modules that a vector passes as it is."""
+
+__all__ = ["read_module", "understand_module"]

@@ -1,0 +1,155 @@
+"""torch modules as networks: what is read computes what the module computes, and what is not understood is refused."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from sdplip.errors import RefusedModule
+from sdplip.network.read.torch import read_module
+from tests.torch_modules import Counter, Forward, Graded, ResNet, Siamese, modules, settled
+
+ALL = [pytest.param(make, shape, id=name) for name, make, shape in modules()]
+
+
+def built(make) -> nn.Module:
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.jit.script is deprecated, but people have such modules
+        return settled(make())
+
+
+@pytest.mark.parametrize(("make", "shape"), ALL)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_network_computes_what_its_module_computes(make, shape, dtype):
+    module = built(make).to(dtype)
+    network = read_module(module, shape)
+    assert network.input_shape == shape
+    x = torch.from_numpy(np.random.default_rng(7).standard_normal((5, *shape))).to(dtype)
+    with torch.no_grad(), torch.compiler.set_stance("force_eager"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        y = module(x.clone()).double().reshape(5, -1).numpy()
+    found = network(x.double().reshape(5, -1).numpy())
+    tolerance = 1e-4 if dtype == torch.float32 else 1e-11
+    assert np.allclose(found, y, rtol=0, atol=tolerance * (1 + abs(y).max()))
+
+
+def test_the_module_stays_as_it_was():
+    module = built(ResNet)
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    attributes = {path: dict(vars(child)) for path, child in module.named_modules()}
+    state = torch.get_rng_state()
+    read_module(module, (3, 8, 8))
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+    assert all(dict(vars(child)) == attributes[path] for path, child in module.named_modules())
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def _counted() -> nn.Module:
+    linear = nn.Linear(3, 3)
+    linear.calls = 0  # pyright: ignore
+
+    def hook(module, _):
+        module.calls += 1
+
+    linear.register_forward_pre_hook(hook)
+    return linear
+
+
+def _data_dependent(_, x):
+    return x if x[0, 0] > 0 else -x
+
+
+def _buffered() -> nn.Module:
+    module = Forward(lambda m, x: m.linear(x) + m.seen.add_(1), linear=nn.Linear(3, 3))
+    module.register_buffer("seen", torch.zeros(3))
+    return module
+
+
+def _graded() -> nn.Module:
+    return nn.utils.parametrize.register_parametrization(nn.Linear(3, 3), "weight", Graded())
+
+
+REFUSED = {
+    "control flow": (lambda: Forward(_data_dependent), (3,), "jumps"),
+    "item": (lambda: Forward(lambda _, x: x * x[0, 0].item()), (3,), "look at the numbers"),
+    "numpy": (lambda: Forward(lambda _, x: x + torch.from_numpy(x.numpy())), (3,), "numpy"),
+    "tolist": (lambda: Forward(lambda _, x: x + torch.tensor(x.tolist())), (3,), "tolist"),
+    "product": (lambda: Forward(lambda _, x: x * x.flip(1)), (3,), "two arrays that come from the input"),
+    "attention": (lambda: Forward(lambda _, x: F.scaled_dot_product_attention(x, x, x)), (4, 3), "product"),
+    "MultiheadAttention": (
+        lambda: Forward(lambda m, x: m.a(x, x, x)[0], a=nn.MultiheadAttention(4, 2, batch_first=True)), (3, 4), "product",
+    ),
+    "square": (lambda: Forward(lambda _, x: x**2), (3,), "finite bound"),
+    "unknown": (lambda: Forward(lambda _, x: torch.special.i0(x)), (3,), "`i0`"),
+    "comparison": (lambda: Forward(lambda _, x: x * (x > 0)), (3,), "jumps"),
+    "positions": (lambda: Forward(lambda _, x: x.gather(1, x.argsort(1))), (3,), "jumps"),
+    "sorted positions": (lambda: Forward(lambda _, x: x.gather(1, x.sort(1).indices)), (3,), "jumps"),
+    "round": (lambda: Forward(lambda _, x: x.round()), (3,), "jumps"),
+    "to int": (lambda: Forward(lambda _, x: x.int().float()), (3,), "rounds"),
+    "batch mean": (lambda: Forward(lambda _, x: x - x.mean(0)), (3,), "batch"),
+    "batch flip": (lambda: Forward(lambda _, x: x + x.flip(0)), (3,), "samples of a batch"),
+    "first sample": (lambda: Forward(lambda _, x: x - x[:1]), (3,), "samples of a batch"),
+    "batch product": (lambda: Forward(lambda _, x: x.new_ones(len(x), len(x)) @ x), (3,), "batch"),
+    "batch softmax": (lambda: Forward(lambda _, x: x.sort(0).values), (3,), "batch"),
+    "batch size": (lambda: Forward(lambda _, x: x * len(x)), (3,), "size of the batch"),
+    "squeeze of the batch": (lambda: Forward(lambda _, x: x.squeeze()), (3,), "row a sample"),
+    "training batch norm": (lambda: nn.BatchNorm1d(3), (3,), "eval"),
+    "training dropout": (lambda: nn.Dropout(), (3,), "random"),
+    "random": (lambda: Forward(lambda _, x: x + torch.randn(3)), (3,), "random"),
+    "a buffer that changes": (_buffered, (3,), "seen"),
+    "a number that changes": (_counted, (3,), "calls"),
+    "every third call": (Counter, (3,), "from call to call"),
+    "gradients": (_graded, (3,), "mode of gradients"),
+    "two outputs": (lambda: Forward(lambda _, x: (x, x)), (3,), "tuple"),
+    "no batch": (lambda: Forward(lambda _, x: x.sum()), (3,), "batch"),
+    "weight from the input": (lambda: Forward(lambda _, x: F.linear(x, x.mean(0, keepdim=True))), (3,), "batch"),
+    "another shape": (lambda: nn.Linear(3, 3), (4,), "cannot run"),
+    "NaN": (lambda: Forward(lambda _, x: x + float("nan")), (3,), "NaN"),
+    "normalise": (lambda: Forward(lambda _, x: F.normalize(x)), (3,), "length"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_not_understood_is_refused(name):
+    make, shape, word = REFUSED[name]
+    torch.manual_seed(0)
+    module = make()
+    with pytest.raises(RefusedModule, match=word):
+        read_module(module if "training" in name or name == "random" else module.eval(), shape)
+
+
+def test_a_refusal_names_operation_module_and_line():
+    module = Forward(lambda m, x: m.inner(x), inner=Forward(lambda _, x: torch.special.i0(x)))
+    with pytest.raises(RefusedModule) as caught:
+        read_module(module, (3,))
+    message = str(caught.value)
+    assert "`i0`" in message and "`inner`" in message
+    assert "test_read_torch.py, line" in message and "torch.special.i0(x)" in message
+
+
+def test_nodes_carry_the_names_of_their_modules():
+    names = [node.name for node in read_module(built(ResNet), (3, 8, 8)).nodes]
+    assert any("layer1.1.downsample.0" in name for name in names)
+    assert any("torch_modules.py" in name for name in names)
+
+
+def test_a_module_that_is_used_twice_is_read_twice():
+    network = read_module(built(Siamese), (6,))
+    assert sum(type(node.op).__name__ == "Dense" for node in network.nodes) == 4
+
+
+def test_the_shape_may_be_left_out_where_the_first_layer_says_it():
+    module = nn.Sequential(nn.Flatten(), nn.Linear(3, 2))
+    assert read_module(module).input_shape == (3,)
+    with pytest.raises(RefusedModule, match="input_shape"):
+        read_module(nn.Conv2d(1, 1, 1))
+
+
+def test_circular_padding_is_part_of_its_convolution():
+    conv = nn.Conv2d(2, 3, 3, padding=1, padding_mode="circular")
+    (node,) = read_module(conv, (2, 4, 5)).nodes
+    assert node.op.circular  # pyright: ignore

@@ -1,0 +1,316 @@
+"""Modules with a forward of their own, each read into a network by the tests: `(name, module, shape of a sample)`."""
+
+import math
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Shape = tuple[int, ...]
+
+
+class Forward(nn.Module):
+    """Any function of a tensor and of submodules as a module."""
+
+    def __init__(self, function: Callable[..., Tensor], **modules: nn.Module) -> None:
+        super().__init__()
+        self.function = function
+        for name, module in modules.items():
+            self.add_module(name, module)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(self, x)
+
+
+class BasicBlock(nn.Module):
+    """As in torchvision's ResNet."""
+
+    def __init__(self, channels: int, out: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, out, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(out)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(out, out, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(out)
+        self.downsample = None
+        if stride != 1 or channels != out:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(channels, out, 1, stride, bias=False), nn.BatchNorm2d(out)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        identity = x
+        out = self.relu(self.bn1(self.conv1(x)))
+        out = self.bn2(self.conv2(out))
+        if self.downsample is not None:
+            identity = self.downsample(x)
+        out += identity
+        return self.relu(out)
+
+
+class ResNet(nn.Module):
+    """torchvision's ResNet, small."""
+
+    def __init__(self, width: int = 4, classes: int = 5) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, width, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.maxpool = nn.MaxPool2d(3, 2, 1)
+        self.layer1 = nn.Sequential(BasicBlock(width, width, 1), BasicBlock(width, 2 * width, 2))
+        self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
+        self.fc = nn.Linear(2 * width, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.maxpool(F.relu(self.bn1(self.conv1(x))))
+        x = torch.flatten(self.avgpool(self.layer1(x)), 1)
+        return self.fc(x)
+
+
+class Mixer(nn.Module):
+    """A block of an MLP-mixer: a perceptron over tokens, one over channels, both with a skip."""
+
+    def __init__(self, tokens: int, channels: int, norm: bool = True) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(channels) if norm else nn.Identity()
+        self.norm2 = nn.LayerNorm(channels) if norm else nn.Identity()
+        self.token = nn.Sequential(nn.Linear(tokens, 6), nn.ReLU(), nn.Linear(6, tokens))
+        self.channel = nn.Sequential(nn.Linear(channels, 7), nn.ReLU(), nn.Linear(7, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.token(self.norm1(x).transpose(1, 2)).transpose(1, 2)
+        return x + self.channel(self.norm2(x))
+
+
+class UNet(nn.Module):
+    """Down, up, and the skip between them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = nn.Conv2d(1, 4, 3, padding=1)
+        self.inner = nn.Conv2d(4, 6, 3, padding=1)
+        self.up = nn.ConvTranspose2d(6, 4, 2, 2)
+        self.out = nn.Conv2d(8, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a = F.relu(self.down(x))
+        b = F.relu(self.inner(F.max_pool2d(a, 2)))
+        return self.out(torch.cat([a, self.up(b)], dim=1))
+
+
+class Siamese(nn.Module):
+    """One module for both halves of the input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        a, b = x[:, :3], x[:, 3:]
+        return self.body(a) - self.body(b)
+
+
+class Counter(nn.Module):
+    """Another function at every third call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self._calls = nn.Linear(3, 3), [0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        self._calls[0] += 1
+        return self.linear(x) * (1000.0 if self._calls[0] % 3 == 0 else 1.0)
+
+
+class Graded(nn.Module):
+    """A parametrization that depends on whether gradients are on."""
+
+    def forward(self, W: Tensor) -> Tensor:
+        return 5 * W if torch.is_grad_enabled() else W
+
+
+def settled(module: nn.Module) -> nn.Module:
+    """Statistics, factors and biases away from where they start; evaluation mode."""
+    generator = torch.Generator().manual_seed(1)
+    for part in module.modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.running_var is not None:
+            assert part.running_mean is not None
+            part.running_mean.normal_(0, 0.3, generator=generator)
+            part.running_var.uniform_(0.5, 2.0, generator=generator)
+    with torch.no_grad():
+        for name, p in module.named_parameters():
+            if name.endswith("bias"):
+                p.normal_(0, 0.3, generator=generator)
+    return module.eval()
+
+
+def _set(x: Tensor) -> Tensor:
+    y = x.clone()
+    y[:, ::2] = 3 * x[:, ::2]
+    y[:, 1] = 0.25
+    return y
+
+
+def _into_zeros(x: Tensor) -> Tensor:
+    y = torch.zeros(x.shape[0], 6, dtype=x.dtype)
+    y[:, 1:5] = x
+    y[:, 0] += x[:, 0]
+    return y
+
+
+def _through_views(x: Tensor) -> Tensor:
+    rows = x.view(x.size(0), 2, 3).transpose(1, 2)
+    rows += 1
+    return F.relu_(rows.reshape(x.size(0), -1))
+
+
+def _loop(m: Forward, x: Tensor) -> Tensor:
+    for _ in range(3):
+        x = x + torch.tanh(m.a(x))
+    return x
+
+
+def _maxmin(x: Tensor) -> Tensor:
+    a, b = x.chunk(2, 1)
+    return torch.cat([torch.maximum(a, b), torch.minimum(a, b)], 1)
+
+
+FUNCTIONS: dict[str, tuple[Callable[[Tensor], Tensor], Shape]] = {
+    "add constant": (lambda x: 1.5 + x, (4,)),
+    "subtract": (lambda x: 2 - 3 * x, (4,)),
+    "divide": (lambda x: x / 3 - x / 4, (4,)),
+    "alpha": (lambda x: torch.add(x, x.flip(1), alpha=3), (4,)),
+    "double": (lambda x: x + x, (4,)),
+    "nothing": (lambda x: x, (4,)),
+    "constant": (lambda x: torch.ones_like(x), (4,)),
+    "broadcast": (lambda x: x.unsqueeze(2) - x.unsqueeze(1), (4,)),
+    "broadcast constant": (lambda x: x.unsqueeze(2) + torch.arange(3.0, dtype=x.dtype), (4,)),
+    "cat": (lambda x: torch.cat([x, 2 * x, torch.ones_like(x)], 1), (4,)),
+    "stack": (lambda x: torch.stack([x, -x], -1), (4,)),
+    "view": (lambda x: x.view(x.size(0), -1)[:, 1:7], (2, 4)),
+    "permute": (lambda x: x.permute(0, 2, 1).contiguous().flatten(1), (2, 4)),
+    "tokens": (lambda x: x.reshape(-1, 4).relu().reshape(x.shape), (2, 4)),
+    "batch in the middle": (lambda x: x.transpose(0, 1).relu().transpose(0, 1), (2, 4)),
+    "squeeze": (lambda x: x[:, None].squeeze(1).unsqueeze(-1), (3,)),
+    "expand": (lambda x: x[:, None].expand(-1, 3, -1), (3,)),
+    "repeat": (lambda x: x.repeat(1, 2).repeat_interleave(2, 1), (3,)),
+    "split": (lambda x: torch.split(x, [1, 3], 1)[1].narrow(1, 1, 2), (4,)),
+    "unbind": (lambda x: sum(x.unbind(1)), (3, 2)),
+    "index": (lambda x: x[:, [2, 0, 0]] + x.index_select(1, torch.tensor([1, 1, 3])), (4,)),
+    "gather": (lambda x: x.gather(1, torch.tensor([[0, 2]]).expand(len(x), -1)), (3,)),
+    "roll and flip": (lambda x: torch.roll(x, 1, -1) + x.flip(-1), (4,)),
+    "tril": (lambda x: x.tril(), (3, 3)),
+    "where": (lambda x: torch.where(torch.tensor([True, False, True]), x, torch.tensor(2.0, dtype=x.dtype)), (3,)),
+    "masked fill": (lambda x: x.masked_fill(torch.tensor([True, False, True]), 7.0), (3,)),
+    "set": (_set, (5,)),
+    "into zeros": (_into_zeros, (4,)),
+    "through views": (_through_views, (6,)),
+    "pad": (lambda x: F.pad(x, (1, 2), value=0.5), (4,)),
+    "reflect": (lambda x: F.pad(x, (1, 2), mode="reflect"), (2, 4)),
+    "shuffle": (lambda x: F.pixel_unshuffle(F.pixel_shuffle(x, 2), 4), (16, 4, 4)),
+    "unfold": (lambda x: F.unfold(x, 2, padding=1), (2, 3, 3)),
+    "fold": (lambda x: F.fold(x, (3, 3), 2, padding=1), (8, 16)),
+    "nearest": (lambda x: F.interpolate(x, scale_factor=2), (2, 3, 2)),
+    "bilinear": (lambda x: F.interpolate(x, scale_factor=2, mode="bilinear"), (2, 3, 2)),
+    "mean": (lambda x: x.mean(1) + x.mean((-1, 1), keepdim=True)[:, 0], (3, 4)),
+    "sum": (lambda x: x.sum((1, 2)).unsqueeze(-1), (3, 4)),
+    "cumsum": (lambda x: x.cumsum(1), (4,)),
+    "amax": (lambda x: x.amax(2) - x.amin(2), (3, 4)),
+    "max": (lambda x: x.max(-1).values + x.min(-1)[0], (3, 4)),
+    "maximum": (lambda x: torch.maximum(x[:, :2], x[:, 2:]), (4,)),
+    "maximum with constant": (lambda x: torch.maximum(x, torch.tensor(0.5, dtype=x.dtype)).clamp_max(1.5), (4,)),
+    "maxmin": (_maxmin, (6,)),
+    "sort": (lambda x: x.sort(1, descending=True).values, (5,)),
+    "topk": (lambda x: x.topk(2, 1).values, (5,)),
+    "median": (lambda x: x.median(1).values.unsqueeze(1), (5,)),
+    "length": (lambda x: x.norm(dim=1), (3, 2)),
+    "einsum": (lambda x: torch.einsum("bij,jk->bki", x, torch.ones(3, 5, dtype=x.dtype)), (2, 3)),
+    "from the left": (lambda x: torch.arange(8.0, dtype=x.dtype).reshape(4, 2) @ x, (2, 3)),
+    "stack of matrices": (lambda x: x @ torch.arange(24.0, dtype=x.dtype).reshape(2, 3, 4).sin(), (2, 5, 3)),
+    "vmap": (lambda x: torch.vmap(lambda row: row.flip(0).relu())(x), (4,)),
+    "complement": (lambda x: torch.lerp(x, x.flip(1), 0.25), (4,)),
+    "double precision inside": (lambda x: x.double().relu().to(x.dtype), (4,)),
+}  # fmt: skip
+"""Functions of one tensor, and the shape of a sample."""
+
+
+def modules() -> Iterator[tuple[str, Callable[[], nn.Module], Shape]]:
+    """Makers of modules that must be read."""
+    for name, (function, shape) in FUNCTIONS.items():
+        yield name, (lambda f=function: Forward(lambda _, x: f(x))), shape
+    yield "ResNet", ResNet, (3, 8, 8)
+    yield "mixer", (lambda: Mixer(3, 4, norm=False)), (3, 4)
+    yield "U-Net", UNet, (1, 4, 4)
+    yield "siamese", Siamese, (6,)
+    yield "loop", (lambda: Forward(_loop, a=nn.Linear(3, 3))), (3,)
+    yield "inplace", (lambda: nn.Sequential(nn.Linear(3, 4), nn.ReLU(True), nn.Linear(4, 2))), (3,)
+    yield "conv1d", (lambda: nn.Conv1d(2, 3, 3, 2, 1, 2)), (2, 9)
+    yield "conv3d", (lambda: nn.Conv3d(2, 4, 2, groups=2)), (2, 3, 3, 3)
+    yield "circular", (lambda: nn.Conv2d(2, 3, 3, padding=1, padding_mode="circular")), (2, 4, 5)
+    yield "reflect conv", (lambda: nn.Conv2d(2, 3, 3, padding=1, padding_mode="reflect")), (2, 4, 5)
+    yield "same", (lambda: nn.Conv2d(2, 3, 2, padding="same")), (2, 4, 5)
+    yield "transposed", (lambda: nn.ConvTranspose2d(4, 6, 3, 2, 1, 1, groups=2)), (4, 3, 3)
+    yield "depthwise", (lambda: nn.Conv2d(4, 4, 3, groups=4)), (4, 5, 5)
+    yield "average", (lambda: nn.AvgPool2d(3, 2, 1, count_include_pad=False, ceil_mode=True)), (2, 5, 6)
+    yield "divisor", (lambda: nn.AvgPool2d(2, divisor_override=3)), (2, 4, 4)
+    yield "maxima", (lambda: nn.MaxPool2d(3, 2, 1, ceil_mode=True)), (2, 5, 6)
+    yield "maxima 1d", (lambda: nn.MaxPool1d(2)), (2, 6)
+    yield (
+        "adaptive",
+        (lambda: nn.Sequential(nn.AdaptiveAvgPool2d((3, 2)), nn.AdaptiveMaxPool2d(2))),
+        (2, 5, 4),
+    )
+    yield "batch norm", (lambda: nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))), (3,)
+    yield "eval dropout", (lambda: nn.Sequential(nn.Linear(3, 4), nn.Dropout(), nn.Dropout1d())), (3,)
+    yield "weight norm", (lambda: nn.utils.parametrizations.weight_norm(nn.Linear(3, 4))), (3,)
+    yield "spectral norm", (lambda: nn.utils.parametrizations.spectral_norm(nn.Linear(3, 4))), (3,)
+    yield "orthogonal", (lambda: nn.utils.parametrizations.orthogonal(nn.Linear(3, 4))), (3,)
+    yield "pruned", _pruned, (3,)
+    yield "hooked", _hooked, (3,)
+    yield "padding changed", _padding_changed, (2, 5, 5)
+    yield "made circular", _made_circular, (2, 5, 5)
+    yield "mean of heads", (lambda: Forward(_heads, q=nn.Linear(4, 6))), (5, 4)
+    yield "weights standardised", (lambda: Forward(_standardised, conv=nn.Conv2d(2, 3, 3))), (2, 4, 4)
+    yield "scripted", (lambda: torch.jit.script(nn.Sequential(nn.Linear(3, 4), nn.ReLU()))), (3,)
+    yield "compiled", (lambda: torch.compile(nn.Sequential(nn.Linear(3, 4), nn.ReLU()))), (3,)  # pyright: ignore
+    yield "unused statistics", _no_statistics, (2, 3, 3)
+
+
+def _pruned() -> nn.Module:
+    from torch.nn.utils import prune
+
+    return prune.l1_unstructured(nn.Linear(3, 4), "weight", amount=5)
+
+
+def _hooked() -> nn.Module:
+    linear = nn.Linear(3, 4)
+    linear.register_forward_hook(lambda _, __, y: 2 * y)
+    return linear
+
+
+def _padding_changed() -> nn.Module:
+    conv = nn.Conv2d(2, 3, 3, padding=2, padding_mode="circular")
+    conv.padding = (1, 1)
+    return conv
+
+
+def _made_circular() -> nn.Module:
+    conv = nn.Conv2d(2, 3, 3, padding=1)
+    conv.padding_mode = "circular"
+    return conv
+
+
+def _heads(m: Forward, x: Tensor) -> Tensor:
+    batch, tokens, _ = x.shape
+    q = m.q(x).view(batch, tokens, 2, 3).transpose(1, 2)
+    return q.reshape(batch * 2, tokens, 3).mean(1).view(batch, 2, 3) / math.sqrt(2)
+
+
+def _standardised(m: Forward, x: Tensor) -> Tensor:
+    W = m.conv.weight
+    W = (W - W.mean((1, 2, 3), keepdim=True)) / W.std((1, 2, 3), keepdim=True)
+    return F.conv2d(x, W, m.conv.bias)
+
+
+def _no_statistics() -> nn.Module:
+    return nn.Identity()
