@@ -27,6 +27,7 @@ from sdplip.errors import NotProvable
 from sdplip.kernel.data import number, vectors
 from sdplip.kernel.metrics import Stage, metrics
 from sdplip.kernel.proof import Goal, Proof, Prove
+from sdplip.kernel.spectral import norm_holds
 from sdplip.kernel.stages import Stages, living, stages
 from sdplip.shapes import Float
 
@@ -43,8 +44,12 @@ def chain(goal: Goal, proof: Proof, prove: Prove) -> float:  # noqa: ARG001
     if not (last.mid.any() or last.rad.any()):
         return 0.0  # no path leads through the network
     kappa = number(proof, "kappa")
-    inputs = done[0].W.shape[1] if done else last.shape[1]
-    found = metrics(done, inputs)
+    bound = up(float(np.sqrt(kappa)))
+    if not done:
+        if not norm_holds(last, bound):
+            raise NotProvable(f"The norm of the matrix is not proven to be at most {bound}.")
+        return bound
+    found = metrics(done, done[0].W.shape[1])
     if found is None:
         raise NotProvable("The multipliers of the chain leave no metric positive definite.")
     for k, stage in enumerate(done):
@@ -52,7 +57,7 @@ def chain(goal: Goal, proof: Proof, prove: Prove) -> float:  # noqa: ARG001
             raise NotProvable(f"Stage {k + 1} of the chain is not proven with these multipliers.")
     if not proves(Enclosure.block([[found[-1], last.T], [last, kappa * np.eye(len(last))]])):
         raise NotProvable(f"The last matrix of the chain is not proven with kappa = {kappa}.")
-    return up(float(np.sqrt(kappa)))
+    return bound
 
 
 def staged(

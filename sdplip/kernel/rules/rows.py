@@ -25,15 +25,17 @@ def rows(goal: Goal, proof: Proof, prove: Prove) -> float:
         raise NotProvable("`rows` bounds the largest output, but the goal is the Euclidean norm of all.")
     bounds = dict[int, float]()
     if "behind" in proof.data:
-        if not parts:
+        if not parts and proof.data["behind"] != 0:
             raise NotProvable("`rows` with `behind` lacks the proof of what stands in front.")
-        at = whole(proof, "behind", 0, network.output - 1)
+        at = whole(proof, "behind", 0, network.output)
         front = 1.0 if at == 0 else prove(Goal(_between(network, 0, at), goal.region), parts.pop(0))
-        caps = [up(front * length) for length in row_lengths(_between(network, at, network.output)).tolist()]
-        bounds = dict(enumerate(caps))
+        ends = at == network.output
+        factors = np.ones(network.outputs) if ends else row_lengths(_between(network, at, network.output))
+        bounds = {i: up(front * length) for i, length in enumerate(factors.tolist())}
     outputs = wholes(proof, "outputs", len(parts), 0, network.outputs - 1)
     for i, part in zip(outputs, parts, strict=True):
-        bounds[i] = prove(Goal(output(network, i), goal.region), part)
+        own = prove(Goal(output(network, i), goal.region), part)
+        bounds[i] = min(own, bounds.get(i, own))
     if len(bounds) < network.outputs:
         missing = min(set(range(network.outputs)) - set(bounds))
         raise NotProvable(

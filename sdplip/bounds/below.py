@@ -1,0 +1,142 @@
+"""Lower estimates: the largest norm of a Jacobian that was found, anywhere or on a region. The true constant is not below it."""
+
+import time
+from collections.abc import Iterator
+from math import inf
+
+import numpy as np
+from jaxtyping import Float
+
+from sdplip.kernel.proof import Norm
+from sdplip.kernel.regions import Ball, Box, Cut, Region
+from sdplip.network import Network
+from sdplip.network.jacobian import Derivative, derivative, is_known
+
+Vector = Float[np.ndarray, " n"]
+Matrix = Float[np.ndarray, "m n"]
+DENSE = 64
+"""Rows or columns up to which a Jacobian is formed in any case; larger ones only where the network is small."""
+SIZE = 10**6
+"""Numbers on the smaller side times all values of the network, up to which larger Jacobians are formed."""
+STEPS = 12
+"""Of the power iteration."""
+
+
+def estimate_lower(
+    network: Network,
+    region: Region | None = None,
+    *,
+    samples: int = 200,
+    ascents: int = 60,
+    norm: Norm = "l2",
+    deadline: float = inf,
+) -> float:
+    r"""The largest norm of $J(x)$ at random points and uphill of them; 0.0 where no Jacobian can be computed.
+
+    Far out along $\pm(1, \dots, 1)$ a ReLU network with nonnegative weights has every neuron on, so that its exact constant is
+    found. Reproducible, up to `deadline` (of `time.monotonic`): the points come from a fixed seed. Large networks get a tenth of
+    them.
+    """
+    if not is_known(network):
+        return 0.0
+    rng = np.random.default_rng(0)
+    if not _forms(network):
+        samples, ascents = samples // 10, ascents // 6
+    x, most = np.zeros(network.inputs), 0.0
+    for point in _points(rng, network.inputs, region, samples):
+        found = jacobian_norm(network, point, norm)
+        x, most = (point, found) if found > most else (x, most)
+        if time.monotonic() > deadline:
+            return most
+    size = _size(region, x)
+    for step in np.geomspace(1.0, 0.01, ascents) * size:
+        trial = _into(x + step * rng.normal(size=len(x)) / np.sqrt(len(x)), region)
+        found = jacobian_norm(network, trial, norm)
+        x, most = (trial, found) if found > most else (x, most)
+        if time.monotonic() > deadline:
+            break
+    return most
+
+
+def jacobian(network: Network, x: Vector) -> Float[np.ndarray, "out in"]:
+    """The Jacobian at `x`; a kink counts as its right side."""
+    return derivative(network, x).matrix()
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def jacobian_norm(network: Network, x: Vector, norm: Norm = "l2") -> float:
+    """The norm of the Jacobian at a point, from Euclidean lengths to `norm`; 0.0 where that overflows. Floating point."""
+    at = derivative(network, x)
+    if norm == "l2" and not _forms(network):
+        return _by_iteration(at)
+    J = at.matrix() if _forms(network) else at.backward(np.eye(network.outputs))
+    return operator_norm(J, norm) if np.isfinite(J).all() else 0.0
+
+
+def operator_norm(J: Matrix, norm: Norm = "l2") -> float:
+    """Of a Jacobian from Euclidean lengths to `norm`: its spectral norm, or its longest row. Floating point."""
+    if norm == "linf":
+        return float(np.linalg.norm(J, axis=1).max())
+    if max(J.shape) > 4 * min(J.shape):
+        J = np.asarray(np.linalg.qr(J if J.shape[0] > J.shape[1] else J.T, "r"))
+    return float(np.linalg.norm(J, 2))
+
+
+def _forms(network: Network) -> bool:
+    """Whether Jacobians are formed."""
+    side = min(network.inputs, network.outputs)
+    return side <= DENSE or side * (network.inputs + sum(node.op.outputs for node in network.nodes)) <= SIZE
+
+
+def _by_iteration(at: Derivative) -> float:
+    r"""$\lVert J v \rVert$ for the unit vector `v` that a few power iterations end at."""
+    v, stretch = np.random.default_rng(0).normal(size=at.network.inputs), 0.0
+    for _ in range(STEPS):
+        v = v / np.linalg.norm(v)
+        y = at.forward(v)
+        stretch = float(np.linalg.norm(y))
+        if not (np.isfinite(stretch) and stretch > 0):
+            return 0.0
+        v = at.backward(y)
+    return stretch
+
+
+def _points(rng: np.random.Generator, n: int, region: Region | None, samples: int) -> Iterator[Vector]:
+    if region is None:  # not 0 itself, where a network without biases has all of its kinks
+        yield from (np.full(n, far) for far in (1e6, -1e6, 1.0, -1.0, 1e-3))
+    for k in range(samples):
+        if region is None:
+            yield (0.1, 1.0, 10.0)[k % 3] * rng.normal(size=n)
+        elif isinstance(region, Box):
+            yield region.lower + rng.uniform(size=n) * (region.upper - region.lower)
+        else:
+            ball = region.ball if isinstance(region, Cut) else region
+            v = rng.normal(size=n)
+            x = ball.center + v * (ball.radius * rng.uniform() ** (1 / n) / np.linalg.norm(v))
+            yield _into(x, region) if isinstance(region, Cut) else x
+
+
+def _size(region: Region | None, x: Vector) -> float:
+    if region is None:
+        return float(np.linalg.norm(x))
+    if isinstance(region, Cut):
+        return min(region.ball.radius, _size(region.box, x))
+    return float(np.linalg.norm(region.upper - region.lower)) if isinstance(region, Box) else region.radius
+
+
+def _into(x: Vector, region: Region | None) -> Vector:
+    """The nearest point of the region, up to rounding; of a ball in a box one that is near."""
+    if isinstance(region, Cut):
+        inside = np.clip(region.ball.center, region.box.lower, region.box.upper)
+        x = np.clip(_into(x, region.ball), region.box.lower, region.box.upper)
+        for _ in range(40):  # towards a point of both, as far as it takes
+            if np.linalg.norm(x - region.ball.center) <= region.ball.radius:
+                return x
+            x = x / 2 + inside / 2
+        return inside
+    if isinstance(region, Box):
+        return np.clip(x, region.lower, region.upper)
+    if isinstance(region, Ball):
+        away = x - region.center
+        return region.center + away * min(1.0, region.radius / max(float(np.linalg.norm(away)), 1e-300))
+    return x

@@ -1,0 +1,295 @@
+"""One call for all bounds of a network."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from math import inf
+
+import numpy as np
+from jaxtyping import Float
+
+from sdplip.arithmetic.rounding import up
+from sdplip.bounds.answer import NetworkBound, Tried
+from sdplip.bounds.below import estimate_lower
+from sdplip.bounds.methods import METHODS, Method, parts, rows
+from sdplip.bounds.methods.multipliers import by_chain, no_chain
+from sdplip.bounds.numerics.chain import Chain, Proposal
+from sdplip.bounds.task import Proven, Task, Watch
+from sdplip.errors import InvalidProblem, NotProvable
+from sdplip.kernel.check import conclude
+from sdplip.kernel.claim import chosen
+from sdplip.kernel.proof import Goal, Norm, Proof
+from sdplip.kernel.regions import Region
+from sdplip.kernel.rules.local import local_network
+from sdplip.network import Activation, Grouped, Maximum, Network, Norms, Sort
+
+SECONDS = 60.0
+"""Budget of "auto"."""
+SHARE = 0.1
+"""Of the budget that goes to the lower estimate."""
+PATIENCE = 3.0
+"""A method is begun where it should take at most this many times what is left; those that iterate stop at the end."""
+Propose = Callable[[Chain], Proposal]
+
+
+def bound(
+    network: Network,
+    method: str | Propose = "auto",
+    *,
+    output_pair: tuple[int, int] | None = None,
+    output_norm: Norm = "l2",
+    region: Region | None = None,
+    progress: Watch | None = None,
+    report: Callable[[Tried], object] | None = None,
+    device: str = "cpu",
+    seconds: float = SECONDS,
+) -> NetworkBound:
+    r"""A proven Lipschitz bound of the network, with its proof and what is known from below.
+
+    Args:
+        network: from `sdplip.network.read` or by hand.
+        method: a name of `sdplip.bounds.METHODS`; "auto" is the least of those that fit into `seconds`; or an object that
+            proposes multipliers of a chain, such as `Reference(solver=CVXPY("SCS"))`.
+        output_pair: bound output `i` minus output `j` instead of all outputs.
+        output_norm: "linf" bounds the largest output, $\lVert f(x) - f(y) \rVert_\infty \le L \lVert x - y \rVert_2$.
+        region: a `Ball`, `Box` or `Cut`: bound the network for inputs in it only.
+        progress: called with iteration, upper and lower value by iterative methods.
+        report: called with each method that "auto" has done or left out.
+        device: where torch computes the interior-point methods, "cpu" or "cuda"; the proof is NumPy's.
+        seconds: the budget of "auto"; at its end, or on an interrupt from the keyboard, the best bound so far is returned.
+
+    Raises:
+        SolverUnavailable: no such device here.
+        InvalidProblem: a method that is not known, or does not take this network; outputs that do not exist; a region of another
+            number of inputs.
+        NotProvable: the bound leaves the range of double precision.
+    """
+    begin = time.perf_counter()
+    goal = _goal(network, output_pair, output_norm, region)
+    _check(goal, method, device)
+    local = goal.network if region is None else local_network(goal.network, region)
+    deadline = time.monotonic() + seconds if method == "auto" else inf
+    task = Task(local, goal.norm, progress, device, deadline)
+    run = _Run(method, report)
+    row, best = rows.propose(task, run.one) if goal.norm == "linf" else (None, run.one(task))
+    proof, value = best.proof, best.bound
+    if region is not None:
+        proof = Proof("local", {}, (proof,))
+        value = conclude(goal, proof)
+    most = time.monotonic() + max(1.0, SHARE * seconds)
+    lower = estimate_lower(goal.network, region, norm=goal.norm, deadline=most)
+    return NetworkBound(
+        bound=value,
+        lower=min(lower, value),
+        sdp_lower=best.sdp_lower,
+        method=best.method,
+        status=best.status,
+        goal=goal,
+        proof=proof,
+        order=neurons(local),
+        seconds=time.perf_counter() - begin,
+        iterations=best.iterations,
+        others=run.others if row is None else {best.method: value},
+        row=row,
+        tried=tuple(run.tried),
+        note=run.note,
+    )
+
+
+def pair_bounds(
+    network: Network,
+    method: str = "auto",
+    *,
+    region: Region | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    seconds: float = SECONDS,
+) -> Float[np.ndarray, "outputs outputs"]:
+    r"""Proven constants of $f_i - f_j$ for all i and j; symmetric, 0 on the diagonal.
+
+    A margin $f_i - f_j$ divided by entry (i, j) is a radius within which j does not overtake i. No entry exceeds $\sqrt 2$ times
+    the bound of all outputs, which is therefore a cap of every entry.
+
+    Args:
+        network: any that `bound` takes, of at least two outputs.
+        method, region, seconds: of `bound`, which runs once a pair.
+        progress: called with the number of pairs done and of all.
+
+    Raises:
+        InvalidProblem, NotProvable: as for `bound`.
+    """
+    n = network.outputs
+    whole = bound(network, method, region=region, seconds=seconds).bound
+    cap = up(whole * up(2**0.5))
+    found, done = np.zeros((n, n)), 0
+    for i in range(n):
+        for j in range(i):
+            value = bound(network, method, output_pair=(i, j), region=region, seconds=seconds).bound
+            found[i, j] = found[j, i] = min(value, cap)
+            done += 1
+            if progress is not None:
+                progress(done, n * (n - 1) // 2)
+    return found
+
+
+def neurons(network: Network) -> int:
+    """Number of hidden neurons: entries with more than one slope, and what sorting, maxima and functions of groups see."""
+    total = 0
+    for node in network.nodes:
+        op = node.op
+        if isinstance(op, Activation):
+            total += int((op.alpha != op.beta).sum())
+        elif isinstance(op, Sort):
+            total += len(op.groups) * (op.groups.shape[1] - 1)
+        elif isinstance(op, Maximum):
+            total += int((op.index >= 0).sum()) - len(op.index)
+        elif isinstance(op, Grouped | Norms):
+            total += op.groups.size
+    return total
+
+
+@dataclass(eq=False)
+class _Run:
+    """One call of `bound`: the method, what was tried, and what came of it."""
+
+    method: str | Propose
+    report: Callable[[Tried], object] | None
+    others: dict[str, float] = field(default_factory=dict)
+    tried: list[Tried] = field(default_factory=list)
+    note: str = ""
+
+    def one(self, task: Task) -> Proven:
+        """The best bound of a task."""
+        if not isinstance(self.method, str):
+            found = list(by_chain(task, {_name(self.method): self.method}))
+        elif self.method != "auto":
+            found = list(self._by_name(self.method, task))
+        else:
+            found = list(self._auto(task))
+        if not found:
+            raise NotProvable(
+                "No finite bound could be proven: the numbers leave the range of double precision. Rescale the weights."
+            )
+        self.others = {}
+        for proven in found:
+            self.others[proven.method] = min(proven.bound, self.others.get(proven.method, inf))
+        return min(found, key=lambda proven: proven.bound)
+
+    def _by_name(self, name: str, task: Task) -> Iterator[Proven]:
+        method, cuts = METHODS[name], parts.segments(task.network)
+        why, whole = method.unfit(task.network), [(0, task.network.output)]
+        if why is None:
+            yield from method.propose(task)
+        if (why is not None or name == "riccati") and cuts not in ([], whole):
+            yield from parts.propose(task, lambda part: self._part(name, part))
+        elif why is not None:
+            raise InvalidProblem(
+                f"The method {name!r} does not take this network: {why}. Use 'auto' or 'product'."
+            )
+
+    def _part(self, name: str, task: Task) -> Proven | None:
+        """The bound of a part, by all methods where this one does not take it."""
+        found = list(
+            self._by_name(name, task)
+            if METHODS[name].unfit(task.network) is None
+            else self._auto(task, inside=True)
+        )
+        return min(found, key=lambda proven: proven.bound, default=None)
+
+    def _auto(self, task: Task, *, inside: bool = False) -> Iterator[Proven]:
+        """The methods that fit into the time, cheapest first; the product in any case."""
+        plan = [
+            (method.work(task.network), name)
+            for name, method in METHODS.items()
+            if method.unfit(task.network) is None
+        ]
+        for work, name in sorted((work, name) for work, name in plan if work < inf):
+            yield from self._step(name, METHODS[name], work, task, inside=inside)
+            if self.note:
+                return
+        if not inside and parts.segments(task.network) not in ([], [(0, task.network.output)]):
+            joined = Method("", lambda _: None, lambda whole: parts.propose(whole, self._inside))
+            yield from self._step("parts", joined, 0.0, task, inside=inside)
+
+    def _inside(self, part: Task) -> Proven | None:
+        """The best bound of a part, of which nothing is reported."""
+        return min(self._auto(part, inside=True), key=lambda proven: proven.bound, default=None)
+
+    def _step(self, name: str, method: Method, work: float, task: Task, *, inside: bool) -> Sequence[Proven]:
+        begin, found, note = time.perf_counter(), list[Proven](), ""
+        first = name == "product"
+        if not first and work > PATIENCE * task.left:
+            note = f"left out: it takes about {work:.0f} s"
+        else:
+            try:
+                found = list(method.propose(task))
+            except NotProvable as error:
+                if first and not inside:
+                    self.note = ""
+                note = str(error)
+            except KeyboardInterrupt:
+                if first:
+                    raise
+                note = self.note = "interrupted; the best bound until then"
+        best = min((proven.bound for proven in found), default=None)
+        if not inside:
+            tried = Tried(name, best, time.perf_counter() - begin, note)
+            self.tried.append(tried)
+            if self.report is not None:
+                self.report(tried)
+        return found
+
+
+def _goal(network: Network, pair: tuple[int, int] | None, norm: Norm, region: Region | None) -> Goal:
+    if norm not in ("l2", "linf"):
+        raise InvalidProblem(f"`output_norm` must be 'l2' or 'linf', not {norm!r}.")
+    if region is not None and region.inputs != network.inputs:
+        raise InvalidProblem(
+            f"The region has {region.inputs} coordinates, but the network takes {network.inputs} inputs."
+        )
+    if pair is None:
+        return Goal(network, region, norm)
+    if not (min(pair) >= 0 and max(pair) < network.outputs and pair[0] != pair[1]):
+        raise InvalidProblem(
+            f"`output_pair` must name two different outputs of 0 to {network.outputs - 1}, not {pair[0]} and {pair[1]}."
+        )
+    return Goal(chosen(network, (int(pair[0]), int(pair[1]))), region, "l2")
+
+
+def _check(goal: Goal, method: "str | Propose", device: str) -> None:
+    """Whether the method takes the goal and the device.
+
+    Raises:
+        InvalidProblem, SolverUnavailable: it does not.
+    """
+    if not isinstance(method, str):
+        why = (
+            "a region"
+            if goal.region is not None
+            else "the largest output"
+            if goal.norm == "linf"
+            else no_chain(goal.network)
+        )
+        if why:
+            raise InvalidProblem(
+                f"{_name(method)} proposes multipliers of a chain of matrices, for all inputs and Euclidean norms, but here is"
+                f" {why}. Use a method by its name."
+            )
+    elif method != "auto" and method not in METHODS:
+        raise InvalidProblem(
+            f"The method {method!r} is not known. Use 'auto' or one of {', '.join(METHODS)}."
+        )
+    if device != "cpu":
+        able = isinstance(method, str) and (method == "auto" or METHODS[method].device) and goal.norm == "l2"
+        if not able:
+            names = ", ".join(name for name, entry in METHODS.items() if entry.device)
+            raise InvalidProblem(
+                f"`device={device!r}` is for the interior-point method of all outputs (auto, {names}), not for this one."
+                ' Use "cpu".'
+            )
+        from sdplip.solvers.interior_point import device_named  # loads torch
+
+        device_named(device)
+
+
+def _name(method: Propose) -> str:
+    return str(getattr(method, "name", type(method).__name__))

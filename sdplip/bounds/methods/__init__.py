@@ -1,0 +1,96 @@
+"""The methods by name, one file each. A method takes a task and gives proofs; the kernel concludes what they prove."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from sdplip.bounds.methods import composite, greedy, lipsdp, product, riccati
+from sdplip.bounds.methods.multipliers import no_chain
+from sdplip.bounds.methods.work import composite_work, interior_work, metric_work, refuses, seldom
+from sdplip.bounds.task import Proven, Task
+from sdplip.network import Network
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a bound is found.
+
+    Attributes:
+        description: one line.
+        unfit: why it does not take a network; None where it does.
+        propose: from a task to proofs, the best of which counts.
+        work: about how many seconds it takes for a network on one core: "auto" leaves out what does not fit into its budget.
+            Infinite for methods that are used by name only.
+        device: whether it computes on a GPU if asked to.
+    """
+
+    description: str
+    unfit: Callable[[Network], str | None]
+    propose: Callable[[Task], Iterable[Proven]]
+    work: Callable[[Network], float] = seldom
+    device: bool = False
+
+
+def _reference(task: Task) -> Iterable[Proven]:
+    return _by_reference(task, "neuron")
+
+
+def _reference_layer(task: Task) -> Iterable[Proven]:
+    return _by_reference(task, "layer")
+
+
+def _by_reference(task: Task, form) -> Iterable[Proven]:
+    from sdplip.bounds.methods.multipliers import by_chain
+    from sdplip.bounds.methods.reference import Reference  # loads CVXPY
+
+    method = Reference(form)
+    return by_chain(task, {method.name: method})
+
+
+METHODS: Mapping[str, Method] = {
+    "product": Method(
+        "product of proven norms along the graph, sums where it adds (seconds at any size)",
+        product.unfit,
+        product.propose,
+        lambda network: 0.0,  # noqa: ARG005
+    ),
+    "riccati": Method(
+        "best of the closed-form multipliers (a Cholesky factorization a layer)",
+        riccati.unfit,
+        riccati.propose,
+        metric_work,
+    ),
+    "composite": Method(
+        "sum over all groupings of layers (CPLip, LipLT; one product and norm for each pair of layers)",
+        composite.unfit,
+        composite.propose,
+        composite_work,
+    ),
+    "lipsdp-neuron": Method(
+        "optimal multipliers, one a neuron or sorted group, by interior point (a cube of their number)",
+        lipsdp.unfit,
+        lipsdp.neuron,
+        interior_work,
+        device=True,
+    ),
+    "lipsdp-layer": Method(
+        "optimal multipliers, one a layer, by interior point (a cube of the number of neurons)",
+        no_chain,
+        lipsdp.layer,
+        device=True,
+    ),
+    "riccati-greedy": Method(
+        "ECLipsE: the multipliers of one layer after the other (a cube of the widest layer)",
+        greedy.unfit,
+        greedy.propose,
+    ),
+    "reference": Method(
+        "lipsdp-neuron by CVXPY and a general solver, for small networks (minutes at 100 neurons)",
+        no_chain,
+        _reference,
+    ),
+    "reference-layer": Method("lipsdp-layer by CVXPY and a general solver", no_chain, _reference_layer),
+    "lipsdp-network": Method(
+        "refused: the coupled multipliers of LipSDP-Network are no bound", refuses, lipsdp.coupled
+    ),
+}
+"""By the name that a caller asks for; "auto" tries those of finite work in this order."""

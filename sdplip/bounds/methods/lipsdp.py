@@ -1,0 +1,44 @@
+"""Optimal multipliers by interior point, one a neuron or one a layer: LipSDP (Fazlyab et al., NeurIPS 2019)."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Literal
+
+from sdplip.bounds.methods.multipliers import by_chain, by_system, no_chain, no_system
+from sdplip.bounds.task import Proven, Task
+from sdplip.network import Network
+
+
+def unfit(network: Network) -> str | None:
+    """Why "lipsdp-neuron" does not take this network."""
+    return no_chain(network) and no_system(network)
+
+
+def neuron(task: Task) -> Iterator[Proven]:
+    """One multiplier a neuron, or a group of sorted neurons."""
+    if no_chain(task.network) is None:
+        return _of_chain(task, "neuron")
+    from sdplip.bounds.numerics.joint_lipsdp import lipsdp  # loads torch
+
+    return by_system(task, "lipsdp-neuron", partial(lipsdp, goes_on=task.goes_on, device=task.device))
+
+
+def layer(task: Task) -> Iterator[Proven]:
+    """One multiplier a layer of a chain."""
+    return _of_chain(task, "layer")
+
+
+def coupled(task: Task) -> Iterator[Proven]:
+    """Refused: it is no bound.
+
+    Raises:
+        InvalidProblem: always.
+    """
+    return _of_chain(task, "network")
+
+
+def _of_chain(task: Task, form: Literal["neuron", "layer", "network"]) -> Iterator[Proven]:
+    from sdplip.bounds.numerics.lipsdp import LipSDP  # loads torch
+
+    method = LipSDP(form, device=task.device)
+    return by_chain(task, {method.name: partial(method, goes_on=task.goes_on)})

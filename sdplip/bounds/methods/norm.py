@@ -1,0 +1,22 @@
+"""Proofs of the norm of linear networks."""
+
+from sdplip.bounds.numerics.norms import norm_estimate, with_room
+from sdplip.errors import NotProvable
+from sdplip.kernel.linear import matrix
+from sdplip.kernel.proof import Proof
+from sdplip.network import Network
+
+
+def norm_proof(network: Network) -> Proof:
+    """A proof of the norm of a linear network.
+
+    Raises:
+        NotProvable: it is too large for a dense matrix.
+    """
+    W = matrix(network)
+    bound = with_room(norm_estimate(W.mid), W.shape) + 2 * W.error()
+    if not bound < 1e150:
+        raise NotProvable(
+            "The norm of a linear part leaves the range of double precision. Rescale the weights."
+        )
+    return Proof("chain", {"multipliers": [], "kappa": bound * bound * (1 + 1e-15)})

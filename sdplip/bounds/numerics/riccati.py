@@ -1,0 +1,85 @@
+r"""Closed-form multipliers, layer by layer: any one-layer scaling bounds a whole network.
+
+With the metric $X$ in front of a layer (rule `chain`) put $M = X^{-1/2} W^\top \mathrm{diag}(\alpha + \beta)$.
+For every
+scaling $T \succeq M^\top M$, such as those of `sdplip.scalings`, the multipliers $\lambda = 2 / t$ leave the metric
+$2 T^{-1} - T^{-1} M^\top M T^{-1} \succeq T^{-1}$ behind the layer (slopes in $[0, 1]$). $T = \lambda_{\max} I$ is ECLipsE-Fast
+(Xu and Sivaranjani 2024). With $\alpha \beta \ne 0$ the step $\theta / t$ is searched.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+from jaxtyping import Float
+
+from sdplip import scalings
+from sdplip.bounds.numerics.chain import Chain, Proposal
+
+Matrix = Float[np.ndarray, "m n"]
+Vector = Float[np.ndarray, " n"]
+Scaling = Callable[[Matrix], Vector]
+
+
+def diagonal(M: Matrix) -> Vector:
+    r"""The diagonal of $M^\top M$ times the least factor that satisfies the condition."""
+    t = (M * M).sum(0)
+    return t * np.linalg.norm(M / np.sqrt(t), 2) ** 2
+
+
+def spectral(M: Matrix) -> Vector:
+    r"""$\lVert M \rVert_2^2$ everywhere."""
+    return np.full(M.shape[1], np.linalg.norm(M, 2) ** 2)
+
+
+def min_trace(M: Matrix) -> Vector:
+    """The scaling of least trace, by `sdplip.solve`."""
+    from sdplip.solvers import MinTrace, solve
+
+    return np.maximum(solve(MinTrace(M)).t, 1e-12 * (M * M).sum(0).max())
+
+
+FAMILIES: Mapping[str, Scaling] = {
+    "spectral": spectral,
+    "aol": scalings.aol,
+    "diagonal": diagonal,
+    "min-trace": min_trace,
+}
+"""The scalings that `best` tries; "spectral" is ECLipsE-Fast."""
+
+
+def riccati(chain: Chain, scaling: Scaling = spectral) -> Proposal:
+    """Multipliers from one scaling in every layer."""
+    return Proposal(tuple(_multipliers(chain, scaling)))
+
+
+def _multipliers(chain: Chain, scaling: Scaling) -> Iterator[Vector]:
+    X = np.eye(chain.weights[0].shape[1])
+    for W, following, (alpha, beta) in zip(chain.weights, chain.weights[1:], chain.slopes, strict=False):
+        total = np.where(alpha + beta == 0, np.maximum(abs(alpha), abs(beta)), alpha + beta)
+        M = np.linalg.solve(np.linalg.cholesky(X), W.T * total)
+        t = scaling(M) * (1 + 1e-12)
+        t = np.maximum(t, 1e-12 * t.max() + np.finfo(float).tiny)
+        steps = 2.0 ** -np.arange(-1, 24) if (alpha * beta).any() else (2.0,)
+        found = [(theta / t, metric_after(X, W, theta / t, alpha, beta)) for theta in steps]
+        usable = [(lam, Y) for lam, Y in found if Y is not None]
+        if not usable:
+            raise np.linalg.LinAlgError("no metric: the numbers leave the range of double precision")
+        lam, X = min(usable, key=lambda pair: gain(pair[1], following))
+        yield lam
+
+
+def metric_after(X: Matrix, W: Matrix, lam: Vector, alpha: Vector, beta: Vector) -> Matrix | None:
+    """The Riccati step in plain floating point, or None where the result is not positive definite."""
+    C = W.T * ((alpha + beta) * lam / 2)
+    try:
+        Y = np.linalg.solve(np.linalg.cholesky(X + (W.T * (alpha * beta * lam)) @ W), C)
+        after = np.diag(lam) - Y.T @ Y
+        np.linalg.cholesky(after - 1e-13 * np.diag(lam))
+    except np.linalg.LinAlgError:
+        return None
+    return (after + after.T) / 2
+
+
+def gain(X: Matrix, W: Matrix) -> float:
+    r"""$\lambda_{\max}(W X^{-1} W^\top)$: the squared norm of `W` as a map from the metric `X`."""
+    return float(np.linalg.norm(np.linalg.solve(np.linalg.cholesky(X), W.T), 2) ** 2)
