@@ -35,7 +35,6 @@ from sdplip.network.read.arrays import (
     same_place,
     scale,
     share,
-    shift,
     together,
     transpose,
 )
@@ -101,9 +100,10 @@ def activation(x: Array, name: str, **parameters: float | Constant) -> Array:
 
 def _parameter(x: Array, c: float | Constant) -> float | Float[np.ndarray, " n"]:
     c = np.asarray(c, np.float64)
-    if c.size == 1:
-        return float(c.reshape(()))
-    together(x, c.shape, x.full)
+    if c.size and (c == c.flat[0]).all():
+        return float(c.flat[0])
+    if together(x, c.shape, x.full) != x.full:
+        raise Misfit(f"{x.tape.subject} has parameters of shape {c.shape} for an array of shape {x.full}.")
     return np.ascontiguousarray(share(x, c)).reshape(-1)
 
 
@@ -178,14 +178,24 @@ def negated(x: Array) -> Array:
 
 
 def maximum_with(x: Array, c: Constant) -> Array:
-    """$\\max(x, c) = c + \\mathrm{relu}(x - c)$ with a constant."""
+    """$\\max(x, c)$ with a constant."""
     x, c = fitted(x, c)
-    return shift(activation(shift(x, -c), "relu"), c)
+    return activation(x, "maximum", floor=c) if c.any() else activation(x, "relu")
 
 
 def minimum_with(x: Array, c: Constant) -> Array:
     """$\\min(x, c)$ with a constant."""
-    return negated(maximum_with(negated(x), -np.asarray(c)))
+    x, c = fitted(x, c)
+    return activation(x, "minimum", ceiling=c)
+
+
+def silu(x: Array, k: float) -> Array:
+    """$x\\,\\mathrm{sigmoid}(k x)$."""
+    if k == 0:
+        return scale(x, np.array(0.5))
+    if k < 0:
+        return negated(silu(negated(x), -k))
+    return activation(x, "silu") if k == 1 else activation(x, "silu", beta=k)
 
 
 def clip(x: Array, low: float, high: float) -> Array:

@@ -7,7 +7,7 @@ import numpy as np
 from sdplip.network.graph import INPUT, Network, Node
 from sdplip.network.operators import Convolution, Dense, Diagonal, OnAxis, Transposed
 
-SHIFTED = (Dense, OnAxis, Convolution, Transposed)
+SHIFTED = (Dense, OnAxis, Convolution, Transposed, Diagonal)
 """Operators that a shift behind them may become part of."""
 
 

@@ -1,10 +1,47 @@
-"""Layers that exporters write out as several nodes."""
+"""Layers that exporters write out as several nodes: GELU, SiLU, Mish, HardSwish, Softplus, ... by their expression."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from math import pi, sqrt
+from typing import Any
 
-from sdplip.network.read.arrays import Array
+import numpy as np
+
+from sdplip.network.read import maps
+from sdplip.network.read.arrays import Array, scale, shift
+from sdplip.network.read.onnx.algebra import (
+    LINEAR,
+    ONE,
+    RULES,
+    Atom,
+    Polynomial,
+    X,
+    expression,
+    function,
+    near,
+)
 from sdplip.network.read.onnx.facts import Facts, Model
+from sdplip.network.read.onnx.normalisations import normalisation
+
+Make = Callable[[Array], Array]
+
+ROOTS = ("Mul", "Div", "Add", "Sub", "Log", "Reciprocal", "Pow", "Sqrt", "Where")
+HINTS = (
+    "Erf",
+    "Sigmoid",
+    "Tanh",
+    "Exp",
+    "Log",
+    "Clip",
+    "HardSigmoid",
+    "Softplus",
+    "Pow",
+    "Sqrt",
+    "Abs",
+    "Relu",
+)
+BASES = 24
+"""Values in front of a node that are tried as the one that a layer is a function of."""
 
 
 @dataclass(frozen=True)
@@ -17,9 +54,184 @@ class Found:
     """
 
     base: str
-    make: Callable[[Array], Array]
+    make: Make
 
 
 def recognised(model: Model, facts: Facts) -> Mapping[str, Found]:
     """Of each value that is the last of a written out layer, that layer."""
-    return {}
+    makers = {name: node for node in model.graph.node for name in node.output if name not in facts.constants}
+    found = dict[str, Found]()
+    for node in model.graph.node:
+        name = node.output[0] if node.output else ""
+        if node.op_type not in ROOTS or name in facts.constants:
+            continue
+        layer = normalisation(node, makers, facts.constants)
+        if layer is not None:
+            found[name] = Found(*layer)
+        elif node.op_type == "Where":
+            layer = _chosen(node, makers, facts)
+            if layer is not None:
+                found[name] = layer
+        else:
+            layer = _elementwise(name, makers, facts)
+            if layer is not None:
+                found[name] = layer
+    return found
+
+
+def _elementwise(name: str, makers: Mapping[str, Any], facts: Facts) -> Found | None:
+    for base in _bases(name, makers, facts.constants):
+        p = expression(name, base, makers, facts.constants)
+        make = None if p is None else layer_of(p)
+        if make is not None:
+            return Found(base, make)
+    return None
+
+
+def _bases(name: str, makers: Mapping[str, Any], constants: Mapping[str, np.ndarray]) -> Iterator[str]:
+    """Values that go into `name` through elementwise nodes, the nearest first, if one of the nodes is a function."""
+    seen, queue, functions = list[str](), [name], False
+    while queue and len(seen) < BASES:
+        node = makers.get(queue.pop(0))
+        if node is None or node.op_type not in RULES:
+            continue
+        functions |= node.op_type in HINTS
+        for value in node.input:
+            if value and value not in constants and value not in seen:
+                seen.append(value)
+                queue.append(value)
+    return iter(seen if functions else ())
+
+
+def layer_of(p: Polynomial) -> Make | None:
+    """The layer that a polynomial is, None if it is none that is known. Sums of products whose terms are functions by themselves
+    need none."""
+    terms = list(p.items())
+    if len(terms) == 1:
+        return _of_one_term(*terms[0])
+    if len(terms) != 2 or LINEAR not in p:
+        return None
+    a = p[LINEAR]
+    ((monomial, c),) = (term for term in terms if term[0] != LINEAR)
+    atoms = dict(monomial)
+    inner = _gate(atoms)
+    if inner is not None and a == c:  # a x (1 + f(u))
+        kind, u = inner
+        k = _slope(u)
+        if kind == "erf" and k is not None:
+            return _scaled("gelu", _unit(sqrt(2) * k), 2 * a)
+        if kind == "tanh" and k is not None:
+            return _silu(2 * k, 2 * a)
+        if kind == "tanh" and (s := _gelu_tanh(u)) is not None:
+            return _scaled("gelu_tanh", s, 2 * a)
+    return None
+
+
+def _of_one_term(monomial: tuple[tuple[Atom, int], ...], c: float) -> Make | None:
+    atoms = dict(monomial)
+    inner = _gate(atoms)
+    if inner is not None:  # c x f(u)
+        kind, u = inner
+        k = _slope(u)
+        if kind == "sigmoid" and k is not None:
+            return _silu(k, c)
+        if kind == "sigmoid" and (s := _gelu_tanh({m: v / 2 for m, v in u.items()})) is not None:
+            return _scaled("gelu_tanh", s, c)
+        if kind == "tanh" and u == function("softplus", {LINEAR: 1.0}):
+            return _scaled("mish", 1.0, c)
+        if kind == "recip" and u == {ONE: 1.0, **function("abs", {LINEAR: 1.0})}:
+            return _scaled("softsign", 1.0, c)
+    if len(atoms) == 2 and atoms.get(X) == 1:
+        return _hard_swish(next(atom for atom in atoms if atom != X), atoms, c)
+    if len(monomial) == 1 and monomial[0][1] == 1 and monomial[0][0] != X:  # c f(k x + m)
+        kind, _, u, *more = monomial[0][0]
+        if (
+            kind in ("sigmoid", "softplus", "logsigmoid", "abs", "tanh")
+            and not more
+            and set(u) <= {LINEAR, ONE}
+        ):
+            k, m = u.get(LINEAR, 0.0), u.get(ONE, 0.0)
+
+            def make(x: Array, kind: str = kind, k: float = k, m: float = m) -> Array:
+                y = maps.activation(shift(scale(x, np.array(k)), np.array(m)), kind)
+                return scale(y, np.array(c))
+
+            return make
+    return None
+
+
+def _gate(atoms: Mapping[Atom, int]) -> tuple[str, Polynomial] | None:
+    """f and u, where the atoms are x f(u)."""
+    if len(atoms) != 2 or atoms.get(X) != 1:
+        return None
+    ((name, _, u, *more), n), *_ = ((atom, k) for atom, k in atoms.items() if atom != X)
+    return (name, u) if n == 1 and not more else None
+
+
+def _slope(u: Polynomial) -> float | None:
+    """k, where u is k x."""
+    return u[LINEAR] if set(u) == {LINEAR} else None
+
+
+def _unit(s: float) -> float:
+    """1 where a factor is 1 but for the rounding of a constant to 32 bits."""
+    return 1.0 if near(s, 1.0) else s
+
+
+def _gelu_tanh(u: Polynomial) -> float | None:
+    """s, where u is $\\sqrt{2 / \\pi} (s x + 0.044715 (s x)^3)$."""
+    cube = ((X, 3),)
+    if set(u) != {LINEAR, cube}:
+        return None
+    s = _unit(u[LINEAR] / sqrt(2 / pi))
+    return s if near(u[cube], sqrt(2 / pi) * 0.044715 * s**3) else None
+
+
+def _hard_swish(atom: Atom, atoms: Mapping[Atom, int], c: float) -> Make | None:
+    """c x clip(u, 0, h) is HardSwish of x where c clip(u, 0, h) is clip(x / 6 + 1 / 2, 0, 1)."""
+    if atom[0] != "clip" or atoms[atom] != 1 or set(atom[2]) != {LINEAR, ONE}:
+        return None
+    u, (low, high) = atom[2], atom[3:]
+    height = c * high
+    if low == 0.0 and high > 0 and near(u[LINEAR] / high, 1 / 6) and near(u[ONE] / high, 0.5):
+        return _scaled("hardswish", 1.0, _unit(height))
+    return None
+
+
+def _scaled(name: str, k: float, c: float) -> Make:
+    """$c\\,x\\,g(k x)$ of a layer $f(x) = x g(x)$: f of k x, times c / k."""
+
+    def make(x: Array) -> Array:
+        y = maps.activation(scale(x, np.array(k)), name)
+        return scale(y, np.array(_unit(c / k)), error=0.0 if k == 1.0 else 2.0**-53)
+
+    return make
+
+
+def _silu(k: float, c: float) -> Make:
+    """$c\\,x\\,\\mathrm{sigmoid}(k x)$."""
+    return lambda x: scale(maps.silu(x, k), np.array(c))
+
+
+def _chosen(node: Any, makers: Mapping[str, Any], facts: Facts) -> Found | None:
+    """Where(x > 0, a x, b x), and with x < 0."""
+    question = makers.get(node.input[0])
+    if question is None or question.op_type not in ("Greater", "GreaterOrEqual", "Less", "LessOrEqual"):
+        return None
+    base, limit = question.input
+    above = question.op_type.startswith("Greater")
+    if base in facts.constants:
+        base, limit, above = limit, base, not above
+    if limit not in facts.constants or facts.constants[limit].any():
+        return None
+    yes, no = (expression(name, base, makers, facts.constants) for name in node.input[1:])
+    right, left = (yes, no) if above else (no, yes)
+    if right is None or left is None or set(right) != {LINEAR} or set(left) != {LINEAR} or right[LINEAR] == 0:
+        return None
+    slope = left[LINEAR] / right[LINEAR]
+
+    def make(x: Array) -> Array:
+        y = maps.activation(x, "leaky_relu", negative_slope=slope)
+        return scale(y, np.array(right[LINEAR]))
+
+    return Found(base, make) if right[LINEAR] == 1.0 else None

@@ -16,7 +16,7 @@ from sdplip.network.read.onnx.operators import OPERATORS
 from sdplip.network.read.onnx.patterns import Found, recognised
 from sdplip.network.read.onnx.refused import why_not
 from sdplip.network.read.onnx.step import Step
-from sdplip.network.read.tidy import tidied
+from sdplip.network.read.simplify import simplified
 from sdplip.weights.onnx_constants import attributes
 from sdplip.weights.onnx_file import STANDARD, named
 
@@ -165,7 +165,7 @@ def _traced(model: Model, layout: Layout, inputs: Mapping[str, bool], wanted: tu
     for node in needed:
         _evaluate(node, model, facts, found, arrays)
     outputs = {name: arrays[name] for name in wanted}
-    network = tidied(finish(_joined(list(outputs.values()))))
+    network = simplified(finish(_joined(list(outputs.values()))))
     return Reading(model, layout, inputs, outputs, network, frozenset(used))
 
 

@@ -27,12 +27,7 @@ def _gelu(step: Step) -> Array:
 
 
 def _swish(step: Step) -> Array:
-    """$x\\,\\mathrm{sigmoid}(\\alpha x)$ is SiLU of $\\alpha x$, divided by $\\alpha$."""
-    alpha = step.number("alpha", 1.0)
-    if alpha == 0:
-        return scale(step.array(), np.array(0.5))
-    inner = scale(step.array(), np.array(alpha))
-    return maps.divided(maps.activation(inner, "silu"), np.array(alpha))
+    return maps.silu(step.array(), step.number("alpha", 1.0))
 
 
 def _hard_sigmoid(step: Step) -> Array:
@@ -154,8 +149,6 @@ FUNCTIONS: Mapping[str, Operator] = {
     "Erf": _function("erf"),
     "Mish": _function("mish"),
     "Abs": _function("abs"),
-    "Sin": _function("sin"),
-    "Cos": _function("cos"),
     "Atan": _function("atan"),
     "Shrink": Operator(_shrink, ("bias", "lambd"), "soft shrinkage (`bias` = `lambd`)"),
     "Softmax": _softmax("softmax"),
