@@ -86,7 +86,8 @@ def _stacked(x: Array, W: Float[np.ndarray, "*stack m n"]) -> Array:
     m, n = W.shape[-2:]
     if n != x.shape[-2]:
         raise Misfit(f"{x.tape.subject} multiplies shapes {W.shape} and {x.full}.")
-    like = replace(x, shape=(*x.shape[:-2], m, n))
+    last = x.batch is not None and x.batch.axis == x.rank - 1  # the matrices are those of every sample then
+    like = replace(x, shape=(*x.shape[:-2], m, n), batch=None if last else x.batch)
     stack = share(like, W).reshape(-1, n, 1)
     op = Convolution(stack, x.shape[-1:], (1,), ((0, 0),), (1,), len(stack) // m)
     return noted(x, op, (*x.shape[:-2], m, x.shape[-1]))
