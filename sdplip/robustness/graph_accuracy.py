@@ -1,0 +1,149 @@
+r"""Certified accuracy of a network graph by the kernel alone: the route whose result can leave the house as a certificate.
+
+`propose_margins` finds a proof of the constants of all margins, `certify_graph` evaluates images with proven errors and concludes
+class and radius of each; the same functions of the kernel prove them again in `sdplip verify`.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int, Shaped
+
+from sdplip.arithmetic.decimals import above
+from sdplip.bounds.choose import bound
+from sdplip.bounds.methods.product import layers_proof
+from sdplip.errors import InvalidProblem, NotProvable
+from sdplip.kernel.accuracy import Arithmetic, margin_constants, radii
+from sdplip.kernel.check import conclude
+from sdplip.kernel.claim import AccuracyClaim
+from sdplip.kernel.proof import Goal, Proof
+from sdplip.network import Dense, Network
+from sdplip.nn.bounds.tree import Bound
+from sdplip.robustness.certification import Certification
+from sdplip.verifier.images import Images, image_digest
+from sdplip.verifier.verify import BATCH
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Certified:
+    """Certified accuracy with its proof.
+
+    Attributes:
+        certification: as `certify_accuracy` gives it.
+        claim, proof: what `sdplip verify` proves again.
+    """
+
+    certification: Certification
+    claim: AccuracyClaim
+    proof: Proof
+
+
+def propose_margins(network: Network, *, method: str = "auto", seconds: float = 60.0) -> Proof:
+    """A proof of the constants of all margins: the product of the layers in front of the head, and a better bound where it is.
+
+    Raises:
+        NotProvable: no finite bound.
+    """
+    last = network.nodes[-1]
+    cut = last.inputs[0] if isinstance(last.op, Dense) and last.inputs[0] in network.cuts else network.output
+    if cut == 0:
+        return Proof("margins", {"cut": 0}, (Proof("layers"),))
+    front = network if cut == network.output else network.between(0, cut)
+    product = layers_proof(front)
+    plain = Proof("margins", {"cut": cut}, (product,))
+    if method == "product":
+        return plain
+    better = bound(front, method, seconds=seconds)
+    if not better.bound < conclude(Goal(front), product):
+        return plain
+    return Proof("least", {}, (plain, Proof("margins", {"cut": cut}, (better.proof,))))
+
+
+def certify_graph(
+    network: Network,
+    images: Shaped[np.ndarray, "n *pixels"],
+    labels: Int[np.ndarray, " n"],
+    *,
+    arithmetic: Arithmetic = "float64",
+    proof: Proof | None = None,
+    method: str = "auto",
+    seconds: float = 60.0,
+    progress: Progress | None = None,
+) -> Certified:
+    """Class and radius of every image, proven.
+
+    Args:
+        images: bytes, which are divided by 255, or floating point as they enter the network.
+        labels: whole numbers.
+        arithmetic: whose prediction: "exact", or any pass in "float32" or "float64", with its rounding.
+        proof: of the margins; None proposes one by `method` of `sdplip.bounds.bound` within `seconds`.
+        progress: called with the images done and their number.
+
+    Raises:
+        InvalidProblem: images or labels that do not fit the network.
+        NotProvable: no finite bound; a layer whose rounding is not known.
+    """
+    begin = time.perf_counter()
+    if len(images) != len(labels) or not len(images) or images[0].size != network.inputs:
+        raise InvalidProblem(
+            f"{len(images)} images of {images[0].size if len(images) else 0} numbers and {len(labels)} labels do not fit a"
+            f" network of {network.inputs} inputs."
+        )
+    proof = propose_margins(network, method=method, seconds=seconds) if proof is None else proof
+    kept: dict[int, float] = {}
+
+    def prove(goal: Goal, part: Proof) -> float:
+        if id(part) not in kept:
+            kept[id(part)] = conclude(goal, part)
+        return kept[id(part)]
+
+    constants = margin_constants(network, proof, prove)
+    store, index = Images(images, labels), np.arange(len(images))
+    parts, digests = [], list[str]()
+    for start in range(0, len(images), BATCH):
+        x = store.entering(index[start : start + BATCH], arithmetic)
+        digests += [image_digest(row) for row in x]
+        parts.append(radii(network, x, proof, arithmetic, prove))
+        if progress:
+            progress(min(start + BATCH, len(images)), len(images))
+    prediction, margin, radius = (
+        np.concatenate([np.asarray(vars(part)[name]) for part in parts])
+        for name in ("prediction", "margin", "radius")
+    )
+    labels = labels.astype(np.int64)
+    claim = AccuracyClaim(arithmetic, index, tuple(digests), labels, prediction, radius)
+    found = Certification(
+        labels,
+        prediction,
+        margin,
+        radius,
+        _tree(network, constants, proof),
+        np.where(np.eye(len(constants), dtype=bool), 0.0, constants),
+        "float32" if arithmetic == "float32" else "float64",
+        "proven",
+        "exact" if arithmetic == "exact" else "computed",
+        time.perf_counter() - begin,
+    )
+    return Certified(found, claim, proof)
+
+
+def _tree(network: Network, constants: Float[np.ndarray, "classes classes"], proof: Proof) -> Bound:
+    """The bound as a line for people."""
+    rules = sorted({part.rule for part in _every(proof)} - {"margins", "least"})
+    try:
+        whole = conclude(Goal(network), layers_proof(network))
+    except NotProvable:
+        whole = float(constants.max())
+    most = above(float(constants.max()), 8)
+    reason = (
+        f"{len(network.nodes)} nodes; largest constant of a margin {most}, by the rules {', '.join(rules)}"
+    )
+    return Bound(whole, reason, "network")
+
+
+def _every(proof: Proof) -> list[Proof]:
+    return [proof, *(deep for part in proof.parts for deep in _every(part))]

@@ -1,0 +1,124 @@
+r"""Claims about one layer, $W^\top W \preceq c^2 T$: the upper side by the prover, the lower side by a witness."""
+
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+
+from sdplip.errors import InvalidCertificate, NotProvable
+from sdplip.geometry import Geometry
+from sdplip.kernel.claim import ConditionClaim
+from sdplip.kernel.condition import (
+    Certificate,
+    convolution_holds,
+    convolution_lower_bound,
+    holds,
+    lower_bound,
+)
+from sdplip.kernel.proof import Proof
+from sdplip.weights.weight import Weight
+
+RULE = "scaling"
+"""The rule of such a proof: data `witness`, and of a convolution `grid` and `frequency` (None where the witness is an image)."""
+
+
+def condition_proof(certificate: Certificate) -> Proof:
+    """The proof that a certificate holds."""
+    data: dict[str, Any] = {"witness": certificate.witness}
+    if certificate.geometry is not None:
+        data |= {"grid": certificate.grid, "frequency": certificate.frequency}
+    return Proof(RULE, data)
+
+
+def condition_claim(name: str, certificate: Certificate) -> ConditionClaim:
+    """The claim of a certificate about the layer called `name`."""
+    geometry = None
+    if certificate.geometry is not None:
+        geometry = {key.name: getattr(certificate.geometry, key.name) for key in fields(Geometry)}
+    return ConditionClaim(name, certificate.form, certificate.c, certificate.c_lower, certificate.t, geometry)
+
+
+def check_condition(claim: ConditionClaim, proof: Proof, weight: Weight) -> tuple[bool, str]:
+    """Whether both sides are proven again.
+
+    Raises:
+        NotProvable, SdplipError: the data prove nothing of this layer.
+    """
+    if proof.rule != RULE or proof.parts:
+        raise NotProvable(f"A claim about a layer is proven by `{RULE}`, not by `{proof.rule}`.")
+    convolution = weight.array.ndim > 2
+    if convolution != (claim.geometry is not None):
+        raise NotProvable("The claim and the layer disagree about its being a convolution.")
+    witness = _numbers(proof.data.get("witness"))
+    if not claim.c_lower <= claim.c:
+        raise NotProvable(f"The claimed lower side {claim.c_lower!r} lies above the upper side {claim.c!r}.")
+    if not convolution:
+        W = weight.array if claim.form == "linear" else weight.array.T
+        proven, lower = holds(W, claim.t, claim.c), lower_bound(W, claim.t, witness)
+    else:
+        certificate = Certificate(
+            t=claim.t, c=claim.c, c_lower=claim.c_lower, witness=witness, form=claim.form,  # type: ignore[arg-type]
+            geometry=_geometry(claim, weight), grid=_wholes(proof.data.get("grid")),
+            frequency=_wholes(proof.data.get("frequency")),
+        )  # fmt: skip
+        proven = convolution_holds(weight.array, certificate)
+        lower = convolution_lower_bound(weight.array, certificate)
+    if not proven:
+        return False, f"W^T W <= c^2 T could not be proven for c = {claim.c!r}"
+    if not lower >= claim.c_lower:
+        return False, f"the witness proves only c >= {lower!r}, not the claimed {claim.c_lower!r}"
+    return True, "proven again"
+
+
+def _geometry(claim: ConditionClaim, weight: Weight) -> Geometry:
+    """The geometry of the claim, which must be that of the file where the file has one.
+
+    Raises:
+        InvalidCertificate: unknown keys.
+        NotProvable: the file says something else.
+    """
+    assert claim.geometry is not None
+    known = {key.name for key in fields(Geometry)}
+    if set(claim.geometry) != known:
+        raise InvalidCertificate(
+            "The geometry of a claim must have " + ", ".join(sorted(known)) + ". Make it anew."
+        )
+    try:
+        found = Geometry(**claim.geometry).expand(weight.array.shape)
+    except (TypeError, AttributeError):
+        raise InvalidCertificate("The geometry of a claim is malformed. Make it anew.") from None
+    if weight.geometry is None:
+        return found
+    own = weight.geometry.expand(weight.array.shape)
+    for name in sorted(known - {"image_size"}):
+        if getattr(own, name) != getattr(found, name):
+            raise NotProvable(
+                f"The claim takes `{name}` = {getattr(found, name)} for `{weight.name}`, but the file says {getattr(own, name)}."
+            )
+    if own.image_size is not None and found.image_size not in (None, own.image_size):
+        raise NotProvable(
+            f"The claim is about images of {found.image_size} pixels, but the file has {own.image_size}."
+        )
+    return found
+
+
+def _numbers(value: Any) -> np.ndarray:
+    try:
+        found = np.asarray(value)
+    except (ValueError, OverflowError):
+        raise NotProvable("The witness is no array of numbers.") from None
+    if found.dtype.kind not in "fiu" or not found.size:
+        raise NotProvable("The witness is no array of numbers.")
+    return found.astype(np.float64)
+
+
+def _wholes(value: Any) -> tuple[int, ...] | None:
+    if value is None:
+        return None
+    if (
+        not isinstance(value, list | tuple)
+        or len(value) > 8
+        or any(type(v) is not int or not 0 <= v < 2**31 for v in value)
+    ):
+        raise NotProvable("`grid` and `frequency` must be a few whole numbers.")
+    return tuple(value)
