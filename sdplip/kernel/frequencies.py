@@ -230,7 +230,7 @@ def aliases_at(plan: Plan, value: int, end: int, points: Points) -> Int[np.ndarr
     """Numbers, in C order, of the frequencies of the torus of `value` that a frequency of the torus of `end` sees."""
     fine, ratio = plan.torus(value), _aliases(plan, value, end)
     every = np.array(list(product(*map(range, ratio)))) * plan.torus(end)
-    return np.ravel_multi_index(tuple(np.moveaxis(points[:, None] + every, -1, 0)), fine)
+    return np.asarray(np.ravel_multi_index(tuple(np.moveaxis(points[:, None] + every, -1, 0)), fine))
 
 
 def _aliases(plan: Plan, value: int, end: int) -> Pixels:
@@ -262,7 +262,7 @@ def _at(plan: Plan, k: int, points: Points, before: Pixels, after: Pixels) -> Sy
     coarse = tuple(N // r for N, r in zip(torus, before, strict=True))
     fine = np.array(list(product(*map(range, before))))
     every = (points[:, None] + fine * coarse).reshape(-1, len(torus))
-    seen = np.ravel_multi_index(tuple((fine % after).T), after)
+    seen = np.asarray(np.ravel_multi_index(tuple((fine % after).T), after))
     factor, root = Enclosure.exact(np.ones((1, 1, 1))), prod(T.stride)
     if root > 1:
         power = root & (root - 1) == 0 and root.bit_length() % 2 == 1

@@ -268,12 +268,14 @@ def _of_average(op: Average, view: View, shape: Pixels) -> tuple[Taps, View]:
         raise NotProvable("its windows at the border have another number of pixels. Count the padding.")
     index = op.index.reshape(n, prod(pixels), -1)
     area, inside = prod(view.pixels), index >= 0
+    if (index[0] >= area).any():
+        raise NotProvable("its windows are not one window moved over the image of each channel.")
     at = np.stack(np.unravel_index(np.where(inside[0], index[0], 0), view.pixels), -1)
     place = np.array(list(np.ndindex(*pixels)))
     stride = np.ones(len(pixels), np.intp)
     for axis in range(len(pixels)):  # by two neighbouring windows that see the same of their pixels
         step = prod(pixels[axis + 1 :])
-        both = inside[0][:-step] & inside[0][step:] & (place[:-step, axis] + 1 == place[step:, axis])[:, None]
+        both = inside[0][:-step] & inside[0][step:] & np.equal(place[:-step, axis] + 1, place[step:, axis])[:, None]
         if both.any():
             w, q = np.argwhere(both)[0]
             stride[axis] = max(1, at[w + step, q, axis] - at[w, q, axis])

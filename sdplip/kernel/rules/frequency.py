@@ -143,23 +143,26 @@ def front(planned: Plan, now: Metric, F: Enclosure) -> tuple[Enclosure, int]:
     step = max(1, PIECE // (4 * (m + view.channels) ** 2))
     cut = [slice(at, at + step) for at in range(0, len(every.points), step)]
     found = [symbol(taps, torus, every.points[some]) for some in cut]
-    shadows = [shadow(now.X[some], A.mid + 1j * B.mid) for some, (A, B) in zip(cut, found, strict=True)]
-    if any(S is None for S in shadows):
-        raise NotProvable("A metric in front of the last linear map is not positive definite.")
+    shadows = list[Hermitian]()
+    for some, (A, B) in zip(cut, found, strict=True):
+        S = shadow(now.X[some], A.mid + 1j * B.mid)
+        if S is None:
+            raise NotProvable("A metric in front of the last linear map is not positive definite.")
+        shadows.append(S)
     trace = sum(
-        float((every.share[some] @ np.trace(S, axis1=1, axis2=2).real))
+        float(every.share[some] @ np.real(np.trace(S, axis1=1, axis2=2)))
         for some, S in zip(cut, shadows, strict=True)
     )
     mean = trace / prod(torus) / m
     for some, (A, B), Y in zip(cut, found, shadows, strict=True):
-        k, own = range(m), Y[:, range(m), range(m)].real
+        k, own = range(m), np.real(Y[:, range(m), range(m)])
         Y = Y * (1 + ROOM)
         Y[:, k, k] += 2 * ROOM * (own + mean)
         X = now.X[some]
-        if not proves(_bordered(Enclosure.exact(X.real), Enclosure.exact(X.imag), A, B, Y)):
+        if not proves(_bordered(Enclosure.exact(np.real(X)), Enclosure.exact(np.imag(X)), A, B, Y)):
             raise NotProvable("The map behind the convolutions is not proven.")
-        total += (every.share[some, None, None] * Y.real).sum(0)
-        size += (every.share[some, None, None] * abs(Y.real)).sum(0)
+        total += (every.share[some, None, None] * np.real(Y)).sum(0)
+        size += (every.share[some, None, None] * abs(np.real(Y))).sum(0)
     lost = gamma(len(every.points) + 8) * size * GENEROUS
     T = enclose(total, lost) * enclose(np.full((1, 1), 1 / prod(torus)), UNIT)
     return T, now.exponent + taps.exponent
@@ -186,7 +189,7 @@ def _inequality(
     mid, rad = np.zeros((2, count, part.order, part.order)), np.zeros((2, 1, part.order, part.order))
     for a in range(aliases):
         here = slice(a * n, (a + 1) * n)
-        mid[0][:, here, here], mid[1][:, here, here] = X[:, a].real, X[:, a].imag
+        mid[0][:, here, here], mid[1][:, here, here] = np.real(X[:, a]), np.imag(X[:, a])
     for v, width, (y, delta) in zip(part.variables[1:], part.widths[1:], part.arguments, strict=True):
         lam = np.tile(multipliers[v], width // len(multipliers[v]))
         rows = part.columns(v)
@@ -212,10 +215,13 @@ def behind_segment(part: Segment, M: Hermitian) -> Hermitian | None:
         if Y is None:
             return None
         Y[:, k, k] *= 1 + 4 * room + WIDE
-        X = np.linalg.inv(Y) * (1 - WIDE)
+        try:
+            X = np.linalg.inv(Y) * (1 - WIDE)
+        except np.linalg.LinAlgError:
+            return None
         return (X + X.conj().mT) / 2
     at, k = part.order - part.widths[-1], range(part.widths[-1])
-    S, lam = shadow(M[:, :at, :at], M[:, at:, :at]), M[0, range(at, part.order), range(at, part.order)].real
+    S, lam = shadow(M[:, :at, :at], M[:, at:, :at]), np.real(np.diagonal(M[0]))[at:]
     if S is None:
         return None
     X = -S * (1 + 2 * room)
@@ -237,7 +243,7 @@ def _holds(part: Segment, re: Enclosure, im: Enclosure, X: Hermitian) -> bool:
     """Whether M - G* X G is positive semidefinite."""
     if not part.whole:
         A, B = part.matrix(part.out, len(re))
-        P, Q = Enclosure.exact(X.real), Enclosure.exact(X.imag)
+        P, Q = Enclosure.exact(np.real(X)), Enclosure.exact(np.imag(X))
         HA, HB = P @ A - Q @ B, P @ B + Q @ A
         return proves(_embedded(re - (A.T @ HA + B.T @ HB), im - (A.T @ HB - B.T @ HA)))
     at = part.order - part.widths[-1]
@@ -247,8 +253,8 @@ def _holds(part: Segment, re: Enclosure, im: Enclosure, X: Hermitian) -> bool:
         re.rad.copy(),
     )  # entries off the diagonal of the last block are 0 there
     k = range(at, part.order)
-    real[:, at:, at:] -= X.real
-    imaginary[:, at:, at:] -= X.imag
+    real[:, at:, at:] -= np.real(X)
+    imaginary[:, at:, at:] -= np.imag(X)
     rad[:, k, k] = 2 * UNIT * abs(real[:, k, k]).max(0)
     return proves(_embedded(Enclosure(real, rad), im))
 
@@ -258,8 +264,8 @@ def _bordered(
 ) -> Enclosure:
     """[[M, G*], [G, D]] with G = A + iB, D real or complex."""
     count, n, m = len(A), A.shape[-1], A.shape[-2]
-    E = D if isinstance(D, Enclosure) else Enclosure(D.real, np.zeros((1, 1, 1)))
-    Z = np.zeros((1, 1)) if isinstance(D, Enclosure) else D.imag
+    E = D if isinstance(D, Enclosure) else Enclosure(np.real(D), np.zeros((1, 1, 1)))
+    Z = np.zeros((1, 1)) if isinstance(D, Enclosure) else np.imag(D)
     mid, rad = np.zeros((2, count, n + m, n + m)), np.zeros((2, 1, n + m, n + m))
     for side, (M, G, C, sign) in enumerate(((re, A, E.mid, 1.0), (im, B, Z, -1.0))):
         mid[side][:, :n, :n], mid[side][:, n:, n:] = M.mid, C
