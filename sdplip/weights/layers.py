@@ -44,7 +44,7 @@ def layers(
     if only:
         chosen = {name: chosen[name] for name in known_names(only, list(chosen))}
     if not chosen:
-        raise _no_layer(arrays, path)
+        raise no_layer(arrays, path)
     return tuple(_layer(name, array, path, transpose) for name, array in chosen.items())
 
 
@@ -105,7 +105,8 @@ def _layer(name: str, array: np.ndarray, path: Path, transpose: bool | None) -> 
     return Weight(name, array, Geometry() if array.ndim > 2 else None)
 
 
-def _no_layer(arrays: Mapping[str, np.ndarray], path: Path) -> Exception:
+def no_layer(arrays: Mapping[str, np.ndarray], path: Path) -> Exception:
+    """What to raise where a file holds no layer."""
     if not arrays:
         return UnreadableFile(f"`{path}` holds no array of numbers. Save the weights of the network into it.")
     held = [f"`{name or path.stem}` {array.shape} {array.dtype}" for name, array in arrays.items()]

@@ -62,7 +62,9 @@ class Name:
     @property
     def container(self) -> tuple[str, ...]:
         """The path without the layer itself and its role: `("features",)` of `features.0.weight`."""
-        return tuple(part for part in self.path if not _is_role(part))[:-1]
+        place = next((k for k in reversed(range(len(self.path))) if _is_weight(self.path[k])), None)
+        path = self.path if place is None else self.path[:place] + self.path[place + 1 :]
+        return path[:-1]
 
     @property
     def stem(self) -> tuple[str, ...]:
@@ -102,9 +104,9 @@ def _place(tokens: tuple[str | int, ...], biases: set[str]) -> int | None:
     return None
 
 
-def _is_role(part: str) -> bool:
-    words = [word.lower() for word in re.findall("[A-Za-z]+", part)]
-    return len(words) == 1 and words[0] in WEIGHT | BIAS | SHORT
+def _is_weight(part: str) -> bool:
+    words = _words(part)
+    return len(words) == 1 and words[0] in WEIGHT
 
 
 def is_vector(name: str, shape: tuple[int, ...]) -> bool:

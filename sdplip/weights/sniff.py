@@ -20,7 +20,6 @@ SUFFIXES = {
     ".nnet": "nnet",
     ".csv": "csv",
     ".tsv": "csv",
-    ".txt": "csv",
     ".h5": "hdf5",
     ".hdf5": "hdf5",
 }

@@ -15,7 +15,7 @@ from sdplip.weights.damaged import refuse_damaged
 from sdplip.weights.pickled import STAND_INS, Stored
 
 STATE = ("state_dict", "model_state_dict", "model", "net", "network", "module", "weights", "params")
-MOST = 1 << 20
+MOST = 1 << 18
 """Entries of the largest checkpoint that is read."""
 
 

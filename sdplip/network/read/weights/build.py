@@ -1,0 +1,185 @@
+"""A chain of layers as the graph: kernels on images, pooling, flattening, matrices, with an activation between them."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import prod
+
+import numpy as np
+
+from sdplip.errors import InvalidWeight
+from sdplip.geometry import Geometry
+from sdplip.network.graph import INPUT, Builder, Network
+from sdplip.network.operators import Average, Convolution, Dense, Maximum, pooling_windows
+from sdplip.network.operators.convolution import pixels_bias
+from sdplip.network.read.weights.assumptions import Assumptions
+from sdplip.network.read.weights.between import between
+from sdplip.network.read.weights.chain import Layer
+
+ORDERS: dict[str, tuple[int, int, int]] = {"chw": (0, 1, 2), "hwc": (1, 2, 0), "whc": (2, 1, 0)}
+"""How the matrix behind the images counts them, slowest first: channels (torch), rows and columns; channels last is Keras."""
+LARGEST = 1 << 27
+"""Numbers of the largest value in a network that is built: 1 GB."""
+
+
+def network_of(layers: Sequence[Layer], assumptions: Assumptions, *, certain: bool = True) -> Network:
+    """The network of the layers, with the activation between consecutive ones and none behind the last.
+
+    Args:
+        layers: kernels, then matrices.
+        assumptions: activation, image size, how images are flattened or averaged.
+        certain: whether all biases are known; without, functions that they matter to keep their slopes alone.
+
+    Raises:
+        InvalidWeight: a matrix before a kernel, widths or channels that do not fit, a kernel without image size, unknown
+            activations.
+    """
+    count = sum(layer.W.ndim > 2 for layer in layers)
+    if any(layer.W.ndim > 2 for layer in layers[count:]):
+        raise InvalidWeight(
+            "Kernels must come before the matrices. Choose the layers of one chain with `--layer`."
+        )
+    if not count:
+        _refuse_idle(assumptions)
+        builder = Builder((layers[0].W.shape[1],))
+    else:
+        size = _image_size(layers[0], assumptions)
+        groups = (layers[0].geometry or Geometry()).groups
+        builder = Builder((layers[0].W.shape[1] * groups, *size))
+    at = INPUT
+    for place, layer in enumerate(layers):
+        at = _kernel(builder, at, layer) if place < count else _matrix(builder, at, layer, assumptions)
+        if place < len(layers) - 1:
+            kind, shape = assumptions.activation or "relu", builder.shape(at)
+            op = between(kind, shape, assumptions.slopes, evaluated=certain)
+            at = builder.add(op, at, shape=shape)
+        at = _pools(builder, at, layer)
+    return builder.finish(at)
+
+
+def _refuse_idle(assumptions: Assumptions) -> None:
+    idle = [name for name in ("image_size", "flatten", "average", "geometry") if getattr(assumptions, name)]
+    if idle:
+        said = ", ".join(name.replace("_", " ") for name in idle)
+        raise InvalidWeight(
+            f"Something is said of images ({said}), but no layer is a convolution. Drop the option."
+        )
+
+
+def _image_size(layer: Layer, assumptions: Assumptions) -> tuple[int, ...]:
+    axes, size = layer.W.ndim - 2, assumptions.image_size
+    if size is None:
+        raise InvalidWeight(
+            f"`{layer.name}` is a convolution kernel, and the bound of a whole network needs the size of its image: pass"
+            " `--image-size H,W`. Without it, `sdplip check` bounds each layer for images of every size."
+        )
+    size = (size,) * axes if isinstance(size, int) else size
+    if len(size) != axes or min(size) < 1 or prod(size) > LARGEST:
+        raise InvalidWeight(f"`{layer.name}` moves on images of {axes} axes, but their size is {size}.")
+    return size
+
+
+def _kernel(builder: Builder, at: int, layer: Layer) -> int:
+    channels, *size = builder.shape(at)
+    geometry = (layer.geometry or Geometry()).expand(layer.W.shape)
+    if layer.W.shape[1] * geometry.groups != channels:
+        raise InvalidWeight(
+            f"`{layer.name}` takes {layer.W.shape[1] * geometry.groups} channels, but is given {channels}. Kernels are (out, in /"
+            " groups, *taps), first layer first; `transpose` those that are (*taps, in, out), and say their `groups`."
+        )
+    if len(size) != layer.W.ndim - 2:
+        raise InvalidWeight(
+            f"`{layer.name}` moves on {layer.W.ndim - 2} image axes, but is given {len(size)}."
+        )
+    reach = tuple(d * (k - 1) for d, k in zip(geometry.dilation, layer.W.shape[2:], strict=True))
+    pads = tuple(
+        (r // 2, r - r // 2) if geometry.padding is None else (p, p)
+        for r, p in zip(reach, geometry.padding or reach, strict=True)
+    )
+    _check_size(layer, channels * prod(h + sum(p) for h, p in zip(size, pads, strict=True)))
+    op = Convolution(
+        layer.W,
+        tuple(size),
+        geometry.stride,
+        pads,
+        geometry.dilation,
+        geometry.groups,
+        geometry.padding_mode == "circular",
+    )
+    _check_size(layer, op.outputs)
+    op = replace(op, b=pixels_bias(layer.b, op.output_size))
+    return builder.add(op, at, shape=op.shape, name=layer.name)
+
+
+def _check_size(layer: Layer, count: int) -> None:
+    if count > LARGEST:
+        raise InvalidWeight(
+            f"`{layer.name}` takes or makes {count} numbers of one image, more than {LARGEST}. Check padding and image size."
+        )
+
+
+def _matrix(builder: Builder, at: int, layer: Layer, assumptions: Assumptions) -> int:
+    W, shape = layer.W, builder.shape(at)
+    channels, *size = shape
+    pixels = tuple(size)
+    if pixels and assumptions.average:
+        at = builder.add(_average(channels, pixels, pixels, pixels), at, shape=(channels,))
+    elif pixels:
+        W = _flattened(layer, shape, assumptions.flatten or "chw")
+    elif W.shape[1] != channels:
+        raise InvalidWeight(
+            f"`{layer.name}` takes {W.shape[1]} numbers, but is given {channels}. Weights are (out, in), first layer first;"
+            " transpose those that are (in, out)."
+        )
+    return builder.add(Dense(W, layer.b), at, name=layer.name)
+
+
+def _pools(builder: Builder, at: int, layer: Layer) -> int:
+    for window, largest in ((layer.max_pool, True), (layer.average_pool, False)):
+        if window is None:
+            continue
+        channels, *size = builder.shape(at)
+        sides = (window,) * len(size) if isinstance(window, int) else window
+        if len(sides) != len(size) or any(not 1 <= k <= h for k, h in zip(sides, size, strict=True)):
+            raise InvalidWeight(
+                f"Pooling windows {sides} behind `{layer.name}` do not fit {tuple(size)} pixels."
+            )
+        if largest:
+            index = pooling_windows(channels, tuple(size), sides, sides, ((0, 0),) * len(size))
+            op: Maximum | Average = Maximum(index, channels * prod(size))
+        else:
+            op = _average(channels, tuple(size), sides, sides)
+        pixels = tuple(h // k for h, k in zip(size, sides, strict=True))
+        at = builder.add(op, at, shape=(channels, *pixels), name=f"{layer.name} pool")
+    return at
+
+
+def _average(
+    channels: int, size: tuple[int, ...], window: tuple[int, ...], stride: tuple[int, ...]
+) -> Average:
+    index = pooling_windows(channels, size, window, stride, ((0, 0),) * len(size))
+    return Average(index, np.full(len(index), float(prod(window))), channels * prod(size))
+
+
+def _flattened(layer: Layer, shape: tuple[int, ...], flatten: str) -> np.ndarray:
+    W, channels, pixels = layer.W, shape[0], shape[1:]
+    if W.shape[1] == channels and prod(pixels) > 1:
+        raise InvalidWeight(
+            f"`{layer.name}` takes {channels} numbers, one a channel, but the images before it have {pixels} pixels. If the"
+            " network averages them first, say so: `average=True`, `--average` at the command line."
+        )
+    if W.shape[1] != prod(shape):
+        raise InvalidWeight(
+            f"`{layer.name}` takes {W.shape[1]} numbers, but the images before it have {channels} channels of {pixels} pixels."
+            " Check image size, stride, padding and pooling: `--geometry FILE.toml` says them layer by layer."
+        )
+    if flatten == "chw":
+        return W
+    if len(pixels) != 2:
+        raise InvalidWeight(
+            f"`flatten` {flatten!r} is about images of two axes, but these have {len(pixels)}."
+        )
+    order = ORDERS[flatten]
+    stored = tuple(np.array(shape)[list(order)])
+    return np.ascontiguousarray(W.reshape(len(W), *stored).transpose(0, *(1 + np.argsort(order)))).reshape(
+        W.shape
+    )

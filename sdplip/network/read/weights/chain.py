@@ -1,0 +1,220 @@
+"""What a file of weights holds as a chain: layers in order, each with the bias of its name, and everything that was assumed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sdplip.errors import InvalidWeight
+from sdplip.geometry import Axes, Geometry
+from sdplip.network.read.weights.assumptions import Assumptions
+from sdplip.network.read.weights.geometry import ASSUMED, Placed, check_names, placed
+from sdplip.network.read.weights.order import arranged
+from sdplip.network.read.weights.sorted import Sorted, all_arrays, chosen_arrays
+from sdplip.network.read.weights.structure import refuse_other_structures
+from sdplip.network.read.weights.words import counted, joined
+from sdplip.shapes import Float
+from sdplip.weights import hdf5
+from sdplip.weights.layers import upright
+from sdplip.weights.names import parsed, says_kernel
+from sdplip.weights.read import ARRAYS
+from sdplip.weights.sniff import FORMS, sniff
+from sdplip.weights.weight import checked
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """One layer: its name in the file, `(out, in)` or `(out, in / groups, *taps)`, its bias, and how a kernel moves."""
+
+    name: str
+    W: Float[np.ndarray, "out in *taps"]
+    b: Float[np.ndarray, " out"] | None = None
+    geometry: Geometry | None = None
+    max_pool: Axes | None = None
+    average_pool: Axes | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Chain:
+    """Layers, first layer first.
+
+    Attributes:
+        layers: at least one.
+        sentences: what was assumed, and what the file or the user said where files differ.
+        left_out: `(array, why)` of every array that is not in the layers.
+        certain: whether all biases are known.
+    """
+
+    layers: tuple[Layer, ...]
+    sentences: tuple[str, ...]
+    left_out: tuple[tuple[str, str], ...]
+    certain: bool
+
+
+def read_chain(path: Path, assumptions: Assumptions, *, biases: bool = False) -> Chain:
+    """The chain of a file that is not ONNX; `biases` says that they matter, as they do on a region and in a forward pass.
+
+    Raises:
+        UnreadableFile, MissingDependency: as `sdplip.weights.read`.
+        UnknownLayer: the assumptions name what the file does not hold.
+        InvalidWeight: the file may hold another network than a chain, arrays that may multiply, several orders, biases that
+            belong to no layer and matter.
+    """
+    form = sniff(path)
+    if form == "onnx":
+        raise InvalidWeight(f"`{path}` is a graph, which says itself how its layers follow each other.")
+    if assumptions.transpose is not None and form == "nnet":
+        raise InvalidWeight(
+            f"`{path}` says which way its weights act, so they are (out, in) already and `transpose` would be wrong. Drop it."
+        )
+    arrays = ARRAYS[form](path)
+    if assumptions.layers:
+        found = chosen_arrays(arrays, assumptions.layers, path)
+    else:
+        found = all_arrays(arrays, assumptions.ignore, form, path)
+    if not found.layers:
+        raise InvalidWeight(
+            f"`{path}` holds no layer beside what is left out. Save the weights of the network into it."
+        )
+    stored = {name: upright(name, array, assumptions.transpose) for name, array in found.layers.items()}
+    if assumptions.layers:
+        names, order = list(stored), "as they were named"
+    else:
+        refuse_other_structures(list(stored), path)
+        ordered = form != "safetensors" and (form != "hdf5" or hdf5.says_order(path))
+        names, order = arranged({name: W.shape for name, W in stored.items()}, path, ordered=ordered)
+    weights = {
+        name: upright(name, checked(name, found.layers[name], path), assumptions.transpose) for name in names
+    }
+    vectors, unpaired = _paired(weights, found.biases, path)
+    if biases and (unpaired or found.loose):
+        raise InvalidWeight(
+            f"The biases matter here, but {joined(unpaired or found.loose)} in `{path}` belongs to no layer by its name. Call"
+            " the bias as its weight, `fc1.weight` and `fc1.bias` or `W1` and `b1`, or export the network to ONNX."
+        )
+    kernels = [name for name in names if weights[name].ndim > 2]
+    check_names(kernels, assumptions.geometry)
+    moves = {name: placed(name, assumptions) for name in kernels}
+    left = [*found.left_out, *((name, "a bias that belongs to no layer by its name") for name in unpaired)]
+    sentences = [
+        _order(names, order),
+        _orientation(names, form, assumptions),
+        *_biases(names, vectors, [*unpaired, *found.loose]),
+        *(_moves(name, moves[name]) for name in kernels),
+        *_prepared(found, form),
+    ]
+    return Chain(
+        tuple(_layer(name, weights[name], vectors.get(name), moves.get(name)) for name in names),
+        tuple(sentence for sentence in sentences if sentence),
+        tuple(left),
+        not unpaired and not found.loose,
+    )
+
+
+def _layer(name: str, W: np.ndarray, b: np.ndarray | None, move: Placed | None) -> Layer:
+    if move is None:
+        return Layer(name, W, b)
+    return Layer(name, W, b, move.geometry, move.max_pool, move.average_pool)
+
+
+def _paired(
+    weights: Mapping[str, np.ndarray], biases: Mapping[str, np.ndarray], path: Path
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The bias of each layer by its name, and the biases that belong to none.
+
+    Raises:
+        InvalidWeight: two biases for one layer, or one of another length.
+    """
+    layers: dict[tuple[str | int, ...], list[str]] = {}
+    for name in weights:
+        layers.setdefault(parsed(name).key, []).append(name)
+    found, unpaired = dict[str, np.ndarray](), list[str]()
+    for name, b in biases.items():
+        owners = layers.get(parsed(name, vector=True).key, [])
+        if len(owners) != 1:
+            unpaired.append(name)
+            continue
+        (owner,) = owners
+        if owner in found:
+            raise InvalidWeight(
+                f"`{owner}` in `{path}` has two biases by their names, one is `{name}`. Rename one."
+            )
+        if len(b) != len(weights[owner]):
+            raise InvalidWeight(
+                f"`{name}` in `{path}` holds {len(b)} numbers, but `{owner}` makes {len(weights[owner])}: it is no bias of it as"
+                " it stands. If the file stores (in, out), say `--transpose`; else rename it."
+            )
+        found[owner] = _finite(name, b, path)
+    return found, unpaired
+
+
+def _finite(name: str, b: np.ndarray, path: Path) -> np.ndarray:
+    if not np.isfinite(b).all():
+        raise InvalidWeight(f"`{name}` in `{path}` is not finite. Repair or retrain the layer.")
+    return b.astype(np.float64)
+
+
+def _order(names: Sequence[str], order: str) -> str:
+    if len(names) == 1:
+        return f"`{names[0]}` is the whole network."
+    return f"The layers {joined(names)} follow each other {order}, with nothing beside them."
+
+
+def _orientation(names: Sequence[str], form: str, assumptions: Assumptions) -> str:
+    if form == "nnet":
+        return ""
+    if assumptions.transpose is not None:
+        return f"Weights are stored as {'(in, out)' if assumptions.transpose else '(out, in)'}, as was said."
+    turned = [name for name in names if says_kernel(name)]
+    upright = [name for name in names if name not in turned]
+    said = [f"{joined(turned, 3)}: (in, out), as the name `kernel` says"] if turned else []
+    if upright:
+        known = all(parsed(name).path[-1].lower() == "weight" for name in upright) and form in (
+            "torch",
+            "safetensors",
+        )
+        said.append(
+            f"{joined(upright, 3)}: (out, in), {'as torch stores them' if known else 'which is assumed'}"
+        )
+    return f"Weights are stored as {'; '.join(said)}."
+
+
+def _biases(names: Sequence[str], found: Mapping[str, np.ndarray], unknown: Sequence[str]) -> list[str]:
+    without = [name for name in names if name not in found]
+    if unknown:
+        return [f"{joined(unknown)} may be biases; a bound over all inputs does not depend on them."]
+    if not found:
+        return ["The file holds no biases: they are taken as 0."]
+    return (
+        [f"{joined(without)} {'have' if len(without) > 1 else 'has'} no bias in the file: it is taken as 0."]
+        if without
+        else []
+    )
+
+
+def _moves(name: str, move: Placed) -> str:
+    def value(key: str) -> str:
+        number = move.said.get(key, ASSUMED.get(key))
+        return counted(number) if isinstance(number, tuple) else str(number)
+
+    said = [f"{key.replace('_', ' ')} {value(key)}" for key in ASSUMED if key in move.said]
+    assumed = [f"{key.replace('_', ' ')} {value(key)}" for key in ASSUMED if key not in move.said]
+    parts = [f"{', '.join(said)}, as was said"] if said else []
+    parts += [f"{', '.join(assumed)}, which is assumed"] if assumed else []
+    pools = [
+        f"then {key.replace('_', ' ')} {value(key)}"
+        for key in ("max_pool", "average_pool")
+        if key in move.said
+    ]
+    return f"`{name}` moves with {'; '.join([*parts, *pools])}."
+
+
+def _prepared(found: Sorted, form: str) -> list[str]:
+    if not found.prepared:
+        return []
+    if form == "nnet":
+        return [f"Inputs and outputs are those that the {FORMS[form].split()[0]} file calls normalised."]
+    return [
+        f"{joined(found.prepared)} prepare the inputs in front of the network, whose inputs are the prepared ones."
+    ]
