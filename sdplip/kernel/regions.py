@@ -193,16 +193,24 @@ def halves(box: Box, axis: int, at: float) -> tuple[Box, Box]:
 def lengths(A: Float[np.ndarray, "*batch n"]) -> Float[np.ndarray, "*batch"]:
     r"""At least the Euclidean length of each row, tight to about $n u$; infinite where a row is not finite.
 
-    Rows are scaled by powers of two to a largest entry near 1 where that is far from it, so squares that vanish do not count.
+    Rows whose squares may leave the range of doubles are scaled by a power of two to a largest entry near 1; then squares that
+    vanish do not count.
     """
     n = A.shape[-1]
     with np.errstate(all="ignore"):
-        largest = abs(A).max(-1, initial=0.0)
-        usual = (largest > 2.0**-300) & (largest < 2.0**300) | (largest == 0)
-        e = np.where(usual, 0, np.clip(np.frexp(largest)[1], -1000, 1000))
-        scaled = A if usual.all() else A * (2.0 ** -e.astype(np.float64))[..., None]
-        square = np.einsum("...j,...j->...", scaled, scaled)
-        found = np.ldexp(np.sqrt(square), e) * (1 + gamma(n + 4)) + n * TINY
+        square = np.einsum("...j,...j->...", A, A)
+        found = np.sqrt(square) * (1 + gamma(n + 4)) + n * TINY
+        unsure = ~((square > 2.0**-600) & (square < 2.0**600))
+        if unsure.any():
+            found[unsure] = _scaled_lengths(A[unsure])
+    return found
+
+
+def _scaled_lengths(A: Float[np.ndarray, "k n"]) -> Float[np.ndarray, " k"]:
+    largest, n = abs(A).max(-1, initial=0.0), A.shape[-1]
+    e = np.clip(np.frexp(largest)[1], -1000, 1000)
+    scaled = A * (2.0 ** -e.astype(np.float64))[:, None]
+    found = np.ldexp(np.sqrt(np.einsum("kj,kj->k", scaled, scaled)), e) * (1 + gamma(n + 4)) + n * TINY
     return np.where(np.isfinite(largest), found, np.inf)
 
 

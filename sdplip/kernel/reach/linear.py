@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from sdplip.arithmetic.rounding import GENEROUS, TINY, UNIT, gamma
-from sdplip.network import AbstractLinear, Diagonal, Gather
+from sdplip.network import AbstractLinear, Dense, Diagonal, Gather
 from sdplip.shapes import Float
 
 Vector = Float[np.ndarray, " n"]
@@ -44,8 +44,9 @@ class Linear:
 
     @property
     def cost(self) -> int:
-        """About how many products an application takes, what is done with each entry included."""
-        return self.op.terms * self.op.outputs + 16 * (self.op.inputs + self.op.outputs)
+        """About how many products of dense matrices an application takes as long as."""
+        slow = 1 if isinstance(self.op, Dense) else 6
+        return slow * self.op.terms * self.op.outputs + 16 * (self.op.inputs + self.op.outputs)
 
     def relative(self, terms: int) -> float:
         """The relative error of sums of so many products, that of the entries included."""

@@ -100,10 +100,10 @@ def start(region: Region, room: int) -> State:
     return State(low, high, z)
 
 
-def affine(layer: Linear, z: State, room: int) -> State:
-    """The values behind a linear map."""
+def affine(layer: Linear, z: State, room: int, *, large: bool) -> State:
+    """The values behind a linear map; `large`: also the ends of a zonotope that is too large to keep."""
     after, one = State(*layer.interval(z.low, z.high), None), z.zonotope
-    if one is None:
+    if one is None or (not large and one.count * layer.op.outputs > room):
         return after
     center, lost = layer.values(one.center, one.size() + one.slop, one.count)
     slop = (layer.absolute.apply(one.slop) * (1 + layer.op.error) + lost) * GENEROUS

@@ -38,9 +38,9 @@ Ends = tuple[Vector, Vector]
 
 ROOM = 1 << 24
 """Numbers of the largest zonotope: 128 MB."""
-FORWARD = 1 << 34
+FORWARD = 1 << 35
 """Products that zonotopes take on one pass, about."""
-BACKWARD = 1 << 34
+BACKWARD = 1 << 35
 """Products that rows on their way back take, all together, about."""
 
 
@@ -92,9 +92,11 @@ def reached(network: Network, region: Region, *, outputs: bool = True) -> Reache
     return Reached(tuple((z.low, z.high) for z in last.states), tuple(last.ops))
 
 
-def _both(states: Sequence[State]) -> Ends:
+def _both(states: Sequence[State]) -> State:
+    """What several passes know."""
     low, high = np.max([z.low for z in states], 0), np.min([z.high for z in states], 0)
-    return np.minimum(low, high), np.maximum(low, high)
+    tight = all(z.tight for z in states)
+    return State(np.minimum(low, high), np.maximum(low, high), None, tight)
 
 
 @dataclass(eq=False)
@@ -103,7 +105,7 @@ class _Walk:
 
     network: Network
     region: Region
-    known: Sequence[Ends] | None = None
+    known: Sequence[State] | None = None
     backward: bool = False
     outputs: bool = False
     states: list[State] = field(default_factory=list)
@@ -137,7 +139,8 @@ class _Walk:
 
     def _keep(self, z: State) -> None:
         if self.known is not None:
-            z = z.within(*self.known[len(self.states)])
+            other = self.known[len(self.states)]
+            z = replace(z.within(other.low, other.high), tight=z.tight or other.tight)
         self.states.append(z)
         self.size.append(z.size)
 
@@ -150,7 +153,7 @@ class _Walk:
                 z = replace(z, zonotope=None)
             else:
                 self.spent[0] += cost
-        return state.affine(layer, z, ROOM)
+        return state.affine(layer, z, ROOM, large=self.known is None)
 
     def _nonlinear(self, k: int, op: Operator, i: int) -> State:
         if isinstance(op, Activation):

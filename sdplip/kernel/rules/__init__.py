@@ -12,6 +12,7 @@ from sdplip.kernel.rules.layers import layers
 from sdplip.kernel.rules.local import local
 from sdplip.kernel.rules.narrow import narrow
 from sdplip.kernel.rules.rows import rows
+from sdplip.kernel.rules.secants import secants
 
 Rule = Callable[[Goal, Proof, Prove], float]
 
@@ -25,6 +26,7 @@ RULES: Mapping[str, Rule] = {
     "local": local,
     "narrow": narrow,
     "rows": rows,
+    "secants": secants,
 }
 """By the name that proofs call them."""
 

@@ -1,12 +1,12 @@
 r"""Rule `cut`: a region in pieces.
 
-A segment between two points of a convex region runs through its pieces one after another, so the largest constant of a piece is one
-of the region. The pieces come from a tree: each fork cuts a box, the hull of the region first, where one coordinate has a certain
-value; both halves contain the cut. So the pieces cover the region exactly.
+A segment between two points of a convex region runs through its pieces one after another, so the largest constant of a piece is
+one of the region. The pieces come from a tree: each fork cuts a box, the hull of the region first, where one coordinate has a
+certain value; both halves contain the cut. So the pieces cover the region exactly.
 
-Data: the tree in preorder, `axis` and `at`: the coordinate that is cut and where. An `axis` of -1 is a piece with the next part as
-its proof, -2 a piece of a ball that its box provably does not meet, which needs none. For example `axis` [0, -1, -1], `at` [0.5, 0, 0]
-is one cut. Parts: one for each piece, of the same network on that piece.
+Data: the tree in preorder, `axis` and `at`: the coordinate that is cut and where. An `axis` of -1 is a piece with the next part
+as its proof, -2 a piece of a ball that its box provably does not meet, which needs none. For example `axis` [0, -1, -1], `at`
+[0.5, 0, 0] is one cut. Parts: one for each piece, of the same network on that piece.
 """
 
 from collections.abc import Iterator

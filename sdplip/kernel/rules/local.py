@@ -1,9 +1,9 @@
 r"""Rule `local`: on a region a network has the slopes that occur there.
 
-With proven ends of every argument on the region (`kernel.reach`), each activation has difference quotients in a narrower interval,
-groups that are in order are permuted only, and entries that cannot be the largest leave their window. A segment between two
-points of the region stays in it, because it is convex, and on it the network makes the increments of the local one. So what is
-proven of the local network for all inputs, from slopes alone, holds on the region.
+With proven ends of every argument on the region (`kernel.reach`), each activation has difference quotients in a narrower
+interval, groups that are in order are permuted only, and entries that cannot be the largest leave their window. For two points of
+the region the network makes the increments that the local one makes with some slopes of its intervals. So what is proven of the
+local network for all inputs, from slopes alone, holds on the region.
 
 No data. One part: the proof of the local network, `local_network`.
 """

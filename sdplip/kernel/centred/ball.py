@@ -1,0 +1,213 @@
+r"""Increments from a centre within a ball, node by node.
+
+With $D = d + S$, $|S| \le h$, increments behind neurons are $d\,\Delta z + g s$ with $s = S g^{-1} \Delta z$, $g = h^{1/2}$: a
+new source of columns g with $|s| \le q |dx|$, $|s_n| \le p_n |dx|$. An entry of an increment is at most the length of its row of
+A plus, for each source, the smaller of q times the length of its row of M and $|M| p$, times |dx|. The length q of $g \Delta z$
+comes from one norm of all sources of its rows, weighted, which the prover proves. What is not elementwise and has a constant c
+adds its outputs as a source of their own, $|s| \le c\,|\Delta z|$.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sdplip.arithmetic.matrix import Enclosure
+from sdplip.arithmetic.rounding import GENEROUS, TINY, UNIT, gamma
+from sdplip.errors import NotProvable
+from sdplip.kernel.centred.front import Centre, linear_step
+from sdplip.kernel.centred.increments import Increments, chosen, mapped, scaled
+from sdplip.kernel.centred.slopes import secants
+from sdplip.kernel.reach.linear import Linear
+from sdplip.kernel.regions import lengths
+from sdplip.kernel.spectral import norm_holds
+from sdplip.network import Activation, Builder, Dense, Grouped, Network, Norms, Sort
+from sdplip.shapes import Float
+
+Vector = Float[np.ndarray, " n"]
+Matrix = Float[np.ndarray, "m n"]
+
+
+ONCE = 1 + 2.0**-44
+"""Covers a few hundred roundings."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Source:
+    """Numbers s with $|s| \\le$ `length` |dx| and $|s_n| \\le$ `each` |dx|."""
+
+    length: float
+    each: Vector
+
+
+@dataclass(eq=False)
+class Around:
+    """The ball around a centre: increments of the output, and the slopes of secants."""
+
+    centre: Centre
+    radius: float
+    sources: dict[int, _Source] = field(default_factory=dict)
+    slopes: dict[int, Activation] = field(default_factory=dict)
+    output: Increments | None = None
+
+    @staticmethod
+    @np.errstate(all="ignore")  # what is not finite is infinite, and proves nothing
+    def of(centre: Centre, radius: float) -> "Around":
+        """See `Centre.within`."""
+        if not (np.isfinite(radius) and radius >= 0):
+            raise NotProvable(f"The radius of a ball must be finite and not negative, but is {radius}.")
+        ball, front = Around(centre, float(radius)), centre.front
+        found: dict[int, Increments] = dict(front.known)
+        last = [max(users, default=0) for users in front.network.users]
+        for k, node in enumerate(front.network.nodes, 1):
+            if k in found or not all(i in found for i in node.inputs):
+                continue  # a part of the front that nothing needs any more
+            made = linear_step(k, front.network, front.linear, found)
+            found[k] = ball._nonlinear(k, node.op, node.inputs[0], found) if made is None else made
+            for i in node.inputs:
+                if last[i] == k:
+                    found.pop(i, None)
+        ball.output = found[front.network.output]
+        return ball
+
+    @np.errstate(all="ignore")
+    def gains(self, rows: Matrix | None = None) -> Vector:
+        r"""L with $|c (f(x') - f(x))| \le L |x' - x|$ on the ball for each row c of `rows`, or each output; infinite where none
+        is proven."""
+        assert self.output is not None
+        z = self.output if rows is None else mapped(Linear(Dense(rows)), self.output)
+        found = self._entries(z)
+        return np.where(np.isfinite(found), found, np.inf)
+
+    @np.errstate(all="ignore")
+    def length(self) -> float:
+        r"""L with $\lVert f(x') - f(x) \rVert \le L \lVert x' - x \rVert$ on the ball."""
+        assert self.output is not None
+        found = self._length(self.output, self._entries(self.output))
+        return found if np.isfinite(found) else np.inf
+
+    def network(self) -> Network:
+        """The network with the slopes of secants: bounds of it for all inputs hold for increments from the centre."""
+        of, place = self.centre.front.network, {0: 0}
+        builder = Builder(of.input_shape)
+        for k, node in enumerate(of.nodes, 1):
+            op = self.slopes.get(k, node.op)
+            place[k] = builder.add(op, *(place[i] for i in node.inputs), shape=node.shape, name=node.name)
+        return builder.finish(place[of.output])
+
+    def _nonlinear(self, k: int, op: object, i: int, found: Mapping[int, Increments]) -> Increments:
+        z = found[i]
+        each = self._entries(z)
+        if isinstance(op, Activation):
+            return self._slopes(k, op, i, z, each)
+        assert isinstance(op, Sort | Norms | Grouped)
+        members = op.groups
+        constant = op.constant if isinstance(op, Grouped) else 1.0
+        own = lengths(each[members]) * constant * ONCE
+        length = self._length(chosen(z, members.reshape(-1)), each[members.reshape(-1)]) * constant * ONCE
+        if isinstance(op, Norms):
+            self.sources[k] = _Source(length, own)
+            return Increments({k: np.eye(op.outputs)}, np.zeros(op.outputs))
+        self.sources[k] = _Source(length, np.repeat(own, members.shape[1]))
+        M = {source: columns.copy() for source, columns in z.M.items()}
+        for columns in M.values():
+            columns[:, members] = 0.0
+        M[k] = np.zeros((members.size, op.outputs))
+        M[k][np.arange(members.size), members.reshape(-1)] = 1.0
+        error = z.error.copy()
+        error[members] = 0.0
+        return Increments(M, error)
+
+    def _slopes(self, k: int, op: Activation, i: int, z: Increments, each: Vector) -> Increments:
+        near = self.centre.values[i]
+        far = each * self.radius * ONCE
+        pad = 4 * UNIT * (np.maximum(abs(near[0]), abs(near[1])) + far) + 4 * TINY
+        low, high = near[0] - far - pad, near[1] + far + pad
+        low, high = np.where(np.isfinite(low), low, -np.inf), np.where(np.isfinite(high), high, np.inf)
+        alpha, beta = secants(op, near, low, high)
+        self.slopes[k] = Activation("", op.length, {}, alpha, beta)
+        d = alpha / 2 + beta / 2
+        h = np.where(alpha < beta, np.maximum(beta - d, d - alpha) * (1 + 4 * UNIT) + 4 * TINY, 0.0)
+        bent = np.flatnonzero(h)
+        after = scaled(d, z)
+        if not len(bent):
+            return after
+        g = np.sqrt(h[bent]) * (1 + 4 * UNIT)
+        some = chosen(z, bent)
+        p = g * each[bent] * ONCE + TINY
+        length = self._length(scaled(g, some), p)
+        self.sources[k] = _Source(length, p)
+        M = dict(after.M)
+        M[k] = np.zeros((len(bent), len(d)))
+        M[k][np.arange(len(bent)), bent] = g
+        return Increments(M, after.error)
+
+    def _entries(self, z: Increments) -> Vector:
+        """How far each entry moves, per unit of distance."""
+        found = np.zeros(len(z.error))
+        for source, M in z.M.items():
+            if source == 0:
+                found = found + lengths(M.T)
+            else:
+                known = self.sources[source]
+                lost = (
+                    4
+                    * TINY
+                    * len(M)
+                    * (1 + float(known.each.max(initial=0.0)) + float(abs(M).max(initial=0.0)))
+                )
+                sums = (known.each @ abs(M)) * (1 + gamma(len(M) + 8)) + lost
+                found = found + np.fmin(lengths(M.T) * known.length + 4 * TINY, sums)
+        return (found + z.error * self._total() * GENEROUS) * ONCE + TINY
+
+    def _length(self, z: Increments, each: Vector) -> float:
+        """How long the increment gets, per unit of distance, where its entries are at most `each`."""
+        whole = float(lengths(each[None])[0])
+        off = (float(lengths(z.error[None])[0]) + 4 * TINY * z.count) * self._total() * GENEROUS + TINY
+        parts = [(M, 1.0 if source == 0 else self.sources[source].length) for source, M in z.M.items()]
+        parts = [(M, q) for M, q in parts if q > 0 and M.any()]
+        if not parts:
+            return min(whole, off)
+        weight = np.array([(q / _estimate(M)) ** 0.5 for M, q in parts])
+        stack = np.concatenate([w * M for w, (M, _) in zip(weight, parts, strict=True)])
+        if not (np.isfinite(stack).all() and np.isfinite(weight).all() and (weight > 0).all()):
+            return whole
+        root = float(np.sqrt(np.sum((np.array([q for _, q in parts]) / weight) ** 2))) * ONCE + TINY
+        lost = 4 * TINY * stack.size * (1 + float(weight.max()) + z.largest())
+        rounded = 2 * UNIT * float(lengths(stack.reshape(1, -1))[0]) + lost
+        found = (root * (norm_above(stack) + rounded) + off) * ONCE
+        return min(whole, found) if np.isfinite(found) else whole
+
+    def _total(self) -> float:
+        return (1.0 + sum(source.length for source in self.sources.values())) * GENEROUS
+
+
+def norm_above(A: Matrix) -> float:
+    r"""A proven upper bound of $\lVert A \rVert_2$: little above the computed norm, or the root of the sum of squares."""
+    frobenius = float(lengths(A.reshape(1, -1))[0])
+    if not np.isfinite(frobenius) or frobenius == 0:
+        return frobenius
+    gram = A @ A.T if len(A) < A.shape[1] else A.T @ A
+    try:
+        square = float(np.linalg.eigvalsh(gram)[-1])
+    except np.linalg.LinAlgError:
+        return frobenius
+    for room in (1e-9, 1e-6, 1e-3):
+        c = float(np.sqrt(max(square, 0.0))) * (1 + room)
+        if c >= frobenius:
+            break
+        if norm_holds(Enclosure.exact(A), c):
+            return c
+    return frobenius
+
+
+def _estimate(M: Matrix) -> float:
+    """About the norm, by a few power iterations. Only weights come from it."""
+    v, size = np.cos(np.arange(M.shape[1]) * 2.399963 + 0.5) + 1e-3, 0.0
+    for _ in range(6):
+        u = M @ v
+        size = float(np.linalg.norm(u) / np.linalg.norm(v))
+        v = u @ M
+        if not v.any():
+            break
+    return max(size, float(abs(M).max()))
