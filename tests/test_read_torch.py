@@ -10,9 +10,19 @@ from torch.nn import functional as F
 
 from sdplip.errors import RefusedModule
 from sdplip.network.read.torch import read_module
-from tests.torch_modules import Counter, Forward, Graded, ResNet, Siamese, modules, settled
+from tests.torch_modules import (
+    Counter,
+    Forward,
+    Graded,
+    ResNet,
+    Siamese,
+    modules,
+    ours,
+    settled,
+    statistics_left_behind,
+)
 
-ALL = [pytest.param(make, shape, id=name) for name, make, shape in modules()]
+ALL = [pytest.param(make, shape, id=name) for name, make, shape in (*modules(), *ours())]
 
 
 def built(make) -> nn.Module:
@@ -107,9 +117,13 @@ REFUSED = {
     "two outputs": (lambda: Forward(lambda _, x: (x, x)), (3,), "tuple"),
     "no batch": (lambda: Forward(lambda _, x: x.sum()), (3,), "batch"),
     "weight from the input": (lambda: Forward(lambda _, x: F.linear(x, x.mean(0, keepdim=True))), (3,), "batch"),
+    "statistics left behind": (statistics_left_behind, (2, 3, 3), "running statistics"),
     "another shape": (lambda: nn.Linear(3, 3), (4,), "cannot run"),
     "NaN": (lambda: Forward(lambda _, x: x + float("nan")), (3,), "NaN"),
-    "normalise": (lambda: Forward(lambda _, x: F.normalize(x)), (3,), "length"),
+    "softplus that jumps": (lambda: nn.Softplus(1.0, 2.0), (3,), "threshold"),
+    "threshold": (lambda: nn.Threshold(0.1, 0.2), (3,), "jumps"),
+    "GLU": (lambda: nn.GLU(), (4,), "product"),
+    "RMS norm without eps": (lambda: nn.RMSNorm(3), (3,), "eps"),
 }  # fmt: skip
 
 

@@ -1,11 +1,14 @@
 """Modules with a forward of their own, each read into a network by the tests: `(name, module, shape of a sample)`."""
 
+import copy
 import math
 from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from sdplip.geometry import Geometry
 
 Shape = tuple[int, ...]
 
@@ -239,7 +242,7 @@ def modules() -> Iterator[tuple[str, Callable[[], nn.Module], Shape]]:
     for name, (function, shape) in FUNCTIONS.items():
         yield name, (lambda f=function: Forward(lambda _, x: f(x))), shape
     yield "ResNet", ResNet, (3, 8, 8)
-    yield "mixer", (lambda: Mixer(3, 4, norm=False)), (3, 4)
+    yield "mixer", (lambda: Mixer(3, 4)), (3, 4)
     yield "U-Net", UNet, (1, 4, 4)
     yield "siamese", Siamese, (6,)
     yield "loop", (lambda: Forward(_loop, a=nn.Linear(3, 3))), (3,)
@@ -273,7 +276,20 @@ def modules() -> Iterator[tuple[str, Callable[[], nn.Module], Shape]]:
     yield "weights standardised", (lambda: Forward(_standardised, conv=nn.Conv2d(2, 3, 3))), (2, 4, 4)
     yield "scripted", (lambda: torch.jit.script(nn.Sequential(nn.Linear(3, 4), nn.ReLU()))), (3,)
     yield "compiled", (lambda: torch.compile(nn.Sequential(nn.Linear(3, 4), nn.ReLU()))), (3,)  # pyright: ignore
-    yield "unused statistics", _no_statistics, (2, 3, 3)
+    for activation in ACTIVATIONS:
+        yield repr(activation), (lambda a=activation: copy.deepcopy(a)), (4,)
+    yield "silu by hand", (lambda: Forward(lambda _, x: x * torch.sigmoid(x) + x * F.hardsigmoid(x))), (4,)
+    yield "normalise", (lambda: Forward(lambda _, x: F.normalize(x, dim=1, eps=0.1))), (4,)
+    yield "instance norm", (lambda: nn.InstanceNorm2d(2)), (2, 3, 3)
+
+
+ACTIVATIONS = (
+    nn.ReLU(), nn.ReLU6(), nn.LeakyReLU(0.3), nn.LeakyReLU(1.1), nn.PReLU(), nn.RReLU(), nn.Tanh(), nn.Sigmoid(),
+    nn.Hardtanh(-0.5, 2),
+    nn.Tanhshrink(), nn.Softshrink(0.1), nn.Softsign(), nn.LogSigmoid(), nn.CELU(0.7), nn.SELU(), nn.ELU(0.3), nn.Softplus(2.0),
+    nn.GELU(), nn.GELU("tanh"), nn.SiLU(), nn.Mish(), nn.Hardswish(), nn.Hardsigmoid(), nn.Threshold(0.2, 0.2), nn.Softmax(1),
+    nn.Softmin(1), nn.LogSoftmax(1), nn.LayerNorm(4), nn.RMSNorm(4, eps=1e-3), nn.PReLU(4), nn.GroupNorm(2, 4), nn.Identity(),
+)  # fmt: skip
 
 
 def _pruned() -> nn.Module:
@@ -312,5 +328,78 @@ def _standardised(m: Forward, x: Tensor) -> Tensor:
     return F.conv2d(x, W, m.conv.bias)
 
 
-def _no_statistics() -> nn.Module:
-    return nn.Identity()
+def statistics_left_behind() -> nn.Module:
+    norm = nn.InstanceNorm2d(2, track_running_stats=True)
+    norm.track_running_stats = False
+    return norm
+
+
+def ours() -> Iterator[tuple[str, Callable[[], nn.Module], Shape]]:
+    """Makers of our own layers and networks."""
+    from sdplip import nn as S
+    from sdplip.nn import models
+
+    yield "residual", (lambda: S.ResidualLinear(4, 6)), (4,)
+    yield "residual tokens", (lambda: S.ResidualLinear(4, 6, activation=nn.Tanh())), (3, 4)
+    yield "residual h", (lambda: S.ResidualLinear(4, 6, h=0.5, L=2.0, bias=False)), (4,)
+    yield "residual conv", (lambda: S.ResidualConv2d(2, 3)), (2, 5, 4)
+    yield (
+        "residual conv strided",
+        (lambda: S.ResidualConv2d(2, 4, geometry=Geometry(stride=2, groups=2))),
+        (2, 5, 4),
+    )
+    yield "residual conv even", (lambda: S.ResidualConv2d(2, 3, 2)), (2, 5, 4)
+    yield (
+        "residual conv circular",
+        (lambda: S.ResidualConv1d(2, 3, geometry=Geometry(padding_mode="circular"))),
+        (2, 6),
+    )
+    yield "residual conv 3d", (lambda: S.ResidualConv3d(1, 2)), (1, 3, 3, 3)
+    yield "sandwich", (lambda: S.Sandwich(4, 3)), (4,)
+    yield "Cayley", (lambda: S.CayleyConv2d(2, 3, 3, (4, 5))), (2, 4, 5)
+    yield "Cayley large", (lambda: S.CayleyConv2d(2, 2, 3, (17, 16))), (2, 17, 16)
+    yield "Cayley products", (lambda: _products(S)), (2, 4, 5)
+    yield "rescaled", (lambda: S.rescaled(nn.Conv2d(2, 3, 3, padding=1), "aol")), (2, 4, 5)
+    yield "orthogonal linear", (lambda: S.orthogonal(nn.Linear(4, 6), "cayley")), (4,)
+    yield "Householder", (lambda: S.Householder(4)), (4, 3)
+    yield "Householder vector", (lambda: S.Householder(4)), (4,)
+    yield "N-activation", (lambda: S.NActivation(4)), (4, 3)
+    yield "MaxMin", (lambda: S.MaxMin()), (4, 3)
+    yield "GroupSort", (lambda: S.GroupSort(2)), (4, 3)
+    yield "GroupSort 3", (lambda: S.GroupSort(3)), (6,)
+    yield "Abs", (lambda: S.Abs()), (4,)
+    yield "L2 pool", (lambda: S.L2Pool2d(2)), (2, 5, 4)
+    yield "scaled pool", (lambda: S.ScaledAvgPool2d(2)), (2, 5, 4)
+    yield "center", (lambda: S.Center((1, 2))), (2, 3)
+    yield (
+        "containers",
+        (lambda: S.Concatenate([S.Residual(nn.Linear(3, 3)), S.Sum([nn.Identity(), S.Scale(0.5)])])),
+        (3,),
+    )
+    yield (
+        "head",
+        (
+            lambda: nn.Sequential(
+                S.Normalise([0.1, 0.2], [0.5, 2.0]), nn.Flatten(), S.LastLayerNormalised(6, 3)
+            )
+        ),
+        (2, 3),
+    )
+    yield "channels", (lambda: nn.Sequential(S.PadChannels(3), S.FirstChannels(4))), (2, 3)
+    yield "strided", (lambda: S.StridedResidualConv2d(2, 3, 4)), (2, 4, 4)
+    plan = models.Plan(1, 1, 4, 3, 8, 2, (1, 4, 4))
+    for family in ("sll", "cpl", "aol", "multi_step2"):
+        yield (
+            family,
+            (lambda f=family: models.residual_network(plan, models.FAMILIES[f], mean=[0.1])),
+            plan.image,
+        )
+    yield "orthogonal network", (lambda: models.orthogonal_network(plan)), plan.image
+    yield "LiResNet", (lambda: models.liresnet(4, 1, image_size=16)), (3, 16, 16)
+    yield "plain", (lambda: S.export_plain(models.residual_network(plan)).model), plan.image
+
+
+def _products(S) -> nn.Module:
+    from sdplip.nn.products import CayleyConv2dProducts
+
+    return CayleyConv2dProducts(S.CayleyConv2d(2, 3, 3, (4, 5)))

@@ -4,6 +4,7 @@ r"""Lipschitz layers of torch: rescaled layers (statement 1), residual layers (s
 Layers compute; none carries its bound. What each one runs with stands in its attributes, for the kernel to prove.
 """
 
+import sdplip.nn.graph  # noqa: F401  (our layers tell how they are read)
 from sdplip.nn.activations import Abs, GroupSort, Householder, MaxMin, NActivation
 from sdplip.nn.bound import lipschitz, pairwise_lipschitz
 from sdplip.nn.bounds.tree import Bound

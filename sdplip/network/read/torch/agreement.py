@@ -59,22 +59,39 @@ class Checks:
             InvalidWeight: they differ by more than rounding.
         """
         self.rounded(out)
-        unit = self.unit
-        for k, node in enumerate(tape.builder.nodes, 1):
-            if k not in self.numbers and not isinstance(node.op, Whole):
-                given = [self.numbers[i] for i in node.inputs]
-                self.numbers[k] = apply(node.op, given)
-                self.lost[k] = self._lost(node, given, self.numbers[k], unit)
+        self.compute(tape)
         computed = rows(x, out)
         if x.value in self.lost:
             understood = self.numbers[x.value]
-            slack = self.lost[x.value] + 64 * unit * abs(understood) + 2.0**-1000
+            slack = self.lost[x.value] + 64 * self.unit * abs(understood) + 2.0**-1000
             bad = ~(abs(understood - computed) <= slack) & np.isfinite(understood)
             if bad.any():
                 raise InvalidWeight(
                     f"What was understood gives {understood[bad][0]:.9g} where torch computes {computed[bad][0]:.9g}."
                 )
         self.note(x, out)
+
+    @np.errstate(all="ignore")
+    def compute(self, tape: Tape) -> None:
+        """The numbers of values that are new."""
+        for k, node in enumerate(tape.builder.nodes, 1):
+            if k not in self.numbers and not isinstance(node.op, Whole):
+                given = [self.numbers[i] for i in node.inputs]
+                self.numbers[k] = apply(node.op, given)
+                self.lost[k] = self._lost(node, given, self.numbers[k], self.unit)
+
+    def tensor(self, tape: Tape, x: Array, like: Tensor) -> Tensor:
+        """A tensor that holds the numbers of an array."""
+        self.compute(tape)
+        numbers, full = self.numbers[x.value], x.full
+        if x.batch is not None:
+            before = prod(x.shape[: x.batch.axis]) * x.batch.lead
+            numbers = numbers.reshape(len(numbers), before, -1).swapaxes(0, 1)
+        else:
+            numbers = numbers[:1]
+        return torch.from_numpy(np.ascontiguousarray(numbers).reshape(full)).to(
+            like.device, like.dtype, copy=True
+        )
 
     def _lost(self, node: Node, given: list[Rows], found: Rows, unit: float) -> Rows:
         """What rounding may take from each entry of a value, generously."""

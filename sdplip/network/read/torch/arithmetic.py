@@ -24,14 +24,12 @@ from sdplip.network.read.maps import (
     activation,
     divided,
     matmul,
-    maximum_with,
-    minimum_with,
     negated,
     on_axis,
     reduced,
     sorted_along,
 )
-from sdplip.network.read.torch.functions import product_known
+from sdplip.network.read.torch.functions import largest, product_known, smallest
 from sdplip.network.read.torch.table import POSITIONS, PRODUCT, Call, rule
 
 
@@ -40,20 +38,21 @@ def _(c: Call) -> Array:
     x, y, alpha = c["x"], c["other"], c.get("alpha", 1)
     if c.name.startswith("rsub"):
         x, y = y, x
-    return plus(x, y, alpha if c.name.startswith("add") else -alpha)
+    return plus(c, x, y, alpha if c.name.startswith("add") else -alpha)
 
 
-def plus(x: Any, y: Any, factor: float) -> Array:
+def plus(c: Call, x: Any, y: Any, factor: float) -> Array:
     """$x + \\mathrm{factor} \\cdot y$ of arrays and constants, at least one of them an array."""
+    factor = float(c.numbers(factor))
     if not isinstance(y, Array):
         assert isinstance(x, Array)
-        return shift(x, factor * np.asarray(y, np.float64))
+        return shift(x, factor * c.numbers(y))
     if isinstance(x, Array) and x.value == y.value and x.shape == y.shape and x.batch == y.batch:
         return scale(x, np.array(1.0 + factor))
     if abs(factor) != 1:
         y, factor = scale(y, np.array(float(factor))), 1
     if not isinstance(x, Array):
-        return shift(y if factor == 1 else negated(y), np.asarray(x, np.float64))
+        return shift(y if factor == 1 else negated(y), c.numbers(x))
     return added((x, y), (1, int(factor)))
 
 
@@ -70,7 +69,7 @@ def times(c: Call, x: Any, y: Any) -> Array:
             raise c.tape.refusal(f"multiplies two arrays that come from the input: {PRODUCT}")
         return known
     x, y = (x, y) if isinstance(x, Array) else (y, x)
-    return scale(x, np.asarray(y, np.float64))
+    return scale(x, c.numbers(y))
 
 
 @rule("div", "divide", "true_divide")
@@ -79,7 +78,7 @@ def _(c: Call) -> Array:
         raise c.tape.refusal("rounds a quotient, which jumps.")
     if isinstance(c["other"], Array):
         raise c.tape.refusal(f"divides by what comes from the input: {PRODUCT}")
-    return divided(c["x"], np.asarray(c["other"], np.float64))
+    return divided(c["x"], c.numbers(c["other"]))
 
 
 @rule("neg", "negative")
@@ -108,9 +107,9 @@ def _(c: Call) -> Array:
     w = c["weight"]
     if isinstance(w, Array):
         raise c.tape.refusal(f"weighs by what comes from the input: {PRODUCT}")
-    w = np.asarray(w, np.float64)
+    w = c.numbers(w)
     parts = [scale(v, f) if isinstance(v, Array) else v * f for v, f in ((c["x"], 1 - w), (c["end"], w))]
-    return plus(parts[0], parts[1], 1)
+    return plus(c, parts[0], parts[1], 1)
 
 
 @rule("addcmul", "addcdiv")
@@ -124,7 +123,7 @@ def _(c: Call) -> Array:
         inner = divided(a, b)
     else:
         inner = a * b if c.name == "addcmul" else a / b
-    return plus(c["x"], inner, c["value"])
+    return plus(c, c["x"], inner, c["value"])
 
 
 @rule("mm", "bmm", "mv", "dot", "vdot", "matmul")
@@ -142,10 +141,8 @@ def _(c: Call) -> Array:
     bias, beta, alpha = c["x"], c.get("beta", 1), c.get("alpha", 1)
     y: Any = product(c, a, b) if isinstance(a, Array) or isinstance(b, Array) else np.matmul(a, b)
     if alpha != 1:
-        y = scale(y, np.array(float(alpha))) if isinstance(y, Array) else y * alpha
-    if beta == 0:
-        return y
-    return plus(y, bias, float(beta)) if beta != 1 else plus(y, bias, 1)
+        y = scale(y, c.numbers(alpha)) if isinstance(y, Array) else y * alpha
+    return y if beta == 0 else plus(c, y, bias, float(beta))
 
 
 @rule("linear")
@@ -154,7 +151,7 @@ def _(c: Call) -> Array:
     if isinstance(W, Array) or not isinstance(x, Array):
         raise c.tape.refusal(f"has a weight that comes from the input: {PRODUCT}")
     y = on_axis(x, W, -1)
-    return y if b is None else plus(y, b, 1)
+    return y if b is None else plus(c, y, b, 1)
 
 
 def product(c: Call, x: Any, y: Any) -> Array:
@@ -196,14 +193,14 @@ def _(c: Call) -> Any:
 
 @rule("maximum", "minimum", "fmax", "fmin")
 def _(c: Call) -> Array:
-    x, y, largest = c["x"], c["other"], c.name in ("maximum", "fmax")
+    x, y, most = c["x"], c["other"], c.name in ("maximum", "fmax")
     if isinstance(x, Array) and isinstance(y, Array):
-        return ordered(x, y, largest)
+        return ordered(x, y, most)
     x, y = (x, y) if isinstance(x, Array) else (y, x)
-    return (maximum_with if largest else minimum_with)(x, y)
+    return (largest if most else smallest)(x, c.numbers(y))
 
 
-def ordered(x: Array, y: Array, largest: bool) -> Array:
+def ordered(x: Array, y: Array, most: bool) -> Array:
     """The larger or the smaller of two arrays, entry by entry: half of what sorting each pair gives, which is 1-Lipschitz.
 
     Asked for both, the same sorted value serves.
@@ -213,7 +210,7 @@ def ordered(x: Array, y: Array, largest: bool) -> Array:
     if x.value == y.value and x.shape == y.shape:
         return x
     pairs = sorted_pair(x, y)
-    half = entries(x) + (x.size if largest else 0)
+    half = entries(x) + (x.size if most else 0)
     return replace(mapped(pairs, half), batch=x.batch, tape=tape)
 
 

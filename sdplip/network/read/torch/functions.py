@@ -9,8 +9,8 @@ from torch.nn import functional as F
 from sdplip.arithmetic.functions import FUNCTIONS
 from sdplip.arithmetic.groups import GROUPED
 from sdplip.network.operators import Activation
-from sdplip.network.read.arrays import Array, Tape, reshape, scale, shift
-from sdplip.network.read.maps import activation, batch_norm, grouped, maximum_with, minimum_with
+from sdplip.network.read.arrays import Array, Tape, fitted, reshape, scale, shift
+from sdplip.network.read.maps import activation, batch_norm, grouped
 from sdplip.network.read.torch.table import DATA, JUMPS, PRODUCT, Call, function, rule
 
 PLAIN = {
@@ -22,19 +22,17 @@ PLAIN = {
     "mish": "mish",
     "hardswish": "hardswish",
     "hardsigmoid": "hardsigmoid",
-    "sin": "sin",
-    "cos": "cos",
+    "relu6": "relu6",
     "atan": "atan",
     "arctan": "atan",
     "erf": "erf",
-    "asinh": "asinh",
 }
 """torch's name -> ours, of functions without parameters."""
 
 
 @rule(*PLAIN)
 def _(c: Call) -> Array:
-    return named(c.tape, c.array("x"), PLAIN[c.name.rstrip("_")])
+    return named(c.tape, c.array("x"), PLAIN[c.name])
 
 
 def named(tape: Tape, x: Array, name: str, **parameters: Any) -> Array:
@@ -50,12 +48,13 @@ def named(tape: Tape, x: Array, name: str, **parameters: Any) -> Array:
 
 @rule("leaky_relu", "rrelu_with_noise", "rrelu_with_noise_functional")
 def _(c: Call) -> Any:
-    if c.name.startswith("leaky_relu"):
-        return named(c.tape, c.array("x"), "leaky_relu", negative_slope=float(c["negative_slope"]))
+    if c.name == "leaky_relu":
+        return named(c.tape, c.array("x"), "leaky_relu", negative_slope=c.number("negative_slope"))
     if c["training"]:
         raise c.tape.refusal("draws its slopes at random in training. Call `.eval()` first.")
-    y = named(c.tape, c.array("x"), "leaky_relu", negative_slope=(float(c["lower"]) + float(c["upper"])) / 2)
-    return y if not isinstance(c.out, tuple) else (y, None)
+    slope = float(c.numbers((float(c["lower"]) + float(c["upper"])) / 2))
+    y = named(c.tape, c.array("x"), "leaky_relu", negative_slope=slope)
+    return (y, None) if isinstance(c.out, tuple | list) else y
 
 
 @rule("_prelu_kernel", "prelu")
@@ -64,28 +63,28 @@ def _(c: Call) -> Array:
     assert weight is not None
     if c.name == "prelu" and weight.size > 1:
         weight = weight.reshape(-1, *(1,) * (x.rank - 2))
-    return named(c.tape, x, "leaky_relu", negative_slope=weight)
+    return named(c.tape, x, "prelu", slope=weight)
 
 
 @rule("elu", "celu", "selu")
 def _(c: Call) -> Array:
     x = c.array("x")
-    name = c.name.rstrip("_")
+    name = c.name
     if name == "selu":
         return named(c.tape, x, "selu")
     alpha, scale_, inner = (float(c.get(key, 1)) for key in ("alpha", "scale", "input_scale"))
     if name == "celu":
-        return named(c.tape, x, "celu", alpha=alpha)
-    if (alpha, scale_) == SELU and inner == 1:
+        return named(c.tape, x, "celu", alpha=c.number("alpha"))
+    if abs(alpha - SELU[0]) + abs(scale_ - SELU[1]) < 1e-12 and inner == 1:
         return named(c.tape, x, "selu")
     if scale_ == 1 and abs(inner * alpha - 1) < 1e-12 and inner != 1:
-        return named(c.tape, x, "celu", alpha=alpha)
+        return named(c.tape, x, "celu", alpha=c.number("alpha"))
     if inner != 1:
         raise c.tape.refusal(
             f"has the parameters {alpha}, {scale_}, {inner}, which are those of no known function."
         )
-    y = named(c.tape, x, "elu", alpha=alpha)
-    return y if scale_ == 1 else scale(y, np.array(scale_))
+    y = named(c.tape, x, "elu", alpha=c.number("alpha"))
+    return y if scale_ == 1 else scale(y, c.numbers(scale_))
 
 
 SELU = (1.6732632423543772848170429916717, 1.0507009873554804934193349852946)
@@ -98,45 +97,57 @@ def _(c: Call) -> Array:
 
 @rule("softplus")
 def _(c: Call) -> Array:
-    return named(c.tape, c.array("x"), "softplus", beta=float(c["beta"]), threshold=float(c["threshold"]))
+    return named(c.tape, c.array("x"), "softplus", beta=c.number("beta"), threshold=float(c["threshold"]))
 
 
 @rule("log_sigmoid", "log_sigmoid_forward")
 def _(c: Call) -> Any:
-    y = named(c.tape, c.array("x"), "log_sigmoid")
+    y = named(c.tape, c.array("x"), "logsigmoid")
     return (y, None) if isinstance(c.out, tuple | list) else y
 
 
 @rule("softshrink")
 def _(c: Call) -> Array:
-    return named(c.tape, c.array("x"), "softshrink", lambd=float(c["lambd"]))
+    return named(c.tape, c.array("x"), "softshrink", lambd=c.number("lambd"))
 
 
-@rule("hardtanh", "clamp", "clip", "clamp_min", "clamp_max", "relu6")
+@rule("hardtanh", "clamp", "clip", "clamp_min", "clamp_max")
 def _(c: Call) -> Array:
     x = c.array("x")
-    if c.name.startswith("relu6"):
-        low, high = 0.0, 6.0
-    else:
-        low, high = c.get("min_val", c.get("min")), c.get("max_val", c.get("max"))
+    low, high = c.get("min_val", c.get("min")), c.get("max_val", c.get("max"))
     if isinstance(low, Array) or isinstance(high, Array):
         raise c.tape.refusal(
             "clamps between ends that come from the input. Use `torch.maximum` and `torch.minimum`."
         )
     if low is not None and high is not None and np.all(np.asarray(low) <= np.asarray(high)):
-        return named(c.tape, x, "hardtanh", low=low, high=high)
-    x = x if low is None else maximum_with(x, np.asarray(low, np.float64))
-    return x if high is None else minimum_with(x, np.asarray(high, np.float64))
+        if np.size(low) == np.size(high) == 1:
+            return named(c.tape, x, "clip", low=float(np.ravel(low)[0]), high=float(np.ravel(high)[0]))
+        x, low = fitted(x, np.asarray(low, np.float64))
+        return named(c.tape, x, "clip", low=low, high=np.asarray(high, np.float64))
+    x = x if low is None else largest(x, low)
+    return x if high is None else smallest(x, high)
+
+
+def largest(x: Array, floor: Any) -> Array:
+    """$\\max(x, c)$ with a constant."""
+    x, floor = fitted(x, np.asarray(floor, np.float64))
+    return activation(x, "maximum", floor=floor)
+
+
+def smallest(x: Array, ceiling: Any) -> Array:
+    """$\\min(x, c)$ with a constant."""
+    x, ceiling = fitted(x, np.asarray(ceiling, np.float64))
+    return activation(x, "minimum", ceiling=ceiling)
 
 
 @rule("threshold")
 def _(c: Call) -> Array:
     if float(c["threshold"]) != float(c["value"]):
         raise c.tape.refusal(JUMPS)
-    return maximum_with(c.array("x"), np.array(float(c["value"])))
+    return largest(c.array("x"), c.numbers(c["value"]))
 
 
-@rule("_softmax", "softmax", "_log_softmax", "log_softmax", "logsumexp")
+@rule("_softmax", "softmax", "_log_softmax", "log_softmax")
 def _(c: Call) -> Array:
     x, name = c.array("x"), c.name.strip("_")
     if name not in GROUPED:
@@ -147,7 +158,7 @@ def _(c: Call) -> Array:
 @rule("native_layer_norm", "layer_norm")
 def _(c: Call) -> Any:
     x, n = c.array("input"), len(c["normalized_shape"])
-    y = scaled(grouped(x, "layer_norm", range(x.rank - n, x.rank), eps=float(c["eps"])), c)
+    y = scaled(grouped(x, "layer_norm", range(x.rank - n, x.rank), eps=c.least("eps")), c)
     return (y, None, None) if isinstance(c.out, tuple | list) else y
 
 
@@ -164,7 +175,7 @@ def _(c: Call) -> Any:
     x, groups = c.array("input"), int(c["group"])
     full = x.full
     parts = reshape(x, (full[0], groups, full[1] // groups, *full[2:]))
-    y = reshape(grouped(parts, "layer_norm", range(2, parts.rank), eps=float(c["eps"])), full)
+    y = reshape(grouped(parts, "layer_norm", range(2, parts.rank), eps=c.least("eps")), full)
     return scaled(y, c, (-1, *(1,) * (x.rank - 2))), None, None
 
 
@@ -175,11 +186,12 @@ def _(c: Call) -> Any:
 def _(c: Call) -> Any:
     x = c.array("input")
     mean, variance = c.constant("running_mean"), c.constant("running_var")
-    eps = float(c.get("eps", c.get("epsilon")))
+    eps = c.least("eps" if "eps" in c.given else "epsilon")
     if c.get("training", False) or mean is None or variance is None:
         if c.get("training", False) and mean is not None:
             raise c.tape.refusal(
-                "changes its running statistics while it normalises by those of the batch. Call `.eval()` first."
+                "changes its running statistics while it normalises by those of the batch. Call `.eval()` first, or build"
+                " the layer without running statistics."
             )
         y = grouped(x, "layer_norm", [0, *range(2, x.rank)], eps=eps)
         y = scaled(y, c, (-1, *(1,) * (x.rank - 2)))
@@ -230,20 +242,27 @@ def _(tape: Tape, input: Array) -> Array:
 
 @function(F.rms_norm)
 def _(tape: Tape, input: Any, normalized_shape: Any, weight: Any = None, eps: float | None = None) -> Any:
-    if "rms_norm" not in GROUPED or eps is None or not isinstance(input, Array):
+    if eps is None:
         raise tape.refusal(
-            "normalises by the root of a mean square, of which no bound is known without a positive `eps`."
+            "normalises without `eps`, which lets torch choose it by the type of the input. Pass a number."
         )
-    y = grouped(input, "rms_norm", range(input.rank - len(normalized_shape), input.rank), eps=float(eps))
+    least = min(float(eps), float(np.float32(eps)))
+    y = grouped(input, "rms_norm", range(input.rank - len(normalized_shape), input.rank), eps=least)
     return y if weight is None else scale(y, np.asarray(weight, np.float64))
 
 
 @function(F.normalize)
-def _(tape: Tape, *_: Any, **__: Any) -> Array:
-    raise tape.refusal(
-        "divides by a length, whose slopes near 0 have no bound that is worth stating. Leave the normalisation out of what is"
-        " bounded, or bound the slopes on a region."
-    )
+def _(tape: Tape, input: Array, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: Any = None) -> Array:  # noqa: ARG001
+    if p != 2:
+        raise tape.refusal(f"divides by a norm of order {p}. Known is 2.")
+    return grouped(input, "normalize", [dim], eps=min(float(eps), float(np.float32(eps))))
+
+
+@function(F.softmin)
+def _(tape: Tape, input: Array, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Array:  # noqa: ARG001
+    if dim is None:
+        raise tape.refusal("takes `softmin` over an axis that is not named. Pass `dim`.")
+    return grouped(input, "softmin", [dim])
 
 
 @function(F.scaled_dot_product_attention, F.multi_head_attention_forward, F.bilinear, F.glu)

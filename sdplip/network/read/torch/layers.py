@@ -4,8 +4,9 @@ Everything else is followed operation by operation. Rules stand beside the layer
 that the very class has; `register` is for layers of your own too:
 
     >>> @register(MyLayer)
-    ... def _(module, x):                      # x: sdplip.network.read.arrays.Array
-    ...     return on_axis(x, numbers_of(module.weight), -1)
+    ... def _(module, x, follow):                        # x: sdplip.network.read.arrays.Array
+    ...     y = on_axis(x, numbers_of(module.weight), -1)
+    ...     return follow(module.activation, y)              # whatever the forward of a part does
 """
 
 from collections.abc import Callable
@@ -16,14 +17,16 @@ from torch import nn
 
 from sdplip.network.read.arrays import Array
 
-Rule = Callable[[Any, Array], Array]
+Follow = Callable[[nn.Module, Array], Array]
+"""What a part of the module makes of an array, followed operation by operation."""
+Rule = Callable[[Any, Array, Follow], Array]
 R = TypeVar("R", bound=Rule)
 RULES: dict[type[nn.Module], tuple[Rule, Any]] = {}
 """By the very class: the rule, and the forward that it speaks about."""
 
 
 def register(*classes: type[nn.Module]) -> Callable[[R], R]:
-    """Decorator that registers a rule `(module, array) -> array` for `classes`, and for no subclass of them."""
+    """Decorator that registers a rule `(module, array, follow) -> array` for `classes`, and for no subclass of them."""
 
     def decorate(rule: R) -> R:
         for cls in classes:

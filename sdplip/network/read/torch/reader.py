@@ -110,10 +110,10 @@ def floating(module: nn.Module) -> Tensor:
     return torch.empty(0, dtype=found.dtype, device=found.device)
 
 
-def _whole(module: nn.Module, path: str, x: Array, y: Tensor) -> Array:  # noqa: ARG001
+def _whole(module: nn.Module, path: str, x: Array, y: Tensor, follow: layers.Follow) -> Array:  # noqa: ARG001
     rule = layers.rule_of(module)
     assert rule is not None
-    return rule(module, x)
+    return rule(module, x, follow)
 
 
 def _in_double(module: nn.Module, shape: Shape) -> nn.Module | None:

@@ -134,7 +134,8 @@ class Shadows:
             return torch.from_numpy(entries.reshape(x.full))
         before = prod(x.shape[: x.batch.axis]) * x.batch.lead
         labels = SPAN * np.arange(x.tape.batch, dtype=np.float64)
-        every = entries.reshape(before, 1, -1) + labels[:, None]
+        entries = entries.reshape(before, 1, -1)
+        every = np.where(entries > 0, entries + labels[:, None], 0.0)  # zero is zero in every sample
         return torch.from_numpy(every.reshape(x.full))
 
     def code(self, number: float) -> float:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from sdplip.network.read.arrays import Array, Tape
 
@@ -61,6 +62,21 @@ class Call:
         if isinstance(c, Array):
             raise self.tape.refusal(f"takes `{key}` from the input: {PRODUCT}")
         return None if c is None else np.asarray(c, np.float64)
+
+    def numbers(self, c: Any) -> np.ndarray:
+        """Numbers and constants as torch computes with them: in the precision of the result, but at least single."""
+        out = self.out[0] if isinstance(self.out, tuple | list) else self.out
+        array = np.asarray(c, np.float64)
+        with np.errstate(over="ignore"):
+            return array if out.dtype == torch.float64 else array.astype(np.float32).astype(np.float64)
+
+    def number(self, key: str, default: float | None = None) -> float:
+        """One number among the arguments, as torch computes with it."""
+        return float(self.numbers(self.given.get(key, default)))
+
+    def least(self, key: str) -> float:
+        """The smaller one of a number and of what it is rounded to: the `eps` of a normalisation, whichever is used."""
+        return min(float(self.given[key]), self.number(key))
 
 
 Rule = Callable[[Call], Any]

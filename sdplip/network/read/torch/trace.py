@@ -18,14 +18,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from sdplip.errors import InvalidProblem, InvalidWeight, RefusedModule, UnsupportedConvolution
 from sdplip.network.read.arrays import Array, Tape, start
 from sdplip.network.read.torch import agreement, calls, table
+from sdplip.network.read.torch.layers import Follow
 from sdplip.network.read.torch.lines import current
 from sdplip.network.read.torch.shadows import Shadows, address
 
 BATCH = 2
 """Samples with which a forward pass is followed."""
 
-Leaf = Callable[[nn.Module, str, Array, Tensor], Array]
-"""`(module, path, input, output that it computes) -> output`: what a module that stays whole makes of an array."""
+Leaf = Callable[[nn.Module, str, Array, Tensor, Follow], Array]
+"""`(module, path, input, output that it computes, follow) -> output`: what a module that stays whole makes of an array."""
 
 
 @dataclass(eq=False)
@@ -221,7 +222,9 @@ def _wrapped(
         try:
             if whole is None or len(args) != 1 or kwargs or run.asleep:
                 return forward(*args, **kwargs)
-            return _kept(run, module, path, forward, whole, args[0])
+            with run.sleeping():
+                found = _kept(run, module, path, forward, whole, args[0])
+            return forward(*args) if found is None else found
         finally:
             run.path.pop()
 
@@ -233,11 +236,25 @@ def _kept(run: Trace, module: nn.Module, path: str, forward: Callable[..., Any],
     kind = type(module).__name__
     array = calls.read(run, x, kind) if isinstance(x, Tensor) else None
     if array is None or array.batch is None or array.batch.axis or array.batch.lead != 1:
-        return forward(x)
+        return None
     with run.working(kind):
         y = forward(x)
-        calls.made(run, whole(module, path, array, y), y)
+        calls.made(run, whole(module, path, array, y, _follower(run, x)), y)
     return y
+
+
+def _follower(run: Trace, like: Tensor) -> Follow:
+    """Runs parts of a module on arrays of which only the numbers are known."""
+
+    def follow(part: nn.Module, array: Array) -> Array:
+        x = run.checks.tensor(run.tape, array, like)
+        run.shadows.write(x, array)
+        with run.sleeping(False):
+            y = part(x)
+        found = calls.read(run, y, type(part).__name__)
+        return calls.constant(run, y) if found is None else found
+
+    return follow
 
 
 def refuse_state(module: nn.Module, before: Sequence[tuple[str, Any]]) -> None:

@@ -1,0 +1,112 @@
+r"""How our layers become pieces of the network, where that says more than their operations do.
+
+The way down of a residual layer is the transpose of the very map that goes up, so that a proof sees $W$ and $W^\top$; lengths and
+reflections are what they are. All other layers are followed through their forward. The numbers are those that forward multiplies
+with.
+"""
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from sdplip.errors import InvalidWeight
+from sdplip.network.operators import (
+    AbstractLinear,
+    Convolution,
+    Dense,
+    Diagonal,
+    Grouped,
+    Norms,
+    OnAxis,
+    Transposed,
+    pooling_windows,
+)
+from sdplip.network.read.arrays import Array, added, entries, noted, own, scale
+from sdplip.network.read.maps import activation
+from sdplip.network.read.torch.layers import Follow, register
+from sdplip.network.read.torch.shadows import numbers_of
+from sdplip.nn.activations import Householder, NActivation
+from sdplip.nn.orthogonal import CayleyConv2d
+from sdplip.nn.pooling import L2Pool1d, L2Pool2d, L2Pool3d
+from sdplip.nn.products import CayleyConv2dProducts
+from sdplip.nn.residual import (
+    AbstractResidual,
+    ResidualConv1d,
+    ResidualConv2d,
+    ResidualConv3d,
+    ResidualLinear,
+)
+from sdplip.nn.shifts import Shifts
+
+
+@register(ResidualLinear)
+def _(module: ResidualLinear, x: Array, follow: Follow) -> Array:
+    W, b = numbers_of(module.weight), None if module.bias is None else numbers_of(module.bias)
+    if x.shape[-1] != W.shape[1]:
+        raise InvalidWeight(f"is a layer of {W.shape[1]} features, but is given {x.shape[-1]}.")
+    before = x.size // W.shape[1]
+    A = Dense(W, b) if before == 1 else OnAxis(W, before, 1, None if b is None else np.tile(b, before))
+    return residual(module, x, A, (*x.shape[:-1], len(W)), follow)
+
+
+@register(ResidualConv1d, ResidualConv2d, ResidualConv3d)
+def _(module: Any, x: Array, follow: Follow) -> Array:
+    K, b, shifts = numbers_of(module.weight), module.bias, module.shifts
+    assert isinstance(shifts, Shifts)
+    if x.rank != module.axes + 2 or x.shape[0] != 1:
+        raise InvalidWeight(f"takes images of {module.axes} axes, but is given {x.full}.")
+    pads = tuple(zip(shifts.before, shifts.after, strict=True))
+    A = Convolution(K, x.shape[2:], shifts.stride, pads, shifts.dilation, shifts.groups, shifts.circular)
+    if b is not None:
+        b = np.repeat(numbers_of(b), prod(A.output_size))
+        A = Convolution(
+            K, x.shape[2:], shifts.stride, pads, shifts.dilation, shifts.groups, shifts.circular, b
+        )
+    return residual(module, x, A, (1, *A.shape), follow)
+
+
+def residual(
+    module: AbstractResidual, x: Array, A: AbstractLinear, shape: tuple[int, ...], follow: Follow
+) -> Array:
+    r"""$h x - A^\top S \sigma(A x + b)$ with the step $S$ as a map of its own, so that no product is rounded."""
+    v = follow(module.activation, noted(x, A, shape))
+    step = numbers_of(module.step())
+    every = np.repeat(step, A.outputs // len(step)) if module.axes else np.tile(step, A.outputs // len(step))
+    update = noted(noted(v, Diagonal(every)), Transposed(A), x.shape)
+    return added((scale(x, np.array(module.h)), update), (1, -1))
+
+
+@register(Householder)
+def _(module: Householder, x: Array, follow: Follow) -> Array:  # noqa: ARG001
+    dim, pairs = module.dim % x.rank, len(module.theta)
+    if x.shape[dim] != 2 * pairs:
+        raise InvalidWeight(f"takes {2 * pairs} channels, but is given {x.shape[dim]}.")
+    own(x, dim)
+    groups = np.moveaxis(entries(x), dim, 0).reshape(2, pairs, -1).transpose(1, 2, 0).reshape(-1, 2)
+    each = len(groups) // pairs
+    a, b = (np.repeat(numbers_of(v), each) for v in module.mirror())
+    return noted(x, Grouped("householder", groups, x.size, {"a": a, "b": b}))
+
+
+@register(NActivation)
+def _(module: NActivation, x: Array, follow: Follow) -> Array:  # noqa: ARG001
+    knots, axes = numbers_of(module.knots), (1,) * (x.rank - 1 - module.dim % x.rank)
+    low, high = knots.min(-1).reshape(-1, *axes), knots.max(-1).reshape(-1, *axes)
+    return activation(x, "nactivation", low=low, high=high)
+
+
+@register(L2Pool1d, L2Pool2d, L2Pool3d)
+def _(module: Any, x: Array, follow: Follow) -> Array:  # noqa: ARG001
+    window, none = tuple(module.kernel_size), ((0, 0),) * module.axes
+    if x.rank != module.axes + 2:
+        raise InvalidWeight(f"takes images of {module.axes} axes, but is given {x.full}.")
+    groups = pooling_windows(prod(x.shape[:2]), x.shape[2:], window, window, none)
+    size = tuple(h // k for h, k in zip(x.shape[2:], window, strict=True))
+    return noted(x, Norms(groups, x.size), (*x.shape[:2], *size))
+
+
+@register(CayleyConv2d)
+def _(module: CayleyConv2d, x: Array, follow: Follow) -> Array:
+    """By products of matrices, in place of fast Fourier transforms, whose numbers are no doubles."""
+    return follow(CayleyConv2dProducts(module).to(module.weight.device), x)
