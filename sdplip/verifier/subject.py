@@ -9,12 +9,12 @@ from typing import Any
 from sdplip.errors import InvalidCertificate, NotProvable
 from sdplip.kernel.claim import AccuracyClaim, Claim, ConditionClaim, LipschitzClaim
 from sdplip.network import Network
-from sdplip.network.file import read_network
+from sdplip.network.read.file import KINDS, read_file
 from sdplip.network.read.understood import Understood
 from sdplip.weights.weight import Weight
 
-KINDS = ("network", "onnx", "weights", "layers")
-"""How a file may have been read: a network file, an ONNX graph, bare weights as a network, or layer by layer."""
+LAYERS = "layers"
+"""The kind of reading that is about layers one by one, beside those of `network.read.file`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,11 @@ class Subject:
             NotProvable: the file was read layer by layer.
             SdplipError: it cannot be read.
         """
-        return understand(self.path, self.reading, biases=self.biases)
+        if self.reading["kind"] == LAYERS:
+            raise NotProvable(
+                "The claim is about a network, but the certificate reads the file layer by layer."
+            )
+        return read_file(self.path, self.reading, biases=self.biases, compare=False)
 
     @property
     def network(self) -> Network:
@@ -51,7 +55,7 @@ class Subject:
         Raises:
             NotProvable: the file was read as a network.
         """
-        if self.reading["kind"] != "layers":
+        if self.reading["kind"] != LAYERS:
             raise NotProvable(
                 "The claim is about one layer, but the certificate reads the file as a network."
             )
@@ -74,14 +78,14 @@ class Subject:
     @property
     def sentences(self) -> tuple[str, ...]:
         """What the file does not say itself, in words."""
-        if self.reading["kind"] == "layers":
+        if self.reading["kind"] == LAYERS:
             stored = "the file stores matrices (in, out) and kernels (*taps, in, out)"
             return (stored,) if self.reading.get("transpose") else ()
         return self.understood.sentences
 
     def left_out_of(self, claims: Sequence[Claim]) -> tuple[tuple[str, str], ...]:
         """Arrays of the file that no claim is about."""
-        if self.reading["kind"] != "layers":
+        if self.reading["kind"] != LAYERS:
             return self.understood.left_out
         named = {claim.layer for claim in claims if isinstance(claim, ConditionClaim)}
         return tuple((name, "no claim names this layer") for name in self.layers if name not in named)
@@ -94,16 +98,16 @@ def subject_of(path: Path, reading: Mapping[str, Any], claims: Sequence[Claim]) 
         InvalidCertificate: a reading that is not known, claims that do not go with it.
     """
     kind = reading.get("kind")
-    if kind not in KINDS:
+    if kind not in (*KINDS, LAYERS):
         raise InvalidCertificate(
             f"The certificate does not say how the weight file was read (`kind` is {str(kind)[:40]!r}). Make it anew."
         )
     layered = [isinstance(claim, ConditionClaim) for claim in claims]
-    if any(layered) != all(layered) or (kind == "layers") != all(layered):
+    if any(layered) != all(layered) or (kind == LAYERS) != all(layered):
         raise InvalidCertificate(
             "The claims do not go with the way in which the file was read. Make the certificate anew."
         )
-    if kind == "layers" and (
+    if kind == LAYERS and (
         set(reading) - {"kind", "transpose"} or not isinstance(reading.get("transpose", False), bool)
     ):
         raise InvalidCertificate("The certificate says of its layers what nobody knows. Make it anew.")
@@ -112,59 +116,3 @@ def subject_of(path: Path, reading: Mapping[str, Any], claims: Sequence[Claim]) 
         for claim in claims
     )
     return Subject(path, reading, biases)
-
-
-def understand(
-    path: Path, reading: Mapping[str, Any], *, biases: bool = True, compare: bool = False
-) -> Understood:
-    """The network of a file, read in that way.
-
-    Args:
-        reading: `{"kind": "network" | "onnx" | "weights", ...}`.
-        biases: whether the biases of bare weights matter.
-        compare: evaluate what was understood of an ONNX graph beside a reference.
-
-    Raises:
-        InvalidCertificate: a reading that is not known.
-        NotProvable: a file that is read layer by layer.
-        SdplipError: the file cannot be read.
-    """
-    kind, rest = reading.get("kind"), {key: value for key, value in reading.items() if key != "kind"}
-    if kind == "network":
-        if rest:
-            raise InvalidCertificate("A network file needs no assumptions. Make the certificate anew.")
-        return Understood(read_network(path), {"kind": "network"})
-    if kind == "onnx":
-        if set(rest) - {"inputs", "outputs"} or not all(
-            v is None or isinstance(v, str) for v in rest.values()
-        ):
-            raise InvalidCertificate(
-                "How the ONNX graph was read is not understood. Make the certificate anew."
-            )
-        from sdplip.network.read.onnx import read_onnx
-
-        found = read_onnx(path, inputs=rest.get("inputs"), outputs=rest.get("outputs"), compare=compare)
-    elif kind == "weights":
-        from sdplip.network.read.weights import Assumptions, read_weights_network
-
-        found = read_weights_network(path, Assumptions.from_json(rest), biases=biases)
-    else:
-        raise NotProvable("The claim is about a network, but the certificate reads the file layer by layer.")
-    return Understood(
-        found.network, {"kind": kind, **found.reading}, found.sentences, found.left_out, found.checked
-    )
-
-
-def kind_of(path: Path) -> str:
-    """How a file is read where nothing else is said: "network", "onnx" or "weights".
-
-    Raises:
-        UnreadableFile: not there, or of no format that is known.
-    """
-    from sdplip.network.file import holds_network
-    from sdplip.weights.sniff import sniff
-
-    form = sniff(path)
-    if form == "safetensors" and holds_network(path):
-        return "network"
-    return "onnx" if form == "onnx" else "weights"
