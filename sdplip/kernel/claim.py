@@ -248,7 +248,7 @@ def region_words(region: Region) -> str:
     if isinstance(region, Cut):
         return f"{region_words(region.ball)} and {region_words(region.box)}"
     if isinstance(region, Ball):
-        return f"the ball of radius {above(float(region.radius))} around {_spelled(region.center)}"
+        return f"the ball of radius {float(region.radius)!r} around {_spelled(region.center)}"
     return f"the box from {_spelled(region.lower)} to {_spelled(region.upper)}"
 
 
