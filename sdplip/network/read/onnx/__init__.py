@@ -3,7 +3,7 @@
 from os import PathLike
 from pathlib import Path
 
-from sdplip.errors import InvalidWeight
+from sdplip.errors import InvalidWeight, SdplipError
 from sdplip.network.graph import Network
 from sdplip.network.read.onnx.reader import Reading, follow, opened
 from sdplip.network.read.onnx.reference import Comparison, Status, compared
@@ -62,12 +62,18 @@ def verify_understanding(
 
 def _reading(path: Path, inputs: str | None, outputs: str | None) -> Reading:
     with refuse_damaged(path, "ONNX"):
-        try:
-            return follow(opened(path), inputs, outputs)
-        except InvalidWeight as error:
-            if f"`{path}`" in str(error):
-                raise
-            raise type(error)(f"`{path}`: {error}") from None
+        model = opened(path)
+    try:
+        return follow(model, inputs, outputs)
+    except SdplipError as error:
+        if f"`{path}`" in str(error):
+            raise
+        raise type(error)(f"`{path}`: {error}") from None
+    except Exception as error:  # attributes of wrong types or lengths, in files that no exporter writes
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InvalidWeight(
+            f"`{path}` cannot be followed as a network ({reason}). Check it with `onnx.checker.check_model`."
+        ) from None
 
 
 def _choices(reading: Reading) -> tuple[str, ...]:

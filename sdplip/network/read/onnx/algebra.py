@@ -5,6 +5,7 @@ with its argument. `x / (1 + exp(-x))`, `x * Sigmoid(x)` and `Mul(Sigmoid(x), x)
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
@@ -51,17 +52,23 @@ def function(name: str, argument: Polynomial, *more: float) -> Polynomial:
             return function("logsigmoid", u)
     if name == "sqrt" and argument == {((X, 2),): 1.0}:
         return function("abs", {LINEAR: 1.0})
-    return {(((name, _key(argument), _Hidden(argument), *more), 1),): 1.0}
+    return {(((name, _key(argument), Hidden(argument), *more), 1),): 1.0}
 
 
-class _Hidden(dict):
-    """The polynomial behind an atom; the key beside it is what atoms are compared by."""
+@dataclass(frozen=True, eq=False)
+class Hidden:
+    """The polynomial behind an atom; atoms are compared by the key beside it."""
 
-    def __hash__(self) -> int:  # type: ignore[override]
-        return 0
+    polynomial: Polynomial
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Hidden)
+        return isinstance(other, Hidden)
+
+    def __hash__(self) -> int:
+        return 0
+
+    def __repr__(self) -> str:
+        return ""
 
 
 def _key(p: Polynomial) -> str:
@@ -74,7 +81,7 @@ def argument_of(monomial: Monomial, name: str) -> Polynomial | None:
     """u, where a monomial is the function `name` of u."""
     if len(monomial) != 1 or monomial[0][1] != 1 or monomial[0][0][0] != name or len(monomial[0][0]) != 3:
         return None
-    return monomial[0][0][2]
+    return monomial[0][0][2].polynomial
 
 
 def _one_plus_exp(p: Polynomial) -> Polynomial | None:

@@ -15,6 +15,9 @@ from sdplip.weights.onnx_file import STANDARD, named
 
 SMALL = 4096
 """Entries of the largest constant that shape inference is told."""
+POOLING = ("AveragePool", "MaxPool")
+CEIL = 22
+"""The first operator set in which shape inference leaves out windows that begin behind the image, as all runtimes do."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,14 +111,20 @@ def _infer(node: Any, facts: Facts, model: Model) -> None:
         first = facts.types.get(node.input[0], (0, None)) if node.input else (0, None)
         facts.types |= dict.fromkeys(unknown, (first[0], None))  # a node that is refused where it is needed
         return
-    schema = defs.get_schema(node.op_type, model.version, "")
+    version = model.version
+    if node.op_type in POOLING and attributes(node).get("ceil_mode"):
+        version = max(version, CEIL)
+    schema = defs.get_schema(node.op_type, version, "")
+    if schema.deprecated:
+        facts.types |= dict.fromkeys(unknown, (types[node.input[0]].tensor_type.elem_type, None))
+        return
     try:
         found = shape_inference.infer_node_outputs(
             schema,
             node,
             types,
             data,
-            opset_imports=[helper.make_opsetid("", model.version)],
+            opset_imports=[helper.make_opsetid("", version)],
             ir_version=model.ir,
         )
     except Exception as error:  # InferenceError, and what the binding makes of damaged nodes

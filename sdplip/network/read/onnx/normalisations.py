@@ -24,7 +24,9 @@ def normalisation(node: Any, makers: Makers, constants: Constants) -> Layer | No
             if found is not None:
                 return found
         if below[0] == "/":
-            found = _softmax(top, below[1], makers, constants)
+            found = _softmax(top, below[1], makers, constants) or _normalized(
+                top, below[1], makers, constants
+            )
             if found is not None:
                 return found
     return None
@@ -156,3 +158,17 @@ def _softmax(top: str, below: str, makers: Makers, constants: Constants) -> Laye
     ):
         u = node.input[0] if _axes(most, constants) == axes else u
     return u, lambda array: maps.grouped(array, "softmax", axes)
+
+
+def _normalized(x: str, below: str, makers: Makers, constants: Constants) -> Layer | None:
+    """x over its length, or over eps where that is larger, possibly spread to the shape of x."""
+    node = makers.get(below)
+    if node is not None and node.op_type == "Expand":
+        below, node = node.input[0], makers.get(node.input[0])
+    if node is None or node.op_type not in ("Clip", "Max") or len(node.input) < 2 or any(node.input[2:]):
+        return None
+    length, eps = makers.get(node.input[0]), _scalar(node.input[1], constants)
+    if length is None or length.op_type != "ReduceL2" or length.input[0] != x or eps is None or eps <= 0:
+        return None
+    axes = _axes(length, constants)
+    return None if axes is None else (x, lambda array: maps.grouped(array, "normalize", axes, eps=eps))

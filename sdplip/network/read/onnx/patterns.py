@@ -143,21 +143,21 @@ def _of_one_term(monomial: tuple[tuple[Atom, int], ...], c: float) -> Make | Non
             return _scaled("softsign", 1.0, c)
     if len(atoms) == 2 and atoms.get(X) == 1:
         return _hard_swish(next(atom for atom in atoms if atom != X), atoms, c)
-    if len(monomial) == 1 and monomial[0][1] == 1 and monomial[0][0] != X:  # c f(k x + m)
-        kind, _, u, *more = monomial[0][0]
-        if (
-            kind in ("sigmoid", "softplus", "logsigmoid", "abs", "tanh")
-            and not more
-            and set(u) <= {LINEAR, ONE}
-        ):
-            k, m = u.get(LINEAR, 0.0), u.get(ONE, 0.0)
-
-            def make(x: Array, kind: str = kind, k: float = k, m: float = m) -> Array:
-                y = maps.activation(shift(scale(x, np.array(k)), np.array(m)), kind)
-                return scale(y, np.array(c))
-
-            return make
+    for kind in ("sigmoid", "softplus", "logsigmoid", "abs"):
+        u = argument_of(monomial, kind)
+        if u is not None and LINEAR in u and set(u) <= {LINEAR, ONE}:
+            return _plain(kind, u[LINEAR], u.get(ONE, 0.0), c)
     return None
+
+
+def _plain(name: str, k: float, m: float, c: float) -> Make:
+    """$c f(k x + m)$."""
+
+    def make(x: Array) -> Array:
+        y = maps.activation(shift(scale(x, np.array(k)), np.array(m)), name)
+        return scale(y, np.array(c))
+
+    return make
 
 
 def _gate(atoms: Mapping[Atom, int]) -> tuple[str, Polynomial] | None:
@@ -165,7 +165,7 @@ def _gate(atoms: Mapping[Atom, int]) -> tuple[str, Polynomial] | None:
     if len(atoms) != 2 or atoms.get(X) != 1:
         return None
     ((name, _, u, *more), n), *_ = ((atom, k) for atom, k in atoms.items() if atom != X)
-    return (name, u) if n == 1 and not more else None
+    return (name, u.polynomial) if n == 1 and not more else None
 
 
 def _slope(u: Polynomial) -> float | None:
@@ -189,9 +189,9 @@ def _gelu_tanh(u: Polynomial) -> float | None:
 
 def _hard_swish(atom: Atom, atoms: Mapping[Atom, int], c: float) -> Make | None:
     """c x clip(u, 0, h) is HardSwish of x where c clip(u, 0, h) is clip(x / 6 + 1 / 2, 0, 1)."""
-    if atom[0] != "clip" or atoms[atom] != 1 or set(atom[2]) != {LINEAR, ONE}:
+    if atom[0] != "clip" or atoms[atom] != 1 or set(atom[2].polynomial) != {LINEAR, ONE}:
         return None
-    u, (low, high) = atom[2], atom[3:]
+    u, (low, high) = atom[2].polynomial, atom[3:]
     height = c * high
     if low == 0.0 and high > 0 and near(u[LINEAR] / high, 1 / 6) and near(u[ONE] / high, 0.5):
         return _scaled("hardswish", 1.0, _unit(height))
@@ -203,7 +203,7 @@ def _scaled(name: str, k: float, c: float) -> Make:
 
     def make(x: Array) -> Array:
         y = maps.activation(scale(x, np.array(k)), name)
-        return scale(y, np.array(_unit(c / k)), error=0.0 if k == 1.0 else 2.0**-53)
+        return scale(y, np.array(c / k), error=0.0 if k == 1.0 else 2.0**-53)
 
     return make
 

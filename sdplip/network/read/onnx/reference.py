@@ -116,7 +116,9 @@ def _measured(reading: Reading, run: Run, feeds: Feeds) -> tuple[Rows, float]:
     }
     z, _ = _rows(reading, run(nudged))
     rounding = max(TOLERANCE.get(kind, 0.1) for kind in kinds) * abs(y).max(initial=0.0)
-    return y, float(rounding + NOISE * abs(z - y).max(initial=0.0))
+    with np.errstate(invalid="ignore"):
+        noise = abs(z - y).max(initial=0.0)
+    return y, float(rounding + NOISE * noise) if np.isfinite(noise) else np.inf
 
 
 def _rows(reading: Reading, found: Sequence[np.ndarray]) -> tuple[Rows, set[str]]:
