@@ -45,7 +45,7 @@ class Function:
 
 @dataclass(frozen=True)
 class Turn:
-    """Where a function stops rising or falling: somewhere in `[near - width, near + width]`, where it is within `error` of `value`."""
+    """Where a function stops rising or falling: somewhere within `width` of `near`; there it is within `error` of `value`."""
 
     near: float
     value: float

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from sdplip.arithmetic.elementwise import Function
 from sdplip.arithmetic.piecewise import PIECEWISE
 from sdplip.arithmetic.smooth import SMOOTH
+from sdplip.arithmetic.waves import WAVES
 
-FUNCTIONS: Mapping[str, Function] = {**PIECEWISE, **SMOOTH}
-"""By name. A new function is one entry of `PIECEWISE` or `SMOOTH`; the laws of the tests apply to it by themselves."""
+FUNCTIONS: Mapping[str, Function] = {**PIECEWISE, **SMOOTH, **WAVES}
+"""By name. A new function is one entry of `PIECEWISE`, `SMOOTH` or `WAVES`; the laws of the tests apply to it by themselves."""
 
 __all__ = ["FUNCTIONS", "Function"]

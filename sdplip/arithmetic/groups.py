@@ -44,8 +44,8 @@ def _log_softmax(x: Groups) -> Groups:
 
 
 def _root_of_size(size: int) -> float:
-    r"""The Jacobian $I - 1 p^\top$ is an oblique projection: $I - A$ has the norm of $A = 1 p^\top$ (Ljance, Szyld 2006; $A^2 = A$,
-    neither 0 nor I), $\sqrt n \lVert p \rVert \le \sqrt n$. Of one entry it is 0."""
+    r"""The Jacobian $I - A$, $A = 1 p^\top$, $A^2 = A$, is an oblique projection and has the norm of A (Szyld, Numer. Algorithms
+    42, 2006), which is $\sqrt n \lVert p \rVert \le \sqrt n$. Of one entry it is 0."""
     return up(float(np.sqrt(size))) if size > 1 else 0.0
 
 
@@ -60,7 +60,8 @@ def _rms_norm(x: Groups, eps: Any) -> Groups:
 
 def _root_of_eps(size: int, eps: Any) -> float:  # noqa: ARG001
     r"""$z / s$ with $s^2 = \lVert z \rVert^2 / n + \varepsilon$ has the Jacobian $\frac1s (I - \frac{z z^\top}{n s^2})$ with
-    eigenvalues in $[0, 1/s]$, since $\lVert z \rVert^2 < n s^2$; so $1 / \sqrt\varepsilon$, which it reaches at z = 0. Layer normalisation
+    eigenvalues in $[0, 1/s]$, since $\lVert z \rVert^2 < n s^2$; so $1 / \sqrt\varepsilon$, which it reaches at z = 0. Layer
+    normalisation
     is the same behind the projection to mean 0."""
     return _inverse(down(float(np.sqrt(_least("eps", eps)))))
 
@@ -70,7 +71,7 @@ def _normalize(x: Groups, eps: Any) -> Groups:
 
 
 def _one_over_eps(size: int, eps: Any) -> float:  # noqa: ARG001
-    r"""$x / \max(\lVert x \rVert, \varepsilon)$ is $1 / \varepsilon$ times the projection onto the ball of radius $\varepsilon$."""
+    r"""The projection onto the ball of radius $\varepsilon$, times $1 / \varepsilon$."""
     return _inverse(_least("eps", eps))
 
 

@@ -208,11 +208,11 @@ def enclose(mid: "Array | float", rad: "Array | float") -> Enclosure:
 def product(A: Enclosure, B: Enclosure) -> Enclosure:
     r"""$A B$; a vector on the right is a column.
 
-    With $k$ terms, $|fl(AB) - A^* B^*| \le \gamma_k |A| |B| + |A| R_B + R_A (|B| + R_B)$. Where $R_A$ has to be multiplied by a
-    matrix anyway, $\gamma_k |A|$ rides along; else $(|A| |B|)_{ij} \le \lVert a_i \rVert \lVert b_j \rVert$ (Cauchy-Schwarz)
-    saves the product. Each of the $k$ products and partial sums, here and in the two products of the radius, may lose `TINY` when
-    it is written and when it is read: $16 (k + 2)$ of them at most. What underflows in $\gamma_k |A|$ would be multiplied by
-    $|B|$ afterwards, so `TINY` is added there.
+    With $k$ terms, $|fl(AB) - A^* B^*| \le \gamma_k |A| |B| + |A| R_B + R_A (|B| + R_B)$. Where $R_A$ has to be multiplied by
+    a matrix anyway, $\gamma_k |A|$ rides along; else $(|A| |B|)_{ij} \le \lVert a_i \rVert \lVert b_j \rVert$
+    (Cauchy-Schwarz) saves the product. Each of the $k$ products and partial sums, here and in the two products of the radius,
+    may lose `TINY` when it is written and when it is read: $16 (k + 2)$ of them at most. What underflows in $\gamma_k |A|$
+    would be multiplied by $|B|$ afterwards, so `TINY` is added there.
     """
     if B.mid.ndim == 1:
         column = product(A, Enclosure(B.mid[:, None], B.rad[:, None]))

@@ -1,6 +1,7 @@
 r"""Piecewise linear functions: everything follows from knots, slopes and one value.
 
-The extreme values on an interval lie at its ends or at knots in it. A difference quotient is a mean of the slopes of the pieces that the interval meets.
+The extreme values on an interval lie at its ends or at knots in it. A difference quotient is a mean of the slopes of the
+pieces that the interval meets.
 """
 
 from collections.abc import Callable, Mapping

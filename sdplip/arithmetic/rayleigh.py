@@ -4,10 +4,11 @@ r"""The one Rayleigh quotient: a proven lower bound of the norm of a linear map,
 $$ \lVert A \rVert_\tau := \max_x \lVert A x \rVert_2 / \lVert x \rVert_\tau \ge \lVert A v \rVert_2 / \lVert v \rVert_\tau . $$
 
 **Proof of the number.** v may be replaced by any other vector, so it is first scaled by powers of two until the largest
-$|v_j| \sqrt{\tau_j}$ is near 1, and entries that become subnormal are replaced by 0. With computed $y \approx A v$ and proven errors
-$r$, $\lVert A v \rVert \ge \lVert z \rVert$ for $z_i = \max(|y_i| - r_i, 0)$. A computed length of m entries, scaled so that
-the largest is near 1, is within $\gamma_{m + 4}$ of the true one: squares that underflow are below $2^{-1000}$ of it. What is not
-finite proves nothing. Complex vectors are pairs of real ones: $\lVert (R + i J)(a + i b) \rVert$ is that of $[R, -J; J, R] [a; b]$.
+$|v_j| \sqrt{\tau_j}$ is near 1, and entries that become subnormal are replaced by 0. With computed $y \approx A v$ and proven
+errors $r$, $\lVert A v \rVert \ge \lVert z \rVert$ for $z_i = \max(|y_i| - r_i, 0)$. A computed length of m entries, scaled
+so that the largest is near 1, is within $\gamma_{m + 4}$ of the true one: squares that underflow are below $2^{-1000}$ of it.
+What is not finite proves nothing. Complex vectors are pairs of real ones: $\lVert (R + i J)(a + i b) \rVert$ is that of $[R,
+-J; J, R] [a; b]$.
 """
 
 from typing import Protocol, Self

@@ -27,9 +27,9 @@ $|L| |L|^\top$, with the norm at most $\lVert L \rVert_F^2$ and at most its larg
 $$ \lVert E \rVert_2 \le \bigl(\lVert \hat E \rVert_\infty + \gamma_{k + 2p + 4}
 \min(\lVert L \rVert_F^2, \lVert |L| |L|^\top \rVert_\infty)\bigr)(1 + 2^{-20}) + 16 u + \text{underflow} , $$
 
-where $16 u$ pays for the diagonal, $S_{ii} - (d_i + \sigma)$ with $S_{ii} < 2$ and $\sigma \le 1/4$ (if $d_i > 2$, then $\lVert E
-\rVert_2 > \sigma$ by far). Only products of matrices are trusted: any order of summation, with or without fused multiply-add, but
-conventional (no Strassen). A NaN or an infinity anywhere makes a comparison false: not proven.
+where $16 u$ pays for the diagonal, $S_{ii} - (d_i + \sigma)$ with $S_{ii} < 2$ and $\sigma \le 1/4$ (if $d_i > 2$, then
+$\lVert E \rVert_2 > \sigma$ by far). Only products of matrices are trusted: any order of summation, with or without fused
+multiply-add, but conventional (no Strassen). A NaN or an infinity anywhere makes a comparison false: not proven.
 
 **Underflow.** Entries of an enclosure are zero or normal. Scaling an entry may lose `TINY` after the first factor, which the
 second, $2^{e_j}$, multiplies: $\texttt{TINY} (1 + 2^{e_j})$ an entry, and likewise in the radii. An entry of $\hat E$
