@@ -16,6 +16,7 @@ from sdplip.network.read.onnx.algebra import (
     Atom,
     Polynomial,
     X,
+    argument_of,
     expression,
     function,
     near,
