@@ -192,13 +192,13 @@ def enclose(mid: "Array | float", rad: "Array | float") -> Enclosure:
     if rad.ndim < mid.ndim:
         rad = rad.reshape((1,) * (mid.ndim - rad.ndim) + rad.shape)
     with np.errstate(all="ignore"):
+        if not (rad >= TINY).all():  # zero, subnormal, negative, NaN
+            rad = np.where(_small(rad), TINY * _nonzero(rad), np.where(rad > 0, rad, np.inf))
         subnormal = _small(mid)
         if subnormal.any():
             subnormal &= _nonzero(mid)
             if subnormal.any():
                 mid, rad = np.where(subnormal, 0.0, mid), rad * GENEROUS + TINY * subnormal
-        if not (rad >= TINY).all():  # zero, subnormal, negative, NaN
-            rad = np.where(_small(rad), TINY * _nonzero(rad), np.where(rad > 0, rad, np.inf))
         if not np.isfinite(mid.sum()):
             lost = ~np.isfinite(mid)
             mid, rad = np.where(lost, 0.0, mid), np.where(lost, np.inf, rad)
