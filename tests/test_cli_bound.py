@@ -21,6 +21,8 @@ KEYS = [
     "seconds",
     "order",
     "certificate",
+    "assumed",
+    "left_out",
 ]
 
 
@@ -173,6 +175,36 @@ def test_biases_count_where_they_matter(run):
     assert answer(run, "bound", "flat.npz", "--activation", "tanh", "--method", "product")[1]["lower"] == 0
     assert answer(run, "bound", "unknown.npz", "--activation", "tanh", "--method", "product")[1]["lower"] == 0
     assert answer(run, "bound", "unknown.npz", "--method", "product")[1]["lower"] == 1
+
+
+def test_what_was_assumed_is_said_with_the_bound(run):
+    asked = ("bound", "net.npz", "--method", "product")
+    _, document = answer(run, *asked)
+    assert any("relu stands between them, which is assumed" in sentence for sentence in document["assumed"])
+    assert document["left_out"] == []
+    code, out, _ = run(*asked)
+    assert code == 0 and "which is assumed" in out and "as it was read above" in out
+    chosen = answer(run, *asked, "--layer", "fc1.weight")[1]
+    assert {entry["array"] for entry in chosen["left_out"]} == {"fc2.weight", "fc3.weight"}
+    assert run("bound", "norm.npz")[0] == 2
+    assert answer(run, "bound", "norm.npz", "--ignore", "bn.weight")[1]["left_out"][0]["array"] == "bn.weight"
+
+
+def test_kernels_move_as_was_said_layer_by_layer(run):
+    rng = np.random.default_rng(0)
+    np.savez(
+        "cnn.npz", **{"a.weight": rng.normal(size=(2, 1, 3, 3)), "b.weight": rng.normal(size=(2, 2, 3, 3))}
+    )
+    Path("g.toml").write_text("image_size = 6\n[b]\nstride = 2\n")
+    asked = ("bound", "cnn.npz", "--method", "product")
+    same = answer(run, *asked, "--image-size", "6")[1]
+    named = answer(run, *asked, "--image-size", "6", "--stride", "b=2", "--certificate", "C.json")[1]
+    table = answer(run, *asked, "--geometry", "g.toml")[1]
+    assert named["bound"] == pytest.approx(table["bound"], rel=1e-8)
+    assert named["bound"] < same["bound"]
+    assert answer(run, "verify", "C.json", "cnn.npz")[0] == 0
+    code, _, err = run(*asked, "--image-size", "6", "--stride", "c=2")
+    assert code == 2 and "no kernel `c`" in err
 
 
 # ---------------------------------------------------------------------------------------------------- refusals

@@ -413,6 +413,8 @@ def test_kernels_by_name_are_in_out(tmp_path):
     assert found["params/Conv_0/kernel"].shape == (2, 4, 3, 3)
     assert np.array_equal(found["fc.weight"], W)
     assert np.array_equal(arrays_of(tmp_path / "w.npz", transpose=False)["params/Dense_0/kernel"], W)
+    np.save(tmp_path / "kernel.npy", K)
+    assert arrays_of(tmp_path / "kernel.npy")["kernel"].shape == K.shape  # the name of the file says nothing
 
 
 @pytest.mark.parametrize("name", ["legacy_torch.pth", "checkpoint_numpy_scalar.pt", "zero_mask_buffer.pt"])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sdplip.cli.network import NetworkSource, reading_options
-from sdplip.cli.options import Output, json_option
+from sdplip.cli.options import Output, json_option, transpose_option
 from sdplip.cli.progress import network_bar
 from sdplip.cli.proofs import save_proof
 from sdplip.cli.question import METHODS, Question, best_with_proof, compared
@@ -79,7 +79,7 @@ class Two(click.ParamType):
     metavar="DEVICE",
     help="cpu or cuda, for auto and lipsdp methods.",
 )
-@click.option("--transpose", is_flag=True, help="The file stores (in, out).")
+@transpose_option("The file stores (in, out), or it does not; default: what names say.")
 @click.option("--layer", multiple=True, metavar="NAME", help="Only these layers, in the order given.")
 @click.option("--compare", is_flag=True, help="All methods side by side, with times.")
 @click.option(
@@ -104,7 +104,7 @@ def bound(
     box: Given | None,
     pieces: int,
     device: str,
-    transpose: bool,
+    transpose: bool | None,
     layer: tuple[str, ...],
     compare: bool,
     certificate: Path | None,
@@ -144,7 +144,9 @@ def bound(
             "--output-pair is about one number, which has one norm. Drop --output-norm, or the pair."
         )
     source = NetworkSource(file, layer, transpose, activation, slopes, reading)
-    network = source.network(biases=ball is not None or box is not None)
+    biases = ball is not None or box is not None
+    network = source.network(biases=biases)
+    assumed, left_out = ((), ()) if source.is_onnx else source.words(biases=biases)
     region = given_region(ball, box, network)
     with network_bar() as watch:
         as_system = bool(certificate and (output_pair or output_norm == "linf"))
@@ -168,12 +170,22 @@ def bound(
 
         save(draw_bounds(results, title), plot)
     if as_json:
-        rows = [_to_json(file, result, certificate if result is best else None) for result in results]
+        words = {
+            "assumed": list(assumed),
+            "left_out": [{"array": name, "why": why} for name, why in left_out],
+        }
+        rows = [_to_json(file, result, certificate if result is best else None) | words for result in results]
         render.json_lines({"file": str(file), "methods": rows} if compare else rows[0])
     else:
-        options = "".join(f" --layer {shlex.quote(name)}" for name in layer) + " --transpose" * transpose
+        options = "".join(f" --layer {shlex.quote(name)}" for name in layer) + _turned(transpose)
         proof = f"sdplip verify {certificate} {file}{options}" if certificate else None
-        render.bound(results, best, title, proof, plot)
+        render.bound(
+            results, best, title, proof, plot, (*assumed, *(f"Not in it: `{n}`, {w}." for n, w in left_out))
+        )
+
+
+def _turned(transpose: bool | None) -> str:
+    return {None: "", True: " --transpose", False: " --no-transpose"}[transpose]
 
 
 def _to_json(file: Path, result: "NetworkBound", certificate: Path | None) -> dict[str, Any]:

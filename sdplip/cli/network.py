@@ -1,40 +1,37 @@
 """How a file becomes the network that `sdplip bound` bounds and `sdplip verify` proves again."""
 
 import functools
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from sdplip.cli.options import GEOMETRY, Axes, Source
+from sdplip.cli.options import Axes
 
 if TYPE_CHECKING:
-    import numpy as np
-
+    from sdplip.network.read.understood import Understood
+    from sdplip.network.read.weights import Assumptions, Chain
     from sdplip.networks import Activation, GroupSort, Network
-    from sdplip.weights import Weight
 
-READING = (*GEOMETRY, "flatten", "average")
-HOMOGENEOUS = ("relu", "abs", "identity")
-"""Biases do not matter to a lower bound: the constant of the network is that of its limit far out, which has none."""
+KERNELS = ("stride", "padding", "padding_mode", "dilation", "groups")
+"""What may be said of every kernel, or of one by its name."""
 
 
 @dataclass(frozen=True)
 class NetworkSource:
     """Which file is which network, and what the caller says about its activations (None: nothing) and its images.
 
-    `reading` holds what the options of `READING` say about kernels and the images before the first matrix.
+    `reading` is what `reading_options` gives: the rest of `sdplip.network.read.weights.Assumptions`, as JSON data.
     """
 
     file: Path
     layers: tuple[str, ...] = ()
-    transpose: bool = False
+    transpose: bool | None = None
     activation: str | None = None
     slopes: tuple[float, float] | None = None
-    reading: dict[str, Any] = field(default_factory=dict)
+    reading: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_onnx(self) -> bool:
@@ -43,76 +40,152 @@ class NetworkSource:
 
         return sniff(self.file) == "onnx"
 
-    def network(self, *, biases: bool = False) -> "Network":
-        """The network: of ONNX the graph as it stands, of other formats the matrices in file order with one activation between.
+    @property
+    def assumptions(self) -> "Assumptions":
+        """What was said about a file of weights."""
+        from sdplip.network.read.weights import Assumptions
+
+        if self.activation and self.slopes:
+            raise click.UsageError("--activation and --slopes both say what the slopes are. Use one of them.")
+        said = Assumptions.from_json(_grouped(self.reading))
+        return replace(
+            said,
+            activation=self.activation or said.activation,
+            slopes=self.slopes,
+            transpose=self.transpose,
+            layers=self.layers,
+        )
+
+    def understood(self, *, biases: bool = False) -> "Understood":
+        """The network of the file, and in words what was assumed: of ONNX the graph as it stands, of other formats matrices with
+        one activation between.
 
         `biases` says that they matter, as they do on a region: a file whose biases are not understood is refused then.
 
         Raises:
-            SdplipError: unreadable file, a convolution, widths that do not fit, a vector that a chain of matrices leaves out.
+            SdplipError: unreadable file, widths that do not fit, files that may hold another network.
         """
-        from sdplip.networks import Activation, from_kernels
+        from sdplip.network.read.onnx import read_onnx
+        from sdplip.network.read.weights import read_weights_network
 
-        reading = {name: _tuple(value) for name, value in self.reading.items()}
-        geometry = {
-            name: value for name, value in reading.items() if name in GEOMETRY and name != "image_size"
-        }
-        if self.is_onnx and reading:
-            raise click.UsageError(f"{_options(reading)}: an ONNX graph says it itself. Drop the option.")
-        weights = Source(self.file, self.layers, self.transpose, geometry).weights()
-        if reading and all(weight.array.ndim == 2 for weight in weights):
-            raise click.UsageError(f"{_options(reading)}: no layer is a convolution. Drop the option.")
-        between = self._between()
+        if self.is_onnx:
+            self._refuse_said()
+            return read_onnx(self.file)
+        return read_weights_network(self.file, self.assumptions, biases=biases)
+
+    def network(self, *, biases: bool = False) -> "Network":
+        """The same as layers of `sdplip.networks`."""
         if self.is_onnx:
             from sdplip.networks.onnx import from_onnx
 
-            if self.layers or self.activation or self.slopes:
-                raise click.UsageError(
-                    "--layer, --activation and --slopes: an ONNX graph says itself how its layers follow each other. Drop them."
-                )
+            self._refuse_said()
             return from_onnx(self.file)
-        vectors = _vectors(self.file)
-        if not self.layers:
-            _refuse_left_out(vectors, self.file)
-        found = None if self.layers else _biases(vectors, weights)
-        unknown = found is None and self._may_have_biases(vectors)
-        if unknown and biases:
-            raise click.UsageError(
-                "--ball and --box need the biases, but they are not understood: one vector of fitting length for each matrix,"
-                " in their order, called `bias` or `b`, and all layers of the file. Save the network like that."
-            )
-        if unknown and isinstance(between, Activation) and between.kind not in HOMOGENEOUS:
-            between = replace(between, kind="")
-        size = _image_size(reading.get("image_size"), weights, self.file)
-        named = {name: reading[name] for name in ("flatten", "average") if name in reading}
-        return from_kernels(weights, size, between, found, **named)
+        from sdplip.network.read.weights import network_of, read_chain
+
+        said = self.assumptions
+        chain = read_chain(self.file, said, biases=biases)
+        network_of(chain.layers, said, certain=chain.certain)  # refuses what does not fit
+        return _layers(chain, said)
+
+    def words(self, *, biases: bool = False) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
+        """What was assumed, in words, and which arrays of the file are not in the network."""
+        found = self.understood(biases=biases)
+        return found.sentences, found.left_out
 
     @property
     def text(self) -> str:
         """What stands between the matrices, for people."""
         if self.slopes:
             return f"slopes in [{self.slopes[0]:g}, {self.slopes[1]:g}]"
-        return "the activations of the graph" if self.is_onnx else self.activation or "relu"
+        return "the activations of the graph" if self.is_onnx else self.assumptions.activation or "relu"
 
-    def _between(self) -> "Activation | GroupSort":
+    def _refuse_said(self) -> None:
+        """A graph says itself what the options would say."""
         from sdplip.errors import InvalidWeight
-        from sdplip.networks import SLOPES, Activation, between_layers
 
-        if self.activation and self.slopes:
-            raise click.UsageError("--activation and --slopes both say what the slopes are. Use one of them.")
-        if self.slopes:
-            return Activation(*self.slopes)
-        kind = self.activation or "relu"
-        try:
-            return between_layers(kind)
-        except InvalidWeight:
+        if self.transpose is not None:
+            raise InvalidWeight(
+                f"`{self.file}` says which way its weights act, so they are (out, in) already and `transpose` would be wrong."
+                " Drop it."
+            )
+        if self.reading:
+            said = [key for key in self.reading if key != "geometry"]
+            said += [key for moves in self.reading.get("geometry", {}).values() for key in moves]
+            options = ", ".join(f"--{name.replace('_', '-')}" for name in dict.fromkeys(said))
+            raise click.UsageError(f"{options}: an ONNX graph says it itself. Drop the option.")
+        if self.layers or self.activation or self.slopes:
             raise click.UsageError(
-                f"There is no activation `{kind}`. Use {', '.join(SLOPES)}, maxmin, maxmin-halves, groupsort:K, or"
-                " `--slopes A,B` for any other."
-            ) from None
+                "--layer, --activation and --slopes: an ONNX graph says itself how its layers follow each other. Drop them."
+            )
 
-    def _may_have_biases(self, vectors: "dict[str, np.ndarray]") -> bool:
-        return bool(self.layers or vectors) or self.file.suffix.lower() == ".nnet"
+
+def _grouped(reading: Mapping[str, Any]) -> dict[str, Any]:
+    """What is said of every kernel, where it stands by itself."""
+    general = {key: value for key, value in reading.items() if key in KERNELS}
+    rest = {key: value for key, value in reading.items() if key not in KERNELS}
+    if general:
+        rest["geometry"] = {
+            **rest.get("geometry", {}),
+            "": {**general, **rest.get("geometry", {}).get("", {})},
+        }
+    return rest
+
+
+def _layers(chain: "Chain", said: "Assumptions") -> "Network":
+    from sdplip.errors import InvalidWeight
+    from sdplip.network.read.weights.between import HOMOGENEOUS
+    from sdplip.networks import Activation, from_kernels
+    from sdplip.weights import Weight
+
+    if any(layer.max_pool or layer.average_pool for layer in chain.layers):
+        raise InvalidWeight("Pooling of weight files is not bounded yet. Export the network to ONNX.")
+    between = _between(said)
+    if not chain.certain and isinstance(between, Activation) and between.kind not in HOMOGENEOUS:
+        between = replace(between, kind="")
+    size = said.image_size
+    axes = chain.layers[0].W.ndim - 2
+    biases = [_zeros(layer.W) if layer.b is None else layer.b for layer in chain.layers]
+    return from_kernels(
+        [Weight(layer.name, layer.W, layer.geometry) for layer in chain.layers],
+        (size,) * axes if isinstance(size, int) else size,
+        between,
+        biases if any(layer.b is not None for layer in chain.layers) else None,
+        flatten=said.flatten or "chw",  # type: ignore[arg-type]  # checked by the assumptions
+        average=said.average,
+    )
+
+
+def _zeros(W: Any) -> Any:
+    import numpy as np
+
+    return np.zeros(len(W))
+
+
+def _between(said: "Assumptions") -> "Activation | GroupSort":
+    from sdplip.errors import InvalidWeight
+    from sdplip.network.read.weights import between
+    from sdplip.networks import Activation, between_layers
+
+    if said.slopes:
+        return Activation(*said.slopes)
+    try:
+        return between_layers(said.activation or "relu")
+    except InvalidWeight:
+        op = between(said.activation or "relu", (1,))
+        return Activation(float(op.alpha[0]), float(op.beta[0]))  # type: ignore[union-attr]  # sorting is known above
+
+
+class Said(click.ParamType):
+    """`2` or `2,1` of every kernel, `conv1=2` of one."""
+
+    def __init__(self, kind: click.ParamType):
+        self.kind, self.name = kind, f"[LAYER=]{kind.name}"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, tuple):
+            return value
+        layer, _, said = str(value).rpartition("=")
+        return layer, self.kind.convert(said, param, ctx)
 
 
 def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -120,84 +193,57 @@ def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def with_reading(**rest: Any) -> Any:
-        given = {name: rest.pop(name) for name in READING}
-        reading = {name: value for name, value in given.items() if value is not None and value is not False}
-        return command(reading=reading, **rest)  # 0 is a padding too
+        given = {name: rest.pop(name) for name in ("image_size", "flatten", "average", "ignore")}
+        geometry: dict[str, dict[str, Any]] = {}
+        for name in KERNELS:
+            for layer, said in rest.pop(name):
+                geometry.setdefault(layer, {})[name] = said
+        reading = {name: value for name, value in {**given, "geometry": geometry}.items() if value}
+        table = rest.pop("geometry")
+        return command(reading=_with_table(table, reading) if table else reading, **rest)
 
     options = (
         click.option(
             "--image-size", type=Axes(), help="Of the input, where the first layer is a convolution."
         ),
-        click.option("--stride", type=Axes(), help="Of every convolution; so are the next four."),
-        click.option("--padding", type=Axes(), help="Pixels on each side; default: same."),
-        click.option("--padding-mode", metavar="MODE", help="zeros or circular."),
-        click.option("--dilation", type=Axes()),
-        click.option("--groups", type=int),
+        click.option(
+            "--stride",
+            type=Said(Axes()),
+            multiple=True,
+            help="Of every convolution, or of one; so are the next four.",
+        ),
+        click.option(
+            "--padding", type=Said(Axes()), multiple=True, help="Pixels on each side; default: same."
+        ),
+        click.option(
+            "--padding-mode",
+            type=Said(click.STRING),
+            multiple=True,
+            metavar="MODE",
+            help="zeros or circular.",
+        ),
+        click.option("--dilation", type=Said(Axes()), multiple=True),
+        click.option("--groups", type=Said(click.INT), multiple=True),
+        click.option(
+            "--geometry",
+            type=click.Path(path_type=Path),
+            metavar="FILE.toml",
+            help="All of these, pooling too, layer by layer.",
+        ),
         click.option(
             "--flatten",
             type=click.Choice(["chw", "hwc", "whc"]),
             help="How the first matrix counts pixels: channels first (torch, default) or last.",
         ),
         click.option("--average", is_flag=True, help="The first matrix takes the mean of every channel."),
+        click.option(
+            "--ignore", multiple=True, metavar="NAME", help="An array of the file that takes no part."
+        ),
     )
     return functools.reduce(lambda f, option: option(f), reversed(options), with_reading)
 
 
-def _image_size(given: "Any", weights: "tuple[Weight, ...]", file: Path) -> tuple[int, ...] | None:
-    """The image size on each axis of the first kernel; None without kernels."""
-    from sdplip.errors import InvalidWeight
+def _with_table(table: Path, reading: dict[str, Any]) -> dict[str, Any]:
+    from sdplip.network.read.weights import Assumptions, read_geometry
 
-    axes = weights[0].array.ndim - 2
-    if given is None and axes:
-        raise InvalidWeight(
-            f"`{weights[0].name}` in `{file}` is a convolution kernel, and the bound of a whole network needs the size of its"
-            f" image: pass `--image-size H,W`. Without it, `sdplip check {file}` bounds each layer for images of every size."
-        )
-    return (given,) * axes if isinstance(given, int) else given
-
-
-def _options(reading: dict[str, Any]) -> str:
-    return ", ".join(f"--{name.replace('_', '-')}" for name in reading)
-
-
-def _tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _vectors(file: Path) -> "dict[str, np.ndarray]":
-    """The arrays of the file with at most one axis longer than 1 that are no layers."""
-    from sdplip.weights.layers import is_vector
-    from sdplip.weights.read import ARRAYS
-    from sdplip.weights.sniff import sniff
-
-    arrays = ARRAYS[sniff(file)](file)
-    return {
-        name: array
-        for name, array in arrays.items()
-        if array.dtype.kind in "fiu" and (array.ndim < 2 or is_vector(name, array.shape))
-    }
-
-
-def _refuse_left_out(vectors: "dict[str, np.ndarray]", file: Path) -> None:
-    """A vector that multiplies would make the bound of the matrices alone wrong."""
-    from sdplip.errors import InvalidWeight
-    from sdplip.weights.layers import says_weight
-
-    for name, vector in vectors.items():
-        if says_weight(name) or re.search(
-            r"norm|gamma|running_|moving_|num_batches|(^|[./])scale$", name.lower()
-        ):
-            raise InvalidWeight(
-                f"`{name}` {vector.shape} in `{file}` is neither matrix nor bias, but part of a normalisation layer or a layer"
-                " saved as a vector. Fold it into the matrices, or save it as a matrix (out, in); `--layer` chooses layers"
-                " without it."
-            )
-
-
-def _biases(vectors: "dict[str, np.ndarray]", weights: "tuple[Weight, ...]") -> "list[np.ndarray] | None":
-    """One bias for each weight, in file order, or None. They matter to `lower` only."""
-    found = [v.reshape(-1) for name, v in vectors.items() if re.search(r"bias|(^|[._])b\d*$", name.lower())]
-    fits = len(found) == len(weights) and all(
-        v.shape == w.array.shape[:1] for v, w in zip(found, weights, strict=True)
-    )
-    return found if fits else None
+    return read_geometry(table, Assumptions.from_json(reading)).to_json()

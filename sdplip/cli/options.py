@@ -68,7 +68,7 @@ class Source:
 
     file: Path
     layers: tuple[str, ...]
-    transpose: bool
+    transpose: bool | None
     geometry: dict[str, Any]
 
     def weights(self) -> "tuple[Weight, ...]":
@@ -78,10 +78,9 @@ class Source:
             SdplipError: unreadable file, invalid weight, unknown layer.
         """
         from sdplip.geometry import Geometry
-        from sdplip.weights import read, select
+        from sdplip.weights import read
 
-        weights = read(self.file, transpose=self.transpose)
-        chosen = select(weights, self.layers) if self.layers else weights
+        chosen = read(self.file, transpose=self.transpose, layers=self.layers)
         if not self.geometry:
             return chosen
         if all(weight.array.ndim == 2 for weight in chosen):
@@ -102,7 +101,7 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds FILE and the options that say how to read it; the command receives them as one `source`."""
 
     @functools.wraps(command)
-    def with_source(*, file: Path, layer: tuple[str, ...], transpose: bool, **rest: Any) -> Any:
+    def with_source(*, file: Path, layer: tuple[str, ...], transpose: bool | None, **rest: Any) -> Any:
         given = {name: rest.pop(name) for name in GEOMETRY}
         geometry = {name: value for name, value in given.items() if value is not None}
         return command(source=Source(file, layer, transpose, geometry), **rest)
@@ -110,7 +109,9 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
     options = (
         click.argument("file", type=click.Path(path_type=Path)),
         click.option("--layer", multiple=True, metavar="NAME", help="Only this layer; may be repeated."),
-        click.option("--transpose", is_flag=True, help="The file stores (in, out) and (*taps, in, out)."),
+        transpose_option(
+            "The file stores (in, out) and (*taps, in, out), or it does not; default: what names say."
+        ),
         click.option("--image-size", type=Axes(), help="Image of a convolution; default: every size."),
         click.option("--stride", type=Axes(), help="Of every chosen convolution; so are the next four."),
         click.option("--padding", type=Axes(), help="Pixels on each side; default: same."),
@@ -119,6 +120,11 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--groups", type=int),
     )
     return functools.reduce(lambda f, option: option(f), reversed(options), with_source)
+
+
+def transpose_option(text: str) -> Callable[..., Any]:
+    """`--transpose`, which need not be said."""
+    return click.option("--transpose/--no-transpose", default=None, help=text)
 
 
 def form_option(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -90,7 +90,7 @@ def weights_subject(file: Path, *, bounded: bool = True) -> Subject:
 
     if not file.exists():
         raise UnreadableFile(f"There is no run or file `{file}`. Train one with `sdplip train --out {file}`.")
-    network = NetworkSource(file).network()
+    network = NetworkSource(file).network(biases=True)
     model = module_of(network)
     if not bounded:
         return Subject(model, None, None, None)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sdplip.cli.network import NetworkSource
-from sdplip.cli.options import json_option
+from sdplip.cli.options import json_option, transpose_option
 
 if TYPE_CHECKING:
     from sdplip.certificates.file import Verification
@@ -17,12 +17,17 @@ if TYPE_CHECKING:
 @click.command(short_help="Prove the claims of a certificate again from the files alone.")
 @click.argument("certificate", metavar="CERT", type=click.Path(path_type=Path))
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--transpose", is_flag=True, help="As it was when the certificate was made.")
+@transpose_option("As it was when the certificate was made.")
 @click.option("--layer", multiple=True, metavar="NAME", help="Of `sdplip bound`: as it was then.")
 @json_option
 @click.pass_context
 def verify(
-    ctx: click.Context, certificate: Path, file: Path, transpose: bool, layer: tuple[str, ...], as_json: bool
+    ctx: click.Context,
+    certificate: Path,
+    file: Path,
+    transpose: bool | None,
+    layer: tuple[str, ...],
+    as_json: bool,
 ) -> None:
     """Prove every claim of the certificate file CERT again for the weights in FILE.
 
@@ -61,7 +66,7 @@ def _schema(path: Path) -> str | None:
     return document.get("schema") if isinstance(document, dict) else None
 
 
-def _layers(certificate: Path, file: Path, transpose: bool, as_json: bool) -> bool:
+def _layers(certificate: Path, file: Path, transpose: bool | None, as_json: bool) -> bool:
     from sdplip.certificates import file as certificates
     from sdplip.cli import render
     from sdplip.weights import read, select

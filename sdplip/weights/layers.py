@@ -45,6 +45,8 @@ def layers(
         chosen = {name: chosen[name] for name in known_names(only, list(chosen))}
     if not chosen:
         raise no_layer(arrays, path)
+    if transpose is None and "" in arrays:
+        transpose = False  # the name is that of the file
     return tuple(_layer(name, array, path, transpose) for name, array in chosen.items())
 
 

@@ -28,7 +28,7 @@ def arrays(path: Path) -> dict[str, np.ndarray]:
         InvalidWeight: a matrix of 8-bit or smaller floating-point numbers.
     """
     with refuse_damaged(path, "a safetensors file"):
-        whole = content(path)
+        whole = bytearray(content(path))  # arrays that may be written to
         header, data = _header(whole)
         tensors = {name: _entry(entry) for name, entry in header.items() if name != "__metadata__"}
         _check_places([place for _, _, place in tensors.values()], len(data))
@@ -41,7 +41,7 @@ def arrays(path: Path) -> dict[str, np.ndarray]:
         return found
 
 
-def _header(whole: bytes) -> tuple[dict[str, Any], memoryview]:
+def _header(whole: bytearray) -> tuple[dict[str, Any], memoryview]:
     length = int.from_bytes(whole[:8], "little")
     if len(whole) < 8 or length > min(HEADER, len(whole) - 8):
         raise ValueError("it ends within its header")

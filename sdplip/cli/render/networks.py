@@ -27,10 +27,16 @@ def bound(
     title: str,
     verify: str | None,
     plot: Path | None = None,
+    assumed: Sequence[str] = (),
 ) -> None:
-    """Prints one row a method, then what is proven and what is not; `verify` is the command that proves `best` again."""
+    """Prints one row a method, then what is proven of which network, and what is not; `verify` is the command that proves `best`
+    again."""
     console = open_console()
     console.print(f"{title}\n", soft_wrap=True)
+    for sentence in assumed:
+        console.print(sentence, soft_wrap=True, markup=False, highlight=False)
+    if assumed:
+        console.print()
     table = open_table("method", bound="proven bound", sdp="sdp_lower", gap="", seconds="")
     rows = {name: (value, None) for name, value in best.others.items()} if len(results) == 1 else {}
     rows = rows | {result.method: (result.value, result) for result in results}
@@ -47,7 +53,8 @@ def bound(
     console.print(table)
     console.print(
         f"Proven: |f(x) - f(y)|{'' if best.row is None else '_inf'} <= {above(best.value, 9)} |x - y| for all x,"
-        f" y{_inside(best)}, {_norms(best)} ({best.method}).",
+        f" y{_inside(best)}, {_norms(best)} ({best.method})"
+        f"{', of the network as it was read above' if assumed else ''}.",
         soft_wrap=True,
     )
     what = "has norm" if best.row is None else "has a row of length"

@@ -20,7 +20,8 @@ def between(
     that.
 
     Names are those of `sdplip.arithmetic.functions.FUNCTIONS`, with parameters behind colons (`leaky_relu:0.1`,
-    `elu:alpha=0.5`), `maxmin` (neighbours in pairs), `maxmin-halves` and `groupsort:k`. Images are sorted along channels.
+    `elu:alpha=0.5`), `maxmin` (neighbours in pairs), `maxmin-halves` (maxima first) and `groupsort:k`. Images are sorted along
+    channels.
 
     Args:
         kind: the name.
@@ -76,10 +77,8 @@ def _sort(kind: str, size: int, shape: tuple[int, ...]) -> Sort:
         raise InvalidWeight(
             f"`{kind}`: groups of {size} do not fill {channels} neurons. Use a size that divides them."
         )
-    order = (
-        np.arange(channels).reshape(size, -1).T
-        if kind == "maxmin-halves"
-        else np.arange(channels).reshape(-1, size)
-    )
+    order = np.arange(channels).reshape(-1, size)
+    if kind == "maxmin-halves":  # the larger one first, as `sdplip.nn.MaxMin` has it
+        order = np.arange(channels).reshape(2, -1)[::-1].T
     places = np.arange(n).reshape(channels, -1)[order]  # (groups, size, pixels)
     return Sort(np.moveaxis(places, -1, 1).reshape(-1, size), n)

@@ -77,16 +77,17 @@ def read_chain(path: Path, assumptions: Assumptions, *, biases: bool = False) ->
         raise InvalidWeight(
             f"`{path}` holds no layer beside what is left out. Save the weights of the network into it."
         )
-    stored = {name: upright(name, array, assumptions.transpose) for name, array in found.layers.items()}
+    turn = (
+        False if assumptions.transpose is None and "" in arrays else assumptions.transpose
+    )  # a file's name says nothing
+    stored = {name: upright(name, array, turn) for name, array in found.layers.items()}
     if assumptions.layers:
         names, order = list(stored), "as they were named"
     else:
         refuse_other_structures(list(stored), path)
         ordered = form != "safetensors" and (form != "hdf5" or hdf5.says_order(path))
         names, order = arranged({name: W.shape for name, W in stored.items()}, path, ordered=ordered)
-    weights = {
-        name: upright(name, checked(name, found.layers[name], path), assumptions.transpose) for name in names
-    }
+    weights = {name: upright(name, checked(name, found.layers[name], path), turn) for name in names}
     vectors, unpaired = _paired(weights, found.biases, path)
     if biases and (unpaired or found.loose):
         raise InvalidWeight(
@@ -99,7 +100,7 @@ def read_chain(path: Path, assumptions: Assumptions, *, biases: bool = False) ->
     left = [*found.left_out, *((name, "a bias that belongs to no layer by its name") for name in unpaired)]
     sentences = [
         _order(names, order),
-        _orientation(names, form, assumptions),
+        _orientation(names, form, assumptions.transpose, nameless="" in arrays),
         *_biases(names, vectors, [*unpaired, *found.loose]),
         *(_moves(name, moves[name]) for name in kernels),
         *_prepared(found, form),
@@ -161,12 +162,12 @@ def _order(names: Sequence[str], order: str) -> str:
     return f"The layers {joined(names)} follow each other {order}, with nothing beside them."
 
 
-def _orientation(names: Sequence[str], form: str, assumptions: Assumptions) -> str:
+def _orientation(names: Sequence[str], form: str, transpose: bool | None, *, nameless: bool) -> str:
     if form == "nnet":
         return ""
-    if assumptions.transpose is not None:
-        return f"Weights are stored as {'(in, out)' if assumptions.transpose else '(out, in)'}, as was said."
-    turned = [name for name in names if says_kernel(name)]
+    if transpose is not None:
+        return f"Weights are stored as {'(in, out)' if transpose else '(out, in)'}, as was said."
+    turned = [name for name in names if says_kernel(name) and not nameless]
     upright = [name for name in names if name not in turned]
     said = [f"{joined(turned, 3)}: (in, out), as the name `kernel` says"] if turned else []
     if upright:
