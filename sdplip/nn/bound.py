@@ -15,6 +15,7 @@ import sdplip.nn.bounds.activations
 import sdplip.nn.bounds.affine
 import sdplip.nn.bounds.containers
 import sdplip.nn.bounds.factored
+import sdplip.nn.bounds.followed
 import sdplip.nn.bounds.normalisation
 import sdplip.nn.bounds.plain
 import sdplip.nn.bounds.pooling

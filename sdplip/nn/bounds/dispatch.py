@@ -72,8 +72,9 @@ R = TypeVar("R", bound=Rule)
 def _rule(module: object, context: Context) -> Bound:
     if isinstance(module, nn.Module):
         raise UnknownModule(
-            f"{context.title(module)} has no rule, so nothing is known about its Lipschitz constant. Build it of known modules"
-            " (`nn.Sequential`, `sdplip.nn` containers), or prove a bound and register it with `lipschitz.register`."
+            f"{context.title(module)} has no rule, so its forward has to be followed, and that needs the shape of its input. Pass"
+            " `input_shape=(channels, height, width)`, of one sample without the batch; or register a proven bound with"
+            " `lipschitz.register`."
         )
     raise UnknownModule(
         f"`lipschitz` takes a `torch.nn.Module`, but got {type(module).__name__}. Wrap functions in modules."
@@ -85,15 +86,17 @@ class Lipschitz:
 
     The bound is about the numbers that the forward pass runs: effective weights in their own precision, taken as exact. It
     holds on every image size, or on `input_shape` (one sample, `(channels, *pixels)`) alone, which is often a little tighter.
+    Modules of other classes are followed through their forward on that shape (`sdplip.nn.bounds.followed`).
 
     Raises:
-        UnknownModule: no rule for this class.
-        RefusedModule: forward hooks, a forward pass other than the one of the registered class, train-mode dropout or batch
-            norm, reflect or replicate padding, partial pooling windows, weights that are not finite, ...
+        UnknownModule: no rule for this class, and no `input_shape` with which its forward could be followed.
+        RefusedModule: forward hooks, train-mode dropout or batch norm, reflect or replicate padding, partial pooling windows,
+            weights that are not finite, an operation in a forward of its own that is not understood, ...
     """
 
     def __init__(self) -> None:
         self._forwards: dict[type, Any] = {}
+        self._otherwise: Rule | None = None
 
     def __call__(self, module: nn.Module, *, input_shape: Shape | None = None) -> Bound:
         return _bound(module, Context(input_shape=None if input_shape is None else tuple(input_shape)))
@@ -113,9 +116,19 @@ class Lipschitz:
 
         return decorate
 
+    def otherwise(self, rule: R) -> R:
+        """Decorator of the rule for modules of all other classes, and of classes whose `forward` was changed."""
+        self._otherwise = rule
+        return rule
+
     def registered(self, module: nn.Module) -> type | None:
         """The class whose rule speaks about `module`, if any."""
         return next((cls for cls in type(module).__mro__ if cls in self._forwards), None)
+
+    def known(self, module: nn.Module) -> bool:
+        """Whether a rule speaks about `module`: a class that is registered, with the forward that it had then."""
+        cls = self.registered(module)
+        return cls is not None and changed(module, cls) is None
 
     def forward_of(self, cls: type) -> Any:
         """The `forward` that `cls` had when its rule was registered."""
@@ -126,9 +139,14 @@ lipschitz = Lipschitz()
 
 
 def _bound(module: nn.Module, context: Context) -> Bound:
-    _check(module, context)
+    rule = _rule
+    if context.input_shape is not None and isinstance(module, nn.Module) and not lipschitz.known(module):
+        assert lipschitz._otherwise is not None
+        rule = lipschitz._otherwise
+    else:
+        _check(module, context)
     try:
-        bound = _rule(module, context)
+        bound = rule(module, context)
     except RefusedModule:
         raise
     except SdplipError as error:
@@ -166,27 +184,28 @@ def _written_class(module: nn.Module) -> type:
 
 
 def _check_forward(module: nn.Module, cls: type, context: Context) -> None:
+    if (why := changed(module, cls)) is not None:
+        raise context.refuse(module, why)
+
+
+def changed(module: nn.Module, cls: type) -> str | None:
+    """How the forward pass of `module` differs from the one that the rule of `cls` speaks about; None if it does not."""
     if cls.forward is not lipschitz.forward_of(cls):
-        raise context.refuse(
-            module, f"`{cls.__name__}.forward` was replaced after its rule was registered. Restore it."
-        )
+        return f"`{cls.__name__}.forward` was replaced after its rule was registered. Restore it."
     for between in type(module).__mro__[: type(module).__mro__.index(cls)]:
         allowed = HARMLESS
         if between is not _written_class(module) and torch.nn.utils.parametrize.is_parametrized(module):
             allowed = HARMLESS | PARAMETRIZED
-        changed = sorted(name for name in set(vars(between)) - allowed if hasattr(cls, name))
-        if changed:
-            raise context.refuse(
-                module,
-                f"it changes `{changed[0]}` of `{cls.__name__}`, so the rule of `{cls.__name__}` need not hold for it."
-                " Register a rule for it with `lipschitz.register`.",
+        found = sorted(name for name in set(vars(between)) - allowed if hasattr(cls, name))
+        if found:
+            return (
+                f"it changes `{found[0]}` of `{cls.__name__}`, so the rule of `{cls.__name__}` need not hold for it. Pass"
+                " `input_shape`, so that its forward can be followed, or register a rule for it with `lipschitz.register`."
             )
     patched = sorted(name for name in vars(module) if callable(getattr(type(module), name, None)))
     if patched:
-        raise context.refuse(
-            module,
-            f"`{patched[0]}` was replaced on this one object. Delete the attribute, or write a class with a rule.",
-        )
+        return f"`{patched[0]}` was replaced on this one object. Delete the attribute, or write a class with a rule."
+    return None
 
 
 def _check_hooks(module: nn.Module, context: Context) -> None:

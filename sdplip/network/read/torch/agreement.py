@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sdplip.errors import InvalidWeight
 from sdplip.network.graph import Node, apply
-from sdplip.network.operators import AbstractLinear, Activation, Concatenate, Sum
+from sdplip.network.operators import AbstractLinear, Activation, Concatenate, Diagonal, Sum
 from sdplip.network.read.arrays import Array, Tape
 from sdplip.network.read.torch.shadows import numbers_of
 from sdplip.shapes import Float
@@ -17,7 +17,7 @@ from sdplip.shapes import Float
 Rows = Float[np.ndarray, "batch n"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Whole:
     """The operator of a module that stays whole and whose network is not asked for: nothing but its lengths is known.
 
@@ -107,7 +107,10 @@ class Checks:
             if op.terms == 0:
                 return A.apply(before + 0 * x)
             size = A.apply(abs(x)) + (0.0 if op.b is None else abs(op.b))
-            return A.apply(before + 0 * x) + 64 * (op.terms + 4) * unit * size
+            lost = A.apply(before + 0 * x) + 64 * (op.terms + 4) * unit * size
+            if isinstance(op, Diagonal) and op.shift_error is not None:  # a difference of larger numbers
+                lost = lost + 2.0**56 * unit * op.shift_error
+            return lost
         steep = float(np.maximum(abs(op.alpha), abs(op.beta)).max()) if isinstance(op, Activation) else 1e3
         largest = float(abs(x).max(initial=0.0))
         return steep * before.max(initial=0.0) + 256 * unit * (largest * max(1.0, steep) + abs(found))

@@ -1,9 +1,7 @@
 """`read_module(module, input_shape)`: the network that a torch module computes, as plain data."""
 
 import copy
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -13,6 +11,7 @@ from sdplip.network.read.arrays import Array, finish
 from sdplip.network.read.simplify import simplified
 from sdplip.network.read.torch import arithmetic, functions, images, layers, trace
 from sdplip.network.read.torch.shadows import numbers_of
+from sdplip.network.read.torch.steady import compare, floating, inputs
 from sdplip.network.read.understood import Understood
 
 Shape = tuple[int, ...]
@@ -43,71 +42,22 @@ def understand_module(module: nn.Module, input_shape: Shape | None = None) -> Un
     if not isinstance(module, nn.Module):
         raise RefusedModule(f"A `torch.nn.Module` is wanted, but got {type(module).__name__}.")
     shape = _shape(module, input_shape)
-    network, unit = _read(module, shape, seed=0)
-    double = None if unit == 2.0**-53 else _in_double(module, shape)
+    before = trace.state(module)
+    array, y, run = _traced(module, shape)
+    trace.refuse_state(module, before)
+    network = simplified(finish(array))
+    expected = lambda x: network(numbers_of(x).reshape(len(x), -1))  # noqa: E731
+    compare(module, expected, shape, tuple(y.shape[1:]), run.checks.unit)
+    double = None if run.checks.unit == 2.0**-53 else _in_double(module, shape)
     if double is not None:  # a sharper look at how it was read, at numbers a little different
-        _read(double, shape, seed=1)
+        _traced(double, shape)
     words = "compared with forward, operation by operation and as a whole, on random inputs"
     return Understood(network, checked=words)
 
 
-def _read(module: nn.Module, shape: Shape, seed: int) -> tuple[Network, float]:
-    like = floating(module)
-    x = inputs(trace.BATCH, shape, like, seed)
-    before = trace.state(module)
-    array, y, run = trace.trace(module, x, layers.rule_of, _whole)
-    trace.refuse_state(module, before)
-    network = simplified(finish(array))
-    compare(module, network, shape, like, y.shape[1:], run.checks.unit)
-    return network, run.checks.unit
-
-
-def compare(module: nn.Module, network: Network, shape: Shape, like: Tensor, out: Any, unit: float) -> None:
-    """Runs the module on batches of other sizes, with and without gradients, beside its network.
-
-    Raises:
-        RefusedModule: they differ by more than rounding.
-    """
-    for seed, (batch, gradients) in enumerate(((1, False), (3, True), (3, False), (1, True), (4, False)), 2):
-        x = inputs(batch, shape, like, seed // 2 if batch == 3 else seed)
-        with trace.eager(), torch.set_grad_enabled(gradients):
-            try:
-                y = module(x.clone())
-            except Exception as error:
-                raise RefusedModule(
-                    f"`{type(module).__name__}` runs on {trace.BATCH} samples, but not on {batch}: {error}"
-                ) from error
-        if not isinstance(y, Tensor) or tuple(y.shape) != (batch, *out):
-            raise RefusedModule(
-                f"`{type(module).__name__}` returns {batch} samples in the shape {tuple(getattr(y, 'shape', ()))}, not"
-                f" {(batch, *out)}. Its outputs must be one row a sample."
-            )
-        understood = network(numbers_of(x).reshape(batch, -1))
-        computed = numbers_of(y).reshape(batch, -1)
-        size = float(abs(understood[np.isfinite(understood)]).max(initial=0.0))
-        allowed = unit**0.75 * max(size, 2.0**-500)
-        bad = ~(abs(understood - computed) <= allowed) & np.isfinite(understood)
-        if bad.any():
-            raise RefusedModule(
-                f"`{type(module).__name__}` computes {computed[bad][0]:.9g} where the network that was read from it gives"
-                f" {understood[bad][0]:.9g}, on {batch} samples {'with' if gradients else 'without'} gradients. Something in it"
-                " changes from call to call, or with the size of the batch, or with the mode of gradients."
-            )
-
-
-def inputs(batch: int, shape: Shape, like: Tensor, seed: int) -> Tensor:
-    """Random samples, the same ones at every call; the generators of torch are left alone."""
-    numbers = np.random.default_rng(seed).standard_normal((batch, *shape))
-    return torch.from_numpy(np.asarray(numbers)).to(like.device, like.dtype)
-
-
-def floating(module: nn.Module) -> Tensor:
-    """A tensor of the kind that the module computes with: its first floating one."""
-    tensors = (*module.parameters(), *module.buffers())
-    found = next((t for t in tensors if t.is_floating_point()), torch.empty(0, dtype=torch.float64))
-    if found.is_meta:
-        raise RefusedModule("The weights are on the meta device and hold no numbers. Load them first.")
-    return torch.empty(0, dtype=found.dtype, device=found.device)
+def _traced(module: nn.Module, shape: Shape) -> tuple[Array, Tensor, trace.Trace]:
+    x = inputs(trace.BATCH, shape, floating(module), seed=0)
+    return trace.trace(module, x, layers.rule_of, _whole)
 
 
 def _whole(module: nn.Module, path: str, x: Array, y: Tensor, follow: layers.Follow) -> Array:  # noqa: ARG001

@@ -234,6 +234,8 @@ def _wrapped(
 def _kept(run: Trace, module: nn.Module, path: str, forward: Callable[..., Any], whole: Leaf, x: Any) -> Any:
     """What a module that stays whole computes, written down by its rule."""
     kind = type(module).__name__
+    if any(torch.is_autocast_enabled(device) for device in ("cpu", "cuda")):
+        return None  # which rounds the weights once more
     array = calls.read(run, x, kind) if isinstance(x, Tensor) else None
     if array is None or array.batch is None or array.batch.axis or array.batch.lead != 1:
         return None
