@@ -3,6 +3,7 @@ r"""The same network with sorted pairs and maxima as absolute values: $\min, \ma
 import numpy as np
 
 from sdplip.kernel.maxima import without_maxima
+from sdplip.kernel.reach.groups import without_mirrors
 from sdplip.network import Activation, Builder, Concatenate, Diagonal, Gather, Network, Sort, Sum
 from sdplip.shapes import Int
 
@@ -12,7 +13,7 @@ LARGEST = 4
 
 def without_pairs(network: Network) -> Network:
     """The same function without maxima and small sorted groups."""
-    network = without_maxima(network)
+    network = without_maxima(without_mirrors(network))
     builder, place = Builder(network.input_shape), {0: 0}
     for k, node in enumerate(network.nodes, 1):
         inputs = [place[i] for i in node.inputs]

@@ -10,15 +10,14 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from sdplip.arithmetic.groups import GROUPED
-from sdplip.arithmetic.rounding import GENEROUS, TINY, gamma
+from sdplip.arithmetic.rounding import TINY
 from sdplip.errors import NotProvable
-from sdplip.kernel.reach import activations, state, windows
+from sdplip.kernel.reach import activations, groups, state, windows
 from sdplip.kernel.reach.backward import Backward
 from sdplip.kernel.reach.linear import Linear
-from sdplip.kernel.reach.relaxed import Lines, Relaxed
+from sdplip.kernel.reach.relaxed import Relaxed
 from sdplip.kernel.reach.state import State
-from sdplip.kernel.regions import Box, Cut, Region, lengths
+from sdplip.kernel.regions import Box, Cut, Region
 from sdplip.network import (
     AbstractLinear,
     Activation,
@@ -171,7 +170,8 @@ class _Walk:
         else:
             assert isinstance(op, Norms | Grouped)
             self._narrow(i, np.ones(op.length, bool))
-            found = _norms(op, self.states[i]) if isinstance(op, Norms) else _grouped(op, self.states[i])
+            ends = self.states[i].low, self.states[i].high
+            found = groups.norms(op, *ends) if isinstance(op, Norms) else groups.grouped(op, *ends)
             self.ops.append(op)
         self.relaxed[k] = found
         return state.relaxed(found, k, self.states[i], ROOM)
@@ -259,30 +259,3 @@ class _Differences:
             high[part] = np.fmin(high[part], walk._above(i, rows))
             low[part] = np.fmax(low[part], -walk._above(i, -rows))
         return np.minimum(low, high), np.maximum(low, high)
-
-
-def _norms(op: Norms, z: State) -> Relaxed:
-    """Lengths: between those of the nearest and the furthest point; not below the part along any direction of length 1."""
-    low, high = z.low[op.groups], z.high[op.groups]
-    near = np.where((low <= 0) & (high >= 0), 0.0, np.minimum(abs(low), abs(high)))
-    shrink = (1 - gamma(op.groups.shape[1] + 8)) / GENEROUS
-    least = np.maximum(lengths(near) * shrink - 4 * op.groups.shape[1] * TINY, 0.0)
-    most = lengths(np.maximum(abs(low), abs(high)))
-    most = np.where(np.isfinite(most), most, np.inf)
-    least = np.where(np.isfinite(least), least, 0.0)
-    found = Relaxed.within(least, most, op.groups)
-    middle = np.where(np.isfinite(low) & np.isfinite(high), low / 2 + high / 2, 0.0)
-    u = middle / (lengths(middle) + TINY)[:, None] * (1 - 2.0**-40)  # a little shorter than 1 in any case
-    u = np.where(np.isfinite(u) & (abs(u) > 2.0**-200), u, 0.0)
-    zero = np.zeros(len(least))
-    along = Lines(u, zero, np.zeros(u.shape), most)
-    return Relaxed(op.groups, found.slope, found.bottom, found.top, least, most, (along, found.lines[0]))
-
-
-def _grouped(op: Grouped, z: State) -> Relaxed:
-    low, high = z.low.copy(), z.high.copy()
-    low[op.groups], high[op.groups] = GROUPED[op.name].values(
-        z.low[op.groups], z.high[op.groups], **op.parameters
-    )
-    low, high = np.where(np.isnan(low), -np.inf, low), np.where(np.isnan(high), np.inf, high)
-    return Relaxed.within(low, high)
