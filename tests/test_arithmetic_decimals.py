@@ -12,7 +12,18 @@ from sdplip.arithmetic.decimals import above, below
 def test_outward_and_as_near_as_digits_allow(digits: int) -> None:
     rng = np.random.default_rng(digits)
     drawn = np.frombuffer(rng.bytes(8 * 3000), np.float64)
-    for x in [*drawn[np.isfinite(drawn)].tolist(), 0.1, 0.48, 1e-5, 1e-4, 9.9999, 123456789012345.0, 100.0, 5e-324, 1e16]:
+    for x in [
+        *drawn[np.isfinite(drawn)].tolist(),
+        0.1,
+        0.48,
+        1e-5,
+        1e-4,
+        9.9999,
+        123456789012345.0,
+        100.0,
+        5e-324,
+        1e16,
+    ]:
         low, high = below(x, digits), above(x, digits)
         assert Fraction(low) <= Fraction(x) <= Fraction(high)
         assert f"{x:.{digits}g}" in (low, high)

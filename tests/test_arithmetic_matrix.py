@@ -1,4 +1,5 @@
 """Laws of the midpoint-radius matrix, against exact rational arithmetic: what may be in, is in."""
+# ruff: noqa: ARG005
 
 from collections.abc import Callable
 from fractions import Fraction
@@ -21,7 +22,9 @@ def drawn(rng: np.random.Generator, shape: tuple[int, ...], spread: int) -> np.n
     return np.where(rng.random(shape) < 0.15, 0.0, found)
 
 
-def members(rng: np.random.Generator, shape: tuple[int, ...], spread: int) -> tuple[np.ndarray, np.ndarray, Exact]:
+def members(
+    rng: np.random.Generator, shape: tuple[int, ...], spread: int
+) -> tuple[np.ndarray, np.ndarray, Exact]:
     """A midpoint, a radius, and an exact member."""
     mid = drawn(rng, shape, spread)
     rad = abs(drawn(rng, shape, spread)) * float(rng.choice([0.0, 1.0, 2.0**-30]))
@@ -116,7 +119,11 @@ def test_exact_zeros_stay_exact() -> None:
 def test_what_is_not_finite_becomes_an_infinite_radius_and_stays_it(bad: float) -> None:
     M = np.ones((2, 2))
     M[0, 1] = bad
-    for A in (Enclosure.exact(M), enclose(np.ones((2, 2)), abs(M)), enclose(np.ones((2, 2)), np.where(M == 1, 0, -1.0))):
+    for A in (
+        Enclosure.exact(M),
+        enclose(np.ones((2, 2)), abs(M)),
+        enclose(np.ones((2, 2)), np.where(M == 1, 0, -1.0)),
+    ):
         assert A.radius()[0, 1] == np.inf and np.isfinite(A.mid).all()
         for B in (A + 1.0, A * 0.5, A.shifted(-3), A @ np.ones((2, 2)), -A, A.T.T, Enclosure.of(M, 0.1)):
             assert B.radius()[0, 1] == np.inf
@@ -156,4 +163,7 @@ def test_ends() -> None:
     for spread in (3, 1000):
         mid, rad, M = members(rng, (4, 4), spread)
         low, high = enclose(mid, rad).ends()
-        assert all(Fraction(a) <= x <= Fraction(b) for a, x, b in zip(low.ravel(), M.ravel(), high.ravel(), strict=True))
+        assert all(
+            Fraction(a) <= x <= Fraction(b)
+            for a, x, b in zip(low.ravel(), M.ravel(), high.ravel(), strict=True)
+        )

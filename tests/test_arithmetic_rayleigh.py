@@ -34,7 +34,10 @@ def test_below_the_quotient_and_near_it(kind, flush: bool) -> None:
         assert Fraction(found) ** 2 <= true
         if kind is Enclosure.exact or not k % 2:
             size = np.linalg.norm(A) / np.sqrt(tau.min()) * 1e-13
-            assert found >= float(np.sqrt(float(true / Fraction(4) ** (e - h // 2)))) * 2.0 ** (e - h // 2) - size
+            assert (
+                found
+                >= float(np.sqrt(float(true / Fraction(4) ** (e - h // 2)))) * 2.0 ** (e - h // 2) - size
+            )
 
 
 def test_graded_metrics_and_subnormal_weights() -> None:
@@ -43,14 +46,20 @@ def test_graded_metrics_and_subnormal_weights() -> None:
     for flush in (False, True):
         for _ in range(200):
             n = int(rng.integers(1, 5))
-            w, t = np.ldexp(rng.random(n) + 0.5, rng.integers(-500, 400, size=n)), np.ldexp(rng.random(n) + 0.5, rng.integers(-900, 900, size=n))
+            w, t = (
+                np.ldexp(rng.random(n) + 0.5, rng.integers(-500, 400, size=n)),
+                np.ldexp(rng.random(n) + 0.5, rng.integers(-900, 900, size=n)),
+            )
             v = np.ldexp(rng.normal(size=n), rng.integers(-1070, 1020, size=n))
             with denormals(flush):
                 found = [quotient(op, v, t) for op in (Enclosure.exact(np.diag(w)), Dense(np.diag(w)))]
             best = max(Fraction(a) ** 2 / Fraction(b) for a, b in zip(w, t, strict=True))
             assert all(Fraction(x) ** 2 <= best for x in found)
     with denormals(True):
-        assert quotient(Enclosure.exact(np.array([[1e-300, 1e-310]])), np.ones(2), np.array([1, 1e-322])) <= 1.0001e-150
+        assert (
+            quotient(Enclosure.exact(np.array([[1e-300, 1e-310]])), np.ones(2), np.array([1, 1e-322]))
+            <= 1.0001e-150
+        )
 
 
 def test_radii_count() -> None:
@@ -82,10 +91,18 @@ def test_known_answers() -> None:
 @pytest.mark.parametrize(
     "v",
     [
-        np.ones(3), np.ones((2, 1)), np.ones((2, 2)), np.array([np.nan, 1]), np.array([np.inf, 1]), np.array([1j, 1]), np.array(["a", "b"]),
-        np.array([None, 1]), np.array([True, False]), np.float64(1.0),
+        np.ones(3),
+        np.ones((2, 1)),
+        np.ones((2, 2)),
+        np.array([np.nan, 1]),
+        np.array([np.inf, 1]),
+        np.array([1j, 1]),
+        np.array(["a", "b"]),
+        np.array([None, 1]),
+        np.array([True, False]),
+        np.float64(1.0),
     ],
-)  # fmt: skip
+)
 def test_forged_witnesses_are_refused(v: np.ndarray) -> None:
     for op in (Enclosure.exact(np.eye(2)), Dense(np.eye(2))):
         with pytest.raises(NotProvable):

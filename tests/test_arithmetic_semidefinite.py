@@ -1,6 +1,7 @@
 """The prover never says yes to a matrix that is not positive semidefinite, and says yes where there is a little room."""
 
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -67,7 +68,9 @@ def test_every_member_is_meant() -> None:
         proven += 1
         signs = rng.choice([-1, 1], size=n)
         for S in (np.outer(signs, signs), -np.ones((n, n)), -np.eye(n)):
-            member = [[Fraction(M[i, j]) + Fraction(R[i, j]) * int(S[i, j]) for j in range(n)] for i in range(n)]
+            member = [
+                [Fraction(M[i, j]) + Fraction(R[i, j]) * int(S[i, j]) for j in range(n)] for i in range(n)
+            ]
             assert inertia_signs(member)[0]
     assert proven > 100
 
@@ -146,11 +149,11 @@ def test_enclosures_that_are_not_symmetric_hold_symmetric_matrices_too(n: int) -
 
 def arrow_of(M: np.ndarray, sizes: list[int], m: int, rad: float = 0.0) -> Arrow:
     ends = np.cumsum([0, *sizes])
-    blocks = [slice(a, b) for a, b in zip(ends, ends[1:], strict=False)]
+    blocks = [slice(a, b) for a, b in pairwise(ends)]
     border = slice(len(M) - m, len(M))
     return Arrow(
         [enclose(M[b, b], rad) for b in blocks],
-        [enclose(M[b, a], rad) for a, b in zip(blocks, blocks[1:], strict=False)],
+        [enclose(M[b, a], rad) for a, b in pairwise(blocks)],
         [enclose(M[border, b], rad) for b in blocks],
         enclose(M[border, border], rad),
     )

@@ -85,17 +85,28 @@ def outward(least: Array, most: Array, pad: "Array | float" = 0.0) -> tuple[Arra
 
 @np.errstate(all="ignore")
 def intervals(low: "Array | float", high: "Array | float") -> tuple[Array, Array]:
-    """Ends as doubles; what is no interval (NaN, ends exchanged) becomes the whole line."""
+    """Ends as doubles, none subnormal; what is no interval (NaN, ends exchanged) becomes the whole line."""
     low, high = np.broadcast_arrays(np.asarray(low, np.float64), np.asarray(high, np.float64))
     good = low <= high
-    return np.where(good, low, -np.inf), np.where(good, high, np.inf)
+    return _normal(np.where(good, low, -np.inf), np.where(good, high, np.inf))
 
 
+@np.errstate(all="ignore")
 def within(ends: tuple[Array, Array], least: "float | Array", most: "float | Array") -> tuple[Array, Array]:
-    """Ends cut to what is known of all of them; what is not a number becomes that."""
+    """Ends cut to what is known of all of them; what is not a number becomes that. None is subnormal."""
     low, high = ends
     low = np.where(low >= least, np.minimum(low, most), least)
-    return low, np.where(high <= most, np.maximum(high, least), most)
+    return _normal(low, np.where(high <= most, np.maximum(high, least), most))
+
+
+def _normal(low: Array, high: Array) -> tuple[Array, Array]:
+    """Subnormal ends moved outward to 0 or to `TINY`: it does not matter whether the processor reads them as 0."""
+    a, b = ((abs(x) < TINY) & ((x.view(np.int64) & 0x7FFFFFFFFFFFFFFF) != 0) for x in (low, high))
+    if a.any():
+        low = np.where(a, np.where(np.signbit(low), -TINY, 0.0), low)
+    if b.any():
+        high = np.where(b, np.where(np.signbit(high), 0.0, TINY), high)
+    return low, high
 
 
 def need(condition: "bool | np.bool_", message: str) -> None:

@@ -22,10 +22,10 @@ def gamma(k: int) -> float:
 
 
 def up(x: float) -> float:
-    """The next larger double: one correctly rounded operation, made an upper bound."""
-    return float(np.nextafter(x, np.inf))
+    """One correctly rounded operation, made an upper bound: the next larger double, and `TINY` where it may have underflowed."""
+    return TINY if abs(x) < TINY else float(np.nextafter(x, np.inf))
 
 
 def down(x: float) -> float:
-    """The next smaller double: one correctly rounded operation, made a lower bound."""
-    return float(np.nextafter(x, -np.inf))
+    """One correctly rounded operation, made a lower bound: the next smaller double, and -`TINY` where it may have underflowed."""
+    return -TINY if abs(x) < TINY else float(np.nextafter(x, -np.inf))
