@@ -71,6 +71,13 @@ class Two(click.ParamType):
 @click.option(
     "--box", type=RegionType(False), help="Only inputs in this box. Each end: a number or a .npy file."
 )
+@click.option(
+    "--region",
+    "property_file",
+    type=click.Path(path_type=Path),
+    metavar="P.vnnlib",
+    help="Only inputs in the box of this VNN-LIB property.",
+)
 @click.option("--pieces", type=click.IntRange(min=1), default=1, help="Cut the region into up to so many.")
 @click.option(
     "--device",
@@ -102,6 +109,7 @@ def bound(
     output_norm: "OutputNorm",
     ball: Given | None,
     box: Given | None,
+    property_file: Path | None,
     pieces: int,
     device: str,
     transpose: bool | None,
@@ -123,7 +131,8 @@ def bound(
         raise click.UsageError("--compare runs every method. Drop --method.")
     if plot and not compare:
         raise click.UsageError("--plot draws the methods of --compare. Add --compare, or drop --plot.")
-    if pieces > 1 and not (box or ball):
+    regional = bool(ball or box or property_file)
+    if pieces > 1 and not regional:
         raise click.UsageError("--pieces cuts a region. Add --box or --ball, or drop --pieces.")
     if pieces > 1 and compare:
         raise click.UsageError("--pieces is for one method at a time. Drop --compare, or --pieces.")
@@ -144,10 +153,9 @@ def bound(
             "--output-pair is about one number, which has one norm. Drop --output-norm, or the pair."
         )
     source = NetworkSource(file, layer, transpose, activation, slopes, reading)
-    biases = ball is not None or box is not None
-    network = source.network(biases=biases)
-    assumed, left_out = ((), ()) if source.is_onnx else source.words(biases=biases)
-    region = given_region(ball, box, network)
+    network = source.network(biases=regional)
+    assumed, left_out = ((), ()) if source.is_onnx else source.words(biases=regional)
+    region = given_region(ball, box, network, property_file)
     with network_bar() as watch:
         as_system = bool(certificate and (output_pair or output_norm == "linf"))
         ask = Question(network, output_pair, output_norm, region, watch, as_system, pieces, device)

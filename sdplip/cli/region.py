@@ -51,14 +51,32 @@ class RegionType(click.ParamType):
         return Given(self.ball, parts)
 
 
-def given_region(ball: Given | None, box: Given | None, network: "Network") -> "Region | None":
-    """The region of the two options; None without them."""
+def given_region(
+    ball: Given | None, box: Given | None, network: "Network", property_file: Path | None = None
+) -> "Region | None":
+    """The region of the options; None without them. A property is a box in a file."""
     from sdplip.certificates.region import Ball, Box, Cut
 
+    if box and property_file:
+        raise click.UsageError("--box and --region both say which box. Use one of them.")
     inside, within = (given.on(network) if given else None for given in (ball, box))
+    within = _property_box(property_file, network.inputs) if property_file else within
     if isinstance(inside, Ball) and isinstance(within, Box):
         return Cut(inside, within)
     return inside or within
+
+
+def _property_box(file: Path, n: int) -> "Box":
+    """The input box of a VNN-LIB property."""
+    from sdplip.certificates.region import Box
+    from sdplip.network.read.vnnlib import read_input_box
+
+    found = read_input_box(file)
+    if len(found.lower) != n:
+        raise click.UsageError(
+            f"--region: `{file}` is about {len(found.lower)} inputs, but the network takes {n} numbers."
+        )
+    return Box(found.lower, found.upper)
 
 
 def _vector(parts: tuple[str, ...], n: int, option: str) -> "np.ndarray":
