@@ -182,22 +182,23 @@ class Around:
         return (1.0 + sum(source.length for source in self.sources.values())) * GENEROUS
 
 
+@np.errstate(all="ignore")
 def norm_above(A: Matrix) -> float:
     r"""A proven upper bound of $\lVert A \rVert_2$: little above the computed norm, or the root of the sum of squares."""
     frobenius = float(lengths(A.reshape(1, -1))[0])
     if not np.isfinite(frobenius) or frobenius == 0:
         return frobenius
-    gram = A @ A.T if len(A) < A.shape[1] else A.T @ A
+    e = int(np.clip(np.frexp(frobenius)[1], -1000, 1000))
+    scaled = np.ldexp(A, -e)  # exact, but for entries that vanish
     try:
-        square = float(np.linalg.eigvalsh(gram)[-1])
+        gram = scaled @ scaled.T if len(A) < A.shape[1] else scaled.T @ scaled
+        least = float(np.sqrt(max(np.linalg.eigvalsh(gram)[-1], 0.0)))
     except np.linalg.LinAlgError:
         return frobenius
     for room in (1e-9, 1e-6, 1e-3):
-        c = float(np.sqrt(max(square, 0.0))) * (1 + room)
-        if c >= frobenius:
-            break
-        if norm_holds(Enclosure.exact(A), c):
-            return c
+        c = least * (1 + room)
+        if norm_holds(Enclosure.exact(scaled), c):
+            return min(float(np.ldexp(c + 4 * TINY * A.size, e)) * ONCE + TINY, frobenius)
     return frobenius
 
 

@@ -23,6 +23,7 @@ SMALL, LOST = 2.0**-900, 2.0**-110
 """Shorter ways are not divided by; what underflows in products with longer ones is less than that share of them."""
 
 
+@np.errstate(all="ignore")
 def secants(op: Activation, near: tuple[Vector, Vector], low: Vector, high: Vector) -> tuple[Vector, Vector]:
     r"""Ends of the slopes of secants from a point of `near` to one of [low, high], which contains `near`."""
     least, most = quotients(op, low, high)
