@@ -251,6 +251,10 @@ STRUCTURES = {
     "actor": ["actor.0.weight", "critic.0.weight"],
     "attention": ["attn.q_proj.weight", "mlp.fc.weight"],
     "recurrent": ["weight_ih_l0", "weight_hh_l0"],
+    "state space": ["A", "B", "C", "D"],
+    "attention by letters": ["Q", "K", "V"],
+    "recurrent by letters": ["Wxh", "Whh"],
+    "two heads": ["fc_mu.weight", "fc_logvar.weight"],
     "ensemble": ["ensemble.0.fc1.weight", "ensemble.0.fc2.weight"],
 }
 CHAINS = {
@@ -493,6 +497,11 @@ def test_published_files(benchmark_files):
         assert read_weights_network(public / "kw_mnist.pth", kw).network.outputs == 10
         for name in ("FC-R18.pt", "C-R18.pt", "abc_resnet2b.pth"):
             refused(public / name, "ONNX")
+
+
+def test_runs_of_ours_hold_parameters_and_no_weights(tmp_path):
+    save_file({"0.weight": normal(3, 3)}, tmp_path / "model.safetensors", metadata={"sdplip": "{}"})
+    refused(tmp_path / "model.safetensors", "run", "certify")
 
 
 def test_unknown_layers_are_named(tmp_path):

@@ -41,6 +41,17 @@ def arrays(path: Path) -> dict[str, np.ndarray]:
         return found
 
 
+def metadata(path: Path) -> dict[str, str]:
+    """What the file says beside its tensors.
+
+    Raises:
+        UnreadableFile: truncated or damaged.
+    """
+    with refuse_damaged(path, "a safetensors file"):
+        said = _header(bytearray(content(path)))[0].get("__metadata__", {})
+        return {key: value for key, value in said.items() if isinstance(value, str)}
+
+
 def _header(whole: bytearray) -> tuple[dict[str, Any], memoryview]:
     length = int.from_bytes(whole[:8], "little")
     if len(whole) < 8 or length > min(HEADER, len(whole) - 8):

@@ -15,12 +15,15 @@ from sdplip.network.read.weights.sorted import Sorted, all_arrays, chosen_arrays
 from sdplip.network.read.weights.structure import refuse_other_structures
 from sdplip.network.read.weights.words import counted, joined
 from sdplip.shapes import Float
-from sdplip.weights import hdf5
+from sdplip.weights import hdf5, safetensors
 from sdplip.weights.layers import upright
 from sdplip.weights.names import parsed, says_kernel
 from sdplip.weights.read import ARRAYS
 from sdplip.weights.sniff import FORMS, sniff
 from sdplip.weights.weight import checked
+
+RUN = "sdplip"
+"""What the metadata of safetensors files in run folders hold."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +70,11 @@ def read_chain(path: Path, assumptions: Assumptions, *, biases: bool = False) ->
     if assumptions.transpose is not None and form == "nnet":
         raise InvalidWeight(
             f"`{path}` says which way its weights act, so they are (out, in) already and `transpose` would be wrong. Drop it."
+        )
+    if form == "safetensors" and RUN in safetensors.metadata(path):
+        raise InvalidWeight(
+            f"`{path}` holds the parameters of a run of `sdplip train`, not the weights that its layers apply. Use"
+            " `sdplip certify` with the folder of the run, or export the network: `sdplip.nn.save_plain`."
         )
     arrays = ARRAYS[form](path)
     if assumptions.layers:

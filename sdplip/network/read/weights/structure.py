@@ -14,9 +14,10 @@ def _words(text: str) -> frozenset[str]:
 
 
 BLOCKS = _words(
-    "attention attn block blocks bottleneck branch branches cell cells convt deconv downsample embed embedding embeddings"
-    " ensemble expert experts gate gates gru highway hh identity ih inception lora lstm mixer qkv query recurrent res resblock"
-    " resblocks residual residuals resnet rnn shortcut shortcuts skip skips transformer transposed unet upconv upsample"
+    "attention attn aux auxiliary block blocks bottleneck branch branches cell cells convt deconv denseblock denselayer"
+    " downsample embed embedding embeddings ensemble expert experts fuse fusion gate gates gcn gru highway hh identity ih inception lateral"
+    " logvar lora lstm merge mixer mu proj projection qkv query recurrent res resblock resblocks residual residuals resnet rnn"
+    " shortcut shortcuts side skip skips transformer transition transposed unet upconv upsample whh wxh wh wx wk wq wv"
 )
 """Words of layers that are not simply one after the other."""
 TWINS = _words(
@@ -29,6 +30,10 @@ PLAIN = _words(
     " layer layers lin linear linears main mlp out output params seq sequential stem trunk"
 )
 """Names of parts that follow each other, in the order of the file."""
+
+
+LETTERS = ({"G", "D"}, {"A", "B", "C"}, {"Q", "K", "V"}, {"q", "k", "v"}, {"U", "V"})
+"""Letters of a generator and its discriminator, of a state space, of attention, of a recurrent network."""
 
 
 def refuse_other_structures(names: Sequence[str], path: Path) -> None:
@@ -47,8 +52,10 @@ def refuse_other_structures(names: Sequence[str], path: Path) -> None:
             others = [n for n, p in zip(names, parts, strict=True) if not found & set(p.tokens)]
             if others or len(found) > 1:
                 raise _several([name, *others[:1]], path)
-    if {"G", "D"} <= {part.path[0] for part in parts}:  # generator and discriminator
-        raise _several([next(n for n in names if n.startswith(first)) for first in "GD"], path)
+    for letters in LETTERS:
+        held = [name for name, part in zip(names, parts, strict=True) if part.path[0] in letters]
+        if {parsed(name).path[0] for name in held} == letters:
+            raise _several(held[:2], path)
     containers = _without_common(parts)
     _refuse_numbered(names, containers, path)
     _refuse_several(names, parts, containers, path)
