@@ -1,29 +1,19 @@
-"""Certificates of regions in pieces: they go to a file and back, and no tree that leaves something out is proven."""
-
-import dataclasses
-import itertools
-import json
-import re
+"""Regions in pieces: tighter, above every Jacobian, and no tree that leaves something out is proven."""
 
 import numpy as np
 import pytest
 
-from sdplip.bounds import bound, split_bound
-from sdplip.bounds.samples import largest_jacobian, value_and_jacobian
-from sdplip.certificates.pieces_file import (
-    Fork,
-    leaves,
-    load_pieces,
-    pieces_record,
-    save_pieces,
-    verify_pieces,
-)
-from sdplip.certificates.region import Ball, Box, Cut
-from sdplip.certificates.regions import halves, hull
-from sdplip.certificates.system import Map
-from sdplip.certificates.system_file import maps
-from sdplip.errors import InvalidCertificate, InvalidProblem
-from sdplip.networks import from_weights
+from sdplip.bounds.below import estimate_lower
+from sdplip.bounds.choose import bound
+from sdplip.bounds.regional import split_bound
+from sdplip.errors import InvalidProblem, NotProvable
+from sdplip.kernel.check import conclude
+from sdplip.kernel.proof import Goal, Proof
+from sdplip.kernel.regions import Ball, Box, Cut, halves
+from sdplip.kernel.rules.cut import pieces
+from sdplip.network import Activation
+from sdplip.network.jacobian import derivative
+from tests.regional import plain
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 REGIONS = {
@@ -31,89 +21,111 @@ REGIONS = {
     "ball": Ball(np.full(3, -0.2), 0.8),
     "cut": Cut(Ball(np.full(3, -0.2), 0.8), Box(np.full(3, -1.0), np.full(3, 0.1))),
 }
-
-
-def network():
-    rng = np.random.default_rng(27)
-    Ws = [rng.normal(size=(m, n)) for n, m in itertools.pairwise((3, 8, 8, 2))]
-    return from_weights(Ws, "relu", [rng.normal(size=len(W)) for W in Ws])
+NETWORK = plain(lambda n: Activation("relu", n), 3, 6, 5, 2, seed=27)
 
 
 @pytest.fixture(scope="module", params=REGIONS)
 def found(request):
-    return split_bound(network(), REGIONS[request.param], 6, "lipsdp-neuron")
-
-
-def record(found):
-    return pieces_record("net", found.claim, found.value, found.pieces, {"transpose": False})
+    return split_bound(NETWORK, REGIONS[request.param], 4, "lipsdp-neuron")
 
 
 def test_pieces_are_tighter_and_above_every_jacobian(found):
-    net, region = network(), found.claim.region
-    assert found.lower <= found.value < bound(net, "lipsdp-neuron", region=region).value
-    assert largest_jacobian(found.claim.layers, 3, region) <= found.value * (1 + 1e-9)
+    region = found.goal.region
+    assert found.lower <= found.bound < bound(NETWORK, "lipsdp-neuron", region=region).bound
+    assert estimate_lower(NETWORK, region) <= found.bound * (1 + 1e-9)
+    assert conclude(found.goal, found.proof) == found.bound
 
 
-def test_the_file_goes_there_and_back(tmp_path, found):
-    path, matrices = tmp_path / "c.json", list(maps(found.claim.layers))
-    save_pieces(path, record(found))
-    entry = load_pieces(path)
-    assert verify_pieces(entry, matrices).proven and entry.reading == {"transpose": False}
-    moved = [Map(matrices[0].W, matrices[0].b + 1), *matrices[1:]]
-    assert "SHA-256" in verify_pieces(entry, moved).reason
-    text = json.loads(path.read_text())
-    text["region"] = None
-    path.write_text(json.dumps(text))
-    with pytest.raises(InvalidCertificate, match="malformed"):
-        load_pieces(path)
-
-
-def test_the_leaves_cover_the_region(found):
-    rng, region = np.random.default_rng(0), found.claim.region
-    boxes = [box for box, _ in leaves(found.pieces, hull(region))]
-    assert 2 <= len(boxes) <= 6
+def test_the_pieces_cover_the_region(found):
+    rng, region = np.random.default_rng(0), found.goal.region
+    parts = [*pieces(region, tuple(found.proof.data["axis"]), found.proof.data["at"])]
+    assert 2 <= len(parts) <= 4
     for x in rng.uniform(*region.ends(), size=(300, 3)):
-        assert any((box.lower <= x).all() and (x <= box.upper).all() for box in boxes)
+        if isinstance(region, Box) or np.linalg.norm(x + 0.2) <= 0.8:
+            boxes = [piece.box if isinstance(piece, Cut) else piece for piece in parts]
+            assert any((box.lower <= x).all() and (x <= box.upper).all() for box in boxes)
 
 
 def test_lies_are_refused(found):
-    entry, matrices = record(found), list(maps(found.claim.layers))
+    axis, at, parts = list(found.proof.data["axis"]), found.proof.data["at"].tolist(), list(found.proof.parts)
 
-    def check(**changed):
-        return verify_pieces(dataclasses.replace(entry, **changed), matrices)
+    def check(axis=axis, at=at, parts=parts):
+        return conclude(found.goal, Proof("cut", {"axis": axis, "at": at}, tuple(parts)))
 
-    assert check().proven
-    assert "above" in check(bound=found.value * (1 - 1e-5)).reason
-    fork = found.pieces[0]
-    assert isinstance(fork, Fork)
-    outside = dataclasses.replace(fork, at=float(hull(found.claim.region).upper[fork.axis]) + 1)
+    assert check() == found.bound
+    outside = float(found.goal.region.ends()[1][axis[0]]) + 1
+    leaf = next(k for k, a in enumerate(axis) if a == -1)
+    empty = [*axis[:leaf], -2, *axis[leaf + 1 :]]
     for lie, reason in (
-        (dataclasses.replace(fork, above=0), "hang together|not above"),
-        (dataclasses.replace(fork, above=99), "hang together"),
-        (dataclasses.replace(fork, below=-1), "hang together"),
-        (dataclasses.replace(fork, axis=3), "coordinate 3"),
-        (outside, "not above"),
-        (None, "no proof"),
+        ({"at": [outside, *at[1:]]}, "not above"),
+        ({"at": [np.nan, *at[1:]]}, "finite"),
+        ({"axis": [3, *axis[1:]]}, "whole"),
+        ({"axis": [-3, *axis[1:]]}, "whole"),
+        ({"axis": [0.0, *axis[1:]]}, "whole"),
+        ({"axis": axis[:-1], "at": at[:-1]}, "ends before|more proofs|no proof"),
+        ({"axis": [*axis, -1], "at": [*at, 0.0]}, "goes on"),
+        ({"at": at[:-1]}, "shape"),
+        ({"axis": [], "at": []}, "nodes"),
+        ({"axis": "0", "at": [0.0]}, "whole"),
+        ({"axis": empty, "parts": parts[1:]}, "may not be"),
+        ({"parts": parts[:-1]}, "no proof"),
+        ({"parts": [*parts, parts[0]]}, "more proofs"),
+        ({"axis": [-1], "at": [0.0], "parts": [Proof("cut", {"axis": [-1], "at": [0.0]})]}, "no proof"),
     ):
-        result = check(tree=(lie, *found.pieces[1:]))
-        assert not result.proven
-
-        assert re.search(reason, result.reason), result.reason
-    proofs = [i for i, node in enumerate(found.pieces) if node is not None and not isinstance(node, Fork)]
-    worst = max(proofs, key=lambda i: found.pieces[i].bound)
-    weak = dataclasses.replace(found.pieces[worst], multipliers=found.pieces[worst].multipliers * 1e-3)
-    tree = (*found.pieces[:worst], weak, *found.pieces[worst + 1 :])
-    assert "could not be proven" in check(tree=tree).reason
+        with pytest.raises(NotProvable, match=reason):
+            check(**lie)
+    for goal in (Goal(NETWORK), Goal(NETWORK, Ball(np.zeros(2), 1.0))):
+        with pytest.raises(NotProvable, match="needs a region"):
+            conclude(goal, found.proof)
+    for k in range(len(axis)):  # another cut is another statement: its bound is that of its own pieces
+        moved = [v + 0.05 * (i == k) for i, v in enumerate(at)]
+        try:
+            value = check(at=moved)
+        except NotProvable:
+            continue
+        assert value >= found.lower
     with pytest.raises(InvalidProblem, match="not above"):
         halves(Box(np.zeros(2), np.ones(2)), 0, 2.0)
 
 
 def test_nothing_is_left_of_a_corner():
     """Pieces of a ball's hull that do not meet the ball need no proof."""
-    net, ball = network(), Ball(np.zeros(3), 1.0)
-    many = split_bound(net, ball, 20, "riccati")
-    assert verify_pieces(record(many), list(maps(many.claim.layers))).proven
+    many = split_bound(NETWORK, Ball(np.zeros(3), 1.0), 12, "riccati")
+    assert conclude(many.goal, many.proof) == many.bound
     rng = np.random.default_rng(1)
     for v in rng.normal(size=(50, 3)):
-        J = value_and_jacobian(many.claim.layers, v / np.linalg.norm(v))[1]
-        assert np.linalg.norm(J, 2) <= many.value
+        J = derivative(NETWORK, v / np.linalg.norm(v)).matrix()
+        assert np.linalg.norm(J, 2) <= many.bound
+    ball, corner = Ball(np.zeros(2), 1.0), ((0, 1, -1, -1, -1), np.array([0.8, 0.8, 0, 0, 0]))
+    assert len([*pieces(ball, *corner)]) == 3
+    with pytest.raises(NotProvable, match="may not be"):
+        [*pieces(ball, (0, -2, -1), np.array([0.99, 0, 0]))]
+    corner = (0, 1, -1, -1, 1, -1, -2), np.array([0.8, 0.8, 0, 0, 0.8, 0, 0])
+    assert len([*pieces(ball, *corner)]) == 3
+
+
+def test_outputs_and_pairs():
+    region = REGIONS["box"]
+    for options in ({"output_norm": "linf"}, {"output_pair": (0, 1)}):
+        one, cut = (split_bound(NETWORK, region, count, "riccati", **options) for count in (1, 4))
+        assert cut.bound <= one.bound and conclude(cut.goal, cut.proof) == cut.bound
+    for count in (0, 10**9):
+        with pytest.raises(InvalidProblem, match="pieces"):
+            split_bound(NETWORK, region, count)
+    point = Box(np.zeros(3), np.zeros(3))
+    assert split_bound(NETWORK, point, 4, "riccati").bound == bound(NETWORK, "riccati", region=point).bound
+
+
+def test_bits_of_a_certificate_go_there_and_back(tmp_path, found):
+    from sdplip.kernel import document
+    from sdplip.kernel.claim import LipschitzClaim, claim_of
+
+    claim = LipschitzClaim(found.bound, (), "l2", found.goal.region)
+    path = tmp_path / "c.json"
+    document.write(
+        path, document.Document("0" * 64, {}, (document.Entry(claim.to_json(), found.proof),)), "0"
+    )
+    entry = document.read(path).entries[0]
+    back = claim_of(entry.claim)
+    assert isinstance(back, LipschitzClaim)
+    assert conclude(back.goal(NETWORK), entry.proof) == found.bound
