@@ -51,16 +51,17 @@ Matrix = Float[np.ndarray, "*batch m n"]
 Vector = Float[np.ndarray, "*batch n"]
 Exponents = Int[np.ndarray, "*batch n"]
 
-WHOLE, BLOCK = 256, 64
+WHOLE, BLOCK = 192, 64
 """LAPACK factors so many columns at once where there are no more; else so many. The rest is products of matrices."""
 
 
-def slack(order: int) -> float:
+def slack(order: int, trace: float | None = None) -> float:
     r"""What the eigenvalues of a matrix scaled to a diagonal in $[1/2, 2)$ must lie above 0 so that a proof is sure to succeed.
 
-    For those who propose. It is about $4 n^2 u$; half of it and less is often enough.
+    For those who propose. It is about $n u\,\mathrm{tr}\,S$; `trace` is that of the scaled matrix, at most twice its order, which
+    is the default. A tenth of it is often enough.
     """
-    return 2 * (gamma(2 * order + 16) * order + 32 * UNIT)
+    return 1.15 * gamma(order + 12) * (2.0 * order if trace is None else trace) + 64 * UNIT
 
 
 @np.errstate(all="ignore")
@@ -288,11 +289,13 @@ def _columns(T: Matrix, error: Vector, size: Vector, square: Vector) -> bool:
         E = L @ L[..., : z - a, :].mT
         E -= S
         np.abs(E, out=E)
-        error[..., a:z] += E.sum(-2) - E[..., : z - a, :].sum(-2) / 2
-        error[..., a:z] += E[..., : z - a, :].sum(-1) / 2
-        error[..., z:] += E[..., z - a :, :].sum(-1)
+        top, below = E[..., : z - a, :], E[..., z - a :, :]
+        error[..., a:z] += (top.sum(-2) + top.sum(-1)) / 2
+        if z < T.shape[-2]:
+            error[..., a:z] += below.sum(-2)
+            error[..., z:] += below.sum(-1)
         S[...] = L
-        square += np.einsum("...ij,...ij->...", L, L)[..., None]
+        square += np.vdot(L, L) if L.ndim == 2 else np.einsum("...ij,...ij->...", L, L)[..., None]
         np.abs(L, out=L)
         size[..., a:] += _times(L, L.sum(-2))
     return True
