@@ -6,7 +6,8 @@ Importing this package loads neither torch nor CVXPY; the interior-point method 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from sdplip.bounds.auto import Method, bound
+from sdplip.bounds import auto, choose
+from sdplip.bounds.auto import Method
 from sdplip.bounds.composite import composite
 from sdplip.bounds.lower import estimate_lower, jacobian
 from sdplip.bounds.pairs import pair_bounds
@@ -15,6 +16,7 @@ from sdplip.bounds.result import NetworkBound, Proposal, Proposer
 from sdplip.bounds.riccati import riccati
 from sdplip.bounds.split import split_bound
 from sdplip.bounds.systems import system_bound
+from sdplip.network import Network as Graph
 
 if TYPE_CHECKING:
     from sdplip.bounds.lipsdp import LipSDP
@@ -37,6 +39,12 @@ __all__ = [
     "split_bound",
     "system_bound",
 ]
+
+
+def bound(network: Any, method: Any = "auto", **options: Any) -> Any:
+    """The bound of a network: of a graph by `choose`, of layers as before."""
+    own = isinstance(network, Graph)
+    return (choose.bound if own else auto.bound)(network, method, **options)
 
 
 LAZY = {"LipSDP": "sdplip.bounds.lipsdp", "Reference": "sdplip.bounds.reference"}

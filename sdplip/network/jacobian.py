@@ -148,13 +148,7 @@ def _local(op: Activation | Sort | Norms | Grouped | Maximum, x: Vector) -> np.n
 def _slopes(op: Activation, x: Vector) -> Vector:
     if not op.name:
         raise InvalidWeight("Only the slopes of this activation are known, not its values.")
-    function, behind = FUNCTIONS[op.name], np.nextafter(x, np.inf)
-    try:
-        low, high = function.derivatives(x, behind, **op.parameters)
-    except NotImplementedError:
-        h = STEP * (1 + abs(x))
-        up, down = (function.value(x + s, **op.parameters) for s in (h, -h))
-        low = high = np.round((up - down) / (2 * h), 8)
+    low, high = FUNCTIONS[op.name].derivatives(x, np.nextafter(x, np.inf), **op.parameters)
     return np.clip(low / 2 + high / 2, op.alpha, op.beta)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from sdplip.bounds.methods.multipliers import no_chain
-from sdplip.bounds.numerics.norms import norm_estimate, with_room
+from sdplip.bounds.numerics.norms import LEAST, norm_estimate, with_room
 from sdplip.bounds.task import Proven, Task
 from sdplip.errors import NotProvable
 from sdplip.kernel.proof import Proof
@@ -18,12 +18,12 @@ def unfit(network: Network) -> str | None:
     return no_chain(network)
 
 
-@np.errstate(over="ignore", invalid="ignore", divide="ignore")
 def propose(task: Task) -> Iterator[Proven]:
     """The sum over all groupings of the products of the groups' norms."""
-    found = [(norm_estimate(group.mid), group.error(), group.shape) for _, _, group in groups(task.parts)]
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = [(norm_estimate(group.mid), group.error(), group.shape) for _, _, group in groups(task.parts)]
     for room in (1.0, 8.0, 64.0, 4096.0):
-        norms = np.array([with_room(norm, shape, room) + 2 * error for norm, error, shape in found])
+        norms = np.array([max(with_room(norm, shape, room) + 2 * error, LEAST) for norm, error, shape in found])
         proof = Proof("composite", {"norms": norms})
         try:
             yield Proven(task.conclude(proof), proof, "composite")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from typing import Literal
 
 import numpy as np
 
@@ -17,6 +18,12 @@ from sdplip.kernel.system import variables
 from sdplip.network import LARGEST, Network, is_linear
 from sdplip.solvers.solution import Status
 
+QUIET: dict[Literal["over", "invalid", "divide"], Literal["ignore"]] = {
+    "over": "ignore",
+    "invalid": "ignore",
+    "divide": "ignore",
+}
+"""What is not finite is not proven."""
 SYSTEM_ORDER = 3000
 """Inputs and nonlinear variables up to which one dense inequality is tried."""
 
@@ -55,7 +62,6 @@ def narrow_inputs(network: Network) -> int:
     return min([network.inputs, *(network.length(cut) for cut in network.cuts if cut < first)])
 
 
-@np.errstate(over="ignore", invalid="ignore", divide="ignore")  # what is not finite is not proven
 def by_chain(task: Task, proposals: Mapping[str, Callable[[Chain], Proposal]]) -> Iterator[Proven]:
     """The best of what some proposals prove of a chain; where all break down, what equal multipliers prove."""
     part = living_chain(task.parts)
@@ -66,7 +72,7 @@ def by_chain(task: Task, proposals: Mapping[str, Callable[[Chain], Proposal]]) -
         return
     found = list[Proven]()
     for name, propose in proposals.items():
-        with suppress(NotProvable, np.linalg.LinAlgError):
+        with suppress(NotProvable, np.linalg.LinAlgError), np.errstate(**QUIET):
             proposal = propose(part.chain)
             bound, proof = chain_proof(task, task.parts, part.expand(proposal.multipliers), proposal.widen)
             found.append(Proven(bound, proof, name, proposal.status, proposal.sdp_lower, proposal.iterations))
@@ -76,11 +82,10 @@ def by_chain(task: Task, proposals: Mapping[str, Callable[[Chain], Proposal]]) -
     yield min(found, key=lambda proven: proven.bound)
 
 
-@np.errstate(over="ignore", invalid="ignore", divide="ignore")
 def by_system(task: Task, name: str, propose: Callable[[Increments], Proposal]) -> Iterator[Proven]:
     """What a proposal proves of the system of increments of a network, narrowed first where its first matrix is wide."""
     inner = task.narrow or task
-    with suppress(np.linalg.LinAlgError):
+    with suppress(np.linalg.LinAlgError), np.errstate(**QUIET):
         proposal = propose(compressed(inner.system))
         multipliers = _positive(proposal.multipliers[0], inner.system)
         bound, proof = joint_proof(inner, inner.system, multipliers)

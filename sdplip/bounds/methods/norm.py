@@ -1,6 +1,6 @@
 """Proofs of the norm of linear networks."""
 
-from sdplip.bounds.numerics.norms import norm_estimate, with_room
+from sdplip.bounds.numerics.norms import LEAST, norm_estimate, with_room
 from sdplip.errors import NotProvable
 from sdplip.kernel.linear import matrix
 from sdplip.kernel.proof import Proof
@@ -14,7 +14,7 @@ def norm_proof(network: Network) -> Proof:
         NotProvable: it is too large for a dense matrix.
     """
     W = matrix(network)
-    bound = with_room(norm_estimate(W.mid), W.shape) + 2 * W.error()
+    bound = max(with_room(norm_estimate(W.mid), W.shape) + 2 * W.error(), LEAST)
     if not bound < 1e150:
         raise NotProvable(
             "The norm of a linear part leaves the range of double precision. Rescale the weights."

@@ -25,6 +25,8 @@ def lipsdp(
 ) -> Proposal:
     """The best multipliers, by interior point from the backward recursion; with the solver's dual value. Torch uses `device`."""
     kappa, start = backward(system, spectral)
+    if not kappa > 0:
+        raise np.linalg.LinAlgError("the output does not depend on the input")
     if not system.order:
         return Proposal((start,))
     dense, groups = _scaled(system, 1.1 * kappa, start * 1.02, device)

@@ -5,6 +5,8 @@ from jaxtyping import Float
 
 from sdplip.arithmetic.semidefinite import slack
 
+LEAST = 1e-150
+"""The least bound of a matrix that is proposed: squares of smaller ones underflow."""
 STEPS = 60
 """Of the Lanczos iteration, which ends earlier where it stands still."""
 
