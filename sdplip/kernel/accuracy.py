@@ -5,6 +5,7 @@ Statement. Let $s = f(x)$, y the class of its largest logit, $m_j = s_y - s_j$, 
 within r of x, then y is predicted at every x' nearer than $\min_j (m_j - c_{yj}) / (L_{yj} + e_{yj})$.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +13,8 @@ import numpy as np
 
 from sdplip.arithmetic.rounding import GENEROUS, gamma, up
 from sdplip.errors import NotProvable
+from sdplip.kernel.around import Ball, Margins, balls_of, image_key, stays
+from sdplip.kernel.centred import Front
 from sdplip.kernel.data import array, whole
 from sdplip.kernel.evaluate import Near, evaluate
 from sdplip.kernel.passes import FORMATS, REACH, Affine, Pass, Span, lengths, pass_error
@@ -46,10 +49,14 @@ def radii(
 
     `proof` is of rule "margins": `data["cut"]` is a value that everything passes through and that makes the logits by one matrix
     (or the output itself); `parts[0]` bounds the network up to there. For a pass in a format its parts are spans, see `flow`.
+    Or it is of rule "around", with such a proof as its first part and larger radii of some images, see `kernel.around`.
 
     Raises:
         NotProvable: the proof proves nothing of this network.
     """
+    balls: dict[str, Ball] = {}
+    if proof.rule == "around":
+        proof, balls = balls_of(proof, network.outputs)
     constants = margin_constants(network, proof, prove)
     values = evaluate(network, x)
     logits = values[-1]
@@ -71,7 +78,27 @@ def radii(
     margin[rows, y] = np.inf
     radius = np.clip(np.nan_to_num(each.min(-1), nan=0.0), 0.0, REACH)
     known = margin.min(-1) > 0
+    if balls and known.any():
+        margins = [Margins(int(k), *each) for k, *each in zip(y, left, constants[y], lost[1], strict=True)]
+        radius = np.where(known, larger(network, x, balls, margins, radius, prove), 0.0)
     return Radii(np.where(known, y, -1), np.maximum(margin.min(-1), 0.0), np.where(known, radius, 0.0))
+
+
+def larger(
+    network: Network,
+    x: Float[np.ndarray, "batch n"],
+    balls: Mapping[str, Ball],
+    margins: list[Margins],
+    radius: Float[np.ndarray, " batch"],
+    prove: Prove,
+) -> Float[np.ndarray, " batch"]:
+    """The radii, or those of the balls around their images where they are larger and proven."""
+    front, found = Front.of(network), radius.copy()
+    for i, image in enumerate(x):
+        ball = balls.get(image_key(image))
+        if ball is not None and ball.radius > radius[i] and stays(front, image, ball, margins[i], prove):
+            found[i] = min(ball.radius, REACH)
+    return found
 
 
 def margin_constants(network: Network, proof: Proof, prove: Prove) -> Float[np.ndarray, "classes classes"]:
