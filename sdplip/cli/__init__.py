@@ -13,6 +13,7 @@ from sdplip.cli.compare import compare
 from sdplip.cli.curves import curves
 from sdplip.cli.failure import one_line_errors
 from sdplip.cli.scale import scale
+from sdplip.cli.show import show
 from sdplip.cli.tighten import tighten
 from sdplip.cli.train import train
 from sdplip.cli.verify import verify
@@ -55,13 +56,14 @@ def main() -> None:
     \b
     sdplip check FILE      does each layer satisfy the condition, and what is its proven bound?
     sdplip compare FILE    how far is each scaling T from the best one?
-    sdplip bound FILE      how Lipschitz is the whole fully-connected network?
+    sdplip bound FILE      how Lipschitz is the whole network?
     sdplip scale FILE      write the rescaled weights with their proof
     sdplip train --out RUN train a network whose robustness can be proven
     sdplip certify RUN     at how many images does the trained network keep its prediction, proven?
     sdplip tighten RUN     larger proven radii from the bound of the whole network
     sdplip curves RUN...   draw certified accuracy over radius of certified runs
     sdplip verify CERT FILE   prove a certificate again
+    sdplip show CERT       say a certificate in words
 
     FILE is a .npy, .npz, .mat, .pt, .pth, .safetensors, .onnx or .nnet file of weights.
     """
@@ -72,5 +74,5 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-for command in (check, compare, bound, scale, train, certify, tighten, curves, verify):
+for command in (check, compare, bound, scale, train, certify, tighten, curves, verify, show):
     main.add_command(command)

@@ -2,6 +2,7 @@
 
 import math
 import shlex
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,14 +11,14 @@ import click
 from sdplip.cli.network import NetworkSource, reading_options
 from sdplip.cli.options import Output, json_option, transpose_option
 from sdplip.cli.progress import network_bar
-from sdplip.cli.proofs import save_proof
-from sdplip.cli.question import METHODS, Question, best_with_proof, compared
+from sdplip.cli.question import METHODS, Question, compared
 from sdplip.cli.region import Given, RegionType, given_region
 
 if TYPE_CHECKING:
-    from sdplip.bounds import Method, NetworkBound
-    from sdplip.bounds.samples import OutputNorm
-    from sdplip.networks import Network
+    from sdplip.bounds.answer import NetworkBound
+    from sdplip.kernel.proof import Norm
+    from sdplip.network import Network
+    from sdplip.network.read.understood import Understood
 
 
 class Two(click.ParamType):
@@ -80,6 +81,17 @@ class Two(click.ParamType):
 )
 @click.option("--pieces", type=click.IntRange(min=1), default=1, help="Cut the region into up to so many.")
 @click.option(
+    "--seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    help="Budget of auto; Ctrl-C ends it early. The best proven bound until then counts.",
+)
+@click.option(
+    "--input", "inputs", metavar="NAME", help="Of an ONNX graph with several inputs: this one alone."
+)
+@click.option("--output", "outputs", metavar="NAME", help="Of an ONNX graph with several outputs: this one.")
+@click.option(
     "--device",
     default="cpu",
     show_default=True,
@@ -102,15 +114,18 @@ class Two(click.ParamType):
 @json_option
 def bound(
     file: Path,
-    method: "Method | None",
+    method: str | None,
     activation: str | None,
     slopes: tuple[float, float] | None,
     output_pair: tuple[int, int] | None,
-    output_norm: "OutputNorm",
+    output_norm: "Norm",
     ball: Given | None,
     box: Given | None,
     property_file: Path | None,
     pieces: int,
+    seconds: float,
+    inputs: str | None,
+    outputs: str | None,
     device: str,
     transpose: bool | None,
     layer: tuple[str, ...],
@@ -122,8 +137,9 @@ def bound(
 ) -> None:
     """Prove how Lipschitz the network in FILE is, from input to output, in Euclidean norms or to the largest output.
 
-    The matrices of FILE are one network: in file order, with the activation between them and nothing else; kernels come
-    first, on images of --image-size. The kernel proves the bound; no solver is trusted for it.
+    FILE is an ONNX graph, a network file of sdplip, or bare weights: those are one network in file order, with the activation
+    between them and nothing else; kernels come first, on images of --image-size. What such a file does not say is said with the
+    bound. The kernel proves it; no solver is trusted for it.
     """
     from sdplip.cli import render
 
@@ -133,75 +149,69 @@ def bound(
         raise click.UsageError("--plot draws the methods of --compare. Add --compare, or drop --plot.")
     regional = bool(ball or box or property_file)
     if pieces > 1 and not regional:
-        raise click.UsageError("--pieces cuts a region. Add --box or --ball, or drop --pieces.")
+        raise click.UsageError("--pieces cuts a region. Add --box, --ball or --region, or drop --pieces.")
     if pieces > 1 and compare:
         raise click.UsageError("--pieces is for one method at a time. Drop --compare, or --pieces.")
-    if pieces > 1 and certificate and output_norm == "linf":
-        raise click.UsageError(
-            "--pieces has a certificate file for Euclidean lengths only. Drop --output-norm, or --certificate."
-        )
-    if device != "cpu":
-        if compare or pieces > 1:
-            raise click.UsageError("--device is for one bound. Drop it, or --compare and --pieces.")
-        from sdplip.bounds.lipsdp import check_device  # loads torch
-
-        check_device(
-            device, "single outputs" if output_norm == "linf" and not output_pair else method or "auto"
-        )
+    if device != "cpu" and (compare or pieces > 1):
+        raise click.UsageError("--device is for one bound. Drop it, or --compare and --pieces.")
     if output_pair and output_norm == "linf":
         raise click.UsageError(
             "--output-pair is about one number, which has one norm. Drop --output-norm, or the pair."
         )
-    source = NetworkSource(file, layer, transpose, activation, slopes, reading)
-    network = source.network(biases=regional)
-    assumed, left_out = ((), ()) if source.is_onnx else source.words(biases=regional)
+    source = NetworkSource(file, layer, transpose, activation, slopes, reading, inputs, outputs)
+    understood = source.understood(biases=regional)
+    network = understood.network
     region = given_region(ball, box, network, property_file)
     with network_bar() as watch:
-        as_system = bool(certificate and (output_pair or output_norm == "linf"))
-        ask = Question(network, output_pair, output_norm, region, watch, as_system, pieces, device)
-        if certificate and ask.is_system and pieces == 1 and method in ("product", "composite"):
-            raise click.UsageError(
-                f"The {method} bound of a pair, a region, the largest output, sorting or residual sums has no certificate file."
-                " Use riccati or lipsdp-neuron, or drop --certificate."
-            )
+        ask = Question(network, output_pair, output_norm, region, watch, pieces, device, seconds)
         results = compared(ask) if compare else [ask.bound(method or "auto")]
-        best = min(results, key=lambda result: result.value)
-        if certificate:
-            best = best_with_proof(ask, results)
+    best = min(results, key=lambda result: result.bound)
     if certificate:
-        saved = save_proof(certificate, file, best, network, reading)
-        results = [saved if result is best else result for result in results] if compare else [saved]
-        best = saved
-    title = f"{file}: {_widths(best, network)}, {source.text}"
+        _save(certificate, file, understood, best, output_pair, output_norm, ask)
+    title = f"{file}: {widths(network)}, {source.text}"
     if plot:
         from sdplip.plot import draw_bounds, save
 
         save(draw_bounds(results, title), plot)
     if as_json:
-        words = {
-            "assumed": list(assumed),
-            "left_out": [{"array": name, "why": why} for name, why in left_out],
-        }
-        rows = [_to_json(file, result, certificate if result is best else None) | words for result in results]
-        render.json_lines({"file": str(file), "methods": rows} if compare else rows[0])
+        rows = [_to_json(file, result, certificate if result is best else None) for result in results]
+        words = {"assumed": list(understood.sentences), "checked": understood.checked}
+        document = {"file": str(file), "methods": rows} if compare else rows[0]
+        render.json_lines({**document, **words})
     else:
-        options = "".join(f" --layer {shlex.quote(name)}" for name in layer) + _turned(transpose)
-        proof = f"sdplip verify {certificate} {file}{options}" if certificate else None
-        render.bound(
-            results, best, title, proof, plot, (*assumed, *(f"Not in it: `{n}`, {w}." for n, w in left_out))
+        proof = (
+            f"sdplip verify {shlex.quote(str(certificate))} {shlex.quote(str(file))}" if certificate else None
         )
+        render.bound(results, best, title, proof, plot, understood, region, output_pair)
 
 
-def _turned(transpose: bool | None) -> str:
-    return {None: "", True: " --transpose", False: " --no-transpose"}[transpose]
+def _save(
+    path: Path,
+    file: Path,
+    understood: "Understood",
+    best: "NetworkBound",
+    pair: tuple[int, int] | None,
+    norm: "Norm",
+    ask: Question,
+) -> None:
+    """Writes the certificate file."""
+    from importlib.metadata import version
+
+    from sdplip.kernel.claim import LipschitzClaim
+    from sdplip.kernel.document import Document, Entry, digest, write
+
+    claim = LipschitzClaim(best.bound, pair or (), norm, ask.region)
+    entry = Entry(claim.to_json(), best.proof)
+    write(path, Document(digest(file), understood.reading, (entry,)), version("sdplip"))
 
 
 def _to_json(file: Path, result: "NetworkBound", certificate: Path | None) -> dict[str, Any]:
     norm = {} if result.row is None else {"output_norm": "linf", "row": result.row}
+    note = {"note": result.note} if result.note else {}
     return {
         "file": str(file),
         "method": result.method,
-        "bound": result.value,
+        "bound": result.bound,
         "lower": result.lower,
         "sdp_lower": result.sdp_lower,
         "gap": result.gap,
@@ -210,18 +220,20 @@ def _to_json(file: Path, result: "NetworkBound", certificate: Path | None) -> di
         "order": result.order,
         "certificate": str(certificate) if certificate else None,
         **norm,
+        **note,
     }
 
 
-def _widths(result: "NetworkBound", network: "Network") -> str:
-    from sdplip.networks import Convolution, MaxPool
+def widths(network: "Network") -> str:
+    """Lengths of the values between which linear nodes stand, along the way that everything takes."""
+    from sdplip.network import is_linear
 
-    weights = result.chain.weights
-    widths = [weights[0].shape[1], *map(len, weights)]
-    if result.row is not None:  # the chain is that of one output
-        widths[-1] = network.outputs
-    images = [layer for layer in network.layers if isinstance(layer, Convolution | MaxPool)]
-    if images:  # their bounds may not be about dense matrices
-        widths = [network.inputs, *(layer.outputs for layer in images), network.outputs]
-    shown = [str(n) for n in widths] if len(widths) <= 10 else [*map(str, widths[:4]), "...", str(widths[-1])]
+    lengths = [network.inputs]
+    for before, value in pairwise(network.cuts):
+        inside = network.between(before, value).nodes
+        if all(is_linear(node.op) for node in inside) or len(inside) > 1:
+            lengths.append(network.length(value))
+    shown = (
+        [str(n) for n in lengths] if len(lengths) <= 10 else [*map(str, lengths[:4]), "...", str(lengths[-1])]
+    )
     return " → ".join(shown)

@@ -32,6 +32,8 @@ class NetworkSource:
     activation: str | None = None
     slopes: tuple[float, float] | None = None
     reading: Mapping[str, Any] = field(default_factory=dict)
+    inputs: str | None = None
+    outputs: str | None = None
 
     @property
     def is_onnx(self) -> bool:
@@ -56,6 +58,13 @@ class NetworkSource:
             layers=self.layers,
         )
 
+    @property
+    def kind(self) -> str:
+        """ "network", "onnx" or "weights"."""
+        from sdplip.network.read.file import kind_of
+
+        return kind_of(self.file)
+
     def understood(self, *, biases: bool = False) -> "Understood":
         """The network of the file, and in words what was assumed: of ONNX the graph as it stands, of other formats matrices with
         one activation between.
@@ -65,13 +74,19 @@ class NetworkSource:
         Raises:
             SdplipError: unreadable file, widths that do not fit, files that may hold another network.
         """
-        from sdplip.network.read.onnx import read_onnx
-        from sdplip.network.read.weights import read_weights_network
+        from sdplip.network.read.file import read_file
 
-        if self.is_onnx:
+        kind = self.kind
+        if kind != "weights":
             self._refuse_said()
-            return read_onnx(self.file)
-        return read_weights_network(self.file, self.assumptions, biases=biases)
+        if kind != "onnx" and (self.inputs or self.outputs):
+            raise click.UsageError("--input and --output name values of an ONNX graph. Drop them.")
+        said: dict[str, Any] = {}
+        if kind == "weights":
+            said = self.assumptions.to_json()
+        elif kind == "onnx":
+            said = {"inputs": self.inputs, "outputs": self.outputs}
+        return read_file(self.file, {"kind": kind, **said}, biases=biases)
 
     def network(self, *, biases: bool = False) -> "Network":
         """The same as layers of `sdplip.networks`."""
@@ -82,10 +97,9 @@ class NetworkSource:
             return from_onnx(self.file)
         from sdplip.network.read.weights import network_of, read_chain
 
-        said = self.assumptions
-        chain = read_chain(self.file, said, biases=biases)
-        network_of(chain.layers, said, certain=chain.certain)  # refuses what does not fit
-        return _layers(chain, said)
+        chain = read_chain(self.file, self.assumptions, biases=biases)
+        network_of(chain.layers, chain.said, certain=chain.certain)  # refuses what does not fit
+        return _layers(chain, chain.said)
 
     def words(self, *, biases: bool = False) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
         """What was assumed, in words, and which arrays of the file are not in the network."""
@@ -96,8 +110,8 @@ class NetworkSource:
     def text(self) -> str:
         """What stands between the matrices, for people."""
         if self.slopes:
-            return f"slopes in [{self.slopes[0]:g}, {self.slopes[1]:g}]"
-        return "the activations of the graph" if self.is_onnx else self.assumptions.activation or "relu"
+            return f"slopes in [{self.slopes[0]!r}, {self.slopes[1]!r}]"
+        return "the graph of the file" if self.kind != "weights" else self.assumptions.activation or "relu"
 
     def _refuse_said(self) -> None:
         """A graph says itself what the options would say."""
@@ -137,8 +151,8 @@ def _layers(chain: "Chain", said: "Assumptions") -> "Network":
     from sdplip.networks import Activation, from_kernels
     from sdplip.weights import Weight
 
-    if any(layer.max_pool or layer.average_pool for layer in chain.layers):
-        raise InvalidWeight("Pooling of weight files is not bounded yet. Export the network to ONNX.")
+    if any(layer.max_pool or layer.average_pool or layer.behind for layer in chain.layers):
+        raise InvalidWeight("Pooling and mixed activations are not bounded yet. Export the network to ONNX.")
     between = _between(said)
     if not chain.certain and isinstance(between, Activation) and between.kind not in HOMOGENEOUS:
         between = replace(between, kind="")
@@ -163,6 +177,7 @@ def _zeros(W: Any) -> Any:
 
 def _between(said: "Assumptions") -> "Activation | GroupSort":
     from sdplip.errors import InvalidWeight
+    from sdplip.network import Activation as Pointwise
     from sdplip.network.read.weights import between
     from sdplip.networks import Activation, between_layers
 
@@ -172,7 +187,9 @@ def _between(said: "Assumptions") -> "Activation | GroupSort":
         return between_layers(said.activation or "relu")
     except InvalidWeight:
         op = between(said.activation or "relu", (1,))
-        return Activation(float(op.alpha[0]), float(op.beta[0]))  # type: ignore[union-attr]  # sorting is known above
+        if not isinstance(op, Pointwise):
+            raise
+        return Activation(float(op.alpha[0]), float(op.beta[0]))
 
 
 class Said(click.ParamType):

@@ -10,8 +10,8 @@ import click
 if TYPE_CHECKING:
     import numpy as np
 
-    from sdplip.certificates.region import Ball, Box, Region
-    from sdplip.networks import Network
+    from sdplip.kernel.regions import Ball, Box, Region
+    from sdplip.network import Network
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Given:
             UsageError: as many numbers as do not fit, a file that holds no vector.
             InvalidProblem: a radius below zero, ends that are not finite or out of order.
         """
-        from sdplip.certificates.region import Ball, Box
+        from sdplip.kernel.regions import Ball, Box
 
         n = network.inputs
         if self.ball:
@@ -55,7 +55,7 @@ def given_region(
     ball: Given | None, box: Given | None, network: "Network", property_file: Path | None = None
 ) -> "Region | None":
     """The region of the options; None without them. A property is a box in a file."""
-    from sdplip.certificates.region import Ball, Box, Cut
+    from sdplip.kernel.regions import Ball, Box, Cut
 
     if box and property_file:
         raise click.UsageError("--box and --region both say which box. Use one of them.")
@@ -68,7 +68,7 @@ def given_region(
 
 def _property_box(file: Path, n: int) -> "Box":
     """The input box of a VNN-LIB property."""
-    from sdplip.certificates.region import Box
+    from sdplip.kernel.regions import Box
     from sdplip.network.read.vnnlib import read_input_box
 
     found = read_input_box(file)

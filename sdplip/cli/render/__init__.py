@@ -3,7 +3,7 @@
 from sdplip.cli.render.curves import curves
 from sdplip.cli.render.frame import above, below, json_lines, open_console, open_table
 from sdplip.cli.render.layers import check, compare, scale, verify
-from sdplip.cli.render.networks import bound, verify_network, verify_parts, verify_system
+from sdplip.cli.render.networks import bound
 
 __all__ = [
     "above",
@@ -17,7 +17,4 @@ __all__ = [
     "open_table",
     "scale",
     "verify",
-    "verify_network",
-    "verify_parts",
-    "verify_system",
 ]
