@@ -8,8 +8,8 @@ bounds the network up to there, and an output is at most that times the length o
 
 import numpy as np
 
-from sdplip.arithmetic.matrix import Enclosure, lengths
-from sdplip.arithmetic.rounding import up
+from sdplip.arithmetic.matrix import lengths
+from sdplip.arithmetic.rounding import gamma, up
 from sdplip.errors import InvalidProblem, NotProvable
 from sdplip.kernel.data import whole, wholes
 from sdplip.kernel.linear import matrix
@@ -55,8 +55,14 @@ def row_lengths(network: Network) -> Float[np.ndarray, " m"]:
     Raises:
         NotProvable: it is not linear, or too large.
     """
-    W: Enclosure = matrix(network)
-    return np.nextafter(lengths(W.magnitude())[:, 0], np.inf)
+    W = matrix(network)
+    n, e = W.shape[1], np.frexp(abs(W.mid).max(1, keepdims=True))[1]
+    scaled = np.ldexp(
+        W.mid, -e
+    )  # entries below 1, the largest of a row at least 1 / 2: squares that underflow do not count
+    length = np.sqrt(np.einsum("ij,ij->i", scaled, scaled)) * (1 + gamma(n + 8))
+    found = np.ldexp(length, e[:, 0]) + lengths(W.radius())[:, 0]
+    return np.nextafter(np.nextafter(found, np.inf), np.inf)
 
 
 def _between(network: Network, start: int, end: int) -> Network:
