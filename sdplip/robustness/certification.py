@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from sdplip.errors import InvalidProblem, RefusedModule
 from sdplip.nn.bounds.dispatch import lipschitz
-from sdplip.nn.bounds.pairwise import pairwise_lipschitz
+from sdplip.nn.bounds.pairwise import head_of, pairwise_of
 from sdplip.nn.bounds.tree import Bound, best
 from sdplip.robustness.arithmetic import Precision, device_of, network_in, pixels, plain_arithmetic
-from sdplip.robustness.forward_error import REACH, Analysis, forward_error, is_head
+from sdplip.robustness.forward_error import REACH, Analysis, forward_error
 from sdplip.robustness.radii import certified_radius, joint_constant, margins, predictions
 
 RADII = ("36/255", "72/255", "108/255", "1")
@@ -159,11 +159,12 @@ def certify_accuracy(
 ) -> Certification:
     r"""Certify `model` at labelled images.
 
-    The constants of the margins are those of pairs of classes if the model is an `nn.Sequential` that ends in a linear head, else
-    $\sqrt 2$ times the bound of the network.
+    The constants of the margins are those of pairs of classes if the model ends in a linear head, else $\sqrt 2$ times the bound
+    of the network.
 
     Args:
-        model: known to `lipschitz`; a copy in eval mode and in that precision is certified, see `network_in`.
+        model: any that `lipschitz` accepts with the shape of these images, modules with a forward of their own included; a copy
+            in eval mode and in that precision is certified, see `network_in`.
         images: `(n, channels, *pixels)`, uint8 (divided by 255), or floating point as they enter the network.
         labels: `(n,)` whole numbers.
         precision: "float64", or "float32": the rounding error that is subtracted is then some hundred million times larger.
@@ -186,11 +187,8 @@ def certify_accuracy(
             f"`labels` lie between {int(labels.min())} and {int(labels.max())}, but the network has {classes} classes."
         )
     with plain_arithmetic():
-        pairwise = None
-        if isinstance(network, nn.Sequential) and len(network) and is_head(network[-1]):
-            pairwise = pairwise_lipschitz(network, input_shape=shape)
-        bound = pairwise.network if pairwise else lipschitz(network, input_shape=shape)
-        layers = bound
+        bound = layers = lipschitz(network, input_shape=shape)
+        pairwise = None if head_of(network, bound) is None else pairwise_of(network, bound)
         constants = np.asarray(joint_constant(bound) if pairwise is None else pairwise.values)
         if whole is not None:
             constants = np.minimum(constants, joint_constant(whole))

@@ -131,7 +131,9 @@ class ForwardError:
             )
         format = FORMATS[dtypes.pop()]
         context = RoundingContext("", format)
-        if not (isinstance(model, nn.Sequential) and len(model) and is_head(model[-1])):
+        if not (
+            lipschitz.known(model) and isinstance(model, nn.Sequential) and len(model) and is_head(model[-1])
+        ):
             return Analysis(chain([model], [bound], [context]), None)
         *layers, last = model._modules
         below = [context.below(name) for name in layers]
@@ -166,7 +168,7 @@ def chain(modules: Sequence[nn.Module], bounds: Sequence[Bound], contexts: Seque
 
 def _rule(module: nn.Module, context: RoundingContext) -> Rule:
     cls = lipschitz.registered(module)
-    if cls not in RULES:
+    if cls not in RULES or not lipschitz.known(module):  # a rule speaks about the forward of its class
         raise context.refuse(module, "no rule is registered for this class.")
     return RULES[cls]
 
@@ -235,7 +237,7 @@ class Analysis:
 
 def is_head(module: nn.Module) -> bool:
     """Whether a last module has pairwise constants."""
-    return lipschitz.registered(module) in (nn.Linear, LastLayerNormalised)
+    return lipschitz.known(module) and lipschitz.registered(module) in (nn.Linear, LastLayerNormalised)
 
 
 def _head(module: Any, name: str, format: Format) -> Head:

@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from sdplip.errors import UnsupportedConvolution
 from sdplip.geometry import Geometry
 from sdplip.nn.bounds.dispatch import Context, lipschitz
 from sdplip.nn.bounds.tree import Bound
@@ -41,7 +42,18 @@ def _(module: Transposed, context: Context) -> Bound:
 
 
 def conv_geometry(module: Convolution | Transposed, image_size: tuple[int, ...] | None = None) -> Geometry:
-    """How a torch convolution moves over its image."""
+    """How a torch convolution moves over its image.
+
+    Raises:
+        UnsupportedConvolution: padding that is not with zeros was changed after the layer was built, when torch computed it.
+    """
+    if module.padding_mode != "zeros" and _built_padding(module) != list(
+        module._reversed_padding_repeated_twice
+    ):
+        raise UnsupportedConvolution(
+            f"its padding {module.padding} or dilation was changed after it was built, but torch pads by"
+            f" {tuple(module._reversed_padding_repeated_twice)}, which it computed then. Build the layer anew."
+        )
     padding = (
         {"same": None, "valid": 0}[module.padding]
         if isinstance(module.padding, str)
@@ -50,6 +62,17 @@ def conv_geometry(module: Convolution | Transposed, image_size: tuple[int, ...] 
     return Geometry(
         tuple(module.stride), module.padding_mode, padding, tuple(module.dilation), module.groups, image_size
     )
+
+
+def _built_padding(module: Convolution | Transposed) -> list[int]:
+    """Pixels before and after each axis, the last axis first, as torch computes them when it builds a layer."""
+    if module.padding == "valid":
+        return [0, 0] * len(module.kernel_size)
+    if module.padding == "same":
+        reach = [d * (k - 1) for d, k in zip(module.dilation, module.kernel_size, strict=True)]
+        return [side for r in reversed(reach) for side in (r // 2, r - r // 2)]
+    assert isinstance(module.padding, tuple)
+    return [p for p in reversed(module.padding) for _ in range(2)]
 
 
 def _kind(module: nn.Module) -> str:

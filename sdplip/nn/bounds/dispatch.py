@@ -143,14 +143,16 @@ def _bound(module: nn.Module, context: Context) -> Bound:
     if context.input_shape is not None and isinstance(module, nn.Module) and not lipschitz.known(module):
         assert lipschitz._otherwise is not None
         rule = lipschitz._otherwise
-    else:
-        _check(module, context)
     try:
+        if rule is _rule:
+            _check(module, context)
         bound = rule(module, context)
-    except RefusedModule:
+    except (RefusedModule, torch.OutOfMemoryError):
         raise
     except SdplipError as error:
         raise context.refuse(module, str(error)) from error
+    except RuntimeError as error:  # a kernel that torch lacks for this type, a matrix that it cannot invert
+        raise context.refuse(module, f"torch cannot compute its numbers: {error}") from error
     if not bound.value >= 0:
         raise context.refuse(module, f"its rule returned {bound.value}, which is no bound. Repair the rule.")
     name = _written_class(module).__name__
@@ -243,5 +245,6 @@ def _check_numbers(module: nn.Module, context: Context) -> None:
             raise context.refuse(
                 module, f"`{name}` is on the meta device and holds no numbers. Load the weights."
             )
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor.detach()).all()):
+        numbers = tensor.detach() if tensor.layout is torch.strided else tensor.detach().to_dense()
+        if tensor.is_floating_point() and not bool(torch.isfinite(numbers).all()):
             raise context.refuse(module, f"`{name}` holds NaN or infinity. Repair or retrain the layer.")

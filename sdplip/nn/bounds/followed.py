@@ -1,6 +1,7 @@
 """Rule of modules of all other classes: their forward is followed, and what is known of its parts is composed along the graph."""
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from torch import Tensor, nn
 
@@ -39,14 +40,17 @@ def _(module: nn.Module, context: Context) -> Bound:
     network, parts = _followed(module, context)
     factors = _factors(network, parts, context)
     sections = list[Bound]()
-    for start, end in zip(network.cuts, network.cuts[1:], strict=False):
+    cuts = [0, *(k for k in network.cuts if k in factors)]
+    for start, end in pairwise(cuts):
         section = _section(network, factors, start, end)
         if section is not None:
             sections.append(section)
     shape = " x ".join(map(str, context.input_shape))
     product = "" if len(sections) == 1 else f"product of {len(sections)} parts of "
     reason = f"{product}its forward, followed on inputs of shape {shape}"
-    return Bound(product_above(tuple(s.value for s in sections)), reason, parts=tuple(sections))
+    last = network.made(network.output)
+    head = parts[last.op].path if isinstance(last.op, Whole) and network.cuts[-2:-1] == last.inputs else ""
+    return Bound(product_above(tuple(s.value for s in sections)), reason, parts=tuple(sections), head=head)
 
 
 def _followed(module: nn.Module, context: Context) -> tuple[Network, dict[Whole, _Part]]:
@@ -139,8 +143,6 @@ def _name(node: Node, context: Context) -> str:
 
 def _section(network: Network, factors: Factors, start: int, end: int) -> Bound | None:
     """From one value that everything passes through to the next; None where nothing changes."""
-    if end not in factors:
-        return None
     constants, used = {start: 1.0}, list[Bound]()
     for k in range(start + 1, end + 1):
         if k not in factors:

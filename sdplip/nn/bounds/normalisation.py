@@ -38,7 +38,9 @@ def _(module: nn.BatchNorm2d, context: Context) -> Bound:
 
 @lipschitz.register(*INSTANCE)
 def _(module: nn.InstanceNorm2d, context: Context) -> Bound:
-    if module.running_var is not None:
+    if (
+        module.running_var is not None and module.track_running_stats
+    ):  # else forward takes those of the sample
         if module.training:
             raise context.refuse(
                 module, "in training it changes its running statistics. Call `.eval()` first."

@@ -32,8 +32,9 @@ class PairwiseBound:
         return f"margins <= {largest} (backbone bound times distances of the head's rows)\n└─ backbone {self.backbone}"
 
 
-def pairwise_lipschitz(model: nn.Sequential, *, input_shape: Shape | None = None) -> PairwiseBound:
-    r"""Constants of all margins of `model`, whose last module is an `nn.Linear` or a `LastLayerNormalised`.
+def pairwise_lipschitz(model: nn.Module, *, input_shape: Shape | None = None) -> PairwiseBound:
+    r"""Constants of all margins of `model`, whose last module is an `nn.Linear` or a `LastLayerNormalised`: an `nn.Sequential`,
+    or, with `input_shape`, any module whose forward ends in one.
 
     Never larger than $\sqrt 2$ times the bound of the whole network for a head of norm 1, and valid for a head of any norm:
     the certified radius of class $i$ is $\min_j (f_i - f_j) / \mathrm{values}_{ij}$.
@@ -42,20 +43,23 @@ def pairwise_lipschitz(model: nn.Sequential, *, input_shape: Shape | None = None
         RefusedModule: the backbone has no bound, or the model does not end in a linear layer.
     """
     context = Context(input_shape=None if input_shape is None else tuple(input_shape))
-    if not isinstance(model, nn.Sequential) or not len(model):
-        raise context.refuse(
-            model, "pairwise constants need an `nn.Sequential` that ends in the head. Wrap it in one."
-        )
-    head = model[-1]
     whole = lipschitz(model, input_shape=input_shape)  # every check, of the head too
-    if lipschitz.registered(head) is nn.Linear:
-        U = effective(head, "weight", context)
-    elif isinstance(head, LastLayerNormalised):
+    if head_of(model, whole) is None:
+        raise context.refuse(
+            model, "pairwise constants need a network that ends in a linear head, the last module of an `nn.Sequential` or the last"
+            " thing that its forward computes. Put `nn.Linear` or `LastLayerNormalised` last.",
+        )  # fmt: skip
+    return pairwise_of(model, whole)
+
+
+def pairwise_of(model: nn.Module, whole: Bound) -> PairwiseBound:
+    """`pairwise_lipschitz` of a model that ends in a head, whose bound is known already."""
+    head, context = head_of(model, whole), Context()
+    assert head is not None
+    if isinstance(head, LastLayerNormalised):
         U = exact(head.rows().detach(), head, "rows", context)
     else:
-        raise context.refuse(
-            head, "pairwise constants need a linear head. Put `nn.Linear` or `LastLayerNormalised` last."
-        )
+        U = effective(head, "weight", context)
     parts = whole.parts[:-1]
     backbone = Bound(
         product_above(tuple(p.value for p in parts)), f"product of {len(parts)} parts", "backbone", parts
@@ -64,6 +68,18 @@ def pairwise_lipschitz(model: nn.Sequential, *, input_shape: Shape | None = None
     for i, j in np.argwhere(~np.eye(len(U), dtype=bool)):
         values[i, j] = product_above((backbone.value, _length_above(U[i] - U[j])))
     return PairwiseBound(whole, backbone, values)
+
+
+def head_of(model: nn.Module, bound: Bound) -> nn.Module | None:
+    """The linear layer that makes the output of `model`, whose bound is the product of its parts, the last one that layer's."""
+    last = None
+    if bound.head:
+        last = model.get_submodule(bound.head)
+    elif lipschitz.registered(model) is nn.Sequential and lipschitz.known(model) and len(model._modules):
+        last = list(model._modules.values())[-1]
+    if last is None or not lipschitz.known(last):
+        return None
+    return last if lipschitz.registered(last) in (nn.Linear, LastLayerNormalised) else None
 
 
 def _length_above(v: Float[np.ndarray, " n"]) -> float:

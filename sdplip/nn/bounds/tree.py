@@ -23,6 +23,7 @@ class Bound:
         parts: the bounds that this one is composed of.
         others: further valid bounds of the same module, which are larger.
         certificate: what the trusted kernel proved, where this bound is a proof about one weight.
+        head: of a forward that was followed, the name of the module that makes the output, if the last of `parts` is its bound.
     """
 
     value: float
@@ -31,6 +32,7 @@ class Bound:
     parts: tuple["Bound", ...] = ()
     others: tuple["Bound", ...] = ()
     certificate: Certificate | None = None
+    head: str = ""
 
     def __float__(self) -> float:
         return self.value

@@ -33,12 +33,17 @@ def effective(module: nn.Module, name: str, context: Context) -> Float[np.ndarra
         )
     refuse_stale_parametrization(module, name, context)
     with torch.no_grad():
-        tensor, again = getattr(module, name).detach(), getattr(module, name).detach()
-        if not same(tensor, again):
-            raise context.refuse(
-                module,
-                f"`{name}` is another tensor at every reading, so no proof can be about it. Call `.eval()` first.",
-            )
+        tensor = getattr(module, name).detach()
+    if steps:
+        for gradients in (True, False):
+            with torch.set_grad_enabled(gradients):
+                again = getattr(module, name).detach()
+            if not same(tensor, again):
+                raise context.refuse(
+                    module,
+                    f"`{name}` is another tensor at every reading, or with gradients than without, so no proof can be about it."
+                    " Call `.eval()` first, or assign the weight that is meant.",
+                )
     return exact(tensor, module, name, context)
 
 
@@ -86,6 +91,8 @@ def exact(tensor: torch.Tensor, module: nn.Module, name: str, context: Context) 
         raise context.refuse(
             module, f"`{name}` has type {tensor.dtype}. Only real floating-point weights are covered."
         )
+    if tensor.layout is not torch.strided:
+        tensor = tensor.to_dense()
     array = tensor.to("cpu", torch.float64).resolve_neg().numpy()
     if not np.isfinite(array).all():
         raise context.refuse(module, f"`{name}` holds NaN or infinity. Repair or retrain the layer.")
