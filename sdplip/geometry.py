@@ -68,6 +68,13 @@ class Geometry:
                 f"With circular padding the stride must divide the image, but `stride` is {stride} and `image_size` is"
                 f" {image_size}. Pad or crop the image to a multiple of the stride."
             )
+        if padding and image_size:
+            axes_of = zip(image_size, padding, reach, strict=True)
+            if any(h + 2 * p <= r for h, p, r in axes_of):
+                raise UnsupportedConvolution(
+                    f"No output pixel is left: the kernel reaches {reach} pixels, the image has {image_size} and `padding` {padding}"
+                    " on both sides. Use larger images, or more padding."
+                )
         return ExpandedGeometry(stride, self.padding_mode, padding, dilation, self.groups, image_size)
 
 
@@ -78,6 +85,13 @@ class ExpandedGeometry(Geometry):
     stride: tuple[int, ...] = ()
     padding: tuple[int, ...] | None = None
     dilation: tuple[int, ...] = ()
+
+    def pads(self, kernel_shape: Sequence[int]) -> tuple[tuple[int, int], ...]:
+        """Pixels added before and after each image axis."""
+        reach = [d * (k - 1) for d, k in zip(self.dilation, kernel_shape[2:], strict=True)]
+        if self.padding is None:
+            return tuple((r // 2, r - r // 2) for r in reach)
+        return tuple((p, p) for p in self.padding)
 
 
 def _per_axis(name: str, value: Axes, axes: int, least: int) -> tuple[int, ...]:

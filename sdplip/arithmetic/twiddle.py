@@ -53,6 +53,16 @@ def table(size: int) -> tuple[Float[np.ndarray, " size"], Float[np.ndarray, " si
         raise NotProvable(
             f"A grid of {size} frequencies is finer than the {LONGEST} that are tabulated. Choose a smaller one."
         )
-    pairs = [_cos_sin(k if 2 * k <= size else k - size, size) for k in range(size)]
-    cos, sin = np.array(pairs).T
+    cos, sin = np.ones(size), np.zeros(size)
+    eighth = size // 8 if size % 8 == 0 else size // 4 if size % 4 == 0 else size // 2
+    first = min(eighth + 1, size)
+    cos[:first], sin[:first] = np.array([_cos_sin(k, size) for k in range(first)]).T
+    if size % 8 == 0:  # the other angles by symmetry, without rounding
+        k = np.arange(eighth + 1, 2 * eighth + 1)
+        cos[k], sin[k] = sin[2 * eighth - k], cos[2 * eighth - k]
+    if size % 4 == 0:
+        k = np.arange(size // 4 + 1, size // 2 + 1)
+        cos[k], sin[k] = -cos[size // 2 - k], sin[size // 2 - k]
+    k = np.arange(size // 2 + 1, size)
+    cos[k], sin[k] = cos[size - k], -sin[size - k]
     return cos, sin

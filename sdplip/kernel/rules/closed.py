@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from sdplip.arithmetic.rounding import GENEROUS, gamma, up
+from sdplip.arithmetic.rounding import gamma, up
 from sdplip.network import (
     AbstractLinear,
     Activation,
@@ -27,8 +27,9 @@ from sdplip.network import (
 def node_factor(op: Operator) -> float | None:
     r"""At least the l2 Lipschitz constant of an operator of one value; None where that needs a proof, or several values come in.
 
-    Activations: the largest slope in absolute value. Sorting and lengths of groups: 1. Maxima over windows: the root of how many windows share
-    an entry. Index maps: the root of how often an entry is read. Means: $\sqrt{\lVert A \rVert_1 \lVert A \rVert_\infty}$. Zero maps: 0.
+    Activations: the largest slope in absolute value. Sorting and lengths of groups: 1. Maxima over windows: the root of how
+    many windows share an entry. Index maps: the root of how often an entry is read. Means: $\sqrt{\lVert A \rVert_1 \lVert A
+    \rVert_\infty}$. Zero maps: 0.
     """
     match op:
         case Activation():
@@ -87,5 +88,7 @@ def _average(op: Average) -> float:
         return root_above(int(rows.max()) * int(columns.max()), int(n[0]) ** 2)
     shares = np.broadcast_to(1 / n[:, None], op.index.shape)[inside]
     columns = np.bincount(op.index[inside], shares, minlength=1)
-    square = float((rows / n).max()) * float(columns.max()) * (1 + gamma(len(op.index) * op.index.shape[1] + 8))
-    return up(float(np.sqrt(square * GENEROUS)))
+    square = (
+        float((rows / n).max()) * float(columns.max()) * (1 + gamma(len(op.index) * op.index.shape[1] + 8))
+    )
+    return up(up(float(np.sqrt(square))))

@@ -1,0 +1,195 @@
+r"""Convolutions: one $t$ a channel, proven for every frequency, hence for a given image size or for all.
+
+With `geometry.image_size` the statement is about that size. Circular padding: $\omega$ runs through the grid $2 \pi j / N$, N =
+image size / stride (a crop of the output only drops rows). Zero padding of any amount: the layer is a compression of the circular
+convolution on $N \ge h + d (k - 1)$ pixels: embed the image, convolve, drop outputs; neither lengthens. Without a size, and where
+its grid would be too fine, the statement is about every size: $\omega$ runs through all frequencies (`cells`).
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from operator import index
+
+import numpy as np
+
+from sdplip.arithmetic.matrix import enclose
+from sdplip.arithmetic.rayleigh import quotient
+from sdplip.arithmetic.rounding import GENEROUS, TINY, down, gamma
+from sdplip.errors import InvalidCertificate
+from sdplip.geometry import ExpandedGeometry, Geometry
+from sdplip.kernel.condition.cells import Cover, all_points, every_frequency, unproven
+from sdplip.kernel.condition.certificate import Certificate, Form
+from sdplip.kernel.condition.image import Picture, picture
+from sdplip.kernel.condition.powers import nonzero, square_below
+from sdplip.kernel.condition.spectrum import spectrum
+from sdplip.kernel.condition.symbol import Lattice, Symbol, symbols
+from sdplip.kernel.condition.validate import as_scaling, as_weight
+from sdplip.shapes import Float
+
+Kernel = Float[np.ndarray, "out in_per_group ..."]
+
+MOST = 1 << 20
+"""Frequencies of the largest grid of one image size; larger images are covered by cells."""
+
+
+def convolution_holds(K: Kernel, certificate: Certificate) -> bool:
+    """True only if the upper bound `c` of the certificate is proven for this kernel.
+
+    Raises:
+        InvalidWeight, InvalidScaling, UnsupportedConvolution: there is no such statement about this kernel.
+        NotProvable: the proof would take too long.
+    """
+    return _stated(K, certificate).holds(certificate.c, certificate.grid)
+
+
+def convolution_lower_bound(K: Kernel, certificate: Certificate) -> float:
+    """Proven lower bound of every valid `c` for this kernel, from the witness of the certificate.
+
+    Raises:
+        InvalidWeight, InvalidScaling, UnsupportedConvolution: there is no such statement about this kernel.
+        InvalidCertificate, NotProvable: the witness is of another kind or shape than the geometry needs.
+    """
+    stated = _stated(K, certificate)
+    if certificate.frequency is not None:
+        return stated.stretch_of_wave(certificate.frequency, certificate.grid, certificate.witness)
+    return stated.picture.stretch(certificate.witness)
+
+
+@dataclass(frozen=True, eq=False)
+class Statement:
+    r"""$C^\top C \preceq c^2 T$ (linear form) or $C C^\top \preceq c^2 T$ (residual form) of a convolution. `statement` makes it."""
+
+    K: Kernel
+    t: Float[np.ndarray, " channels"]
+    geometry: ExpandedGeometry
+    form: Form
+
+    @cached_property
+    def symbols(self) -> list[Symbol]:
+        """Of all channel groups whose kernel is not zero."""
+        return symbols(self.K, self.t, self.geometry, self.form)
+
+    @cached_property
+    def picture(self) -> Picture:
+        """The map of images of the size that is spoken of.
+
+        Raises:
+            InvalidCertificate: every size is.
+        """
+        if self.geometry.image_size is None:
+            raise InvalidCertificate(
+                "A statement about every image size has a wave as its witness, with a `frequency`."
+            )
+        return picture(self.K, self.t, self.geometry, self.form)
+
+    @property
+    def image_lattice(self) -> Lattice | None:
+        """The frequencies that prove the statement of one image size; None of every size, and of images that are too large."""
+        geometry = self.geometry
+        if geometry.image_size is None:
+            return None
+        stride, dilation, size = (
+            np.array(v) for v in (geometry.stride, geometry.dilation, geometry.image_size)
+        )
+        if geometry.padding_mode == "zeros":
+            size = size + dilation * (np.array(self.K.shape[2:]) - 1)
+        found = tuple((-(-size // stride)).tolist())
+        return found if prod(found) <= MOST else None
+
+    @property
+    def has_waves(self) -> bool:
+        """Whether images are stretched as the symbol stretches waves: on large images, and by a circulant that crops nothing."""
+        geometry = self.geometry
+        if geometry.image_size is None:
+            return True
+        reach = [d * (k - 1) for d, k in zip(geometry.dilation, self.K.shape[2:], strict=True)]
+        pads = geometry.pads(self.K.shape)
+        return geometry.padding_mode == "circular" and all(
+            sum(p) == r for p, r in zip(pads, reach, strict=True)
+        )
+
+    def cover(self, symbol: Symbol, grid: Lattice | None) -> Cover:
+        """The frequencies that prove a symbol: those of the image size if `grid` says so, else cells that cover all."""
+        if grid is None:
+            raise InvalidCertificate(
+                "The certificate of a convolution needs its `grid`. Certify the layer anew."
+            )
+        if grid == self.image_lattice:
+            return all_points(grid)
+        return every_frequency(symbol.degrees, grid)
+
+    def holds(self, c: float, grid: Lattice | None) -> bool:
+        """Whether all groups are proven to stay below `c`."""
+        for symbol in self.symbols:
+            kappa, where, own = square_below(c, symbol.exponent), self.cover(symbol, grid), spectrum(symbol)
+            if not (where.every and kappa >= own.row_sums()) and unproven(own, kappa, where):
+                return False
+        return True
+
+    def stretch_of_wave(
+        self, frequency: tuple[int, ...], grid: Lattice | None, witness: Float[np.ndarray, " two_n"]
+    ) -> float:
+        r"""Proven lower bound of c from one frequency, channel group first; `witness` holds real and then imaginary parts.
+
+        Raises:
+            InvalidCertificate, NotProvable: no wave of this statement.
+        """
+        try:
+            group, *point = map(index, frequency)
+        except (TypeError, ValueError):
+            raise InvalidCertificate(
+                f"A frequency is a channel group and a lattice point, not {frequency!r}."
+            ) from None
+        symbol = next((symbol for symbol in self.symbols if symbol.group == group), None)
+        if symbol is None or not self.has_waves:
+            raise InvalidCertificate(
+                f"A wave of channel group {group} is no witness of this convolution: where zeros are padded or outputs cropped, it is"
+                " an image. Certify the layer anew."
+            )
+        where = self.cover(symbol, grid)
+        if len(point) != len(where.lattices[-1]) or (where.every and self.geometry.image_size is not None):
+            raise InvalidCertificate(f"The images have no frequency {frequency}. Certify the layer anew.")
+        return wave_stretch(symbol, tuple(point), where.lattices[-1], witness)
+
+
+def statement(
+    K: Kernel,
+    t: Float[np.ndarray, " channels"],
+    geometry: Geometry | None,
+    form: Form,
+    scaling: str = "given",
+) -> Statement:
+    """The statement about a kernel, checked.
+
+    Raises:
+        InvalidWeight, InvalidScaling, UnsupportedConvolution: its parts contradict each other.
+    """
+    K = as_weight(K, (3, 4, 5))
+    expanded = (geometry or Geometry()).expand(K.shape)
+    if form == "residual":
+        needed = nonzero(K).any(tuple(range(1, K.ndim)))
+    else:
+        blocks = nonzero(K).reshape(expanded.groups, -1, *K.shape[1:])
+        needed = blocks.any((1, *range(3, blocks.ndim))).reshape(-1)
+    return Statement(K, as_scaling(t, needed, scaling), expanded, form)
+
+
+def wave_stretch(
+    symbol: Symbol, point: tuple[int, ...], lattice: Lattice, witness: Float[np.ndarray, " two_n"]
+) -> float:
+    r"""$2^g \lVert M v \rVert / \lVert v \rVert_\tau$ at one lattice point, rounded down, in the real form of twice the order.
+
+    Raises:
+        NotProvable: the witness does not hold that many finite numbers.
+    """
+    M = symbol.at(np.array([[p % n for p, n in zip(point, lattice, strict=True)]]), lattice)[0]
+    q = len(symbol.taps)
+    rad = (gamma(q + 16) * symbol.envelope + 4 * (q + 1) * TINY) * GENEROUS
+    real = enclose(np.block([[M.real, -M.imag], [M.imag, M.real]]), np.block([[rad, rad], [rad, rad]]))
+    found = quotient(real, witness, np.tile(symbol.d, 2))
+    return max(0.0, down(float(np.ldexp(found, symbol.exponent)))) if found else 0.0
+
+
+def _stated(K: Kernel, certificate: Certificate) -> Statement:
+    return statement(K, certificate.t, certificate.geometry, certificate.form, certificate.scaling)

@@ -1,0 +1,86 @@
+r"""Powers of two: weights and scalings are brought near 1 by them, which is exact, and conclusions are carried back.
+
+Everything here reads numbers by their bits, so it is right where the processor takes subnormal numbers for zero, too.
+"""
+
+import numpy as np
+
+from sdplip.arithmetic.rounding import TINY, down, up
+from sdplip.errors import NotProvable
+from sdplip.shapes import Bool, Float, Int
+
+Array = Float[np.ndarray, "..."]
+
+MAGNITUDE, FRACTION = 0x7FFFFFFFFFFFFFFF, 0x000FFFFFFFFFFFFF
+
+
+def nonzero(x: Array) -> Bool[np.ndarray, "..."]:
+    """Where x is not 0."""
+    return _bits(x) & MAGNITUDE != 0
+
+
+def widened(x: np.ndarray) -> Array:
+    """Numbers of at most 64 bits as float64, every one unchanged: subnormal float32 too, whatever the processor does with them."""
+    double = x.astype(np.float64, copy=False)
+    if x.dtype != np.float32:
+        return double
+    bits = np.ascontiguousarray(x).view(np.int32).reshape(x.shape) & 0x7FFFFFFF
+    subnormal = (bits < 0x00800000) & (bits != 0)
+    return np.where(subnormal, np.copysign(bits * 2.0**-149, x), double) if subnormal.any() else double
+
+
+def split(x: Array) -> tuple[Array, Int[np.ndarray, "..."]]:
+    r"""m and e with $x = m 2^e$ and $1/2 \le |m| < 1$, exactly; (0, 0) of 0."""
+    bits = _bits(x) & MAGNITUDE
+    subnormal = (bits <= FRACTION) & (bits != 0)
+    if not subnormal.any():
+        return np.frexp(x)
+    whole = np.where(subnormal, bits & FRACTION, 0).astype(np.float64)  # times 2^-1074
+    m, e = np.frexp(np.where(subnormal, np.copysign(whole, x), np.where(bits == 0, 0.0, x)))
+    return m, np.where(subnormal, e - 1074, e)
+
+
+def near_one(W: Array, e: Int[np.ndarray, "..."], axes: int | tuple[int, ...]) -> tuple[Array, int]:
+    r"""$B = 2^{-(e + g)} W$ with the least g for which $|B| < 1$, and g. Each entry is exact, or lost by less than `TINY`.
+
+    e has length 1 on `axes`, and elsewhere the shape of W.
+    """
+    bits = _bits(W) & MAGNITUDE
+    if ((bits <= FRACTION) & (bits != 0)).any():
+        m, own = split(W)
+        g = int((own - e).max(initial=-5000, where=m != 0))
+        return np.ldexp(m, own - e - g), g
+    m, own = np.frexp(abs(W).max(axes, keepdims=True, initial=0.0))
+    g = int((own - e).max(initial=-5000, where=m != 0))
+    return np.ldexp(W, -(e + g)), g
+
+
+def root_above(kappa: float, exponent: int) -> float:
+    r"""$2^{\mathrm{exponent}} \sqrt{\kappa}$ rounded up.
+
+    Raises:
+        NotProvable: it is not a finite double.
+    """
+    with np.errstate(over="ignore", under="ignore"):
+        root = up(float(np.sqrt(kappa)))
+        c = up(float(np.ldexp(root, exponent)))
+        if not np.ldexp(c, -exponent) >= root:  # lost by underflow
+            c = max(c, TINY)
+    if not np.isfinite(c):
+        raise NotProvable(
+            "No finite `c` could be proven for this `W` and `t`: the bound leaves the range of double precision."
+            " Rescale `W` or `t` by a power of two."
+        )
+    return c
+
+
+def square_below(c: float, exponent: int) -> float:
+    r"""$(2^{-\mathrm{exponent}} c)^2$ rounded down, or 0 where c is not positive or it leaves the range of double precision."""
+    with np.errstate(over="ignore", under="ignore"):
+        root = float(np.ldexp(c, -exponent))
+        kappa = down(root * root)
+    return kappa if c > 0 and np.isfinite(kappa) and kappa > 0 else 0.0
+
+
+def _bits(x: Array) -> Int[np.ndarray, "..."]:
+    return np.ascontiguousarray(x, np.float64).view(np.int64).reshape(np.shape(x))

@@ -1,0 +1,91 @@
+"""Where a symbol stretches most: frequencies and vectors, found by turns. Nothing here is trusted."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Complex, Float, Int
+
+from sdplip.kernel.condition.symbol import Lattice, Symbol, halved, lattice_points
+from sdplip.proposals.lanczos import top_eigenvector
+
+STARTS = 4
+"""Candidates from which a peak is climbed."""
+SAMPLES = 40
+"""Frequencies that are looked at first."""
+
+
+@dataclass(frozen=True, eq=False)
+class Peak:
+    r"""A frequency, the estimate of $\lambda_{\max}$ there, and the vector of it in the metric of t."""
+
+    omega: Float[np.ndarray, " axes"]
+    value: float
+    vector: Complex[np.ndarray, " columns"]
+
+
+def samples(symbol: Symbol) -> tuple[Float[np.ndarray, "f axes"], Float[np.ndarray, " f"]]:
+    r"""Frequencies all over, and estimates of $\lambda_{\max}$ from below, by a few Lanczos steps."""
+    active = np.array(symbol.degrees) > 0
+    count = max(1, int(active.sum()))
+    side = max(4, min(2 * max(symbol.degrees) + 2, int((2 * SAMPLES) ** (1 / count))))
+    shape = tuple(np.where(active, side, 1).tolist())
+    omegas = 2 * np.pi * halved(lattice_points(shape), shape) / np.array(shape)
+    return omegas, np.array([_top(symbol, omega, steps=24, tolerance=1e-3).value for omega in omegas])
+
+
+def highest(symbol: Symbol, found: tuple[np.ndarray, np.ndarray]) -> Peak:
+    """The highest peak that climbing from the best `samples` finds."""
+    omegas, values = found
+    best = np.argsort(-values, kind="stable")[:STARTS]
+    return max((climb(symbol, omegas[k]) for k in best), key=lambda peak: peak.value)
+
+
+def climb(symbol: Symbol, omega: Float[np.ndarray, " axes"], rounds: int = 20) -> Peak:
+    """The peak near a frequency: the vectors of the largest singular value, then the frequency that suits them best, by turns."""
+    peak = _top(symbol, omega, steps=16)
+    for _ in range(rounds):
+        found = _top(symbol, _ascended(symbol, peak), steps=16, start=peak.vector)
+        if found.value <= peak.value * (1 + 1e-9):
+            break
+        peak = found
+    return at(symbol, peak.omega, peak.vector)
+
+
+def at(symbol: Symbol, omega: Float[np.ndarray, " axes"], start: np.ndarray | None = None) -> Peak:
+    """Value and vector at one frequency, about as good as doubles allow."""
+    return _top(symbol, omega, steps=300, start=start, tolerance=1e-9)
+
+
+def nearest(omega: Float[np.ndarray, " axes"], lattice: Lattice) -> Int[np.ndarray, " axes"]:
+    """The lattice point next to a frequency."""
+    return np.rint(omega * np.array(lattice) / (2 * np.pi)).astype(np.int64) % np.array(lattice)
+
+
+def _top(
+    symbol: Symbol,
+    omega: Float[np.ndarray, " axes"],
+    steps: int,
+    start: np.ndarray | None = None,
+    tolerance: float = 1e-6,
+) -> Peak:
+    r = symbol.d**-0.5
+    M = symbol.near(omega) * r
+    n = M.shape[1]
+    v = np.cos(np.arange(n) * 2.399963 + 0.5) + 1e-3 if start is None else start / r
+    value, x = top_eigenvector(lambda x: ((M @ x).conj() @ M).conj(), n, tolerance, steps, v + 0j)
+    return Peak(omega, value, x * r)
+
+
+def _ascended(symbol: Symbol, peak: Peak) -> Float[np.ndarray, " axes"]:
+    r"""The frequency near which $|u^* M(\omega) v|$ is largest, for the vectors of a peak: steps on ever finer stencils."""
+    y = symbol.near(peak.omega) @ peak.vector
+    coefficients = symbol.pairings(y, peak.vector)
+    omega, active = peak.omega, np.array(symbol.degrees) > 0
+    step = 0.5 / max(1, *symbol.degrees)
+    stencil = (lattice_points(tuple(np.where(active, 5, 1).tolist())) - 2 * active) * 1.0
+    while step > 1e-5:
+        tried = omega + step * stencil
+        values = abs(np.exp(1j * tried @ symbol.offsets.T) @ coefficients)
+        best = tried[int(values.argmax())]
+        step, omega = (step if (best != omega).any() else step / 4), best
+    return omega
