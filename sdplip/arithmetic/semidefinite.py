@@ -51,8 +51,10 @@ Matrix = Float[np.ndarray, "*batch m n"]
 Vector = Float[np.ndarray, "*batch n"]
 Exponents = Int[np.ndarray, "*batch n"]
 
-WHOLE, BLOCK = 192, 64
+WHOLE, BLOCK = 128, 64
 """LAPACK factors so many columns at once where there are no more; else so many. The rest is products of matrices."""
+FINE = 2.0**-46
+"""Absolute row sums of a residual that are too small to matter."""
 
 
 def slack(order: int, trace: float | None = None) -> float:
@@ -277,39 +279,46 @@ def _columns(T: Matrix, error: Vector, size: Vector, square: Vector) -> bool:
 
     On diagonal blocks $\hat E$ need not be symmetric: of its symmetric part, row and column sum share the row sum.
     """
-    n = T.shape[-1]
+    n, rows = T.shape[-1], T.shape[-2]
     for a in range(0, n, width := _width(n)):
         z = min(a + width, n)
-        S = T[..., a:, a:z]
         if a:
-            S -= T[..., a:, :a] @ T[..., a:z, :a].mT
-        L = _factor(S, z - a)
-        if L is None:
+            T[..., a:, a:z] -= T[..., a:, :a] @ T[..., a:z, :a].mT
+        S = T[..., a:z, a:z]
+        try:
+            L = np.linalg.cholesky(S)
+            inverse = np.linalg.inv(L).mT if z < rows else L
+        except np.linalg.LinAlgError:
             return False
-        E = L @ L[..., : z - a, :].mT
+        E = L @ L.mT
         E -= S
         np.abs(E, out=E)
-        top, below = E[..., : z - a, :], E[..., z - a :, :]
-        error[..., a:z] += (top.sum(-2) + top.sum(-1)) / 2
-        if z < T.shape[-2]:
-            error[..., a:z] += below.sum(-2)
-            error[..., z:] += below.sum(-1)
-        S[...] = L
-        square += np.vdot(L, L) if L.ndim == 2 else np.einsum("...ij,...ij->...", L, L)[..., None]
-        np.abs(L, out=L)
-        size[..., a:] += _times(L, L.sum(-2))
+        error[..., a:z] += (E.sum(-2) + E.sum(-1)) / 2
+        S[...], square[...], w = L, square + _squares(L), abs(L).sum(-2)
+        if z < rows:
+            below, E = _below(T[..., z:, a:z], L, inverse)
+            error[..., a:z] += E.sum(-2)
+            error[..., z:] += E.sum(-1)
+            T[..., z:, a:z], square[...] = below, square + _squares(below)
+            A = np.abs(below, out=below)
+            w = w + A.sum(-2)
+            size[..., z:] += _times(A, w)
+        size[..., a:z] += _times(np.abs(L, out=L), w)
     return True
 
 
-def _factor(S: Matrix, n: int) -> Matrix | None:
-    """L with $L L_{top}^T$ near S, of which the top n rows are symmetric; None where that breaks down. Not trusted."""
-    try:
-        top = np.linalg.cholesky(S[..., :n, :])
-        if S.shape[-2] == n:
-            return top
-        inverse = np.linalg.inv(top).mT
-    except np.linalg.LinAlgError:
-        return None
-    below = S[..., n:, :] @ inverse
-    below += (S[..., n:, :] - below @ top.mT) @ inverse  # as accurate as substitution
-    return np.concatenate([top, below], -2)
+def _below(S: Matrix, L: Matrix, inverse: Matrix) -> tuple[Matrix, Matrix]:
+    """X with $X L^T$ near S, and the absolute residual. A step of refinement makes it as good as substitution where it is not."""
+    X = S @ inverse
+    E = S - X @ L.mT
+    if np.abs(E).sum(-1).max(initial=0.0) > FINE:
+        X += E @ inverse
+        E = S - X @ L.mT
+    return X, np.abs(E, out=E)
+
+
+def _squares(L: Matrix) -> Vector:
+    """The square of the Frobenius norm, with an axis for broadcasting."""
+    if L.ndim == 2:
+        return np.full(1, np.vdot(L, L))
+    return np.einsum("...ij,...ij->...", L, L)[..., None]
