@@ -1,5 +1,6 @@
 """HDF5 files of Keras, .h5: weights as `save_weights` and `model.save` write them, and other tables of arrays."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,7 +33,12 @@ def says_order(path: Path) -> bool:
     return _read(path)[1]
 
 
-def _read(path: Path) -> tuple[dict[str, np.ndarray], bool]:
+def configuration(path: Path) -> Any:
+    """What Keras wrote about the whole model, from JSON; None where the file holds weights alone."""
+    return _read(path)[2]
+
+
+def _read(path: Path) -> tuple[dict[str, np.ndarray], bool, Any]:
     try:
         import h5py
     except ImportError:
@@ -45,7 +51,8 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], bool]:
             file.get("model_weights"), "attrs", ()
         )
         found = dict(_walk(file, "", room_of(path), path))
-    return _renamed(found), ordered
+        config = json.loads(_text(file.attrs["model_config"])) if "model_config" in file.attrs else None
+    return _renamed(found), ordered, config
 
 
 def _walk(group: Any, name: str, room: Room, path: Path) -> Iterator[tuple[str, np.ndarray]]:

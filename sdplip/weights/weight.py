@@ -34,8 +34,10 @@ class Weight:
         return kinds[self.array.ndim - 2]
 
 
-def checked(name: str, array: np.ndarray, path: Path) -> Float[np.ndarray, "..."]:
+def checked(name: str, array: np.ndarray, path: Path, *, zero: bool = False) -> Float[np.ndarray, "..."]:
     """`array` with the same entries as native float16, float32 or float64 (whole numbers become float64).
+
+    `zero` allows a weight that is zero everywhere: a network with one is constant.
 
     Raises:
         InvalidWeight: empty, complex, not finite, zero everywhere, or not exact in double precision.
@@ -66,7 +68,7 @@ def checked(name: str, array: np.ndarray, path: Path) -> Float[np.ndarray, "..."
         raise InvalidWeight(
             f"{layer} has type {array.dtype} and entries that double precision cannot hold. Round it to float64 before saving."
         )
-    if not exact.any():
+    if not zero and not exact.any():
         raise InvalidWeight(
             f"{layer} is zero everywhere; there is nothing to certify. Drop the layer, or save trained weights."
         )

@@ -6,7 +6,7 @@ import numpy as np
 
 from sdplip.arithmetic.functions import FUNCTIONS
 from sdplip.errors import InvalidWeight
-from sdplip.network.operators import Activation, Sort
+from sdplip.network.operators import Activation, Grouped, Sort
 
 HOMOGENEOUS = ("relu", "abs", "identity", "leaky_relu", "prelu")
 """Biases do not matter to their largest slopes."""
@@ -15,13 +15,13 @@ SORTING = ("maxmin", "maxmin-halves")
 
 def between(
     kind: str, shape: tuple[int, ...], slopes: tuple[float, float] | None = None, *, evaluated: bool = True
-) -> Activation | Sort:
+) -> Activation | Sort | Grouped:
     """The operator called `kind` on values of `shape`, `(features,)` or `(channels, *pixels)`; of a function with `slopes` alone,
     that.
 
     Names are those of `sdplip.arithmetic.functions.FUNCTIONS`, with parameters behind colons (`leaky_relu:0.1`,
-    `elu:alpha=0.5`), `maxmin` (neighbours in pairs), `maxmin-halves` (maxima first) and `groupsort:k`. Images are sorted along
-    channels.
+    `elu:alpha=0.5`), `maxmin` (neighbours in pairs), `maxmin-halves` (maxima first), `groupsort:k` and `softmax`. Images are
+    sorted along channels.
 
     Args:
         kind: the name.
@@ -42,6 +42,8 @@ def between(
     name, *given = kind.split(":")
     if kind in SORTING or (name == "groupsort" and len(given) == 1 and given[0].isdecimal()):
         return _sort(kind, int(given[0]) if given else 2, shape)
+    if kind == "softmax":
+        return Grouped("softmax", np.arange(n).reshape(shape[0], -1).T, n)
     name = name.lower().replace("-", "_")
     if name not in FUNCTIONS:
         raise InvalidWeight(

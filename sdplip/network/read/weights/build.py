@@ -15,8 +15,6 @@ from sdplip.network.read.weights.assumptions import Assumptions
 from sdplip.network.read.weights.between import between
 from sdplip.network.read.weights.chain import Layer
 
-ORDERS: dict[str, tuple[int, int, int]] = {"chw": (0, 1, 2), "hwc": (1, 2, 0), "whc": (2, 1, 0)}
-"""How the matrix behind the images counts them, slowest first: channels (torch), rows and columns; channels last is Keras."""
 LARGEST = 1 << 27
 """Numbers of the largest value in a network that is built: 1 GB."""
 
@@ -48,7 +46,9 @@ def network_of(layers: Sequence[Layer], assumptions: Assumptions, *, certain: bo
     at = INPUT
     for place, layer in enumerate(layers):
         at = _kernel(builder, at, layer) if place < count else _matrix(builder, at, layer, assumptions)
-        if place < len(layers) - 1:
+        if layer.behind not in (None, "identity"):
+            at = builder.add(between(layer.behind, builder.shape(at)), at, shape=builder.shape(at))
+        elif layer.behind is None and place < len(layers) - 1:
             kind, shape = assumptions.activation or "relu", builder.shape(at)
             op = between(kind, shape, assumptions.slopes, evaluated=certain)
             at = builder.add(op, at, shape=shape)
@@ -161,6 +161,8 @@ def _average(
 
 
 def _flattened(layer: Layer, shape: tuple[int, ...], flatten: str) -> np.ndarray:
+    """The matrix whose columns count the images channels first. `flatten` says how they are stored, slowest first: channels, rows
+    and columns (torch), channels last (Keras), or columns, rows, channels (MATLAB)."""
     W, channels, pixels = layer.W, shape[0], shape[1:]
     if W.shape[1] == channels and prod(pixels) > 1:
         raise InvalidWeight(
@@ -174,11 +176,11 @@ def _flattened(layer: Layer, shape: tuple[int, ...], flatten: str) -> np.ndarray
         )
     if flatten == "chw":
         return W
-    if len(pixels) != 2:
+    if flatten != "hwc" and len(pixels) != 2:
         raise InvalidWeight(
             f"`flatten` {flatten!r} is about images of two axes, but these have {len(pixels)}."
         )
-    order = ORDERS[flatten]
+    order = (*range(1, len(shape)), 0) if flatten == "hwc" else (2, 1, 0)
     stored = tuple(np.array(shape)[list(order)])
     return np.ascontiguousarray(W.reshape(len(W), *stored).transpose(0, *(1 + np.argsort(order)))).reshape(
         W.shape

@@ -10,6 +10,7 @@ from sdplip.errors import InvalidWeight
 from sdplip.geometry import Axes, Geometry
 from sdplip.network.read.weights.assumptions import Assumptions
 from sdplip.network.read.weights.geometry import ASSUMED, Placed, check_names, placed
+from sdplip.network.read.weights.keras import Model, model_of
 from sdplip.network.read.weights.order import arranged
 from sdplip.network.read.weights.sorted import Sorted, all_arrays, chosen_arrays
 from sdplip.network.read.weights.structure import refuse_other_structures
@@ -22,6 +23,8 @@ from sdplip.weights.read import ARRAYS
 from sdplip.weights.sniff import FORMS, sniff
 from sdplip.weights.weight import checked
 
+KERNEL = "/kernel"
+"""End of the names of weights of Keras."""
 RUN = "sdplip"
 """What the metadata of safetensors files in run folders hold."""
 
@@ -36,6 +39,8 @@ class Layer:
     geometry: Geometry | None = None
     max_pool: Axes | None = None
     average_pool: Axes | None = None
+    behind: str | None = None
+    """The activation behind it, where the file says one; None is what was assumed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +58,8 @@ class Chain:
     sentences: tuple[str, ...]
     left_out: tuple[tuple[str, str], ...]
     certain: bool
+    said: Assumptions
+    """What was said by the user, or by the file."""
 
 
 def read_chain(path: Path, assumptions: Assumptions, *, biases: bool = False) -> Chain:
@@ -77,25 +84,29 @@ def read_chain(path: Path, assumptions: Assumptions, *, biases: bool = False) ->
             " `sdplip certify` with the folder of the run, or export the network: `sdplip.nn.save_plain`."
         )
     arrays = ARRAYS[form](path)
+    config = hdf5.configuration(path) if form == "hdf5" else None
+    model = None if config is None else model_of(config, path)
+    if model:
+        assumptions = _of_model(model, assumptions, path)
     if assumptions.layers:
         found = chosen_arrays(arrays, assumptions.layers, path)
     else:
         found = all_arrays(arrays, assumptions.ignore, form, path)
-    if not found.layers:
-        raise InvalidWeight(
-            f"`{path}` holds no layer beside what is left out. Save the weights of the network into it."
-        )
-    turn = (
-        False if assumptions.transpose is None and "" in arrays else assumptions.transpose
-    )  # a file's name says nothing
+    nameless = "" in arrays  # the name of a file says nothing
+    turn = False if nameless and assumptions.transpose is None else assumptions.transpose
     stored = {name: upright(name, array, turn) for name, array in found.layers.items()}
     if assumptions.layers:
-        names, order = list(stored), "as they were named"
+        names, order = (
+            list(stored),
+            "as the configuration in the file says" if model else "as they were named",
+        )
     else:
         refuse_other_structures(list(stored), path)
         ordered = form != "safetensors" and (form != "hdf5" or hdf5.says_order(path))
         names, order = arranged({name: W.shape for name, W in stored.items()}, path, ordered=ordered)
-    weights = {name: upright(name, checked(name, found.layers[name], path), turn) for name in names}
+    weights = {
+        name: upright(name, checked(name, found.layers[name], path, zero=True), turn) for name in names
+    }
     vectors, unpaired = _paired(weights, found.biases, path)
     if biases and (unpaired or found.loose):
         raise InvalidWeight(
@@ -108,23 +119,45 @@ def read_chain(path: Path, assumptions: Assumptions, *, biases: bool = False) ->
     left = [*found.left_out, *((name, "a bias that belongs to no layer by its name") for name in unpaired)]
     sentences = [
         _order(names, order),
-        _orientation(names, form, assumptions.transpose, nameless="" in arrays),
+        _orientation(names, form, assumptions.transpose, nameless=nameless),
         *_biases(names, vectors, [*unpaired, *found.loose]),
         *(_moves(name, moves[name]) for name in kernels),
         *_prepared(found, form),
     ]
     return Chain(
-        tuple(_layer(name, weights[name], vectors.get(name), moves.get(name)) for name in names),
+        tuple(_layer(name, weights[name], vectors.get(name), moves.get(name), model) for name in names),
         tuple(sentence for sentence in sentences if sentence),
         tuple(left),
         not unpaired and not found.loose,
+        assumptions,
     )
 
 
-def _layer(name: str, W: np.ndarray, b: np.ndarray | None, move: Placed | None) -> Layer:
+def _layer(name: str, W: np.ndarray, b: np.ndarray | None, move: Placed | None, model: Model | None) -> Layer:
+    behind = model.activations.get(name.removesuffix(KERNEL), "identity") if model else None
     if move is None:
-        return Layer(name, W, b)
-    return Layer(name, W, b, move.geometry, move.max_pool, move.average_pool)
+        return Layer(name, W, b, behind=behind)
+    return Layer(name, W, b, move.geometry, move.max_pool, move.average_pool, behind)
+
+
+def _of_model(model: Model, assumptions: Assumptions, path: Path) -> Assumptions:
+    """What the configuration of a model says; nobody need say it again.
+
+    Raises:
+        InvalidWeight: the user says something too.
+    """
+    if assumptions.to_json():
+        said = ", ".join(key.replace("_", " ") for key in assumptions.to_json())
+        raise InvalidWeight(
+            f"`{path}` says itself which network it is, so nothing need be said ({said}). Drop the option."
+        )
+    return Assumptions(
+        layers=tuple(f"{name}{KERNEL}" for name in model.layers),
+        image_size=model.image_size if model.moves else None,
+        geometry={f"{name}{KERNEL}": moves for name, moves in model.moves.items()},
+        flatten="hwc" if model.moves and not model.average and len(model.layers) > len(model.moves) else None,
+        average=model.average,
+    )
 
 
 def _paired(

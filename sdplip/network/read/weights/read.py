@@ -41,9 +41,9 @@ def read_weights_network(
     """
     path = Path(path)
     chain = read_chain(path, assumptions, biases=biases)
-    network = network_of(chain.layers, assumptions, certain=chain.certain)
+    network = network_of(chain.layers, chain.said, certain=chain.certain)
     first, *more = chain.sentences
-    said = (first, *_activation(chain, assumptions, sniff(path)), *more, *_images(chain, assumptions))
+    said = (first, *_activation(chain, sniff(path)), *more, *_images(chain, chain.said))
     return Understood(network, assumptions.to_json(), said, chain.left_out)
 
 
@@ -82,7 +82,11 @@ def weights_network(
     return network_of(layers, said)
 
 
-def _activation(chain: Chain, assumptions: Assumptions, form: str) -> list[str]:
+def _activation(chain: Chain, form: str) -> list[str]:
+    assumptions = chain.said
+    behind = [layer.behind for layer in chain.layers if layer.behind]
+    if behind:
+        return [f"Behind them stand {', '.join(behind)}, as the configuration in the file says."]
     if len(chain.layers) == 1:
         return []
     if assumptions.slopes:

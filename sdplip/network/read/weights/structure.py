@@ -15,9 +15,10 @@ def _words(text: str) -> frozenset[str]:
 
 BLOCKS = _words(
     "attention attn aux auxiliary block blocks bottleneck branch branches cell cells convt deconv denseblock denselayer"
-    " downsample embed embedding embeddings ensemble expert experts fuse fusion gate gates gcn gru highway hh identity ih inception lateral"
-    " logvar lora lstm merge mixer mu proj projection qkv query recurrent res resblock resblocks residual residuals resnet rnn"
-    " shortcut shortcuts side skip skips transformer transition transposed unet upconv upsample whh wxh wh wx wk wq wv"
+    " downsample embed embedding embeddings ensemble expert experts fuse fusion gate gates gcn gru highway hh identity ih"
+    " inception lateral logvar lora lstm merge mixer mu proj projection qkv query recurrent res resblock resblocks residual"
+    " residuals resnet rnn shortcut shortcuts side skip skips transformer transition transposed unet upconv upsample whh wxh wh"
+    " wx wk wq wv"
 )
 """Words of layers that are not simply one after the other."""
 TWINS = _words(
