@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from sdplip.kernel.proof import Norm
 from sdplip.kernel.regions import Ball, Box, Cut, Region
-from sdplip.network import Network
+from sdplip.network import Activation, Grouped, Maximum, Network, Norms, Sort
 from sdplip.network.jacobian import Derivative, derivative, is_known
 
 Vector = Float[np.ndarray, " n"]
@@ -71,6 +71,29 @@ def jacobian_norm(network: Network, x: Vector, norm: Norm = "l2") -> float:
         return _by_iteration(at)
     J = at.matrix() if _forms(network) else at.backward(np.eye(network.outputs))
     return operator_norm(J, norm) if np.isfinite(J).all() else 0.0
+
+
+def extreme_jacobian(network: Network, *, upper: bool) -> Derivative:
+    """A linear map that the inequalities of a network allow: every slope at its lower or upper end, sorted groups turned around.
+
+    Maxima take their first entry, lengths of groups that too, functions of groups their constant.
+    """
+    kept = dict[int, np.ndarray]()
+    for k, node in enumerate(network.nodes, 1):
+        op = node.op
+        if isinstance(op, Activation):
+            kept[k] = op.beta if upper else op.alpha
+        elif isinstance(op, Sort):
+            kept[k] = np.arange(op.length)
+            if upper:
+                kept[k][op.groups] = op.groups[:, ::-1]
+        elif isinstance(op, Maximum):
+            kept[k] = op.index[np.arange(len(op.index)), (op.index >= 0).argmax(1)]
+        elif isinstance(op, Norms):
+            kept[k] = np.tile(np.eye(1, op.groups.shape[1]), (len(op.groups), 1))
+        elif isinstance(op, Grouped):
+            kept[k] = np.tile(np.eye(op.groups.shape[1]) * op.constant, (len(op.groups), 1, 1))
+    return Derivative(network, kept)
 
 
 def operator_norm(J: Matrix, norm: Norm = "l2") -> float:

@@ -1,10 +1,12 @@
 """Optimal multipliers by interior point, one a neuron or one a layer: LipSDP (Fazlyab et al., NeurIPS 2019)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Literal
 
 from sdplip.bounds.methods.multipliers import by_chain, by_system, no_chain, no_system
+from sdplip.bounds.numerics.chain import Proposal
+from sdplip.bounds.numerics.increments import Increments
 from sdplip.bounds.task import Proven, Task
 from sdplip.network import Network
 
@@ -18,9 +20,14 @@ def neuron(task: Task) -> Iterator[Proven]:
     """One multiplier a neuron, or a group of sorted neurons."""
     if no_chain(task.network) is None:
         return _of_chain(task, "neuron")
+    return by_system(task, "lipsdp-neuron", of_system(task))
+
+
+def of_system(task: Task, gap: float = 1e-8) -> Callable[[Increments], Proposal]:
+    """Proposes the best multipliers of a system, up to a relative gap of the squared bound."""
     from sdplip.bounds.numerics.joint_lipsdp import lipsdp  # loads torch
 
-    return by_system(task, "lipsdp-neuron", partial(lipsdp, goes_on=task.goes_on, device=task.device))
+    return partial(lipsdp, goes_on=task.goes_on, gap=gap, device=task.device)
 
 
 def layer(task: Task) -> Iterator[Proven]:

@@ -25,6 +25,11 @@ def propose(task: Task) -> Iterator[Proven]:
         families = FAMILIES.items()
         yield from by_chain(task, {f"riccati-{name}": partial(riccati, scaling=s) for name, s in families})
         return
+    yield from by_one_inequality(task)
+
+
+def by_one_inequality(task: Task) -> Iterator[Proven]:
+    """The best of all families for a system of increments."""
     found = list[str]()
 
     def best(system: Increments) -> Proposal:
