@@ -57,6 +57,27 @@ def radii(
     balls: dict[str, Ball] = {}
     if proof.rule == "around":
         proof, balls = balls_of(proof, network.outputs)
+    margins = known_margins(network, x, proof, arithmetic, prove)
+    radius = np.array([_radius(one) for one in margins])
+    if balls:
+        radius = larger(network, x, balls, margins, radius, prove)
+    wins = np.array([one.least > 0 for one in margins])
+    labels, least = np.array([one.label for one in margins]), np.array([one.least for one in margins])
+    return Radii(np.where(wins, labels, -1), np.maximum(least, 0.0), np.where(wins, radius, 0.0))
+
+
+def known_margins(
+    network: Network,
+    x: Float[np.ndarray, "batch n"],
+    proof: Proof,
+    arithmetic: Arithmetic,
+    prove: Prove,
+) -> list[Margins]:
+    """What is known of the margins at each input, from a proof by `margins`, `pairs` or `least`.
+
+    Raises:
+        NotProvable: the proof proves nothing of this network.
+    """
     constants = margin_constants(network, proof, prove)
     values = evaluate(network, x)
     logits = values[-1]
@@ -70,18 +91,22 @@ def radii(
         lost = np.zeros_like(margin), np.zeros_like(margin)
     else:
         lost = margin_errors(network, proof, prove, values, y, arithmetic)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         left = np.nextafter(margin - lost[0], -np.inf)
-        each = np.nextafter(left / np.nextafter(constants[y] + lost[1], np.inf), -np.inf)
-    each = np.where(left > 0, each, 0.0)
-    each[rows, y] = np.inf
-    margin[rows, y] = np.inf
-    radius = np.clip(np.nan_to_num(each.min(-1), nan=0.0), 0.0, REACH)
-    known = margin.min(-1) > 0
-    if balls and known.any():
-        margins = [Margins(int(k), *each) for k, *each in zip(y, left, constants[y], lost[1], strict=True)]
-        radius = np.where(known, larger(network, x, balls, margins, radius, prove), 0.0)
-    return Radii(np.where(known, y, -1), np.maximum(margin.min(-1), 0.0), np.where(known, radius, 0.0))
+    left[rows, y] = margin[rows, y] = np.inf
+    return [
+        Margins(int(k), float(least), *each)
+        for k, least, *each in zip(y, margin.min(-1), left, constants[y], lost[1], strict=True)
+    ]
+
+
+def _radius(margins: Margins) -> float:
+    """The radius by constants of all inputs."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        steep = np.nextafter(margins.constants + margins.slopes, np.inf)
+        each = np.where(margins.left > 0, np.nextafter(margins.left / steep, -np.inf), 0.0)
+    each[margins.label] = np.inf
+    return float(np.clip(np.nan_to_num(each.min(), nan=0.0), 0.0, REACH))
 
 
 def larger(

@@ -37,13 +37,15 @@ class Margins:
     """What is known at one image of every class.
 
     Attributes:
-        label: the class that wins.
+        label: the class of the largest logit.
+        least: its margin to the next, rounded down: where that is positive the class wins.
         left: its margins, less what rounding takes at the image; rounded down.
         constants: of the margins, of all inputs.
         slopes: what rounding takes more, per unit of distance.
     """
 
     label: int
+    least: float
     left: Float[np.ndarray, " classes"]
     constants: Float[np.ndarray, " classes"]
     slopes: Float[np.ndarray, " classes"]
