@@ -101,7 +101,10 @@ def stays(front: Front, x: Float[np.ndarray, " n"], ball: Ball, margins: Margins
             continue
         if j not in ball.pairs:
             return False
-        own = prove(Goal(pair_network(around, margins.label, j)), ball.pairs[j])
+        try:
+            own = prove(Goal(pair_network(around, margins.label, j)), ball.pairs[j])
+        except NotProvable:
+            return False
         if not lasts(margins, j, own, ball.radius):
             return False
     return True
