@@ -242,7 +242,7 @@ def _size(panels: list[Matrix], widest: int) -> Vector:
         abs(T[..., :: max(1, T.shape[-2] // 32), :]).sum(-1).max(-1, initial=0.0, keepdims=True)
         for T in panels
     ]
-    return np.minimum(trace, widest**0.5 * np.max(rows, 0))
+    return np.minimum(trace, 0.6 * widest**0.5 * np.max(rows, 0))
 
 
 def _residual(panels: list[Matrix], off: list[Vector], m: int, rounding: float, lost: float) -> Vector | None:
@@ -287,7 +287,7 @@ def _columns(T: Matrix, error: Vector, size: Vector, square: Vector) -> bool:
         S = T[..., a:z, a:z]
         try:
             L = np.linalg.cholesky(S)
-            inverse = np.linalg.inv(L).mT if z < rows else L
+            inverse = _inverse(L).mT if z < rows else L
         except np.linalg.LinAlgError:
             return False
         E = L @ L.mT
@@ -315,6 +315,17 @@ def _below(S: Matrix, L: Matrix, inverse: Matrix) -> tuple[Matrix, Matrix]:
         X += E @ inverse
         E = S - X @ L.mT
     return X, np.abs(E, out=E)
+
+
+def _inverse(L: Matrix) -> Matrix:
+    """Of a lower triangular matrix, by halves: LAPACK would take it for a full one. Not trusted."""
+    h = L.shape[-1] // 2
+    if h < 16 or L.shape[-1] % 2:
+        return np.linalg.inv(L)
+    first, second = np.linalg.inv(np.stack([L[..., :h, :h], L[..., h:, h:]]))
+    X = np.zeros_like(L)
+    X[..., :h, :h], X[..., h:, h:], X[..., h:, :h] = first, second, -second @ (L[..., h:, :h] @ first)
+    return X
 
 
 def _squares(L: Matrix) -> Vector:
