@@ -251,6 +251,24 @@ _add("GroupNormalization", lambda g, x: g(
 _add("RMSNormalization", lambda g, x: g("RMSNormalization", x, g.normal(4), epsilon=0.1), TOKENS, 23)
 _add("Swish", lambda g, x: g("Swish", x, alpha=1.3), VECTOR, 24)
 
+for _transform in ("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel", "half_pixel_symmetric"):
+    for _how in ("nearest", "linear"):
+        _add(f"Resize, {_how}, {_transform}", lambda g, x, t=_transform, h=_how: g(
+            "Resize", x, "", g.constant([1, 1, 2.5, 0.6]), mode=h, coordinate_transformation_mode=t), IMAGE)
+_add("Resize, sizes", lambda g, x: g("Resize", x, "", "", _i(5, 14), mode="linear", axes=[2, 3]), IMAGE)
+_add("Resize, opset 10", lambda g, x: g("Resize", x, g.constant([1.0, 1, 2, 3])), IMAGE, 10)
+_add("Upsample", lambda g, x: g("Upsample", x, g.constant([1.0, 1, 2, 3]), mode="linear"), IMAGE, 9)
+for _equation, _shape in (("bij,jk->bik", (4, 3)), ("bij,ik->bjk", (5, 3)), ("bij,ij->bij", (5, 4)), ("bij,kij->bk", (2, 5, 4)),
+                          ("bij,ijk->bik", (5, 4, 2)), ("bij,k->bikj", (3,)), ("bij,k->bi", (3,))):  # fmt: skip
+    _add(f"Einsum, {_equation}", lambda g, x, e=_equation, s=_shape: g("Einsum", x, g.normal(*s), equation=e), TOKENS)
+_add("Einsum, one", lambda g, x: g("Einsum", x, equation="bij->jb"), TOKENS)
+_add("Einsum, constant first", lambda g, x: g("Einsum", g.normal(3, 4), x, equation="kj,bij->bik"), TOKENS)
+_add("CumSum", lambda g, x: g("CumSum", x, _i(1).reshape(())), TOKENS)
+_add("CumSum, exclusive from behind", lambda g, x: g("CumSum", x, _i(-1).reshape(()), exclusive=1, reverse=1), TOKENS)
+_add("Trilu", lambda g, x: g("Trilu", x, _i(1).reshape(()), upper=0), TOKENS)
+_add("GatherND", lambda g, x: g("Transpose", g("GatherND", g("Transpose", x, perm=[1, 2, 0]), _i(0, 3, 4, -1).reshape(2, 2)),
+    perm=[1, 0]), TOKENS)
+
 
 def _gelu(g: Graph, x: str) -> str:
     inner = g("Erf", g("Div", x, np.float32(np.sqrt(2))))
@@ -284,6 +302,22 @@ def _normalized(g: Graph, x: str) -> str:
     return g("Div", x, g("Expand", length, g("Shape", x)))
 
 
+def _softshrink(g: Graph, x: str) -> str:
+    right = g("Where", g("Greater", x, np.float32(0.5)), g("Sub", x, np.float32(0.5)), np.float32(0))
+    left = g("Where", g("Less", x, np.float32(-0.5)), g("Add", x, np.float32(0.5)), np.float32(0))
+    return g("Add", right, left)
+
+
+def _softshrink_with_sign(g: Graph, x: str) -> str:
+    inner = g("Sub", x, g("Mul", g("Sign", x), np.float32(0.5)))
+    return g("Where", g("Greater", g("Abs", x), np.float32(0.5)), inner, g("Mul", x, np.float32(0)))
+
+
+def _softplus_threshold(g: Graph, x: str) -> str:
+    u = g("Mul", x, np.float32(3))
+    return g("Where", g("Greater", u, np.float32(20)), x, g("Div", g("Softplus", u), np.float32(3)))
+
+
 WRITTEN_OUT: dict[str, tuple[Body, tuple[Any, ...], int]] = {
     "gelu": (_gelu, VECTOR, 17),
     "gelu_tanh": (_gelu_tanh, VECTOR, 17),
@@ -304,6 +338,10 @@ WRITTEN_OUT: dict[str, tuple[Body, tuple[Any, ...], int]] = {
     "abs": (lambda g, x: g("Sqrt", g("Mul", x, x)), VECTOR, 17),
     "leaky_relu": (lambda g, x: g("Where", g("Greater", x, np.float32(0)), x, g("Mul", x, np.float32(0.1)))
                    if False else g("Where", g("Less", x, np.float32(0)), g("Mul", x, np.float32(0.1)), x), VECTOR, 17),
+    "softshrink": (_softshrink, VECTOR, 17),
+    "softshrink with sign": (_softshrink_with_sign, VECTOR, 17),
+    "threshold": (lambda g, x: g("Where", g("LessOrEqual", x, np.float32(0.1)), np.float32(0.1), x), VECTOR, 17),
+    "softplus, threshold": (_softplus_threshold, VECTOR, 17),
     "layer_norm": (_layer_norm, TOKENS, 17),
     "rms_norm": (_rms_norm, TOKENS, 17),
     "softmax": (_softmax, TOKENS, 17),

@@ -9,6 +9,7 @@ import numpy as np
 
 from sdplip.network.read import maps
 from sdplip.network.read.arrays import Array, scale, shift
+from sdplip.network.read.onnx import piecewise
 from sdplip.network.read.onnx.algebra import (
     LINEAR,
     ONE,
@@ -41,6 +42,7 @@ HINTS = (
     "Abs",
     "Relu",
 )
+WHERE = {"Where", "Sign"}
 BASES = 24
 """Values in front of a node that are tried as the one that a layer is a function of."""
 
@@ -69,8 +71,9 @@ def recognised(model: Model, facts: Facts) -> Mapping[str, Found]:
         layer = normalisation(node, makers, facts.constants)
         if layer is not None:
             found[name] = Found(*layer)
-        elif node.op_type == "Where":
-            layer = _chosen(node, makers, facts)
+        elif WHERE & {node.op_type, *(makers[i].op_type for i in node.input if i in makers)}:
+            layer = _softplus(node, makers, facts) if node.op_type == "Where" else None
+            layer = layer or _piecewise(name, makers, facts)
             if layer is not None:
                 found[name] = layer
         else:
@@ -214,25 +217,35 @@ def _silu(k: float, c: float) -> Make:
     return lambda x: scale(maps.silu(x, k), np.array(c))
 
 
-def _chosen(node: Any, makers: Mapping[str, Any], facts: Facts) -> Found | None:
-    """Where(x > 0, a x, b x), and with x < 0."""
+def _softplus(node: Any, makers: Mapping[str, Any], facts: Facts) -> Found | None:
+    """Where(k x > t, x, softplus(k x) / k), as torch's newer exporter writes it; what t does is told to the function."""
     question = makers.get(node.input[0])
-    if question is None or question.op_type not in ("Greater", "GreaterOrEqual", "Less", "LessOrEqual"):
+    if question is None or question.op_type != "Greater" or question.input[1] not in facts.constants:
         return None
-    base, limit = question.input
-    above = question.op_type.startswith("Greater")
-    if base in facts.constants:
-        base, limit, above = limit, base, not above
-    if limit not in facts.constants or facts.constants[limit].any():
+    base, limit = node.input[1], facts.constants[question.input[1]]
+    u = expression(question.input[0], base, makers, facts.constants)
+    below = expression(node.input[2], base, makers, facts.constants)
+    if u is None or set(u) != {LINEAR} or u[LINEAR] <= 0 or limit.size != 1:
         return None
-    yes, no = (expression(name, base, makers, facts.constants) for name in node.input[1:])
-    right, left = (yes, no) if above else (no, yes)
-    if right is None or left is None or set(right) != {LINEAR} or set(left) != {LINEAR} or right[LINEAR] == 0:
+    k, t = u[LINEAR], float(limit.reshape(()))
+    if below != dict.fromkeys(function("softplus", {LINEAR: k}), 1 / k):
         return None
-    slope = left[LINEAR] / right[LINEAR]
+    return Found(base, lambda x: maps.activation(x, "softplus", beta=k, threshold=t))
 
-    def make(x: Array) -> Array:
-        y = maps.activation(x, "leaky_relu", negative_slope=slope)
-        return scale(y, np.array(right[LINEAR]))
 
-    return Found(base, make) if right[LINEAR] == 1.0 else None
+def _piecewise(name: str, makers: Mapping[str, Any], facts: Facts) -> Found | None:
+    seen, queue = list[str](), [name]
+    while queue and len(seen) < BASES:
+        node = makers.get(queue.pop(0))
+        if node is None or node.op_type not in piecewise.RULES:
+            continue
+        for base in node.input:
+            if base in facts.constants or base in seen:
+                continue
+            seen.append(base)
+            queue.append(base)
+            f = piecewise.broken(name, base, makers, facts.constants)
+            make = None if f is None else piecewise.layer_of(f)
+            if make is not None:
+                return Found(base, make)
+    return None

@@ -52,6 +52,4 @@ def why_not(node: Any) -> str:
         return "is quantised, so that it jumps. Export the network before quantisation."
     if kind in RANDOM:
         return "is random. Export the network in evaluation mode."
-    from sdplip.network.read.onnx.operators import OPERATORS
-
-    return f"is not covered. Covered are {', '.join(sorted(OPERATORS))}."
+    return "is not covered. The documentation lists the operators that are; leave it out, or save the layers as matrices."
