@@ -21,10 +21,10 @@ _HALF_PI = (1.5707963109016418, 1.5893254712295857e-08, 6.123233995736766e-17)
 def wave(x: Array, quarter: int) -> Array:
     r"""$\sin(x + \mathrm{quarter}\,\pi / 2)$ for $|x| \le$ `LARGEST`, within `ERROR`.
 
-    With $k = \mathrm{rint}(2 x / \pi)$, $r = ((x - k h_1) - k h_2) - k h_3$ has $|r| < 0.8$; the products with $h_1$, $h_2$ and
-    the first difference are exact, the others round by $2^{-53}$ each, and $h_1 + h_2 + h_3$ is off by less than $2^{-106}$, times
-    k. The Taylor polynomials of degree 19 and 18 leave out less than $0.8^{20} / 20! < 2^{-67}$, and Horner's rule rounds by
-    less than $40 u$.
+    With $k = \mathrm{rint}(2 x / \pi)$, $r = ((x - k h_1) - k h_2) - k h_3$ has $|r| < 0.8$; the products with $h_1$, $h_2$
+    and the first difference are exact, the others round by $2^{-53}$ each, and $h_1 + h_2 + h_3$ is off by less than
+    $2^{-106}$, times k. The Taylor polynomials of degree 19 and 18 leave out less than $0.8^{20} / 20! < 2^{-67}$, and
+    Horner's rule rounds by less than $40 u$.
     """
     k = np.rint(np.where(np.isfinite(x), x, 0.0) * 0.6366197723675814)
     h1, h2, h3 = _HALF_PI
