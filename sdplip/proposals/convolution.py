@@ -9,7 +9,7 @@ from sdplip.arithmetic.hermitian import guard
 from sdplip.arithmetic.rounding import UNIT, down
 from sdplip.errors import NotProvable
 from sdplip.geometry import Geometry
-from sdplip.kernel.condition.cells import Cells, Cover, lattice_for, unproven
+from sdplip.kernel.condition.cells import Attempt, Cells, Cover, lattice_for
 from sdplip.kernel.condition.certificate import Certificate, Form
 from sdplip.kernel.condition.convolution import Statement, statement, wave_stretch
 from sdplip.kernel.condition.powers import root_above, square_below
@@ -48,52 +48,46 @@ def certify_convolution(
         NotProvable: the bound leaves the range of double precision.
     """
     stated = statement(K, t, geometry, form, scaling)
-    c, lattice, looseness, witnesses = 0.0, stated.image_lattice, 0.0, list[tuple[Symbol, Peak]]()
+    lattice, looseness, c = stated.image_lattice, 0.0, 0.0
+    attempts, witnesses = list[Attempt](), list[tuple[Symbol, Peak]]()
     for symbol in sorted(stated.symbols, key=_size, reverse=True):
-        own = spectrum(symbol)
-        found = highest(symbol, sampled := samples(symbol)) if lattice is None and grid is None else None
+        own, peak = spectrum(symbol), None
+        if lattice is None and grid is not None:
+            lattice = lattice_for(symbol.degrees, grid)
         if lattice is None:
-            lattice = lattice_for(symbol.degrees, grid) if grid else None
-        if lattice is None:
-            assert found is not None
-            lattice, looseness = affordable(own, found.value, sampled[1], len(stated.symbols))
-        c, peak = _least(own, stated.cover(symbol, lattice), c, found, looseness)
+            peak = highest(symbol, found := samples(symbol))
+            lattice, looseness = affordable(own, peak.value, found[1], len(stated.symbols))
+        attempt = Attempt(own, stated.cover(symbol, lattice))
+        c, peak = _raised(attempt, c, peak, looseness)
+        attempts.append(attempt)
         witnesses += [(symbol, peak)] if peak else []
+    c = stated.concluded(attempts)
     certificate = Certificate(stated.t, c, 0.0, np.zeros(0), form, scaling, stated.geometry, lattice, None)
     return _witnessed(stated, certificate, witnesses)
 
 
-def _least(
-    own: Spectrum, cover: Cover, c: float, peak: Peak | None, looseness: float
-) -> tuple[float, Peak | None]:
-    """The least provable bound of one group that is at least `c`, and its peak, None where `c` is proven already."""
-    symbol, cells = own.symbol, None
-    kappa = square_below(c, symbol.exponent)
-    sums = own.row_sums() * (1 + 2.0**-48) if cover.every else np.inf
-    if kappa > 0:
-        cells = [] if kappa >= sums else unproven(own, kappa, cover)
-        if not cells:
-            return c, None
+def _raised(attempt: Attempt, c: float, peak: Peak | None, looseness: float) -> tuple[float, Peak | None]:
+    """Raises an attempt until it is proven, for at least `c`; the c, and the peak that asked for it, None if that is `c`."""
+    own, cover, symbol = attempt.spectrum, attempt.cover, attempt.spectrum.symbol
+    kappa, sums = square_below(c, symbol.exponent), own.row_sums() if cover.every else np.inf
+    if kappa > 0 and (kappa >= sums or not attempt.raised(kappa)):
+        return c, None
     peak = highest(symbol, samples(symbol)) if peak is None else peak
     if not cover.every:
         peak = at(symbol, 2 * np.pi * nearest(peak.omega, cover.lattices[0]) / cover.lattices[0], peak.vector)
     factor, room = max((1 + looseness) ** 2, 1.25 / cover.shares[-1] - 0.25), 1.25
     kappa = max(kappa, factor * peak.value + room * _guard(own, peak.value))
     for _ in range(200):
-        if kappa >= sums:
-            return root_above(sums, symbol.exponent), peak
-        cells = unproven(own, kappa, cover, cells)
+        cells = [] if kappa >= sums else attempt.raised(kappa)
         if not cells:
-            return root_above(kappa, symbol.exponent), peak
+            return root_above(min(kappa, sums), symbol.exponent), peak
         failed = _failed(own, cover, cells)
         if failed.value > peak.value:
             peak, new = failed, factor * failed.value
         else:
             new, room = 0.0, 4 * room
         kappa = max(new, kappa + room * _guard(own, kappa))
-    raise NotProvable(
-        "No finite `c` could be proven for this convolution. Rescale the kernel or `t` by a power of two."
-    )
+    raise NotProvable("No finite `c` could be proven for this convolution. Rescale the kernel or `t` by a power of two.")
 
 
 def _guard(own: Spectrum, kappa: float) -> float:

@@ -160,3 +160,27 @@ def unproven(spectrum: Spectrum, kappa: float, cover: Cover, cells: Cells | None
             return cells
         cells.append((level + 1, cover.children(bad)))
     return cells
+
+
+class Attempt:
+    """A proof in progress: what was proven for one kappa stays proven for larger ones."""
+
+    def __init__(self, spectrum: Spectrum, cover: Cover) -> None:
+        self.spectrum, self.cover = spectrum, cover
+        self._cells: Cells | None = None
+        self._kappa = 0.0
+
+    def raised(self, kappa: float) -> Cells:
+        """What is left to prove for this kappa, or a larger one that was tried before: nothing if it holds.
+
+        Raises:
+            NotProvable: it would take too long.
+        """
+        self._kappa = max(self._kappa, kappa)
+        self._cells = unproven(self.spectrum, self._kappa, self.cover, self._cells)
+        return list(self._cells)
+
+    @property
+    def proven(self) -> float:
+        """The kappa that is proven, infinite while something is left."""
+        return np.inf if self._cells is None or self._cells else self._kappa

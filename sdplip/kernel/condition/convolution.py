@@ -6,8 +6,10 @@ convolution on $N \ge h + d (k - 1)$ pixels: embed the image, convolve, drop out
 its grid would be too fine, the statement is about every size: $\omega$ runs through all frequencies (`cells`).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from math import prod
 from operator import index
 
@@ -18,10 +20,11 @@ from sdplip.arithmetic.rayleigh import quotient
 from sdplip.arithmetic.rounding import GENEROUS, TINY, down, gamma
 from sdplip.errors import InvalidCertificate
 from sdplip.geometry import ExpandedGeometry, Geometry
-from sdplip.kernel.condition.cells import Cover, all_points, every_frequency, unproven
+from sdplip.kernel.condition.cells import Attempt, Cover, all_points, every_frequency, unproven
 from sdplip.kernel.condition.certificate import Certificate, Form
 from sdplip.kernel.condition.image import Picture, picture
-from sdplip.kernel.condition.powers import nonzero, square_below
+from sdplip.kernel.condition.known import remember
+from sdplip.kernel.condition.powers import nonzero, root_above, square_below
 from sdplip.kernel.condition.spectrum import spectrum
 from sdplip.kernel.condition.symbol import Lattice, Symbol, symbols
 from sdplip.kernel.condition.validate import as_scaling, as_weight
@@ -126,6 +129,29 @@ class Statement:
             if not (where.every and kappa >= own.row_sums()) and unproven(own, kappa, where):
                 return False
         return True
+
+    def concluded(self, attempts: Iterable[Attempt]) -> float:
+        """The least c that attempts at all groups prove, rounded up, infinite if one is missing or unfinished; remembered."""
+        found = {id(attempt.spectrum.symbol): attempt for attempt in attempts}
+        c = 0.0
+        for symbol in self.symbols:
+            attempt = found.get(id(symbol))
+            if attempt is None:
+                return np.inf
+            kappa = attempt.proven
+            if attempt.cover.every:
+                kappa = min(kappa, attempt.spectrum.row_sums())
+            c = max(c, root_above(kappa * (1 + 2.0**-50), symbol.exponent))
+        remember(self.digest, c)
+        return c
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of everything that the statement is about."""
+        sha = sha256(repr((self.K.shape, self.geometry, self.form)).encode())
+        sha.update(np.ascontiguousarray(self.K, "<f8").tobytes())
+        sha.update(np.ascontiguousarray(self.t, "<f8").tobytes())
+        return sha.digest()
 
     def stretch_of_wave(
         self, frequency: tuple[int, ...], grid: Lattice | None, witness: Float[np.ndarray, " two_n"]

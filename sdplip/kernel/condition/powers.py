@@ -5,7 +5,7 @@ Everything here reads numbers by their bits, so it is right where the processor 
 
 import numpy as np
 
-from sdplip.arithmetic.rounding import TINY, down, up
+from sdplip.arithmetic.rounding import down, up
 from sdplip.errors import NotProvable
 from sdplip.shapes import Bool, Float, Int
 
@@ -64,8 +64,6 @@ def root_above(kappa: float, exponent: int) -> float:
     with np.errstate(over="ignore", under="ignore"):
         root = up(float(np.sqrt(kappa)))
         c = up(float(np.ldexp(root, exponent)))
-        if not np.ldexp(c, -exponent) >= root:  # lost by underflow
-            c = max(c, TINY)
     if not np.isfinite(c):
         raise NotProvable(
             "No finite `c` could be proven for this `W` and `t`: the bound leaves the range of double precision."

@@ -11,6 +11,7 @@ from sdplip.kernel.rules.joint import joint
 from sdplip.kernel.rules.layers import layers
 from sdplip.kernel.rules.local import local
 from sdplip.kernel.rules.narrow import narrow
+from sdplip.kernel.rules.norm import norm
 from sdplip.kernel.rules.rows import rows
 from sdplip.kernel.rules.secants import secants
 
@@ -25,6 +26,7 @@ RULES: Mapping[str, Rule] = {
     "layers": layers,
     "local": local,
     "narrow": narrow,
+    "norm": norm,
     "rows": rows,
     "secants": secants,
 }
