@@ -8,8 +8,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from sdplip.bounds.methods.product import layers_proof
 from sdplip.errors import RefusedModule
+from sdplip.kernel.check import conclude
+from sdplip.kernel.proof import Goal
 from sdplip.network.read.torch import read_module
+from tests.random_modules import RandomModule
 from tests.torch_modules import (
     Counter,
     Forward,
@@ -167,3 +171,18 @@ def test_circular_padding_is_part_of_its_convolution():
     conv = nn.Conv2d(2, 3, 3, padding=1, padding_mode="circular")
     (node,) = read_module(conv, (2, 4, 5)).nodes
     assert node.op.circular  # pyright: ignore
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_modules_are_read_and_no_jacobian_is_longer(seed):
+    module = RandomModule(seed)
+    network = read_module(module, module.input_shape)
+    x = torch.randn(1, *module.input_shape, dtype=torch.float64)
+    with torch.no_grad():
+        y = module(x).reshape(-1).numpy()
+    assert np.allclose(network(x.reshape(-1).numpy()), y, rtol=1e-9, atol=1e-9 * (1 + abs(y).max())), (
+        module.words
+    )
+    J = torch.autograd.functional.jacobian(lambda x: module(x.clone()), x).reshape(len(y), -1)  # pyright: ignore
+    bound = conclude(Goal(network), layers_proof(network))
+    assert np.linalg.norm(J.numpy(), 2) <= bound * (1 + 1e-9), module.words

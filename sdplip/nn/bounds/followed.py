@@ -6,6 +6,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from sdplip.bounds.methods.product import layers_proof
+from sdplip.errors import RefusedModule
 from sdplip.kernel.check import conclude
 from sdplip.kernel.proof import Goal, Proof
 from sdplip.kernel.rules.closed import node_factor
@@ -37,10 +38,9 @@ def _(module: nn.Module, context: Context) -> Bound:
     Modules with a rule stay whole. Between values that everything passes through the factors are listed one after another.
     """
     assert context.input_shape is not None
-    network, parts = _followed(module, context)
-    factors = _factors(network, parts, context)
+    network, parts, factors = _composed(module, context)
     sections = list[Bound]()
-    cuts = [0, *(k for k in network.cuts if k in factors)]
+    cuts = _cuts(factors)
     for start, end in pairwise(cuts):
         section = _section(network, factors, start, end)
         if section is not None:
@@ -49,24 +49,49 @@ def _(module: nn.Module, context: Context) -> Bound:
     product = "" if len(sections) == 1 else f"product of {len(sections)} parts of "
     reason = f"{product}its forward, followed on inputs of shape {shape}"
     last = network.made(network.output)
-    head = parts[last.op].path if isinstance(last.op, Whole) and network.cuts[-2:-1] == last.inputs else ""
+    head = parts[last.op].path if isinstance(last.op, Whole) and cuts[-2] == last.inputs[0] else ""
     return Bound(product_above(tuple(s.value for s in sections)), reason, parts=tuple(sections), head=head)
 
 
-def _followed(module: nn.Module, context: Context) -> tuple[Network, dict[Whole, _Part]]:
-    """The graph of a forward pass, whose known modules are nodes."""
+def _composed(module: nn.Module, context: Context) -> "tuple[Network, dict[Whole, _Part], Factors]":
+    """The graph of a forward pass, and the factor of each of its values. Modules that their rule refuses are followed too; where
+    that does not help, the first refusal is raised."""
+    opened, first = set[nn.Module](), None
+    while True:
+        try:
+            network, parts = _followed(module, context, opened)
+            return network, parts, _factors(network, parts, context)
+        except _RefusedPart as error:
+            opened.add(error.module)
+            first = first or error.reason
+        except RefusedModule as error:
+            raise first or error from None
+
+
+class _RefusedPart(Exception):
+    """The rule of a module that stayed whole refuses it."""
+
+    def __init__(self, module: nn.Module, reason: RefusedModule) -> None:
+        super().__init__(str(reason))
+        self.module, self.reason = module, reason
+
+
+def _followed(
+    module: nn.Module, context: Context, opened: set[nn.Module]
+) -> tuple[Network, dict[Whole, _Part]]:
+    """The graph of a forward pass, whose known modules are nodes, but for those that are to be `opened`."""
     parts, shape = dict[Whole, _Part](), context.input_shape
     assert shape is not None
 
     def whole(child: nn.Module, path: str, x: Array, y: Tensor, _: Follow) -> Array:
-        op = Whole(x.size, y[0].numel())
+        op = Whole(x.size, y.numel() // trace.BATCH)  # of each of the samples that one sample has become
         parts[op] = _Part(child, path, x.shape[1:], _held(child))
-        out = tuple(y.shape[1:])
-        value = x.tape.builder.add(op, x.value, shape=out or (1,), name=path)  # pyright: ignore[reportArgumentType]
-        return replace(x, value=value, shape=(1, *out))
+        out = (x.shape[0], *y.shape[1:])
+        value = x.tape.builder.add(op, x.value, shape=out, name=path)  # pyright: ignore[reportArgumentType]
+        return replace(x, value=value, shape=out)
 
     def leaf(child: nn.Module) -> object:
-        return child if child is not module and lipschitz.known(child) else None
+        return child if child is not module and child not in opened and lipschitz.known(child) else None
 
     x = inputs(trace.BATCH, shape, floating(module), 0)
     before = trace.state(module)
@@ -78,7 +103,7 @@ def _followed(module: nn.Module, context: Context) -> tuple[Network, dict[Whole,
                 module,
                 f"its forward changes what `{part.path}` holds, which is bounded as it is now. Leave it as it is.",
             )
-    compare(module, one_by_one(module), shape, tuple(y.shape[1:]), run.checks.unit)
+    compare(module, one_by_one(module), shape, tuple(y.shape[1:]), run.checks)
     return finish(array), parts
 
 
@@ -110,7 +135,10 @@ def _factors(network: Network, parts: dict[Whole, _Part], context: Context) -> F
         if isinstance(node.op, Whole):
             part = parts[node.op]
             if node.op not in known:
-                known[node.op] = context.bound(part.module, part.path, part.input_shape)
+                try:
+                    known[node.op] = context.bound(part.module, part.path, part.input_shape)
+                except RefusedModule as error:
+                    raise _RefusedPart(part.module, error) from error
             found[k] = node.inputs, known[node.op]
         elif k in spans:
             start, p = spans[k]
@@ -118,6 +146,19 @@ def _factors(network: Network, parts: dict[Whole, _Part], context: Context) -> F
             found[k] = (start,), Bound(value, "proven norm", _name(node, context))
         else:
             found[k] = node.inputs, _closed(node, context)
+    return found
+
+
+def _cuts(factors: Factors) -> list[int]:
+    """The values that everything passes through, from the input to the output."""
+    last: dict[int, int] = {}
+    for k, (before, _) in sorted(factors.items()):
+        last |= dict.fromkeys(before, k)
+    found, reach = [0], last.get(0, max(factors))
+    for k in sorted(factors):
+        if k == reach:
+            found.append(k)
+        reach = max(reach, last.get(k, 0))
     return found
 
 

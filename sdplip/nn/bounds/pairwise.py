@@ -46,8 +46,8 @@ def pairwise_lipschitz(model: nn.Module, *, input_shape: Shape | None = None) ->
     whole = lipschitz(model, input_shape=input_shape)  # every check, of the head too
     if head_of(model, whole) is None:
         raise context.refuse(
-            model, "pairwise constants need a network that ends in a linear head, the last module of an `nn.Sequential` or the last"
-            " thing that its forward computes. Put `nn.Linear` or `LastLayerNormalised` last.",
+            model, "pairwise constants need a network that ends in a linear head, the last module of an `nn.Sequential` or the"
+            " last thing that its forward computes. Put `nn.Linear` or `LastLayerNormalised` last.",
         )  # fmt: skip
     return pairwise_of(model, whole)
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import nn
 
-from sdplip.certificates import certify
+from sdplip.proposals import certify
 from sdplip.certificates.rounding import GENEROUS, UNIT, gamma, up
 from sdplip.geometry import Geometry
 from sdplip.nn.bounds.affine import conv_geometry

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from sdplip.certificates import certify
+from sdplip.proposals import certify
 from sdplip.certificates.rounding import up
 from sdplip.geometry import Geometry
 from sdplip.nn.bounds.dispatch import Context, lipschitz

@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize
 
-from sdplip.certificates import Certificate, certify, certify_convolution
+from sdplip.kernel.condition import Certificate
+from sdplip.proposals import certify, certify_convolution
 from sdplip.certificates.convolution import DEFAULT_POINTS
 from sdplip.geometry import Geometry
 from sdplip.nn.bounds.dispatch import Context

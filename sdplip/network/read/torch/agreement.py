@@ -46,6 +46,13 @@ class Checks:
         """Numbers have been rounded to the precision of a tensor."""
         self.unit = max(self.unit, torch.finfo(tensor.dtype).eps / 2)
 
+    @property
+    def largest(self) -> float:
+        """The largest number on the way."""
+        return max(
+            (float(abs(x[np.isfinite(x)]).max(initial=0.0)) for x in self.numbers.values()), default=0.0
+        )
+
     def note(self, x: Array, tensor: Tensor) -> None:
         """The numbers of an array are these."""
         self.numbers[x.value] = rows(x, tensor)

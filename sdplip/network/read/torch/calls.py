@@ -51,7 +51,10 @@ def run(trace: "Trace", func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
     with trace.working(name):
         given = {key: _given(trace, value, name) for key, value in _bound(func, args, kwargs)}
         out = func(*args, **kwargs)
-        _write_down(trace, name, rule(table.Call(trace.tape, base, given, out)), out)
+        if any(_has_array(value) for value in given.values()):
+            _write_down(trace, name, rule(table.Call(trace.tape, base, given, out)), out)
+        elif _writes(func):  # constants in a storage that has a shadow
+            trace.shadows.write(out, trace.shadows.constant_codes(out))
     return out
 
 
@@ -61,9 +64,9 @@ def function(trace: "Trace", func: Any, rule: Any, args: tuple, kwargs: dict[str
     with trace.working(name):
         given = [_given(trace, value, name) for value in args]
         words = {key: _given(trace, value, name) for key, value in kwargs.items()}
-        found = rule(trace.tape, *given, **words)
         out = func(*args, **kwargs)
-        _write_down(trace, name, found, out)
+        if any(_has_array(value) for value in (*given, *words.values())):
+            _write_down(trace, name, rule(trace.tape, *given, **words), out)
     return out
 
 
@@ -147,6 +150,10 @@ def _given(trace: "Trace", value: Any, name: str) -> Any:
     if isinstance(value, tuple | list):
         return [_given(trace, part, name) for part in value]
     return value
+
+
+def _has_array(value: Any) -> bool:
+    return isinstance(value, Array) or (isinstance(value, list) and any(map(_has_array, value)))
 
 
 def _write_down(trace: "Trace", name: str, found: Any, out: Any) -> None:

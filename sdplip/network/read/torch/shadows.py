@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from sdplip.network.operators import Concatenate, Gather
-from sdplip.network.read.arrays import Array, Batch, Tape, reshape, share, shift
+from sdplip.network.read.arrays import Array, Batch, Tape, reshape, shift
 from sdplip.shapes import Float, Int
 
 SPAN = 1 << 44
@@ -94,7 +94,7 @@ class Shadows:
         """The codes of a tensor in its shape, in double precision, on the host. Constants get codes where they have none."""
         cell = self.cell(tensor)
         if cell is None:
-            return self._constant_codes(tensor)
+            return self.constant_codes(tensor)
         stored = self._stored(cell)
         return torch.as_strided(stored, tensor.shape, tensor.stride(), tensor.storage_offset()).clone()
 
@@ -173,9 +173,10 @@ class Shadows:
     def _whole(self, tensor: Tensor) -> Tensor:
         """The codes of the numbers that stand in the whole storage of a constant."""
         n = tensor.untyped_storage().nbytes() // tensor.element_size()
-        return self._constant_codes(torch.as_strided(tensor.detach(), (n,), (1,), 0))
+        return self.constant_codes(torch.as_strided(tensor.detach(), (n,), (1,), 0))
 
-    def _constant_codes(self, tensor: Tensor) -> Tensor:
+    def constant_codes(self, tensor: Tensor) -> Tensor:
+        """Codes of numbers that do not come from the input."""
         numbers = numbers_of(tensor)
         codes = np.zeros(numbers.shape)
         other = numbers != 0
@@ -206,7 +207,7 @@ class Shadows:
         x = Array(self.tape, value, shape, place)
         if (codes < 0).any():
             numbers = np.where(codes < 0, numbers_of(tensor), 0.0)
-            x = shift(x, share(x, numbers))
+            x = shift(x, numbers)
         return x
 
     def _batch(self, codes: Codes) -> Batch | None:

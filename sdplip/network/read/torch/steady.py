@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from sdplip.errors import RefusedModule
 from sdplip.network.read.torch import trace
+from sdplip.network.read.torch.agreement import Checks
 from sdplip.network.read.torch.shadows import numbers_of
 from sdplip.shapes import Float
 
@@ -21,7 +22,7 @@ def compare(
     expected: Callable[[Tensor], Float[np.ndarray, "batch n"]],
     shape: Shape,
     out: Shape,
-    unit: float,
+    checks: Checks,
 ) -> None:
     """Runs the module on batches of other sizes, with and without gradients, beside what is expected of it.
 
@@ -42,7 +43,7 @@ def compare(
             )
         computed = numbers_of(y).reshape(batch, -1)
         size = float(abs(understood[np.isfinite(understood)]).max(initial=0.0))
-        allowed = unit**0.75 * max(size, 2.0**-500)
+        allowed = checks.unit**0.75 * max(size, 2.0**-500) + 2.0**12 * checks.unit * checks.largest
         bad = ~(abs(understood - computed) <= allowed) & np.isfinite(understood)
         if bad.any():
             raise RefusedModule(

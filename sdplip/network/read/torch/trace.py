@@ -25,8 +25,9 @@ from sdplip.network.read.torch.shadows import Shadows, address
 BATCH = 2
 """Samples with which a forward pass is followed."""
 
-Leaf = Callable[[nn.Module, str, Array, Tensor, Follow], Array]
-"""`(module, path, input, output that it computes, follow) -> output`: what a module that stays whole makes of an array."""
+Leaf = Callable[[nn.Module, str, Array, Tensor, Follow], Array | None]
+"""`(module, path, input, output that it computes, follow) -> output`: what a module that stays whole makes of an array, whose
+batch stands in front; None if it is to be followed after all."""
 
 
 @dataclass(eq=False)
@@ -237,11 +238,14 @@ def _kept(run: Trace, module: nn.Module, path: str, forward: Callable[..., Any],
     if any(torch.is_autocast_enabled(device) for device in ("cpu", "cuda")):
         return None  # which rounds the weights once more
     array = calls.read(run, x, kind) if isinstance(x, Tensor) else None
-    if array is None or array.batch is None or array.batch.axis or array.batch.lead != 1:
+    if array is None or array.batch is None or array.batch.axis:
         return None
     with run.working(kind):
         y = forward(x)
-        calls.made(run, whole(module, path, array, y, _follower(run, x)), y)
+        found = whole(module, path, array, y, _follower(run, x))
+        if found is None:
+            return None
+        calls.made(run, found, y)
     return y
 
 
