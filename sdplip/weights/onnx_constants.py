@@ -18,8 +18,8 @@ from sdplip.weights.onnx_file import STANDARD, named
 Arrays = Sequence["Shaped[np.ndarray, '...']"]
 
 ELEMENTWISE = """Abs Add And BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast CastLike Ceil Clip Cos DequantizeLinear Div Equal Erf
-Exp Floor Greater GreaterOrEqual Identity IsInf IsNaN Less LessOrEqual Log Max Mean Min Mod Mul Neg Not Or Pow PRelu Reciprocal Relu
-Round Sigmoid Sign Sin Sqrt Sub Sum Tan Tanh Where Xor Softmax Softplus LeakyRelu Dropout Sinh Cosh"""
+Exp Floor Greater GreaterOrEqual Identity IsInf IsNaN Less LessOrEqual Log Max Mean Min Mod Mul Neg Not Or Pow PRelu Reciprocal
+Relu Round Sigmoid Sign Sin Sqrt Sub Sum Tan Tanh Where Xor Softmax Softplus LeakyRelu Dropout Sinh Cosh"""
 """The result is as large as its operands broadcast."""
 SMALLER = """ArgMax ArgMin EyeLike Flatten GatherElements ReduceL1 ReduceL2 ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum
 Concat ReduceSumSquare ReduceLogSumExp Reshape Shape Size Slice Split Squeeze Transpose Unsqueeze Trilu CumSum ScatterND NonZero
@@ -65,6 +65,13 @@ SIZES: Mapping[str, Callable[[Arrays, Mapping[str, Any]], int]] = {
 """Of each operator that is computed, a bound of the entries of its result. An operand that is left out counts as one number."""
 
 
+OLDER: Mapping[str, Callable[[Any, Mapping[str, Any]], np.ndarray]] = {
+    "Unsqueeze": lambda a, options: np.expand_dims(a, tuple(options["axes"])),
+    "Clip": lambda a, options: np.clip(a, options.get("min"), options.get("max")).astype(a.dtype),
+}
+"""Operators whose older form, with attributes, the reference does not compute."""
+
+
 def attributes(node: Any) -> dict[str, Any]:
     """The attributes of the node by name, text decoded."""
     from onnx import helper
@@ -100,6 +107,8 @@ def fold(
     if node.op_type == "Constant":
         return {node.output[0]: _constant(node, options, path)}
     arrays = [constants[name] if name else None for name in node.input]
+    if node.op_type in OLDER and options:
+        return {node.output[0]: OLDER[node.op_type](arrays[0], options)}
     where = f"Node {node.op_type} `{named(node)}` of `{path}`"
     if options.get("training_mode", 0) or (
         node.op_type == "Dropout" and len(arrays) > 2 and np.any(arrays[2])
