@@ -135,6 +135,45 @@ def test_pooling_is_said_layer_by_layer(tmp_path):
     )
 
 
+@pytest.mark.parametrize("affine", [True, False])
+def test_normalisation_of_numbered_chains(tmp_path, affine):
+    def trained(*modules: nn.Module) -> nn.Sequential:
+        model = nn.Sequential(*modules).double()
+        for module in model:
+            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+                module.running_mean.copy_(torch.tensor(normal(*module.running_mean.shape)))
+                module.running_var.copy_(torch.tensor(normal(*module.running_var.shape) ** 2))
+        return model.eval()
+
+    norm = nn.BatchNorm1d(6, affine=affine)
+    mlp = trained(
+        nn.Linear(4, 6), norm, nn.ReLU(), nn.Linear(6, 6), nn.ReLU(), nn.BatchNorm1d(6), nn.Linear(6, 2)
+    )
+    images = trained(
+        nn.Conv2d(1, 3, 3, padding=1),
+        nn.BatchNorm2d(3, affine=affine),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(60, 2),
+    )
+    for model, shape, said in (
+        (mlp, (4,), Assumptions()),
+        (images, (1, 5, 4), Assumptions(image_size=(5, 4))),
+    ):
+        torch.save(model.state_dict(), tmp_path / "w.pt")
+        found = read_weights_network(tmp_path / "w.pt", said, biases=True)
+        x = normal(5, *shape)
+        np.testing.assert_allclose(values(found, x), model(torch.tensor(x)).detach().numpy(), atol=1e-10)
+        assert any("epsilon 1e-05, which is assumed" in sentence for sentence in found.sentences)
+    state = mlp.state_dict()
+    torch.save({f"layer{name}": tensor for name, tensor in state.items()}, tmp_path / "w.pt")
+    refused(tmp_path / "w.pt", "normalisation")  # names without an order
+    torch.save({name.replace("1.", "9."): tensor for name, tensor in state.items()}, tmp_path / "w.pt")
+    refused(tmp_path / "w.pt", "normalisation")
+    torch.save({**state, "1.running_var": -torch.ones(6)}, tmp_path / "w.pt")
+    refused(tmp_path / "w.pt", "negative")
+
+
 def test_keras_layouts_are_said_by_the_name_kernel(tmp_path):
     K, W, b = normal(3, 3, 1, 4), normal(4 * 6 * 5, 3), normal(3)
     path = saved(tmp_path, {"conv/kernel": K, "dense/kernel": W, "dense/bias": b})

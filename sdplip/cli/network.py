@@ -151,7 +151,7 @@ def _layers(chain: "Chain", said: "Assumptions") -> "Network":
     from sdplip.networks import Activation, from_kernels
     from sdplip.weights import Weight
 
-    if any(layer.max_pool or layer.average_pool or layer.behind for layer in chain.layers):
+    if any(layer.max_pool or layer.average_pool or layer.norm or layer.behind for layer in chain.layers):
         raise InvalidWeight("Pooling and mixed activations are not bounded yet. Export the network to ONNX.")
     between = _between(said)
     if not chain.certain and isinstance(between, Activation) and between.kind not in HOMOGENEOUS:

@@ -6,7 +6,7 @@ from math import prod
 
 import numpy as np
 
-from sdplip.errors import InvalidWeight, Misfit
+from sdplip.errors import Misfit
 from sdplip.network.operators import (
     Activation,
     Average,
@@ -38,6 +38,7 @@ from sdplip.network.read.arrays import (
     together,
     transpose,
 )
+from sdplip.network.read.normalisation import ERROR, normalisation
 from sdplip.shapes import Float, Int
 
 Matrix = Float[np.ndarray, "m n"]
@@ -120,17 +121,11 @@ def batch_norm(
     vectors = [np.asarray(v, np.float64).reshape(-1) for v in (scale_, b, mean, variance)]
     if any(len(v) != x.shape[axis] for v in vectors):
         raise Misfit(f"{x.tape.subject} normalises {x.shape[axis]} channels by {len(vectors[0])} factors.")
-    gamma, beta, mu, variance = vectors
-    if not (variance + eps > 0).all():
-        raise InvalidWeight("The running variance of a batch normalisation must not be negative.")
-    d = gamma / np.sqrt(variance + eps)
-    if ((gamma != 0) & (abs(d) < 2.0**-900)).any():
-        raise InvalidWeight("A factor of a batch normalisation is too small for double precision.")
+    found = normalisation(*vectors, eps=eps)
     along = (-1, *(1,) * (x.rank - axis - 1))
-    every = [np.broadcast_to(v.reshape(along), x.shape).reshape(-1) for v in (d, beta - d * mu)]
-    slack = (abs(beta) + 4 * abs(d * mu)) * 2.0**-50
-    lost = np.broadcast_to(slack.reshape(along), x.shape).reshape(-1)
-    return noted(x, Diagonal(every[0], every[1], 2.0**-50, lost))
+    parts = (found.d, found.b, found.slack)
+    d, b, slack = (np.broadcast_to(v.reshape(along), x.shape).reshape(-1) for v in parts)
+    return noted(x, Diagonal(d, b, ERROR, slack))
 
 
 def groups_of(x: Array, axes: Sequence[int]) -> tuple[Int[np.ndarray, "count size"], tuple[int, ...]]:

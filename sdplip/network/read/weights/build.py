@@ -9,11 +9,13 @@ import numpy as np
 from sdplip.errors import InvalidWeight
 from sdplip.geometry import Geometry
 from sdplip.network.graph import INPUT, Builder, Network
-from sdplip.network.operators import Average, Convolution, Dense, Maximum, pooling_windows
+from sdplip.network.operators import Average, Convolution, Dense, Diagonal, Maximum, pooling_windows
 from sdplip.network.operators.convolution import pixels_bias
+from sdplip.network.read.normalisation import ERROR
 from sdplip.network.read.weights.assumptions import Assumptions
 from sdplip.network.read.weights.between import between
 from sdplip.network.read.weights.chain import Layer
+from sdplip.network.read.weights.norms import Norm
 
 LARGEST = 1 << 27
 """Numbers of the largest value in a network that is built: 1 GB."""
@@ -46,12 +48,16 @@ def network_of(layers: Sequence[Layer], assumptions: Assumptions, *, certain: bo
     at = INPUT
     for place, layer in enumerate(layers):
         at = _kernel(builder, at, layer) if place < count else _matrix(builder, at, layer, assumptions)
+        if layer.norm and not layer.norm.behind_activation:
+            at = _norm(builder, at, layer.norm)
         if layer.behind not in (None, "identity"):
             at = builder.add(between(layer.behind, builder.shape(at)), at, shape=builder.shape(at))
         elif layer.behind is None and place < len(layers) - 1:
             kind, shape = assumptions.activation or "relu", builder.shape(at)
             op = between(kind, shape, assumptions.slopes, evaluated=certain)
             at = builder.add(op, at, shape=shape)
+        if layer.norm and layer.norm.behind_activation:
+            at = _norm(builder, at, layer.norm)
         at = _pools(builder, at, layer)
     return builder.finish(at)
 
@@ -131,6 +137,15 @@ def _matrix(builder: Builder, at: int, layer: Layer, assumptions: Assumptions) -
             " transpose those that are (in, out)."
         )
     return builder.add(Dense(W, layer.b), at, name=layer.name)
+
+
+def _norm(builder: Builder, at: int, norm: Norm) -> int:
+    shape, numbers = builder.shape(at), norm.numbers
+    if len(numbers.d) != shape[0]:
+        raise InvalidWeight(f"`{norm.name}` normalises {len(numbers.d)} channels, but is given {shape[0]}.")
+    pixels = prod(shape[1:])
+    d, b, slack = (np.repeat(v, pixels) for v in (numbers.d, numbers.b, numbers.slack))
+    return builder.add(Diagonal(d, b, ERROR, slack), at, shape=shape, name=norm.name)
 
 
 def _pools(builder: Builder, at: int, layer: Layer) -> int:

@@ -1,7 +1,7 @@
 """What a file of weights holds as a chain: layers in order, each with the bias of its name, and everything that was assumed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from sdplip.geometry import Axes, Geometry
 from sdplip.network.read.weights.assumptions import Assumptions
 from sdplip.network.read.weights.geometry import ASSUMED, Placed, check_names, placed
 from sdplip.network.read.weights.keras import Model, model_of
+from sdplip.network.read.weights.norms import Norm
 from sdplip.network.read.weights.order import arranged
 from sdplip.network.read.weights.sorted import Sorted, all_arrays, chosen_arrays
 from sdplip.network.read.weights.structure import refuse_other_structures
@@ -39,6 +40,7 @@ class Layer:
     geometry: Geometry | None = None
     max_pool: Axes | None = None
     average_pool: Axes | None = None
+    norm: Norm | None = None
     behind: str | None = None
     """The activation behind it, where the file says one; None is what was assumed."""
 
@@ -122,10 +124,17 @@ def read_chain(path: Path, assumptions: Assumptions, *, biases: bool = False) ->
         _orientation(names, form, assumptions.transpose, nameless=nameless),
         *_biases(names, vectors, [*unpaired, *found.loose]),
         *(_moves(name, moves[name]) for name in kernels),
+        *(norm.sentence for norm in found.norms.values()),
         *_prepared(found, form),
     ]
     return Chain(
-        tuple(_layer(name, weights[name], vectors.get(name), moves.get(name), model) for name in names),
+        tuple(
+            replace(
+                _layer(name, weights[name], vectors.get(name), moves.get(name), model),
+                norm=found.norms.get(name),
+            )
+            for name in names
+        ),
         tuple(sentence for sentence in sentences if sentence),
         tuple(left),
         not unpaired and not found.loose,
@@ -137,7 +146,7 @@ def _layer(name: str, W: np.ndarray, b: np.ndarray | None, move: Placed | None, 
     behind = model.activations.get(name.removesuffix(KERNEL), "identity") if model else None
     if move is None:
         return Layer(name, W, b, behind=behind)
-    return Layer(name, W, b, move.geometry, move.max_pool, move.average_pool, behind)
+    return Layer(name, W, b, move.geometry, move.max_pool, move.average_pool, behind=behind)
 
 
 def _of_model(model: Model, assumptions: Assumptions, path: Path) -> Assumptions:

@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 
 import numpy as np
 
 from sdplip.errors import InvalidWeight
+from sdplip.network.read.weights.norms import Norm, norms_of
 from sdplip.weights.layers import ELSEWHERE, candidates, known_names, no_layer
 from sdplip.weights.names import COPIES, parsed
 from sdplip.weights.nnet import NORMALISATION
@@ -44,6 +45,7 @@ class Sorted:
         left_out: `(array, why)` of the others.
         prepared: names of arrays with which the inputs are prepared, in front of the network.
         loose: names of vectors of which nothing is known, but that fit no layer.
+        norms: normalisations by the layer that they follow.
     """
 
     layers: Mapping[str, np.ndarray]
@@ -51,6 +53,7 @@ class Sorted:
     left_out: tuple[tuple[str, str], ...]
     prepared: tuple[str, ...]
     loose: tuple[str, ...]
+    norms: Mapping[str, Norm] = field(default_factory=dict)
 
 
 def chosen_arrays(arrays: Mapping[str, np.ndarray], names: Sequence[str], path: Path) -> Sorted:
@@ -78,7 +81,13 @@ def all_arrays(arrays: Mapping[str, np.ndarray], ignore: Sequence[str], form: st
     """
     named = {name or path.stem: array for name, array in arrays.items()}
     known_names(ignore, list(named))
-    taken = {name: array for name, array in arrays.items() if (name or path.stem) not in ignore}
+    norms, normalising = norms_of({name: array for name, array in arrays.items() if name not in ignore}, path)
+    named = {name: array for name, array in named.items() if name not in normalising}
+    taken = {
+        name: array
+        for name, array in arrays.items()
+        if (name or path.stem) not in ignore and name not in normalising
+    }
     layers, biases = candidates(taken, path), _biases(taken, path)
     reasons = dict.fromkeys(ignore, "ignored, as was asked")
     for name, array in named.items():
@@ -102,7 +111,7 @@ def all_arrays(arrays: Mapping[str, np.ndarray], ignore: Sequence[str], form: st
         reasons[name] = "not known, but of no length that occurs in the network"
     prepared = [name for name, why in reasons.items() if why == _PREPARED]
     ordered = tuple((name, reasons[name]) for name in named if name in reasons)
-    return Sorted(layers, biases, ordered, tuple(prepared), tuple(loose))
+    return Sorted(layers, biases, ordered, tuple(prepared), tuple(loose), norms)
 
 
 def _biases(arrays: Mapping[str, np.ndarray], path: Path) -> dict[str, np.ndarray]:
