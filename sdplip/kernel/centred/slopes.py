@@ -26,15 +26,20 @@ SMALL, LOST = 2.0**-900, 2.0**-110
 @np.errstate(all="ignore")
 def secants(op: Activation, near: tuple[Vector, Vector], low: Vector, high: Vector) -> tuple[Vector, Vector]:
     r"""Ends of the slopes of secants from a point of `near` to one of [low, high], which contains `near`."""
-    least, most = quotients(op, low, high)
     if not op.name or not len(low):
-        return least, most
-    here = quotients(op, *near)
-    alpha, beta = here[0].copy(), here[1].copy()
-    for start, end in ((near[1], high), (near[0], low)):
-        a, b, size = _means(op, start, end, near, here)
-        pad = 4 * (len(a) + 16) * UNIT * size + LOST
-        alpha, beta = np.fmin(alpha, a.min(0) - pad), np.fmax(beta, b.max(0) + pad)
+        return quotients(op, low, high)
+    sides = [_points(op, near[1], high), _points(op, near[0], low)]
+    first = [np.minimum(points[:-1], points[1:]) for points in sides]
+    last = [np.maximum(points[:-1], points[1:]) for points in sides]
+    a, b = quotients(
+        op, np.concatenate([[low, near[0]], *first]), np.concatenate([[high, near[1]], *last])
+    )  # all at once: a call costs more than a row
+    least, most, here = a[0], b[0], (a[1], b[1])
+    alpha, beta, cut = here[0], here[1], 2 + len(first[0])
+    for k, part in enumerate((slice(2, cut), slice(cut, None))):
+        below, above, size = _means(a[part], b[part], last[k] - first[k], near[1] - near[0], here)
+        pad = 4 * (len(below) + 16) * UNIT * size + LOST
+        alpha, beta = np.fmin(alpha, below.min(0) - pad), np.fmax(beta, above.max(0) + pad)
     known = np.isfinite(low) & np.isfinite(high)
     alpha, beta = (
         np.where(known, np.maximum(alpha, least), least),
@@ -44,23 +49,20 @@ def secants(op: Activation, near: tuple[Vector, Vector], low: Vector, high: Vect
 
 
 def _means(
-    op: Activation, start: Vector, end: Vector, near: tuple[Vector, Vector], here: tuple[Vector, Vector]
+    a: Points, b: Points, way: Points, near: Vector, here: tuple[Vector, Vector]
 ) -> tuple[Points, Points, Vector]:
-    """Lower and upper means on one side, of all numbers of parts, without and with the interval `near`; and the largest size."""
-    points = _points(op, start, end)
-    first, last = np.minimum(points[:-1], points[1:]), np.maximum(points[:-1], points[1:])
-    a, b = quotients(op, first, last)
-    way = last - first
-    found = list[tuple[Points, Points]]()
-    for weight in (np.zeros(len(start)), near[1] - near[0]):
-        total = weight + np.cumsum(way, 0)
-        means = [
-            (weight * own + np.cumsum(way * part, 0)) / total for own, part in zip(here, (a, b), strict=True)
-        ]
-        short = ~(total > SMALL)
-        ends = np.fmin(np.minimum.accumulate(a), here[0]), np.fmax(np.maximum.accumulate(b), here[1])
-        bad = short | ~(np.isfinite(means[0]) & np.isfinite(means[1]))
-        found.append((np.where(bad, ends[0], means[0]), np.where(bad, ends[1], means[1])))
+    """Lower and upper means of one side, of all numbers of parts, without and with the interval of the centre; the largest size.
+
+    Parts of the lengths `way` have quotients in [a, b], the interval of the length `near` has those of `here`.
+    """
+    total, sums = np.cumsum(way, 0), [np.cumsum(way * part, 0) for part in (a, b)]
+    ends = np.fmin(np.minimum.accumulate(a), here[0]), np.fmax(np.maximum.accumulate(b), here[1])
+    found = list[list[Points]]()
+    for weight in (np.zeros_like(near), near):
+        whole = weight + total
+        means = [(weight * own + part) / whole for own, part in zip(here, sums, strict=True)]
+        bad = ~((whole > SMALL) & np.isfinite(means[0]) & np.isfinite(means[1]))
+        found.append([np.where(bad, end, mean) for end, mean in zip(ends, means, strict=True)])
     size = np.maximum(np.maximum(abs(a), abs(b)).max(0), np.maximum(abs(here[0]), abs(here[1])))
     return np.concatenate([one[0] for one in found]), np.concatenate([one[1] for one in found]), size
 
