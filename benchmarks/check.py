@@ -16,7 +16,8 @@ from collections.abc import Callable
 import numpy as np
 
 from sdplip import scalings
-from sdplip.certificates import certify, holds
+from sdplip.kernel.condition import holds
+from sdplip.proposals import certify
 
 
 def seconds(work: Callable[[], object], repeats: int) -> float:

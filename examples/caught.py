@@ -14,9 +14,9 @@ import cvxpy as cp
 import numpy as np
 import torch
 
-from sdplip.certificates import certify, certify_convolution
 from sdplip.convolution import aol
 from sdplip.geometry import Geometry
+from sdplip.proposals import certify, certify_convolution
 
 Row = tuple[str, str, float, float]
 

@@ -8,10 +8,11 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sdplip.certificates import Certificate, Verdict, certify, certify_convolution
     from sdplip.condition import gram, rescale, residual
     from sdplip.errors import SdplipError
     from sdplip.geometry import Geometry
+    from sdplip.kernel.condition import Certificate, Verdict
+    from sdplip.proposals import certify, certify_convolution
     from sdplip.reports import check, compare, scale
     from sdplip.solvers import solve
     from sdplip.weights import Weight, read
@@ -35,7 +36,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "sdplip.certificates": ("Certificate", "Verdict", "certify", "certify_convolution"),
+    "sdplip.kernel.condition": ("Certificate", "Verdict"),
+    "sdplip.proposals": ("certify", "certify_convolution"),
     "sdplip.condition": ("gram", "rescale", "residual"),
     "sdplip.errors": ("SdplipError",),
     "sdplip.geometry": ("Geometry",),

@@ -7,10 +7,10 @@ import sys
 import numpy as np
 import pytest
 
-from sdplip.certificates import certify, certify_convolution
 from sdplip.certificates.file import Record, load, record, save, verify, weight_digest
 from sdplip.errors import InvalidCertificate
 from sdplip.geometry import Geometry
+from sdplip.proposals import certify, certify_convolution
 from sdplip.scalings import aol
 
 

@@ -5,16 +5,12 @@ from itertools import product
 import numpy as np
 import pytest
 
-from sdplip.certificates import (
-    certify,
-    certify_convolution,
-    convolution_holds,
-    convolution_lower_bound,
-)
-from sdplip.certificates.twiddle import ERROR, table
+from sdplip.arithmetic.twiddle import ERROR, table
 from sdplip.convolution import aol, dense_matrix
 from sdplip.errors import InvalidScaling, InvalidWeight, UnsupportedConvolution
 from sdplip.geometry import Geometry
+from sdplip.kernel.condition import convolution_holds, convolution_lower_bound
+from sdplip.proposals import certify, certify_convolution
 from tests.exact import inertia_signs, residual_matrix
 
 SHAPES = {1: [(1,), (2,), (3,), (4,)], 2: [(1, 1), (3, 3), (2, 3), (4, 2)], 3: [(2, 2, 2), (3, 1, 2)]}

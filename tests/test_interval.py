@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from sdplip import scalings
-from sdplip.certificates import certify, certify_residual, residual_holds, residual_lower_bound
 from sdplip.errors import InvalidProblem, InvalidScaling, InvalidWeight, NotProvable
+from sdplip.kernel.condition import residual_holds, residual_lower_bound
+from sdplip.proposals import certify, certify_residual
 from sdplip.solvers import CVXPY, ConvolutionMinTrace, MaxVolume, MinTrace, Nearest, ResidualLMI, prove
 from tests.exact import inertia_signs
 

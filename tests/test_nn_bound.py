@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations, prune
 
-from sdplip.certificates import holds
 from sdplip.errors import RefusedModule, SdplipError, UnknownModule
 from sdplip.geometry import Geometry
+from sdplip.kernel.condition import holds
 from sdplip.nn import (
     AOL,
     CayleyConv2d,

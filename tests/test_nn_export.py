@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from sdplip.certificates import certify
+from sdplip.proposals import certify
 from sdplip.errors import RefusedModule, UnsupportedConvolution
 from sdplip.geometry import Geometry
 from sdplip.nn import (

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.func import functional_call, jacrev, vmap
 
-from sdplip.certificates import certify
+from sdplip.proposals import certify
 from sdplip.errors import InvalidWeight, RefusedModule, UnsupportedConvolution
 from sdplip.geometry import Geometry
 from sdplip.nn import (

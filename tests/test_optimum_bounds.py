@@ -6,15 +6,11 @@ import numpy as np
 import pytest
 
 from sdplip import scalings
-from sdplip.certificates import (
-    certify,
-    convolution_trace_lower_bound,
-    log_det_lower_bound,
-    trace_lower_bound,
-)
 from sdplip.convolution import aol as convolution_aol
 from sdplip.errors import InvalidScaling
 from sdplip.geometry import Geometry
+from sdplip.kernel.condition import convolution_trace_lower_bound, log_det_lower_bound, trace_lower_bound
+from sdplip.proposals import certify
 
 
 def test_rank_one_is_known_exactly():

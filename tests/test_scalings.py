@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sdplip import scalings
-from sdplip.certificates import certify
+from sdplip.proposals import certify
 from sdplip.condition import gram, inverse_scaling, rescale, residual
 
 FEASIBLE = {

@@ -23,11 +23,13 @@ def proves_semidefinite(
     guard = outward_guard(kappa, d, diagonal_G, error_G)
     n = d.shape[-1]
     minus_G[..., range(n), range(n)] = kappa * d - diagonal_G - guard
+    if not np.isfinite(minus_G).all():
+        return False
     try:
-        np.linalg.cholesky(minus_G)
+        L = np.linalg.cholesky(minus_G)
     except np.linalg.LinAlgError:
         return False
-    return True
+    return bool((np.diagonal(L, axis1=-2, axis2=-1) > 0).all())
 
 
 def proves_within(M: Float[np.ndarray, "n n"], R: Float[np.ndarray, "n n"]) -> bool:

@@ -9,11 +9,15 @@ from typing import Any
 import numpy as np
 
 from sdplip.certificates import document
-from sdplip.certificates.certificate import Certificate
-from sdplip.certificates.convolution import convolution_holds, convolution_lower_bound
-from sdplip.certificates.dense import holds, lower_bound
 from sdplip.errors import SdplipError
 from sdplip.geometry import Geometry
+from sdplip.kernel.condition import (
+    Certificate,
+    convolution_holds,
+    convolution_lower_bound,
+    holds,
+    lower_bound,
+)
 
 SCHEMA = "sdplip-certificate/1"
 
@@ -64,7 +68,7 @@ def verify(entry: Record, weight: np.ndarray) -> Verification:
         return Verification(
             entry.name, False, f"W^T W <= c^2 T could not be proven for c = {certificate.c!r}"
         )
-    if not lower >= certificate.c_lower * (1 - 1e-12):
+    if not lower >= certificate.c_lower:
         reason = f"the witness proves only c >= {lower!r}, not the claimed c_lower = {certificate.c_lower!r}"
         return Verification(entry.name, False, reason)
     return Verification(

@@ -16,12 +16,12 @@ import numpy as np
 from jaxtyping import Float
 
 from sdplip.certificates.composite import certify_composite
-from sdplip.certificates.convolution import certify_convolution
 from sdplip.certificates.network import Slopes, certify_product, network_holds, spectral_norm_above
 from sdplip.certificates.rounding import up
 from sdplip.certificates.strip import Strip, strip_holds
 from sdplip.certificates.trunk import Trunk, trunk_holds
 from sdplip.geometry import Geometry
+from sdplip.proposals.convolution import certify_convolution
 
 Kind = Literal["product", "composite", "layers", "multipliers", "trunk", "strip"]
 CLOSED: tuple[Kind, ...] = ("product", "composite", "layers")

@@ -1,46 +1,5 @@
-r"""Cosine and sine of the grid angles, correctly rounded up to a proven $2^{-52}$, without trusting a mathematical library."""
+"""Moved to `sdplip.arithmetic.twiddle`."""
 
-from functools import lru_cache
+from sdplip.arithmetic.twiddle import ERROR, table
 
-import numpy as np
-from jaxtyping import Float
-
-BITS = 128
-ONE = 1 << BITS
-ERROR = 2.0**-52
-"""Bound of the absolute error of every table entry: half a unit in the last place, and the series below it."""
-
-
-def _arctan_inverse(x: int) -> int:
-    """arctan(1 / x) in fixed point, error below 2^-110 (each of fewer than 128 terms is cut once or twice)."""
-    total, power, k = 0, ONE // x, 0
-    while power:
-        total += (power // (2 * k + 1)) * (-1) ** k
-        power //= x * x
-        k += 1
-    return total
-
-
-PI = 4 * (4 * _arctan_inverse(5) - _arctan_inverse(239))
-"""pi in fixed point, by Machin's formula; error below 2^-100."""
-
-
-def _cos_sin(numerator: int, denominator: int) -> tuple[float, float]:
-    r"""Cosine and sine of $2 \pi$ numerator / denominator by their Taylor series in integers; `|angle| <= pi`, error < 2^-90."""
-    angle = 2 * PI * numerator // denominator
-    sums, term, k = [0, 0, 0, 0], ONE, 0
-    while term:
-        sums[k % 4] += term
-        k += 1
-        term = term * angle // (k * ONE)
-        if term == -1:  # floor division of a negative term never reaches 0
-            break
-    return (sums[0] - sums[2]) / ONE, (sums[1] - sums[3]) / ONE
-
-
-@lru_cache(maxsize=16)
-def table(size: int) -> tuple[Float[np.ndarray, " size"], Float[np.ndarray, " size"]]:
-    r"""Cosines and sines of $2 \pi k / $`size` for `k = 0 .. size - 1`, each within `ERROR` of the truth."""
-    pairs = [_cos_sin(k if 2 * k <= size else k - size, size) for k in range(size)]
-    cos, sin = np.array(pairs).T
-    return cos, sin
+__all__ = ["ERROR", "table"]

@@ -16,7 +16,7 @@ from sdplip.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from sdplip.certificates import Form
+    from sdplip.kernel.condition import Form
     from sdplip.reports import Method
 
 EXIT_CODES = {"satisfied": 0, "violated": 1, "undecided": 3}

@@ -18,7 +18,7 @@ from sdplip.cli.options import (
 from sdplip.cli.progress import progress_bar
 
 if TYPE_CHECKING:
-    from sdplip.certificates import Form
+    from sdplip.kernel.condition import Form
 
 CLOSED_FORMS = "spectral,aol,perron,multi_step"
 

@@ -17,7 +17,7 @@ from sdplip.cli.options import (
 from sdplip.cli.progress import progress_bar
 
 if TYPE_CHECKING:
-    from sdplip.certificates import Form
+    from sdplip.kernel.condition import Form
 
 
 @click.command(short_help="Write the rescaled weights with t and their certificates.")

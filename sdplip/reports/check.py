@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sdplip.certificates import Certificate, Form, Verdict
+from sdplip.kernel.condition import Certificate, Form, Verdict
 from sdplip.reports.layer import Layer, naming
 from sdplip.reports.methods import IDENTITY, Method
 from sdplip.reports.numbers import finite, trace

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sdplip.certificates import Certificate, Form
+from sdplip.kernel.condition import Certificate, Form
 from sdplip.reports.grid import frequency_grid
 from sdplip.reports.layer import Layer, naming
 from sdplip.reports.methods import CLOSED_FORMS, Method

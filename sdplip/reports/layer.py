@@ -3,23 +3,16 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import prod
 
 import numpy as np
 from jaxtyping import Float
 
-from sdplip.certificates import Certificate, Form, certify, certify_convolution
 from sdplip.condition import inverse_scaling, rescale
 from sdplip.errors import SdplipError
 from sdplip.geometry import ExpandedGeometry, Geometry
+from sdplip.kernel.condition import Certificate, Form
+from sdplip.proposals import certify, certify_convolution
 from sdplip.weights import Weight
-
-FINE = (64, 32, 16)
-"""Frequencies on an axis for each pixel that the kernel reaches: `c` exceeds the truth by 0.06, 0.24 or 1 % in 2-D."""
-
-CHEAP, OVERHEAD = 1e9, 3e4
-"""Operations (frequencies times order cubed, and the overhead of each frequency in the same unit) that this may take:
-half a second. The kernel's own default is coarser."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,24 +65,8 @@ class Layer:
         """The certificate of the array as its file stores it, in its own precision."""
         array = self.weight.array
         if self.is_convolution:
-            grid = self._proof_grid()
-            return certify_convolution(array, t, self.geometry, form=self.form, scaling=scaling, grid=grid)
+            return certify_convolution(array, t, self.geometry, form=self.form, scaling=scaling)
         return certify(array if self.form == "linear" else array.T, t, form=self.form, scaling=scaling)
-
-    def _proof_grid(self) -> tuple[int, ...] | None:
-        """Frequencies in proportion to the kernel's reach, if cheap: a smaller `c` for every image size than by default."""
-        geometry, taps = self.geometry, self.weight.array.shape[2:]
-        if geometry.image_size is not None:
-            return None
-        strides, dilations = geometry.stride, geometry.dilation
-        reach = [
-            d * (k - 1) // s if prod(strides) > 1 else k - 1
-            for k, s, d in zip(taps, strides, dilations, strict=True)
-        ]
-        phases = prod(strides) if self.form == "linear" else 1
-        work = ((2 * self.channels * phases / geometry.groups) ** 3 + OVERHEAD) * geometry.groups / 2
-        grids = (tuple(max(1, n * r) for r in reach) for n in FINE)
-        return next((grid for grid in grids if prod(grid) * work <= CHEAP), None)
 
     def rescaled(self, t: Float[np.ndarray, " n"]) -> Float[np.ndarray, "out in *taps"]:
         r"""The array of $W T^{-1/2}$ in double precision, stored like the weight: its inputs (hidden units) are scaled."""

@@ -10,14 +10,11 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from sdplip.certificates import (
-    Certificate,
-    convolution_trace_lower_bound,
-)
-from sdplip.certificates.convolution import frequency_grid as proven_grid
-from sdplip.certificates.rounding import up
+from sdplip.arithmetic.rounding import up
 from sdplip.errors import UnsupportedConvolution
 from sdplip.geometry import ExpandedGeometry
+from sdplip.kernel.condition import Certificate, convolution_trace_lower_bound
+from sdplip.kernel.condition.convolution import image_lattice
 from sdplip.reports.grid import frequency_grid
 from sdplip.reports.layer import Layer
 from sdplip.reports.methods import CLOSED_FORMS, Method
@@ -157,6 +154,8 @@ def _torus(layer: Layer) -> ExpandedGeometry:
     geometry = layer.geometry
     size = frequency_grid(layer)
     if geometry.image_size is not None:
-        grid = proven_grid(layer.weight.array.shape[2:], geometry, None)
-        size = tuple(n * s for n, s in zip(grid, geometry.stride, strict=True))
+        lattice = image_lattice(layer.weight.array.shape[2:], geometry)
+        if lattice is None:
+            raise UnsupportedConvolution(f"Images of {geometry.image_size} pixels have too many frequencies.")
+        size = tuple(n * s for n, s in zip(lattice, geometry.stride, strict=True))
     return replace(geometry, padding_mode="circular", padding=None, image_size=size)

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from sdplip.certificates import convolution_trace_lower_bound
 from sdplip.convolution.kernels import polyphase
 from sdplip.convolution.layout import layout
 from sdplip.geometry import Geometry
+from sdplip.kernel.condition import convolution_trace_lower_bound
 from sdplip.solvers import ConvolutionMinTrace, Solution
 
 ROUNDS, GAP = 12, 2e-3

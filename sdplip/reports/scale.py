@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from sdplip.certificates import Certificate, Form
 from sdplip.certificates.file import record
 from sdplip.certificates.file import save as save_certificate
+from sdplip.kernel.condition import Certificate, Form
 from sdplip.reports.layer import Layer, naming
 from sdplip.reports.methods import Method
 from sdplip.weights import Weight

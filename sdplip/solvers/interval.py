@@ -6,18 +6,17 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from sdplip.certificates import (
+from sdplip.certificates.rounding import up
+from sdplip.errors import InvalidProblem
+from sdplip.kernel.condition import (
     Certificate,
     ResidualCertificate,
-    certify,
-    certify_residual,
     log_det_lower_bound,
     nearest_lower_bound,
     residual_lower_bound,
     trace_lower_bound,
 )
-from sdplip.certificates.rounding import up
-from sdplip.errors import InvalidProblem
+from sdplip.proposals import certify, certify_residual
 from sdplip.solvers.problems import MaxVolume, MinTrace, Nearest, Problem, ResidualLMI
 from sdplip.solvers.solution import Solution
 

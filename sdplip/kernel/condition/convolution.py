@@ -89,16 +89,7 @@ class Statement:
     @property
     def image_lattice(self) -> Lattice | None:
         """The frequencies that prove the statement of one image size; None of every size, and of images that are too large."""
-        geometry = self.geometry
-        if geometry.image_size is None:
-            return None
-        stride, dilation, size = (
-            np.array(v) for v in (geometry.stride, geometry.dilation, geometry.image_size)
-        )
-        if geometry.padding_mode == "zeros":
-            size = size + dilation * (np.array(self.K.shape[2:]) - 1)
-        found = tuple((-(-size // stride)).tolist())
-        return found if prod(found) <= MOST else None
+        return None if self.geometry.image_size is None else image_lattice(self.K.shape[2:], self.geometry)
 
     @property
     def has_waves(self) -> bool:
@@ -199,6 +190,15 @@ def statement(
         blocks = nonzero(K).reshape(expanded.groups, -1, *K.shape[1:])
         needed = blocks.any((1, *range(3, blocks.ndim))).reshape(-1)
     return Statement(K, as_scaling(t, needed, scaling), expanded, form)
+
+
+def image_lattice(taps: tuple[int, ...], geometry: ExpandedGeometry) -> Lattice | None:
+    """The frequencies that prove the statement of the image size that `geometry` has; None of images that are too large."""
+    stride, dilation, size = map(np.array, (geometry.stride, geometry.dilation, geometry.image_size))
+    if geometry.padding_mode == "zeros":
+        size = size + dilation * (np.array(taps) - 1)
+    found = tuple((-(-size // stride)).tolist())
+    return found if prod(found) <= MOST else None
 
 
 def wave_stretch(

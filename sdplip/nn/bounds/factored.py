@@ -7,7 +7,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sdplip.proposals import certify
 from sdplip.certificates.rounding import up
 from sdplip.nn.bounds.dispatch import Context, lipschitz
 from sdplip.nn.bounds.tree import Bound, product_above, shown
@@ -17,6 +16,7 @@ from sdplip.nn.products import CayleyConv2dProducts
 from sdplip.nn.sandwich import Sandwich
 from sdplip.nn.scaling import precision
 from sdplip.nn.slopes import monotone_slope
+from sdplip.proposals import certify
 
 # Note [sandwich as run]. Forward computes A' R sigma(P B x + b) with diagonals P and R, and sigma has slopes in [0, beta]. It is
 # s-Lipschitz if some diagonal L > 0 gives 2 L / beta >= R A A' R + L P B B' P L / s^2. With L = s R / P the right side is

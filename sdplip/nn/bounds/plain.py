@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Float
 from torch import nn
 
-from sdplip.proposals import certify
 from sdplip.certificates.rounding import GENEROUS, UNIT, gamma, up
 from sdplip.geometry import Geometry
 from sdplip.nn.bounds.affine import conv_geometry
@@ -18,6 +17,7 @@ from sdplip.nn.bounds.tree import Bound, product_above, root_above, shown, sum_a
 from sdplip.nn.bounds.weights import effective
 from sdplip.nn.plain import CONVS, TRANSPOSED, PlainResidual, PlainSandwich, reversed_kernel
 from sdplip.nn.slopes import monotone_slope
+from sdplip.proposals import certify
 
 Kernel = Float[np.ndarray, "hidden features *taps"]
 

@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from sdplip.proposals import certify
 from sdplip.certificates.rounding import up
 from sdplip.geometry import Geometry
 from sdplip.nn.bounds.dispatch import Context, lipschitz
@@ -21,6 +20,7 @@ from sdplip.nn.residual import (
     ResidualLinear,
 )
 from sdplip.nn.slopes import monotone_slope
+from sdplip.proposals import certify
 
 # Note [residual formula]. Differences of x -> h x - W S sigma(W'x + b) are J dx with J = h I - W S D W' and a diagonal
 # 0 <= D <= beta of difference quotients, because sigma acts elementwise. W S D W' is symmetric, at least 0, and at most

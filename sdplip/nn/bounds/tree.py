@@ -6,8 +6,8 @@ from fractions import Fraction
 from math import inf, isfinite, sqrt
 
 from sdplip.arithmetic.decimals import above
-from sdplip.kernel.condition import Certificate
 from sdplip.certificates.rounding import up
+from sdplip.kernel.condition import Certificate
 
 
 @dataclass(frozen=True)

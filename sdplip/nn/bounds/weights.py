@@ -1,7 +1,7 @@
 """The numbers that a forward pass runs, and what the trusted kernel proves about them."""
 
 from dataclasses import replace
-from math import gcd, prod
+from math import gcd
 
 import numpy as np
 import torch
@@ -9,19 +9,16 @@ from jaxtyping import Float
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize
 
-from sdplip.kernel.condition import Certificate
-from sdplip.proposals import certify, certify_convolution
-from sdplip.certificates.convolution import DEFAULT_POINTS
 from sdplip.geometry import Geometry
+from sdplip.kernel.condition import Certificate, Form
 from sdplip.nn.bounds.dispatch import Context
 from sdplip.nn.bounds.tree import Bound
 from sdplip.nn.rescaled import Rescaled
 from sdplip.nn.scaling import AbstractScaling
+from sdplip.proposals import certify, certify_convolution
 
 STALE = "its cached `t` belongs to other weights, because they were changed through `.data`. Call `.eval()` again."
 
-FLOPS = 1e11
-"""Work of one factorization pass over all frequencies above which the grid of a wide convolution is made coarser."""
 
 
 def effective(module: nn.Module, name: str, context: Context) -> Float[np.ndarray, "..."]:
@@ -132,24 +129,10 @@ def certify_kernel(
     K: Float[np.ndarray, "out in_per_group *taps"],
     t: Float[np.ndarray, " n"],
     geometry: Geometry,
-    form: str = "linear",
+    form: Form = "linear",
 ) -> Certificate:
-    """`certify_convolution` with a grid that wide kernels can afford; a coarser grid gives a larger `c`, never a wrong one."""
-    grid = None if geometry.image_size else affordable_grid(K.shape, geometry)
-    return certify_convolution(K, t, geometry, form=form, scaling="identity", grid=grid)  # pyright: ignore[reportArgumentType]
-
-
-def affordable_grid(shape: tuple[int, ...], geometry: Geometry) -> tuple[int, ...] | None:
-    """Frequencies on each axis for a kernel of that shape, None for the kernel's own choice."""
-    axes = len(shape) - 2
-    expanded = geometry.expand(shape)
-    width = min(shape[0] // geometry.groups, shape[1] * prod(expanded.stride))
-    points = DEFAULT_POINTS[axes]
-    affordable = int((FLOPS / (geometry.groups * (2 * width) ** 3)) ** (1 / axes))
-    if affordable >= points:
-        return None
-    degree = max(d * (k - 1) for d, k in zip(expanded.dilation, shape[2:], strict=True))
-    return (max(affordable, 8 * degree, 2),) * axes
+    """`certify_convolution` of a layer as it runs."""
+    return certify_convolution(K, t, geometry, form=form, scaling="identity")
 
 
 def covered(geometry: Geometry) -> tuple[Geometry, str]:
