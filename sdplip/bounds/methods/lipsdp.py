@@ -5,7 +5,7 @@ from functools import partial
 from typing import Literal
 
 from sdplip.bounds.methods.multipliers import by_chain, by_system, no_chain, no_system
-from sdplip.bounds.numerics.chain import Proposal
+from sdplip.bounds.numerics.chain import Chain, Proposal
 from sdplip.bounds.numerics.increments import Increments
 from sdplip.bounds.task import Proven, Task
 from sdplip.network import Network
@@ -35,16 +35,19 @@ def layer(task: Task) -> Iterator[Proven]:
     return _of_chain(task, "layer")
 
 
-def coupled(task: Task) -> Iterator[Proven]:
+def coupled(task: Task) -> Iterator[Proven]:  # noqa: ARG001
     """Refused: it is no bound.
 
     Raises:
         InvalidProblem: always.
     """
-    return _of_chain(task, "network")
+    from sdplip.bounds.numerics.lipsdp import LipSDP
+
+    LipSDP("network")(Chain((), ()))
+    yield from ()
 
 
-def _of_chain(task: Task, form: Literal["neuron", "layer", "network"]) -> Iterator[Proven]:
+def _of_chain(task: Task, form: Literal["neuron", "layer"]) -> Iterator[Proven]:
     from sdplip.bounds.numerics.lipsdp import LipSDP  # loads torch
 
     method = LipSDP(form, device=task.device)
