@@ -9,19 +9,21 @@ from sdplip.cli.options import Output, json_option
 from sdplip.cli.progress import image_bar
 from sdplip.cli.subject import (
     data_named,
+    file_subject,
     images_of,
     out_of_memory,
     run_subject,
     sample_options,
-    weights_subject,
 )
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
+    from sdplip.cli.subject import Subject
+    from sdplip.kernel.accuracy import Arithmetic
     from sdplip.robustness.arithmetic import Precision
     from sdplip.robustness.attacks import Attack, AttackName
-    from sdplip.robustness.certification import Scope
+    from sdplip.robustness.certification import Certification, Scope
 
 
 @click.command(short_help="Prove the certified accuracy of a trained network.")
@@ -47,6 +49,12 @@ if TYPE_CHECKING:
 @click.option("--batch", type=click.IntRange(1), default=256, show_default=True, help="Images at a time.")
 @click.option("--device", default="cpu", show_default=True, metavar="DEVICE", help="cpu or cuda.")
 @click.option(
+    "--certificate",
+    type=Output(".json"),
+    metavar="OUT.json",
+    help="Write the proof for `sdplip verify`: OUT.json, OUT.npz (images), of a RUN OUT.safetensors (network).",
+)
+@click.option(
     "--samples",
     type=Output(".csv", ".tsv", ".parquet"),
     metavar="OUT.csv",
@@ -64,20 +72,20 @@ def certify(
     scope: "Scope",
     batch: int,
     device: str,
+    certificate: Path | None,
     samples: Path | None,
     as_json: bool,
 ) -> None:
     """Prove at how many images the network predicts right, and keeps doing so at every image within a radius.
 
-    RUN is a folder that `sdplip train` made; its data are those of the run. MODEL is a weight file of a fully-connected network
-    (matrices with ReLU between them, or an ONNX graph); it needs --data. A certificate of the whole test split is also kept in
-    RUN, for `sdplip curves`.
+    RUN is a folder that `sdplip train` made; its data are those of the run. MODEL is an ONNX graph, a network file, or a weight
+    file of matrices with ReLU between them; it needs --data. A certificate of the whole test split is also kept in RUN, for
+    `sdplip curves`.
 
     Exit codes: 0 certified, 2 bad input, 130 interrupted (nothing is written then).
     """
     from sdplip.cli import render
     from sdplip.cli.certified import certification
-    from sdplip.robustness.certification import certify_accuracy
     from sdplip.robustness.samples import write_samples
 
     tries = _attack(attack, batch)
@@ -85,20 +93,21 @@ def certify(
         from sdplip.robustness.samples import require_parquet
 
         require_parquet()
-    subject = run_subject(model) if model.is_dir() else weights_subject(model)
+    subject = run_subject(model) if model.is_dir() else file_subject(model)
     wanted = data_named(data, subject.data)
-    network, images, labels = _placed(subject.model, device), *images_of(wanted, split, limit)
-    with out_of_memory(), image_bar("certifying") as watch:
-        found = certify_accuracy(
-            network,
-            images,
-            labels,
-            precision=precision,
-            batch=batch,
-            scope=scope,
-            whole=subject.whole,
-            progress=watch,
-        )
+    images, labels = images_of(wanted, split, limit)
+    network = _placed(subject.model, device)
+    if certificate or subject.understood is not None:
+        if device != "cpu":
+            raise click.UsageError("Certificates, and files of networks, are proven by NumPy. Drop --device.")
+        found = _by_kernel(subject, images, labels, precision, scope, certificate)
+    else:
+        from sdplip.robustness.certification import certify_accuracy
+
+        with out_of_memory(), image_bar("certifying") as watch:
+            found = certify_accuracy(
+                network, images, labels, precision=precision, batch=batch, scope=scope, progress=watch
+            )
     empirical: dict[str, Any] = {}
     if tries:
         from sdplip.robustness.attacks import attack_at
@@ -108,7 +117,8 @@ def certify(
                 network, images, labels, found, radii, attack=tries, batch=batch, progress=watch
             )
     document = found.to_json(model=str(model), data=wanted.name, radii=radii, empirical=empirical)
-    document["split"] = split
+    document |= {"split": split, "assumed": list(subject.assumed), "note": subject.note}
+    document["certificate"] = None if certificate is None else str(certificate)
     if samples:
         write_samples(samples, found)
     kept = subject.run is not None and split == "test" and limit is None
@@ -118,6 +128,38 @@ def certify(
         render.json_lines(document)
     else:
         certification(found, document, attack, samples, subject.run if kept else None)
+        if certificate:
+            files = f"{model if subject.run is None else certificate.with_suffix('.safetensors')}"
+            again = f"sdplip verify {certificate} {files} {certificate.with_suffix('.npz')}"
+            click.echo(f"Proof written. Check it anywhere: {again}")
+
+
+def _by_kernel(
+    subject: "Subject",
+    images: "Tensor",
+    labels: "Tensor",
+    precision: "Precision",
+    scope: "Scope",
+    certificate: Path | None,
+) -> "Certification":
+    """Certified by the kernel alone, on the graph of the network; its certificate, where one is wanted."""
+    from sdplip.errors import InvalidProblem, NotProvable
+    from sdplip.robustness.graph_accuracy import certify_graph, save_certificate
+
+    arithmetic: Arithmetic = "exact" if scope == "exact" else precision
+    understood = subject.understood or subject.graph(tuple(images.shape[1:]), precision)
+    try:
+        with image_bar("certifying") as watch:
+            found = certify_graph(
+                understood.network, images.numpy(), labels.numpy(), arithmetic=arithmetic, progress=watch
+            )
+    except NotProvable as error:
+        if scope == "exact":
+            raise
+        raise InvalidProblem(f"{error} `--scope exact` certifies the network of exact arithmetic.") from None
+    if certificate:
+        save_certificate(certificate, found, understood, subject.file, images.numpy(), labels.numpy())
+    return found.certification
 
 
 def _attack(name: str, batch: int) -> "Attack | None":

@@ -12,7 +12,8 @@ import click
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from sdplip.nn import Bound
+    from sdplip.network.read.understood import Understood
+    from sdplip.robustness.arithmetic import Precision
     from sdplip.training.config import DataConfig
 
 DEFAULT_RADII = ("36/255", "72/255", "108/255", "1")
@@ -45,12 +46,35 @@ class Radii(click.ParamType):
 
 @dataclass(frozen=True)
 class Subject:
-    """What is certified: a network, the data that it was made for (None: not known), a bound from elsewhere, its folder."""
+    """What is certified.
+
+    Attributes:
+        model: as a torch module, which is attacked.
+        data: the data that it was made for; None where that is not known.
+        run: the folder of a run; None of a file.
+        understood: the graph of a file; None of a run.
+        file: of the network; None of a run.
+        note: what the caller should know.
+    """
 
     model: "nn.Module"
     data: "DataConfig | None"
-    whole: "Bound | None"
-    run: Path | None
+    run: Path | None = None
+    understood: "Understood | None" = None
+    file: Path | None = None
+    note: str = ""
+
+    @property
+    def assumed(self) -> tuple[str, ...]:
+        """What a file does not say itself."""
+        return () if self.understood is None else self.understood.sentences
+
+    def graph(self, shape: tuple[int, ...], precision: "Precision") -> "Understood":
+        """The graph of the network that runs in that precision, on samples of that shape."""
+        from sdplip.network.read.torch import understand_module
+        from sdplip.robustness.arithmetic import network_in
+
+        return understand_module(network_in(self.model, precision), shape)
 
 
 def sample_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -74,30 +98,32 @@ def sample_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def run_subject(folder: Path) -> Subject:
     """A folder of `sdplip train`."""
-    from sdplip.training.run import load_run
+    from sdplip.training.run import SUMMARY, load_run
 
     config, model = load_run(folder)
-    return Subject(model, config.data, None, folder)
+    note = ""
+    if not (folder / SUMMARY).exists():
+        note = f"`{folder}` is not finished: these are the weights selected so far. Go on: sdplip train --resume {folder}"
+        click.echo(f"Note: {note}", err=True)
+    return Subject(model, config.data, folder, note=note)
 
 
-def weights_subject(file: Path, *, bounded: bool = True) -> Subject:
-    """A file of weights, with the best bound of `sdplip.bounds` beside the product of its layers if `bounded`."""
-    from sdplip import bounds
+def file_subject(file: Path) -> Subject:
+    """A file that holds a network: an ONNX graph, a network file, bare weights."""
     from sdplip.cli.network import NetworkSource
     from sdplip.errors import UnreadableFile
-    from sdplip.nn import Bound
-    from sdplip.robustness.from_network import module_of
+    from sdplip.robustness.graph_module import GraphModule
 
     if not file.exists():
-        raise UnreadableFile(f"There is no run or file `{file}`. Train one with `sdplip train --out {file}`.")
-    network = NetworkSource(file).network(biases=True)
-    model = module_of(network)
-    if not bounded:
-        return Subject(model, None, None, None)
-    result = bounds.bound(network)
-    return Subject(
-        model, None, Bound(result.value, f"`sdplip bound`, method {result.method}", "network"), None
-    )
+        raise UnreadableFile(
+            f"There is no run or file `{file}`. Check the path; `sdplip train --out {file}` trains a run."
+            if not file.suffix
+            else f"There is no file `{file}`. Check the path."
+        )
+    understood = NetworkSource(file).understood(biases=True)
+    for sentence in understood.sentences:
+        click.echo(f"Assumed: {sentence}", err=True)
+    return Subject(GraphModule(understood.network).eval(), None, None, understood, file)
 
 
 def data_named(data: str | None, own: "DataConfig | None") -> "DataConfig":

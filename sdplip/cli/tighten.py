@@ -9,11 +9,11 @@ from sdplip.cli.options import Output, json_option
 from sdplip.cli.progress import image_bar, network_bar
 from sdplip.cli.subject import (
     data_named,
+    file_subject,
     images_of,
     out_of_memory,
     run_subject,
     sample_options,
-    weights_subject,
 )
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def tighten(
         raise click.UsageError(
             "--certificate holds the radii of --local, of a weight file, in float64. Add --local, or drop --certificate."
         )
-    subject = run_subject(run) if run.is_dir() else weights_subject(run, bounded=False)
+    subject = run_subject(run) if run.is_dir() else file_subject(run)
     wanted = data_named(data, subject.data)
     images, labels = images_of(wanted, split, limit)
     if local:

@@ -7,6 +7,8 @@ class and radius of each; the same functions of the kernel prove them again in `
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
@@ -18,8 +20,11 @@ from sdplip.errors import InvalidProblem, NotProvable
 from sdplip.kernel.accuracy import Arithmetic, margin_constants, radii
 from sdplip.kernel.check import conclude
 from sdplip.kernel.claim import AccuracyClaim
+from sdplip.kernel.document import Document, Entry, digest, write
 from sdplip.kernel.proof import Goal, Proof
 from sdplip.network import Dense, Network
+from sdplip.network.file import write_network
+from sdplip.network.read.understood import Understood
 from sdplip.nn.bounds.tree import Bound
 from sdplip.robustness.certification import Certification
 from sdplip.verifier.images import Images, image_digest
@@ -129,6 +134,30 @@ def certify_graph(
         time.perf_counter() - begin,
     )
     return Certified(found, claim, proof)
+
+
+def save_certificate(
+    path: Path,
+    found: Certified,
+    understood: Understood,
+    file: Path | None,
+    images: Shaped[np.ndarray, "n *pixels"],
+    labels: Int[np.ndarray, " n"],
+) -> None:
+    """Writes the certificate, the images beside it as `.npz`, and, where the network has no file, its graph as `.safetensors`.
+
+    Args:
+        path: of the certificate, which appears last.
+        understood: the network, and how its file was read.
+        file: that holds the network; None writes one.
+    """
+    np.savez_compressed(path.with_suffix(".npz"), images=images, labels=labels)
+    reading = understood.reading
+    if file is None:
+        file, reading = path.with_suffix(".safetensors"), {"kind": "network"}
+        write_network(file, understood.network)
+    entry = Entry(found.claim.to_json(), found.proof)
+    write(path, Document(digest(file), reading, (entry,)), version("sdplip"))
 
 
 def _tree(network: Network, constants: Float[np.ndarray, "classes classes"], proof: Proof) -> Bound:
