@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Literal
 
-from sdplip.bounds.methods.multipliers import by_chain, by_system, no_chain, no_system
+from sdplip.bounds.methods.multipliers import by_chain, by_system, bypassed, no_chain, no_system
 from sdplip.bounds.numerics.chain import Chain, Proposal
 from sdplip.bounds.numerics.increments import Increments
 from sdplip.bounds.task import Proven, Task
@@ -18,7 +18,7 @@ def unfit(network: Network) -> str | None:
 
 def neuron(task: Task) -> Iterator[Proven]:
     """One multiplier a neuron, or a group of sorted neurons."""
-    if no_chain(task.network) is None:
+    if no_chain(task.network) is None and not bypassed(task.network):
         return _of_chain(task, "neuron")
     return by_system(task, "lipsdp-neuron", of_system(task))
 

@@ -15,7 +15,7 @@ from sdplip.errors import InvalidProblem, NotProvable
 from sdplip.kernel.proof import Proof
 from sdplip.kernel.stages import linear_parts
 from sdplip.kernel.system import variables
-from sdplip.network import LARGEST, Network, is_linear
+from sdplip.network import LARGEST, Activation, Network, is_linear
 from sdplip.solvers.solution import Status
 
 QUIET: dict[Literal["over", "invalid", "divide"], Literal["ignore"]] = {
@@ -54,6 +54,17 @@ def no_system(network: Network) -> str | None:
     if max(network.inputs, *(node.op.outputs for node in network.nodes)) * order > LARGEST:
         return f"a dense matrix of more than {LARGEST} entries is needed"
     return None
+
+
+def bypassed(network: Network) -> bool:
+    """Whether some neurons have a single slope that is not 0, as on a region, and the others fit one dense inequality: there the
+    single ones cost nothing, while the metrics of a chain have to carry them."""
+    single = (
+        ((node.op.alpha == node.op.beta) & (node.op.alpha != 0)).any()
+        for node in network.nodes
+        if isinstance(node.op, Activation) and not is_linear(node.op)
+    )
+    return any(single) and no_system(network) is None
 
 
 def narrow_inputs(network: Network) -> int:

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from sdplip.bounds.methods.multipliers import by_chain, by_system, no_chain, no_system
+from sdplip.bounds.methods.multipliers import by_chain, by_system, bypassed, no_chain, no_system
 from sdplip.bounds.numerics.chain import Proposal
 from sdplip.bounds.numerics.increments import Increments, backward
 from sdplip.bounds.numerics.riccati import FAMILIES, riccati
@@ -21,7 +21,7 @@ def unfit(network: Network) -> str | None:
 
 def propose(task: Task) -> Iterator[Proven]:
     """The best of all families."""
-    if no_chain(task.network) is None:
+    if no_chain(task.network) is None and not bypassed(task.network):
         families = FAMILIES.items()
         yield from by_chain(task, {f"riccati-{name}": partial(riccati, scaling=s) for name, s in families})
         return

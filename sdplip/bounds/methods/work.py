@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from math import inf
 
-from sdplip.bounds.methods.multipliers import SYSTEM_ORDER, narrow_inputs, no_chain, no_system
+from sdplip.bounds.methods.multipliers import SYSTEM_ORDER, bypassed, narrow_inputs, no_chain, no_system
 from sdplip.errors import InvalidProblem
 from sdplip.kernel.stages import linear_parts
 from sdplip.kernel.system import variables
@@ -32,7 +32,7 @@ def refuses(network: Network) -> str | None:  # noqa: ARG001
 
 def metric_work(network: Network) -> float:
     """Of the closed forms: some dozen factorizations and products of each stage."""
-    if no_chain(network) is not None:
+    if no_chain(network) is not None or bypassed(network):
         return 40 * _order(network) ** 3 / SPEED
     widths = list(_widths(network))
     if len(widths) < 3:
@@ -57,7 +57,7 @@ def composite_work(network: Network) -> float:
 
 def interior_work(network: Network) -> float:
     """Of an interior-point method for all neurons, which stops where its time is over."""
-    if no_chain(network) is not None:
+    if no_chain(network) is not None or bypassed(network):
         maxima = any(isinstance(node.op, Maximum) for node in network.nodes)
         order = _order(network)
         most = MAXIMA_ORDER if maxima else SYSTEM_ORDER
