@@ -14,7 +14,7 @@ from sdplip.kernel.rules.layers import needed, together
 from sdplip.network import Concatenate, Network, Node, Sum
 from sdplip.network.read.arrays import Array, finish
 from sdplip.network.read.torch import trace
-from sdplip.network.read.torch.agreement import Whole
+from sdplip.network.read.torch.agreement import Checks, Whole
 from sdplip.network.read.torch.layers import Follow
 from sdplip.network.read.torch.steady import compare, floating, inputs, one_by_one
 from sdplip.nn.bounds.dispatch import Context, Shape, lipschitz
@@ -59,8 +59,11 @@ def _composed(module: nn.Module, context: Context) -> "tuple[Network, dict[Whole
     opened, first = set[nn.Module](), None
     while True:
         try:
-            network, parts = _followed(module, context, opened)
-            return network, parts, _factors(network, parts, context)
+            network, parts, out, checks = _followed(module, context, opened)
+            factors = _factors(network, parts, context)
+            assert context.input_shape is not None
+            compare(module, one_by_one(module), context.input_shape, out, checks)
+            return network, parts, factors
         except _RefusedPart as error:
             opened.add(error.module)
             first = first or error.reason
@@ -78,7 +81,7 @@ class _RefusedPart(Exception):
 
 def _followed(
     module: nn.Module, context: Context, opened: set[nn.Module]
-) -> tuple[Network, dict[Whole, _Part]]:
+) -> tuple[Network, dict[Whole, _Part], Shape, Checks]:
     """The graph of a forward pass, whose known modules are nodes, but for those that are to be `opened`."""
     parts, shape = dict[Whole, _Part](), context.input_shape
     assert shape is not None
@@ -103,8 +106,7 @@ def _followed(
                 module,
                 f"its forward changes what `{part.path}` holds, which is bounded as it is now. Leave it as it is.",
             )
-    compare(module, one_by_one(module), shape, tuple(y.shape[1:]), run.checks)
-    return finish(array), parts
+    return finish(array), parts, tuple(y.shape[1:]), run.checks
 
 
 def _held(module: nn.Module) -> list[object]:

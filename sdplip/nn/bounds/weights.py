@@ -20,7 +20,6 @@ from sdplip.proposals import certify, certify_convolution
 STALE = "its cached `t` belongs to other weights, because they were changed through `.data`. Call `.eval()` again."
 
 
-
 def effective(module: nn.Module, name: str, context: Context) -> Float[np.ndarray, "..."]:
     """The tensor `name` as `forward` reads it, parametrizations applied, every entry exact in double precision."""
     steps = _steps(module, name)

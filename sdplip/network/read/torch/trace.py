@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sdplip.errors import InvalidProblem, InvalidWeight, RefusedModule, UnsupportedConvolution
+from sdplip.network.graph import INPUT
 from sdplip.network.read.arrays import Array, Tape, start
 from sdplip.network.read.torch import agreement, calls, table
 from sdplip.network.read.torch.layers import Follow
@@ -181,6 +182,8 @@ def _output(run: Trace, y: Any) -> Array:
             return calls.constant(run, y)
         if found.batch is None or found.batch.axis or found.batch.lead != 1:
             raise InvalidWeight("The first axis of the output is not the batch alone.")
+        if found.value != INPUT and y.ndim > 1:
+            run.tape.builder.reshape(found.value, tuple(y.shape[1:]))
         return found
 
 
