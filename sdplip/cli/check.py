@@ -59,14 +59,16 @@ def check(
     Exit code: 0 all satisfied, 1 some violated, 3 some undecided, 2 bad input.
     """
     from sdplip import reports
-    from sdplip.certificates.file import record, save
     from sdplip.cli import render
 
     method = _method(scaling, t_file, q_file)
     report = reports.check(source.weights(), method, form=form, tolerance=tol)
     if certificate:
-        entries = [(layer.layer.weight, layer.certificate) for layer in report.layers]
-        save(certificate, [record(weight.name, weight.array, proof) for weight, proof in entries])
+        from sdplip.verifier.layers import save_layers
+
+        source.refuse_contradictions()
+        entries = [(layer.layer.weight.name, layer.certificate) for layer in report.layers]
+        save_layers(certificate, source.file, entries, transpose=source.transpose)
     if as_json:
         render.json_lines({"file": str(source.file), **report.to_json()})
     else:

@@ -93,6 +93,29 @@ class Source:
             for weight in chosen
         )
 
+    def refuse_contradictions(self) -> None:
+        """Refuses options that contradict the file, before a certificate is written that would speak of another layer.
+
+        Raises:
+            UsageError: the file says otherwise how a layer moves.
+        """
+        from sdplip.weights import read
+        from sdplip.weights.sniff import sniff
+
+        if sniff(self.file) != "onnx":
+            return
+        for weight in read(self.file, layers=self.layers):
+            if weight.geometry is None or weight.array.ndim == 2:
+                continue
+            own = weight.geometry.expand(weight.array.shape)
+            said = replace(weight.geometry, **self.geometry).expand(weight.array.shape)
+            for name in self.geometry:
+                if name != "image_size" and vars(own)[name] != vars(said)[name]:
+                    raise click.UsageError(
+                        f"--{name.replace('_', '-')}: the file says {vars(own)[name]} for `{weight.name}`, and a certificate"
+                        " is about the file. Drop the option, or --certificate."
+                    )
+
 
 GEOMETRY = ("image_size", "stride", "padding", "padding_mode", "dilation", "groups")
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from sdplip.arithmetic.decimals import above, below
-from sdplip.bounds import NetworkBound
+from sdplip.bounds.answer import NetworkBound
 from sdplip.plot.style import INK, PALE, PALETTE, quiet, short
 
 
@@ -22,7 +22,7 @@ def draw_bounds(results: Sequence[NetworkBound], title: str) -> Figure:
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     lower = max((result.lower for result in results), default=0.0)
-    values = [result.value for result in results]
+    values = [result.bound for result in results]
     places = range(len(results) - 1, -1, -1)
     best = min(values)
     logarithmic = best > 0 and all(map(math.isfinite, values))
@@ -30,18 +30,18 @@ def draw_bounds(results: Sequence[NetworkBound], title: str) -> Figure:
     if logarithmic:
         axes.set_xscale("log")
     for place, result in zip(places, results, strict=True):
-        colour = PALETTE[0] if result.value == best else INK
-        axes.plot([start, result.value], [place, place], color=PALE, linewidth=2, zorder=1)
-        axes.plot([result.value], [place], "o", color=colour, markersize=8, zorder=3)
+        colour = PALETTE[0] if result.bound == best else INK
+        axes.plot([start, result.bound], [place, place], color=PALE, linewidth=2, zorder=1)
+        axes.plot([result.bound], [place], "o", color=colour, markersize=8, zorder=3)
         axes.annotate(
-            f"{above(result.value, 5)}  ({result.seconds:.2g} s)",
-            (result.value, place),
+            f"{above(result.bound, 5)}  ({result.seconds:.2g} s)",
+            (result.bound, place),
             xytext=(9, 0),
             textcoords="offset points",
             va="center",
             fontsize=9,
             color=INK,
-            fontweight="bold" if result.value == best else "normal",
+            fontweight="bold" if result.bound == best else "normal",
         )
     if lower > 0:
         axes.axvline(lower, color="black", linewidth=1.2, linestyle=(0, (4, 3)), zorder=2)

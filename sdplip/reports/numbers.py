@@ -5,7 +5,7 @@ import math
 import numpy as np
 from jaxtyping import Float
 
-from sdplip.certificates.rounding import up
+from sdplip.arithmetic.rounding import up
 
 
 def trace(t: Float[np.ndarray, " n"]) -> float:

@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from sdplip.certificates.file import record
-from sdplip.certificates.file import save as save_certificate
 from sdplip.kernel.condition import Certificate, Form
 from sdplip.reports.layer import Layer, naming
 from sdplip.reports.methods import Method
+from sdplip.verifier.layers import save_layers
 from sdplip.weights import Weight
 
 ROUNDING_ATTEMPTS = 6
@@ -74,8 +73,8 @@ def save(report: ScaleReport, path: str | os.PathLike[str]) -> Path:
     arrays |= {f"{layer.stored.name}.t": layer.t for layer in report.layers}
     _write_npz(path, arrays)
     beside = certificate_path(path)
-    save_certificate(
-        beside, [record(layer.stored.name, layer.stored.array, layer.certificate) for layer in report.layers]
+    save_layers(
+        beside, path, [(layer.stored.name, layer.certificate) for layer in report.layers], transpose=False
     )
     return beside
 
@@ -111,8 +110,11 @@ def _stored(layer: Layer, proposed: Certificate) -> tuple[Weight, Certificate]:
 def _write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """`numpy.savez` for any name (it takes no array called "file"), whole or not at all."""
     part = path.with_name(path.name + ".tmp")
-    with zipfile.ZipFile(part, "w") as archive:
-        for name, array in arrays.items():
-            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as stream:
-                np.lib.format.write_array(stream, np.ascontiguousarray(array), allow_pickle=False)
-    os.replace(part, path)
+    try:
+        with zipfile.ZipFile(part, "w") as archive:
+            for name, array in arrays.items():
+                with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as stream:
+                    np.lib.format.write_array(stream, np.ascontiguousarray(array), allow_pickle=False)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

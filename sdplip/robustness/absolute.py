@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import nn
 
-from sdplip.certificates.rounding import GENEROUS, up
+from sdplip.arithmetic.rounding import GENEROUS, up
 from sdplip.errors import RefusedModule
 from sdplip.nn.bounds.affine import conv_geometry
 from sdplip.nn.bounds.dispatch import Context, lipschitz

@@ -33,7 +33,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from sdplip.certificates.rounding import GENEROUS, up
+from sdplip.arithmetic.rounding import GENEROUS, up
 from sdplip.errors import RefusedModule
 from sdplip.nn.bounds.dispatch import Context, lipschitz
 from sdplip.nn.bounds.tree import Bound

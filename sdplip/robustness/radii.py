@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sdplip.certificates.rounding import up
+from sdplip.arithmetic.rounding import up
 from sdplip.errors import InvalidProblem
 from sdplip.nn.bounds.pairwise import PairwiseBound
 from sdplip.nn.bounds.tree import Bound, product_above

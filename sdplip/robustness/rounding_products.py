@@ -4,7 +4,7 @@ from math import sqrt
 
 from torch import Tensor
 
-from sdplip.certificates.rounding import GENEROUS
+from sdplip.arithmetic.rounding import GENEROUS
 from sdplip.nn.bounds.dispatch import Context
 from sdplip.nn.bounds.tree import Bound
 from sdplip.nn.bounds.weights import effective

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sdplip.certificates.rounding import GENEROUS
+from sdplip.arithmetic.rounding import GENEROUS
 from sdplip.nn.activations import Abs, GroupSort, MaxMin
 from sdplip.nn.bounds.dispatch import Context
 from sdplip.nn.bounds.factored import _diagonals

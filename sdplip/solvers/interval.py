@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from sdplip.certificates.rounding import up
+from sdplip.arithmetic.rounding import up
 from sdplip.errors import InvalidProblem
 from sdplip.kernel.condition import (
     Certificate,

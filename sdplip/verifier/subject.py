@@ -1,12 +1,12 @@
 """What a certificate is about, rebuilt from the weight file alone: the network, or its layers one by one."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sdplip.errors import InvalidCertificate, NotProvable
+from sdplip.errors import InvalidCertificate, NotProvable, SdplipError
 from sdplip.kernel.claim import AccuracyClaim, Claim, ConditionClaim, LipschitzClaim
 from sdplip.network import Network
 from sdplip.network.read.file import KINDS, read_file
@@ -48,47 +48,46 @@ class Subject:
     def network(self) -> Network:
         return self.understood.network
 
-    @cached_property
-    def layers(self) -> dict[str, Weight]:
-        """The layers of the file by name.
+    def layer(self, name: str) -> Weight:
+        """The layer called `name`; its geometry where the file says that, which is in ONNX alone.
 
         Raises:
             NotProvable: the file was read as a network.
+            UnknownLayer: there is none.
         """
         if self.reading["kind"] != LAYERS:
             raise NotProvable(
                 "The claim is about one layer, but the certificate reads the file as a network."
             )
         from sdplip.weights.read import read
+        from sdplip.weights.sniff import sniff
 
-        return {
-            weight.name: weight for weight in read(self.path, transpose=self.reading.get("transpose", False))
-        }
-
-    def layer(self, name: str) -> Weight:
-        """The layer called `name`.
-
-        Raises:
-            NotProvable: there is none.
-        """
-        if name not in self.layers:
-            raise NotProvable(f"`{self.path}` has no layer `{name}`.")
-        return self.layers[name]
+        (found,) = read(self.path, transpose=self.reading.get("transpose"), layers=(name,))
+        return found if sniff(self.path) == "onnx" else replace(found, geometry=None)
 
     @property
     def sentences(self) -> tuple[str, ...]:
         """What the file does not say itself, in words."""
         if self.reading["kind"] == LAYERS:
-            stored = "the file stores matrices (in, out) and kernels (*taps, in, out)"
-            return (stored,) if self.reading.get("transpose") else ()
+            turned = self.reading.get("transpose")
+            stored = "(in, out) and (*taps, in, out)" if turned else "(out, in)"
+            return () if turned is None else (f"The file stores {stored}, as was said.",)
         return self.understood.sentences
 
     def left_out_of(self, claims: Sequence[Claim]) -> tuple[tuple[str, str], ...]:
         """Arrays of the file that no claim is about."""
         if self.reading["kind"] != LAYERS:
             return self.understood.left_out
+        from sdplip.weights.read import read
+
         named = {claim.layer for claim in claims if isinstance(claim, ConditionClaim)}
-        return tuple((name, "no claim names this layer") for name in self.layers if name not in named)
+        try:
+            names = [weight.name for weight in read(self.path, transpose=self.reading.get("transpose"))]
+        except SdplipError as error:
+            return (
+                ("other arrays", f"not all of the file is read as layers ({' '.join(str(error).split())})"),
+            )
+        return tuple((name, "no claim names this layer") for name in names if name not in named)
 
 
 def subject_of(path: Path, reading: Mapping[str, Any], claims: Sequence[Claim]) -> Subject:

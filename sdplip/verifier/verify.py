@@ -15,6 +15,7 @@ from sdplip.kernel.claim import AccuracyClaim, Claim, ConditionClaim, LipschitzC
 from sdplip.kernel.document import digest, plain, read
 from sdplip.kernel.proof import Goal, Proof
 from sdplip.network import Network
+from sdplip.verifier.condition import check_condition
 from sdplip.verifier.images import Images, image_digest, read_images
 from sdplip.verifier.subject import Subject, subject_of
 
@@ -131,8 +132,6 @@ def _check(
     progress: Progress | None,
 ) -> tuple[bool, str]:
     if isinstance(claim, ConditionClaim):
-        from sdplip.verifier.condition import check_condition
-
         return check_condition(claim, proof, subject.layer(claim.layer))
     network = subject.network
     if isinstance(claim, LipschitzClaim):

@@ -2,7 +2,7 @@
 
 from sdplip.cli.render.curves import curves
 from sdplip.cli.render.frame import above, below, json_lines, open_console, open_table
-from sdplip.cli.render.layers import check, compare, scale, verify
+from sdplip.cli.render.layers import check, compare, scale
 from sdplip.cli.render.networks import bound
 
 __all__ = [
@@ -16,5 +16,4 @@ __all__ = [
     "open_console",
     "open_table",
     "scale",
-    "verify",
 ]

@@ -1,6 +1,5 @@
 """Tables of layers: `check`, `compare`, `scale`, and the claims about layers that `verify` proves again."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,6 @@ from rich.text import Text
 from sdplip.cli.render.frame import above, interval, open_console, open_table, shape_of
 
 if TYPE_CHECKING:
-    from sdplip.certificates.file import Record, Verification
     from sdplip.reports import CheckReport, CompareReport, LayerComparison, ScaleReport
 
 STYLES = {"satisfied": "green", "violated": "red", "undecided": "yellow"}
@@ -109,24 +107,6 @@ def scale(report: "ScaleReport", file: Path, output: Path, certificate: Path) ->
         f"{output} holds {what} of each layer; bounds are proven for the numbers as stored.", soft_wrap=True
     )
     console.print(f"Check them anywhere: sdplip verify {certificate} {output}", soft_wrap=True)
-
-
-def verify(records: "Sequence[Record]", results: "Sequence[Verification]", file: Path) -> None:
-    """Prints one row a record."""
-    console = open_console()
-    table = open_table("layer", "shape", form="", scaling="", verdict="", reason="")
-    for record, result in zip(records, results, strict=True):
-        verdict = Text("proven", "green") if result.proven else Text("NOT PROVEN", "red")
-        shape = shape_of(record.shape)
-        table.add_row(
-            record.name, shape, record.certificate.form, record.certificate.scaling, verdict, result.reason
-        )
-    console.print(table)
-    proven = sum(result.proven for result in results)
-    console.print(
-        f"{proven} of {len(results)} claims about {file} proven again, from the two files alone.",
-        soft_wrap=True,
-    )
 
 
 def _question(scaling: str, form: str) -> str:

@@ -3,7 +3,7 @@
 import numpy as np
 from torch import nn
 
-from sdplip.certificates.rounding import UNIT, up
+from sdplip.arithmetic.rounding import UNIT, up
 from sdplip.geometry import Geometry
 from sdplip.nn.bounds.affine import conv_geometry
 from sdplip.nn.bounds.dispatch import Context, Shape, lipschitz

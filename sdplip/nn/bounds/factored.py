@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sdplip.certificates.rounding import up
+from sdplip.arithmetic.rounding import up
 from sdplip.nn.bounds.dispatch import Context, lipschitz
 from sdplip.nn.bounds.tree import Bound, product_above, shown
 from sdplip.nn.bounds.weights import STALE, effective, exact, matrix_bound, same

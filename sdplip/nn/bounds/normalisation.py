@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from sdplip.certificates.rounding import up
+from sdplip.arithmetic.rounding import up
 from sdplip.nn.bounds.dispatch import Context, lipschitz
 from sdplip.nn.bounds.tree import Bound, quotient_above
 from sdplip.nn.bounds.weights import effective

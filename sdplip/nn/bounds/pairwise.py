@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import nn
 
-from sdplip.certificates.rounding import GENEROUS, gamma, up
+from sdplip.arithmetic.rounding import GENEROUS, gamma, up
 from sdplip.nn.bounds.dispatch import Context, Shape, lipschitz
 from sdplip.nn.bounds.tree import Bound, product_above, shown
 from sdplip.nn.bounds.weights import effective, exact

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import nn
 
-from sdplip.certificates.rounding import GENEROUS, UNIT, gamma, up
+from sdplip.arithmetic.rounding import GENEROUS, UNIT, gamma, up
 from sdplip.geometry import Geometry
 from sdplip.nn.bounds.affine import conv_geometry
 from sdplip.nn.bounds.dispatch import Context, lipschitz

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from sdplip.certificates.rounding import up
+from sdplip.arithmetic.rounding import up
 from sdplip.geometry import Geometry
 from sdplip.nn.bounds.dispatch import Context, lipschitz
 from sdplip.nn.bounds.tree import Bound, shown

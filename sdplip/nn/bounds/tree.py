@@ -6,7 +6,7 @@ from fractions import Fraction
 from math import inf, isfinite, sqrt
 
 from sdplip.arithmetic.decimals import above
-from sdplip.certificates.rounding import up
+from sdplip.arithmetic.rounding import up
 from sdplip.kernel.condition import Certificate
 
 

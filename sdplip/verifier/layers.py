@@ -1,0 +1,28 @@
+"""The certificate file of layers one by one: what `sdplip check` and `sdplip scale` hand out."""
+
+import os
+from collections.abc import Iterable
+from importlib.metadata import version
+
+from sdplip.kernel.condition import Certificate
+from sdplip.kernel.document import Document, Entry, digest, write
+from sdplip.verifier.condition import condition_claim, condition_proof
+
+
+def save_layers(
+    path: str | os.PathLike[str],
+    file: str | os.PathLike[str],
+    certificates: Iterable[tuple[str, Certificate]],
+    *,
+    transpose: bool | None = None,
+) -> None:
+    """Writes the claims of `certificates`, each with the name of its layer in `file`.
+
+    Args:
+        transpose: how `file` was read; None is what the names of its arrays say.
+    """
+    entries = tuple(
+        Entry(condition_claim(name, found).to_json(), condition_proof(found)) for name, found in certificates
+    )
+    reading = {"kind": "layers"} | ({} if transpose is None else {"transpose": transpose})
+    write(path, Document(digest(file), reading, entries), version("sdplip"))
