@@ -420,8 +420,8 @@ def test_onnx_branches_and_local_functions_are_walked(tmp_path):
         ([helper.make_node("Relu", ["x"], ["y"])], ["no layer", "Relu"]),
         ([helper.make_node("Conv", ["x", "x"], ["y"])], ["Conv", "computed from the input"]),
         (
-            [helper.make_node("Mul", ["W", "W"], ["V"]), helper.make_node("MatMul", ["x", "V"], ["y"])],
-            ["`V`", "computed from `Mul`"],
+            [helper.make_node("Det", ["W"], ["V"]), helper.make_node("MatMul", ["x", "V"], ["y"])],
+            ["`V`", "computed from `Det`"],
         ),
         ([helper.make_node("MatMul", ["x", "stack"], ["y"])], ["`stack`", "(2, 3, 4)"]),
     ],

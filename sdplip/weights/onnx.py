@@ -4,14 +4,16 @@ An initialiser alone does not say which way it acts: `MatMul(x, B)` applies the 
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sdplip.errors import InvalidWeight, MissingDependency
-from sdplip.weights.content import content
+from sdplip.errors import InvalidWeight
+from sdplip.weights.content import room_of
 from sdplip.weights.damaged import refuse_damaged
+from sdplip.weights.onnx_file import STANDARD, named, open_model, opset
 from sdplip.weights.onnx_nodes import LAYERS, UNCOVERED, Known, decode
 from sdplip.weights.weight import Weight, checked
 
@@ -27,8 +29,9 @@ def read(path: Path) -> tuple[Weight, ...]:
         MissingDependency: the package `onnx` is not installed.
     """
     with refuse_damaged(path, "ONNX"):
-        graph = open_graph(path)
-        found = _once(_walk(graph, Known({}, {}, {}), path), path)
+        model = open_model(path)
+        graph = model.graph
+        found = _once(_walk(graph, Known({}, {}, {}, opset(model, path), room_of(path), path), path), path)
     if not found:
         nodes = ", ".join(sorted({node.op_type for node in graph.node})[:8]) or "nothing"
         raise InvalidWeight(
@@ -39,26 +42,18 @@ def read(path: Path) -> tuple[Weight, ...]:
 
 
 def open_graph(path: Path) -> Any:
-    """The graph of an ONNX file, its local functions inlined. Damage is the caller's to refuse, with `refuse_damaged`.
-
-    Raises:
-        MissingDependency: the package `onnx` is not installed.
-    """
-    try:
-        import onnx
-        from onnx import inliner
-    except ImportError:
-        raise MissingDependency(
-            f"Reading `{path}` needs the package `onnx`. Install it with `pip install 'sdplip[onnx]'`."
-        ) from None
-    packed = path.suffix.lower() == ".gz"  # without data in files beside it
-    model = onnx.load_model_from_string(content(path)) if packed else onnx.load(path)
-    return (inliner.inline_local_functions(model) if model.functions else model).graph
+    """The graph of an ONNX file, its local functions inlined. Damage is the caller's to refuse, with `refuse_damaged`."""
+    return open_model(path).graph
 
 
 def _walk(graph: Any, outer: Known, path: Path) -> Iterator[Weight]:
     known = _with_initialisers(graph, outer)
     for node in graph.node:
+        if node.domain not in STANDARD and node.op_type in {*LAYERS, *UNCOVERED, "Pad"}:
+            raise InvalidWeight(
+                f"Node {node.op_type} `{named(node)}` of `{path}` is of the domain `{node.domain}`, whose operators are not"
+                " known. Export with standard operators only."
+            )
         if node.op_type in UNCOVERED:
             raise InvalidWeight(
                 f"Node `{node.name or node.output[0]}` of `{path}` is {node.op_type}, whose weight is not read as a layer."
@@ -75,7 +70,9 @@ def _walk(graph: Any, outer: Known, path: Path) -> Iterator[Weight]:
 def _with_initialisers(graph: Any, outer: Known) -> Known:
     arrays = {tensor.name: (tensor.name, decode(tensor)) for tensor in graph.initializer}
     sparse = {tensor.values.name: "a sparse initialiser" for tensor in graph.sparse_initializer}
-    return Known(outer.arrays | arrays, outer.computed | sparse, dict(outer.pads))
+    return replace(
+        outer, arrays=outer.arrays | arrays, computed=outer.computed | sparse, pads=dict(outer.pads)
+    )
 
 
 def _once(found: Iterator[Weight], path: Path) -> tuple[Weight, ...]:

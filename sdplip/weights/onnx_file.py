@@ -91,8 +91,8 @@ def _bring_in(tensor: Any, path: Path) -> None:
     file = (folder / entries.get("location", "")).resolve()
     if not file.is_relative_to(folder) or not file.is_file():
         raise UnreadableFile(
-            f"`{tensor.name}` of `{path}` is stored in another file, `{entries.get('location')}`, which is not in the folder of"
-            " the model. Put it beside the model, under that name."
+            f"`{tensor.name}` of the ONNX file `{path}` is stored in another file, `{entries.get('location')}`, which is not"
+            " in the folder of the model. Put it beside the model, under that name."
         )
     start, size = int(entries.get("offset", 0)), file.stat().st_size
     length = int(entries.get("length", size - start))

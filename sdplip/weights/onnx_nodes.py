@@ -8,8 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from sdplip.errors import InvalidWeight
+from sdplip.errors import InvalidWeight, UnsupportedConvolution
 from sdplip.geometry import Geometry
+from sdplip.weights.content import Room
+from sdplip.weights.onnx_constants import attributes, fold, folds
+from sdplip.weights.onnx_constants import decode as decoded
+from sdplip.weights.onnx_file import named
 from sdplip.weights.weight import Weight
 
 UNCOVERED = {"ConvTranspose", "DeformConv", "LSTM", "GRU", "RNN", "QGemm", "QLinearConv", "QLinearMatMul"}
@@ -30,17 +34,24 @@ class Known:
         arrays: value name -> (name of the initialiser behind it, array).
         computed: value name -> what computes it from constants (it is constant too, but not evaluated here).
         pads: value name -> the Pad node that made it.
+        version, room, path: of the operator set, of memory, and of the file, to compute nodes of constants with; a version of 0
+            computes none.
     """
 
     arrays: dict[str, tuple[str, np.ndarray]]
     computed: dict[str, str]
     pads: dict[str, Any]
+    version: int = 0
+    room: Room | None = None
+    path: Path = Path()
 
     def fold(self, node: Any) -> None:
-        """Adds the outputs of `node`: the values of Constant, Identity, Transpose and Cast, a remark of the others."""
+        """Adds the outputs of `node`: its values where it can be computed from constants, else a remark that it was."""
         inputs = [name for name in node.input if name]
         if node.op_type == "Pad":
             self.pads[node.output[0]] = node
+        elif node.op_type in ("Identity", "Dropout") and node.input[0] in self.pads:
+            self.pads[node.output[0]] = self.pads[node.input[0]]
         if node.op_type == "Constant":
             array = _constant(node)
             if array is not None:
@@ -48,23 +59,20 @@ class Known:
         elif node.op_type in RELABEL and inputs[0] in self.arrays:
             name, array = self.arrays[inputs[0]]
             self.arrays[node.output[0]] = (name, RELABEL[node.op_type](array, attributes(node)))
+        elif self.room and inputs and all(name in self.arrays for name in inputs) and folds(node):
+            known = {name: self.arrays[name][1] for name in inputs}
+            found = fold(node, known, self.version, self.room, self.path)
+            self.arrays.update({name: (name, _plain(array)) for name, array in found.items()})
         elif inputs and all(name in self.arrays or name in self.computed for name in inputs):
             self.computed.update(dict.fromkeys(node.output, f"`{node.op_type}`"))
 
 
-def attributes(node: Any) -> dict[str, Any]:
-    """The attributes of the node by name, text decoded."""
-    from onnx import helper
-
-    values = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-    return {name: value.decode() if isinstance(value, bytes) else value for name, value in values.items()}
-
-
 def decode(tensor: Any) -> np.ndarray:
     """The array of a TensorProto, bfloat16 widened to float32."""
-    from onnx import numpy_helper
+    return _plain(decoded(tensor))
 
-    array = numpy_helper.to_array(tensor)
+
+def _plain(array: np.ndarray) -> np.ndarray:
     return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
 
 
@@ -84,8 +92,7 @@ def _constant(node: Any) -> np.ndarray | None:
 def _cast(array: np.ndarray, to: int) -> np.ndarray:
     from onnx import helper
 
-    cast = array.astype(helper.tensor_dtype_to_np_dtype(to))
-    return cast.astype(np.float32) if cast.dtype.name == "bfloat16" else cast
+    return _plain(array.astype(helper.tensor_dtype_to_np_dtype(to)))
 
 
 def _operand(node: Any, known: Known, path: Path) -> tuple[bool, str, np.ndarray] | None:
@@ -138,15 +145,20 @@ def conv(node: Any, known: Known, path: Path) -> Iterator[Weight]:
         )
     options, axes = attributes(node), kernel.ndim - 2
     dilation = tuple(options.get("dilations", (1,) * axes))
-    mode, pads = _pad_node(known.pads.get(node.input[0]), known, axes)
-    own = options.get("pads", (0,) * 2 * axes)
-    same = options.get("auto_pad", "NOTSET").startswith("SAME")
-    both = [(own[i] + pads[i], own[axes + i] + pads[axes + i]) for i in range(axes)]
+    auto = options.get("auto_pad", "NOTSET")
+    own = options.get("pads", (0,) * 2 * axes) if auto == "NOTSET" else (0,) * 2 * axes
     reach = tuple(d * (k - 1) for d, k in zip(dilation, kernel.shape[2:], strict=True))
+    mode, pads = _pad_node(known.pads.get(node.input[0]), known, axes, path)
+    same = auto.startswith("SAME")
+    if mode == "zeros":
+        both = [(own[i] + pads[i], own[axes + i] + pads[axes + i]) for i in range(axes)]
+        padding = None if same else _padding(both, reach)
+    else:
+        padding = _around(pads, own, same, reach, f"Conv `{named(node)}` of `{path}`")
     geometry = Geometry(
         stride=tuple(options.get("strides", (1,) * axes)),
         padding_mode=mode,
-        padding=None if same else _padding(both, reach),
+        padding=padding,
         dilation=dilation,
         groups=options.get("group", 1),
     )
@@ -154,27 +166,83 @@ def conv(node: Any, known: Known, path: Path) -> Iterator[Weight]:
 
 
 def _padding(both: Sequence[tuple[int, int]], reach: tuple[int, ...]) -> tuple[int, ...] | None:
-    """Padding of each side; of unequal sides None where they add up to "same", else the larger one.
+    """Padding with zeros of each side; of unequal sides None where they add up to "same", else the larger one.
 
     Zero padding of any amount is covered by the same certificate, so the choice cannot make a bound wrong.
     """
     if all(begin == end for begin, end in both) or tuple(map(sum, both)) != reach:
-        return tuple(map(max, both))
+        return tuple(max(0, *sides) for sides in both)
     return None
 
 
-def _pad_node(pad: Any, known: Known, axes: int) -> tuple[str, Sequence[int]]:
-    """Padding mode and pads that a Pad node before the convolution adds; zeros of unknown width count as none."""
+def _around(
+    pads: Sequence[int], own: Sequence[int], same: bool, reach: tuple[int, ...], where: str
+) -> tuple[int, ...] | None:
+    """Padding with pixels of the image itself, as a Pad node says; the convolution must not pad with zeros too.
+
+    Raises:
+        UnsupportedConvolution: it does, or the sides differ.
+    """
+    axes = len(reach)
+    if any(own) or same:
+        raise UnsupportedConvolution(
+            f"{where} pads with zeros what a Pad node has padded around the image, which no certificate of the kernel covers."
+            " Pad in one place."
+        )
+    begin, end = tuple(pads[:axes]), tuple(pads[axes:])
+    if begin != end and tuple(a + b for a, b in zip(begin, end, strict=True)) == reach:
+        return None
+    if begin != end or min(begin) < 0:
+        raise UnsupportedConvolution(
+            f"{where} has {begin} pixels around the image before it and {end} behind, which no certificate of the kernel covers."
+            " Pad both sides alike, or by the reach of the kernel in all."
+        )
+    return begin
+
+
+def _pad_node(pad: Any, known: Known, axes: int, path: Path) -> tuple[str, Sequence[int]]:
+    """Padding mode and pads that a Pad node before the convolution adds.
+
+    Zeros are covered in any number, so that their widths need not be known.
+
+    Raises:
+        InvalidWeight: other pixels are added, in a number that the graph computes from its input, or to other axes.
+    """
+    none = (0,) * 2 * axes
     if pad is None:
-        return "zeros", (0,) * 2 * axes
+        return "zeros", none
     options = attributes(pad)
     widths = options.get("pads")
     if widths is None and len(pad.input) > 1 and pad.input[1] in known.arrays:
-        widths = known.arrays[pad.input[1]][1].tolist()
+        widths = known.arrays[pad.input[1]][1].reshape(-1).tolist()
+    if widths is not None and len(pad.input) > 3 and pad.input[3]:
+        widths = _all_axes(widths, known.arrays.get(pad.input[3]), axes + 2)
     mode = PADDING_MODES.get(options.get("mode", "constant"), "unknown")
+    before = known.pads.get(pad.input[0])
+    if before is not None and (mode, *_pad_node(before, known, axes, path)[:1]) != ("zeros", "zeros"):
+        raise InvalidWeight(f"Pad `{named(pad)}` of `{path}` pads what is padded already. Pad in one place.")
     if widths is None or len(widths) != 2 * (axes + 2):
-        return mode, (0,) * 2 * axes
+        if mode == "zeros":
+            return mode, none
+        raise InvalidWeight(
+            f"How many pixels Pad `{named(pad)}` of `{path}` adds is not a constant of the graph. Export it with constant widths."
+        )
+    if mode != "zeros" and any((*widths[:2], *widths[axes + 2 : axes + 4])):
+        raise InvalidWeight(f"Pad `{named(pad)}` of `{path}` pads samples or channels, not pixels alone.")
+    if mode != "zeros" and not any(widths):
+        return "zeros", none
     return mode, [*widths[2 : axes + 2], *widths[axes + 4 :]]
+
+
+def _all_axes(widths: Sequence[int], axes: tuple[str, np.ndarray] | None, rank: int) -> list[int] | None:
+    """The widths of all axes, where a Pad node names some."""
+    if axes is None:
+        return None
+    found = [0] * (2 * rank)
+    places = [int(k) % rank for k in axes[1].reshape(-1)]
+    for i, k in enumerate(places):
+        found[k], found[rank + k] = widths[i], widths[len(places) + i]
+    return found
 
 
 def _times(alpha: float, W: np.ndarray, name: str, path: Path) -> np.ndarray:
