@@ -4,6 +4,7 @@ Where a function has a kink, one of its slopes there counts: the right one of pi
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -148,8 +149,21 @@ def _local(op: Activation | Sort | Norms | Grouped | Maximum, x: Vector) -> np.n
 def _slopes(op: Activation, x: Vector) -> Vector:
     if not op.name:
         raise InvalidWeight("Only the slopes of this activation are known, not its values.")
+    if FUNCTIONS[op.name].pieces is not None:
+        knots, slopes = _pieces(op)
+        return np.clip(np.take_along_axis(slopes, (x >= knots).sum(0)[None], 0)[0], op.alpha, op.beta)
     low, high = FUNCTIONS[op.name].derivatives(x, np.nextafter(x, np.inf), **op.parameters)
     return np.clip(low / 2 + high / 2, op.alpha, op.beta)
+
+
+@lru_cache(maxsize=64)
+def _pieces(op: Activation) -> tuple[Float[np.ndarray, "k n"], Float[np.ndarray, "pieces n"]]:
+    """Knots and slopes of each entry: looked up at many points of one network."""
+    pieces = FUNCTIONS[op.name].pieces
+    assert pieces is not None
+    knots, slopes, _ = pieces(**op.parameters)
+    every = np.zeros(op.length)
+    return np.array([every + knot for knot in knots]), np.array([every + slope for slope in slopes])
 
 
 def _matrices(op: Grouped, groups: Float[np.ndarray, "count size"]) -> Float[np.ndarray, "count size size"]:
