@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sdplip.condition import gram, rescale, residual
     from sdplip.errors import SdplipError
+    from sdplip.front import bound, certify_accuracy, check, compare, lipschitz, load
     from sdplip.geometry import Geometry
     from sdplip.kernel.condition import Certificate, Verdict
     from sdplip.proposals import certify, certify_convolution
-    from sdplip.reports import check, compare, scale
+    from sdplip.reports import scale
     from sdplip.solvers import solve
+    from sdplip.training import train
+    from sdplip.verifier.verify import verify
     from sdplip.weights import Weight, read
 
 __all__ = [
@@ -23,16 +26,22 @@ __all__ = [
     "SdplipError",
     "Verdict",
     "Weight",
+    "bound",
     "certify",
+    "certify_accuracy",
     "certify_convolution",
     "check",
     "compare",
     "gram",
+    "lipschitz",
+    "load",
     "read",
     "rescale",
     "residual",
     "scale",
     "solve",
+    "train",
+    "verify",
 ]
 
 _HOMES = {
@@ -40,9 +49,12 @@ _HOMES = {
     "sdplip.proposals": ("certify", "certify_convolution"),
     "sdplip.condition": ("gram", "rescale", "residual"),
     "sdplip.errors": ("SdplipError",),
+    "sdplip.front": ("bound", "certify_accuracy", "check", "compare", "lipschitz", "load"),
     "sdplip.geometry": ("Geometry",),
-    "sdplip.reports": ("check", "compare", "scale"),
+    "sdplip.reports": ("scale",),
     "sdplip.solvers": ("solve",),
+    "sdplip.training": ("train",),
+    "sdplip.verifier.verify": ("verify",),
     "sdplip.weights": ("Weight", "read"),
 }
 

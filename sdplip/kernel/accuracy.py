@@ -17,7 +17,7 @@ from sdplip.kernel.around import Ball, Margins, balls_of, image_key, stays
 from sdplip.kernel.centred import Front
 from sdplip.kernel.data import array, whole
 from sdplip.kernel.evaluate import Near, evaluate
-from sdplip.kernel.passes import FORMATS, REACH, Affine, Pass, Span, lengths, pass_error
+from sdplip.kernel.passes import FORMATS, REACH, Affine, Pass, Span, check_numbers, lengths, pass_error
 from sdplip.kernel.proof import Goal, Proof
 from sdplip.kernel.rules import Prove
 from sdplip.network import Dense, Network, followed
@@ -194,13 +194,17 @@ def margin_errors(
         raise NotProvable(f"`{str(arithmetic)[:20]}` is no arithmetic. Use exact, {', '.join(FORMATS)}.")
     format = FORMATS[arithmetic]
     cut, layers = flow(proof, network)
-    part = network if cut == network.output else network.between(0, cut)
-    spans = spans_of(part, layers, prove)
-    passed = pass_error(part, spans, values[: part.output + 1], format)[-1]
+    if cut == 0:  # the head alone: its input is exact
+        nothing = np.zeros(len(y))
+        passed = Pass(Affine(nothing, 0.0), Affine(nothing, 1.0))
+    else:
+        part = network if cut == network.output else network.between(0, cut)
+        passed = pass_error(part, spans_of(part, layers, prove), values[: part.output + 1], format)[-1]
     classes = network.outputs
     if cut == network.output:
         error = up(2**0.5) * passed.error
         return np.tile(error.constant[:, None], classes), np.full((len(y), classes), error.slope)
+    check_numbers(network.nodes[-1].op, format, network.nodes[-1].title)
     return _head_errors(
         network, passed, values[cut], y, format.gamma(_head(network, cut).shape[1] + 3), format.tiny
     )
@@ -236,7 +240,7 @@ def flow(proof: Proof, network: Network) -> tuple[int, Proof]:
     options = proof.parts if proof.rule == "least" else (proof,)
     for option in options:
         if option.rule == "margins" and option.parts and option.parts[0].rule == "layers":
-            return whole(option, "cut", 1, network.output), option.parts[0]
+            return whole(option, "cut", 0, network.output), option.parts[0]
     raise NotProvable("A certificate of a computed pass needs a proof by `margins` over `layers`.")
 
 

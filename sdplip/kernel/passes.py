@@ -207,7 +207,7 @@ def _rounded(op: Operator, sizes: list[Affine], format: Format, title: str) -> A
         size = steep * z + Affine(np.full(len(z.constant), offset), 0.0)
         return format.gamma(2 * roundings + 2) * size + _tiny(4 * op.outputs, nothing, format)
     if isinstance(op, AbstractLinear):
-        _check_numbers(op, format, title)
+        check_numbers(op, format, title)
         terms = op.terms + (8 if op.error and not isinstance(op, Average) else 3)
         b = 0.0 if op.b is None else float(np.linalg.norm(op.b)) * GENEROUS
         size = absolute_norm(op) * z + Affine(np.full(len(z.constant), b), 0.0)
@@ -234,14 +234,14 @@ def _check_range(sizes: list[Affine], delta: Affine, format: Format) -> None:
         )
 
 
-def _check_numbers(op: AbstractLinear, format: Format, title: str) -> None:
+def check_numbers(op: Operator, format: Format, title: str) -> None:
     """The weights must be numbers of the format, or a run would round them first."""
     if format.dtype is np.float64 or op.error:
         return
     arrays = [v for v in vars(op).values() if isinstance(v, np.ndarray) and v.dtype.kind == "f"]
     of = vars(op).get("of")
     if isinstance(of, AbstractLinear):
-        _check_numbers(of, format, title)
+        check_numbers(of, format, title)
     if any((a.astype(np.float32) != a).any() for a in arrays):
         raise NotProvable(
             f"The weights of {title} are no numbers of {format.name}: a run in it would round them. Certify in float64."

@@ -89,7 +89,12 @@ class Certification:
 
     def certified_at(self, eps: float | Fraction | str) -> Bool[np.ndarray, " n"]:
         """Which images are certified at `eps`."""
-        exact = Fraction(eps)
+        try:
+            exact = Fraction(eps)
+        except (ValueError, TypeError, ZeroDivisionError, OverflowError):
+            raise InvalidProblem(
+                f"A radius must be a number or a fraction such as '36/255', but is {eps!r}."
+            ) from None
         if exact < 0:
             raise InvalidProblem(f"A radius must not be negative, but is {eps}.")
         threshold = float(exact)  # the nearest double; radii are doubles
