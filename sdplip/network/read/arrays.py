@@ -23,6 +23,10 @@ Entries = Int[np.ndarray, "*shape"]
 Constant = Float[np.ndarray, "*shape"]
 
 
+LARGEST_ARRAY = 1 << 27
+"""Numbers of the largest array, index map or matrix that a reader makes: 1 GB."""
+
+
 @dataclass(eq=False)
 class Tape:
     """Where arrays are written down.
@@ -63,6 +67,13 @@ class Tape:
     def length(self, value: int) -> int:
         """How many numbers a value has."""
         return prod(self.builder.shape(value))
+
+    def need(self, count: int) -> None:
+        """Raises:
+        InvalidWeight: an array of so many numbers is too large to be made.
+        """
+        if count > LARGEST_ARRAY:
+            raise self.refusal(f"needs {count} numbers at once; {LARGEST_ARRAY} are the limit.")
 
     @property
     def subject(self) -> str:
@@ -224,6 +235,7 @@ def broadcast(x: Array, shape: Sequence[int]) -> Array:
         raise x.tape.refusal(
             f"spreads samples of shape {x.full} to {shape}: over the batch, so that samples mix."
         )
+    x.tape.need(prod(inner))
     try:
         index = np.broadcast_to(entries(x), inner)
     except ValueError:

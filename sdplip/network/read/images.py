@@ -29,6 +29,7 @@ def pad(x: Array, widths: Sequence[tuple[int, int]], mode: Mode = "constant", c:
     own(x, *(k for k, (a, b) in enumerate(widths) if a or b))
     if not any(map(any, widths)):
         return x
+    x.tape.need(prod(n + max(a, 0) + max(b, 0) for n, (a, b) in zip(x.shape, widths, strict=True)))
     index = entries(x)
     for k, (a, b) in enumerate(widths):
         n = index.shape[k]
@@ -63,6 +64,7 @@ def convolution(
     _images(x, K.shape[1] * groups, K.ndim)
     x, pads, circular = _taken_over(x, K, stride, pads, dilation)
     samples = x.shape[0]
+    x.tape.need(samples * K.size)
     op = Convolution(
         np.tile(K, (samples, *(1,) * (K.ndim - 1))),
         x.shape[2:],
@@ -72,6 +74,7 @@ def convolution(
         groups * samples,
         circular,
     )
+    x.tape.need(op.outputs)
     op = replace(op, b=_every_pixel(b, samples, op.output_size))
     return noted(x, op, (samples, len(K), *op.output_size))
 
@@ -90,6 +93,7 @@ def transposed_convolution(
     """The transpose of the convolution that takes images of `output_size` to those of `x`, and a bias a channel."""
     _images(x, len(K), K.ndim)
     samples = x.shape[0]
+    x.tape.need(samples * max(K.size, K.shape[1] * groups * prod(output_size)))
     kernels = np.tile(K, (samples, *(1,) * (K.ndim - 1)))
     # What the forward convolution does not read at the end of each axis is padding that is not there.
     of = Convolution(
@@ -118,6 +122,7 @@ def maximum_pool(
 ) -> Array:
     """The maximum of every window; padding is left out."""
     _images(x, None, len(window) + 2)
+    x.tape.need(prod((*x.shape[:2], *window, *_pooled(x, output_size, window, stride, pads, dilation))))
     index = pooling_windows(
         prod(x.shape[:2]), x.shape[2:], window, stride, pads, dilation, output_size=output_size
     )
@@ -141,6 +146,7 @@ def average_pool(
     """The mean of every window. Padding counts as zeros (`count_padding`) or not at all; what is behind it, where windows end
     outside of both, never counts."""
     _images(x, None, len(window) + 2)
+    x.tape.need(prod((*x.shape[:2], *window, *_pooled(x, output_size, window, stride, pads, dilation))))
     channels, size = prod(x.shape[:2]), x.shape[2:]
     index = pooling_windows(channels, size, window, stride, pads, dilation, output_size=output_size)
     divisor = (index >= 0).sum(1).astype(np.float64)

@@ -52,6 +52,7 @@ def on_axis(x: Array, W: Matrix, axis: int, b: Float[np.ndarray, " m"] | None = 
             f"{x.tape.subject} multiplies axis {axis} of {x.full} by a matrix of shape {W.shape[::-1]}."
         )
     before, after = prod(x.shape[:axis]), prod(x.shape[axis + 1 :])
+    x.tape.need(before * len(W) * after)
     shift_ = None if b is None else np.tile(np.repeat(np.asarray(b, np.float64), after), before)
     op = Dense(W, shift_) if before == after == 1 else OnAxis(W, before, after, shift_)
     return noted(x, op, (*x.shape[:axis], len(W), *x.shape[axis + 1 :]))

@@ -12,4 +12,10 @@ from sdplip.network.read.onnx.operators.windows import WINDOWS
 OPERATORS: Mapping[str, Operator] = {**PRODUCTS, **MOVES, **AXES, **WINDOWS, **FUNCTIONS}
 """By name in the standard domain."""
 
-__all__ = ["OPERATORS", "Operator"]
+
+def operator_rows() -> list[tuple[str, str]]:
+    """For the documentation: each operator, and what of it is covered."""
+    return [(name, OPERATORS[name].covers or "all") for name in sorted(OPERATORS)]
+
+
+__all__ = ["OPERATORS", "Operator", "operator_rows"]

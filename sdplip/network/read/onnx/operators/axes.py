@@ -68,6 +68,7 @@ def _resize(step: Step) -> Array:
         if out == n and factor == 1:
             continue
         (axis,) = own(x, axis)
+        x.tape.need(out * max(n, x.size // n))
         at = _places(step, how, n, out, factor)
         if mode == "nearest":
             index = np.clip(ROUND[ties](at), 0, n - 1).astype(np.intp)
@@ -161,6 +162,7 @@ def _arranged(x: Array, letters: str, right: str) -> Array:
 def _cumsum(step: Step) -> Array:
     x = step.array()
     (axis,) = own(x, int(step.raw(1).reshape(())))
+    x.tape.need(x.shape[axis] ** 2)
     n, exclusive = x.shape[axis], int(bool(step.options.get("exclusive", 0)))
     W = np.tril(np.ones((n, n)), -exclusive)
     return maps.on_axis(x, W.T if step.options.get("reverse", 0) else W, axis)

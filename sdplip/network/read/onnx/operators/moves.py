@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from itertools import accumulate, pairwise
+from math import prod
 from typing import get_args
 
 import numpy as np
@@ -48,8 +49,8 @@ def _flatten(step: Step) -> Array:
     axis = axis + x.rank if axis < 0 else axis
     if not 0 <= axis <= x.rank:
         step.refuse(f"flattens {x.full} at axis {axis}.")
-    front = int(np.prod(x.full[:axis], dtype=np.int64))
-    return reshape(x, (front, int(np.prod(x.full[axis:], dtype=np.int64))))
+    front = prod(x.full[:axis])
+    return reshape(x, (front, prod(x.full[axis:])))
 
 
 def _squeeze(step: Step) -> Array:
@@ -118,6 +119,7 @@ def _gather(step: Step) -> Array:
     own(x, axis)
     if not index.size:
         step.refuse("leaves nothing of its input.")
+    x.tape.need(x.size // n * index.size)
     place = None
     if x.batch is not None and x.batch.axis > axis:
         place = x.batch.axis + index.ndim - 1
@@ -134,6 +136,7 @@ def _tile(step: Step) -> Array:
     if len(times) != x.rank or min(times, default=1) < 1:
         step.refuse(f"repeats an array of shape {x.full} {times} times.")
     own(x, *(k for k, n in enumerate(times) if n > 1))
+    x.tape.need(x.size * prod(times))
     return mapped(x, np.tile(entries(x), times))
 
 
