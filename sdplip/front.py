@@ -1,8 +1,8 @@
 """The front door of the library: the main questions, asked of whatever people hold.
 
 `sdplip.bound`, `sdplip.lipschitz`, `sdplip.check`, `sdplip.compare`, `sdplip.certify_accuracy`, `sdplip.load`, `sdplip.train`. A
-network is a path, a `torch.nn.Module`, a `sdplip.network.Network`, a matrix (out, in) or a list of them as arrays or tensors; a layer
-is one of these too; images are arrays, tensors, or a `DataLoader`. What is something else gets a TypeError with the remedy.
+network is a path, a `torch.nn.Module`, a `sdplip.network.Network`, a matrix (out, in) or a list of them as arrays or tensors; a
+layer is one of these too; images are arrays, tensors, or a `DataLoader`. What is something else gets a TypeError with the remedy.
 """
 
 import os

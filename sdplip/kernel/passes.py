@@ -236,7 +236,7 @@ def _check_range(sizes: list[Affine], delta: Affine, format: Format) -> None:
 
 def check_numbers(op: Operator, format: Format, title: str) -> None:
     """The weights must be numbers of the format, or a run would round them first."""
-    if format.dtype is np.float64 or op.error:
+    if format.dtype is np.float64 or not isinstance(op, AbstractLinear) or op.error:
         return
     arrays = [v for v in vars(op).values() if isinstance(v, np.ndarray) and v.dtype.kind == "f"]
     of = vars(op).get("of")
