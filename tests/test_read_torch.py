@@ -1,6 +1,7 @@
 """torch modules as networks: what is read computes what the module computes, and what is not understood is refused."""
 
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -79,6 +80,20 @@ def _data_dependent(_, x):
     return x if x[0, 0] > 0 else -x
 
 
+def _threaded(_, x):
+    y = x * 1
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(lambda: y.mul_(3)).result()
+    return y
+
+
+def _swallowing(_, x):
+    try:
+        return x * x
+    except Exception:
+        return x
+
+
 def _buffered() -> nn.Module:
     module = Forward(lambda m, x: m.linear(x) + m.seen.add_(1), linear=nn.Linear(3, 3))
     module.register_buffer("seen", torch.zeros(3))
@@ -106,6 +121,11 @@ REFUSED = {
     "sorted positions": (lambda: Forward(lambda _, x: x.gather(1, x.sort(1).indices)), (3,), "jumps"),
     "round": (lambda: Forward(lambda _, x: x.round()), (3,), "jumps"),
     "to int": (lambda: Forward(lambda _, x: x.int().float()), (3,), "rounds"),
+    "thread": (lambda: Forward(_threaded), (3,), "another thread"),
+    "swallowed": (lambda: Forward(_swallowing), (3,), "two arrays that come from the input"),
+    "bits": (lambda: Forward(lambda _, x: x.view(torch.int32).view(torch.float32)), (3,), "bits"),
+    "nothing left": (lambda: Forward(lambda _, x: x[:, :0]), (3,), "one row"),
+    "LSTM": (lambda: Forward(lambda m, x: m.a(x)[0], a=nn.LSTM(3, 2, batch_first=True)), (4, 3), "product"),
     "batch mean": (lambda: Forward(lambda _, x: x - x.mean(0)), (3,), "batch"),
     "batch flip": (lambda: Forward(lambda _, x: x + x.flip(0)), (3,), "samples of a batch"),
     "first sample": (lambda: Forward(lambda _, x: x - x[:1]), (3,), "samples of a batch"),

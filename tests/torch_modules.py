@@ -167,6 +167,17 @@ def _through_views(x: Tensor) -> Tensor:
     return F.relu_(rows.reshape(x.size(0), -1))
 
 
+def _expanded(x: Tensor) -> Tensor:
+    y = torch.zeros(len(x), 1, 3, dtype=x.dtype)
+    z = y.expand(-1, 2, -1)
+    y[:, 0] += x
+    return z
+
+
+def _beside(m: Forward, x: Tensor) -> Tensor:
+    return torch.cat(m.a(torch.cat([x, 2 * x], 0)).chunk(2, 0), 1)
+
+
 def _loop(m: Forward, x: Tensor) -> Tensor:
     for _ in range(3):
         x = x + torch.tanh(m.a(x))
@@ -280,6 +291,14 @@ def modules() -> Iterator[tuple[str, Callable[[], nn.Module], Shape]]:
         yield repr(activation), (lambda a=activation: copy.deepcopy(a)), (4,)
     yield "silu by hand", (lambda: Forward(lambda _, x: x * torch.sigmoid(x) + x * F.hardsigmoid(x))), (4,)
     yield "normalise", (lambda: Forward(lambda _, x: F.normalize(x, dim=1, eps=0.1))), (4,)
+    yield "instance norm with statistics", (lambda: nn.InstanceNorm2d(2, track_running_stats=True)), (2, 3, 3)
+    yield "lp pool", (lambda: nn.LPPool2d(2, 2)), (1, 4, 5)
+    yield "rnn", (lambda: Forward(lambda m, x: m.a(x)[0], a=nn.RNN(3, 2, batch_first=True))), (4, 3)
+    yield "vmap of a layer", (lambda: Forward(lambda m, x: torch.vmap(m.a)(x), a=nn.Conv1d(2, 3, 2))), (2, 4)
+    yield "channels last", (lambda: nn.Conv2d(2, 3, 3).to(memory_format=torch.channels_last)), (2, 4, 4)
+    yield "out", (lambda: Forward(lambda _, x: torch.clamp(x, 0, out=torch.empty_like(x)))), (3,)
+    yield "written while expanded", (lambda: Forward(lambda _, x: _expanded(x))), (3,)
+    yield "batches side by side", (lambda: Forward(lambda m, x: _beside(m, x), a=nn.Linear(3, 3))), (3,)
     yield "instance norm", (lambda: nn.InstanceNorm2d(2)), (2, 3, 3)
 
 

@@ -96,7 +96,7 @@ def _followed(
     def leaf(child: nn.Module) -> object:
         return child if child is not module and child not in opened and lipschitz.known(child) else None
 
-    x = inputs(trace.BATCH, shape, floating(module), 0)
+    x = inputs(trace.BATCH, shape, floating(module, shape), 0)
     before = trace.state(module)
     array, y, run = trace.trace(module, x, leaf, whole)
     trace.refuse_state(module, before)

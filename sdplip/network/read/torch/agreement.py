@@ -79,6 +79,25 @@ class Checks:
         self.note(x, out)
 
     @np.errstate(all="ignore")
+    def untouched(self, tape: Tape, x: Array, tensor: Tensor) -> None:
+        """Looks whether a tensor still holds what was written into it.
+
+        Raises:
+            InvalidWeight: something that nobody saw has written there.
+        """
+        self.compute(tape)
+        known, now = self.numbers.get(x.value), rows(x, tensor)
+        unit = max(self.unit, torch.finfo(tensor.dtype).eps)
+        if known is None:
+            return
+        near = abs(known - now) <= 4 * unit * abs(known) + torch.finfo(tensor.dtype).tiny
+        if not (near | ~np.isfinite(known)).all():
+            raise InvalidWeight(
+                "its numbers were changed by something that torch does not tell: another thread, NumPy, an extension. Compute"
+                " with torch's operations, in the thread of forward."
+            )
+
+    @np.errstate(all="ignore")
     def compute(self, tape: Tape) -> None:
         """The numbers of values that are new."""
         for k, node in enumerate(tape.builder.nodes, 1):

@@ -61,6 +61,8 @@ def run(trace: "Trace", func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
 def function(trace: "Trace", func: Any, rule: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
     """What a function of torch computes that is known by its name."""
     name = func.__name__
+    if rule is None:
+        raise trace.refuse(name, table.DATA)
     with trace.working(name):
         given = [_given(trace, value, name) for value in args]
         words = {key: _given(trace, value, name) for key, value in kwargs.items()}
@@ -96,7 +98,10 @@ def read(trace: "Trace", tensor: Tensor, name: str) -> Array | None:
         raise trace.refuse(
             name, f"it uses what `{trace.poisoned[key][1]}` found, which depends on the input and jumps."
         )
-    return trace.shadows.read(tensor)
+    array = trace.shadows.read(tensor)
+    if array is not None:
+        trace.checks.untouched(trace.tape, array, tensor)
+    return array
 
 
 def constant(trace: "Trace", y: Tensor) -> Array:

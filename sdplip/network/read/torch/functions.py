@@ -1,5 +1,6 @@
 """Rules of elementwise functions by their names, and of functions of groups."""
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -8,10 +9,11 @@ from torch.nn import functional as F
 
 from sdplip.arithmetic.functions import FUNCTIONS
 from sdplip.arithmetic.groups import GROUPED
-from sdplip.network.operators import Activation
-from sdplip.network.read.arrays import Array, Tape, fitted, reshape, scale, shift
+from sdplip.network.operators import Activation, Norms, pooling_windows
+from sdplip.network.read.arrays import Array, Tape, fitted, mapped, noted, own, reshape, scale, shift
 from sdplip.network.read.maps import activation, batch_norm, grouped
-from sdplip.network.read.torch.table import DATA, JUMPS, PRODUCT, Call, function, rule
+from sdplip.network.read.torch.table import FUNCTIONS as FUNCTIONS_OF_TORCH
+from sdplip.network.read.torch.table import JUMPS, PRODUCT, Call, function, rule
 
 PLAIN = {
     "relu": "relu",
@@ -196,12 +198,26 @@ def _(c: Call) -> Any:
         y = grouped(x, "layer_norm", [0, *range(2, x.rank)], eps=eps)
         y = scaled(y, c, (-1, *(1,) * (x.rank - 2)))
     else:
+        full = x.full
+        if x.batch is not None and x.batch.axis == 1:  # an instance norm, which puts samples side by side
+            x = reshape(x, (x.tape.batch, full[1] // x.tape.batch, *full[2:]))
+        statistics = [c.constant(key) for key in ("running_mean", "running_var", "weight", "bias")]
+        mean, variance, weight, bias = (None if v is None else alike(c, v, x.full[1]) for v in statistics)
+        assert mean is not None and variance is not None
         ones = np.ones_like(mean)
-        weight, bias = c.constant("weight"), c.constant("bias")
         y = batch_norm(
             x, ones if weight is None else weight, 0 * ones if bias is None else bias, mean, variance, eps
         )
+        y = reshape(y, full)
     return (y, *(None for _ in c.out[1:])) if isinstance(c.out, tuple | list) else y
+
+
+def alike(c: Call, vector: np.ndarray, channels: int) -> np.ndarray:
+    """One sample's share of statistics that are repeated for each."""
+    rows = vector.reshape(-1, channels)
+    if not (rows == rows[0]).all():
+        raise c.tape.refusal("takes statistics that are others for each sample of a batch.")
+    return rows[0]
 
 
 @rule("dropout", "native_dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout")
@@ -270,10 +286,30 @@ def _(tape: Tape, *_: Any, **__: Any) -> Array:
     raise tape.refusal(f"multiplies functions of the input: {PRODUCT}")
 
 
-@function(
+LEAVING = (
     torch.Tensor.numpy, torch.Tensor.tolist, torch.Tensor.__array__, torch.Tensor.data_ptr, torch.Tensor.__dlpack__,
     torch.Tensor.storage, torch.Tensor.untyped_storage, torch.Tensor.item, torch.Tensor.__bool__, torch.Tensor.__float__,
-    torch.Tensor.__int__,
+    torch.Tensor.__int__, torch.Tensor.__index__,
 )  # fmt: skip
-def _(tape: Tape, *_: Any, **__: Any) -> Array:
-    raise tape.refusal(DATA.removeprefix("it "))
+"""What hands numbers to Python, where nobody follows them."""
+FUNCTIONS_OF_TORCH.update(dict.fromkeys(LEAVING))
+
+
+@function(F.lp_pool1d, F.lp_pool2d)
+def _(
+    tape: Tape, input: Array, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False
+) -> Array:
+    axes = input.rank - 2
+    window = (kernel_size,) * axes if isinstance(kernel_size, int) else tuple(kernel_size)
+    steps = window if not stride else (stride,) * axes if isinstance(stride, int) else tuple(stride)
+    if norm_type != 2 or ceil_mode or axes not in (1, 2):
+        raise tape.refusal(
+            f"pools by a norm of order {norm_type}. Known is 2, of images with a batch, without `ceil_mode`."
+        )
+    own(input, *range(1, input.rank))
+    index = pooling_windows(prod(input.shape[:2]), input.shape[2:], window, steps, ((0, 0),) * axes)
+    every = mapped(input, index.reshape(1, -1))
+    size = tuple((h - k) // s + 1 for h, k, s in zip(input.shape[2:], window, steps, strict=True))
+    return noted(
+        every, Norms(np.arange(index.size).reshape(index.shape), index.size), (*input.shape[:2], *size)
+    )

@@ -56,7 +56,7 @@ def understand_module(module: nn.Module, input_shape: Shape | None = None) -> Un
 
 
 def _traced(module: nn.Module, shape: Shape) -> tuple[Array, Tensor, trace.Trace]:
-    x = inputs(trace.BATCH, shape, floating(module), seed=0)
+    x = inputs(trace.BATCH, shape, floating(module, shape), seed=0)
     return trace.trace(module, x, layers.rule_of, _whole)
 
 
@@ -73,7 +73,7 @@ def _in_double(module: nn.Module, shape: Shape) -> nn.Module | None:
     try:
         with trace.eager(), torch.no_grad():
             double = copy.deepcopy(module).double()
-            double(inputs(trace.BATCH, shape, floating(double), 0))
+            double(inputs(trace.BATCH, shape, floating(double, shape), 0))
     except Exception:
         return None
     return double

@@ -255,10 +255,13 @@ class Shadows:
 
 
 def address(tensor: Tensor) -> int | None:
-    """The address of the storage of a tensor; None of tensors without one."""
+    """The address of the storage of a tensor; None of tensors without one (sparse ones, those within function transforms)."""
     if tensor.layout is not torch.strided or not tensor.numel():
         return None
-    return tensor.untyped_storage()._cdata
+    try:
+        return tensor.untyped_storage()._cdata
+    except RuntimeError:
+        return None
 
 
 def numbers_of(tensor: Tensor) -> Float[np.ndarray, "..."]:

@@ -29,7 +29,7 @@ def compare(
     Raises:
         RefusedModule: they differ by more than rounding.
     """
-    like, known = floating(module), dict[int, tuple[Tensor, Float[np.ndarray, "batch n"]]]()
+    like, known = floating(module, shape), dict[int, tuple[Tensor, Float[np.ndarray, "batch n"]]]()
     for batch, gradients in RUNS:
         if batch not in known:
             x = inputs(batch, shape, like, seed=batch)
@@ -85,8 +85,9 @@ def inputs(batch: int, shape: Shape, like: Tensor, seed: int) -> Tensor:
     return torch.from_numpy(np.asarray(numbers)).to(like.device, like.dtype)
 
 
-def floating(module: nn.Module) -> Tensor:
-    """A tensor of the kind that the module computes with: its first floating one.
+def floating(module: nn.Module, shape: Shape) -> Tensor:
+    """A tensor of the kind that the module computes with: its first floating one. Without any, double precision or torch's
+    default, whichever it runs in.
 
     Raises:
         RefusedModule: weights without numbers.
@@ -97,5 +98,12 @@ def floating(module: nn.Module) -> Tensor:
             raise RefusedModule("A weight has no shape yet. Run the module once on an input.")
         if tensor.is_meta:
             raise RefusedModule("The weights are on the meta device and hold no numbers. Load them first.")
-    found = next((t for t in tensors if t.is_floating_point()), torch.empty(0, dtype=torch.float64))
-    return torch.empty(0, dtype=found.dtype, device=found.device)
+    for tensor in tensors:
+        if tensor.is_floating_point():
+            return torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+    double = torch.empty(0, dtype=torch.float64)
+    try:
+        run(module, inputs(trace.BATCH, shape, double, 0), False)
+    except RefusedModule:
+        return torch.empty(0)
+    return double

@@ -81,8 +81,8 @@ class Call:
 
 Rule = Callable[[Call], Any]
 RULES: dict[str, Rule] = {}
-FUNCTIONS: dict[Any, Callable[..., Any]] = {}
-"""Functions of torch that say more than their operations do: `(tape, *args, **kwargs) -> array`."""
+FUNCTIONS: dict[Any, Callable[..., Any] | None] = {}
+"""Functions of torch that say more than their operations do: `(tape, *args, **kwargs) -> array`; None where numbers leave it."""
 
 PRODUCT = "a product or quotient of two functions of the input has no finite constant. Use affine maps and activations."
 UNKNOWN = (
@@ -100,11 +100,12 @@ REASONS: dict[str, str] = {
     ),
     **dict.fromkeys(
         ("square", "pow", "exp", "log", "sqrt", "rsqrt", "reciprocal", "prod", "var", "std", "var_mean", "log2", "log10", "exp2",
-         "cumprod", "lstm", "gru", "cdist"), "its slopes have no finite bound. Use affine maps and activations.",
+         "cumprod", "cdist", "_cdist_forward"), "its slopes have no finite bound. Use affine maps and activations.",
     ),
     **dict.fromkeys(
         ("_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_attention_math", "_native_multi_head_attention",
-         "_transformer_encoder_layer_fwd"), PRODUCT,
+         "_transformer_encoder_layer_fwd", "lstm", "gru", "mkldnn_rnn_layer", "_thnn_fused_lstm_cell", "_thnn_fused_gru_cell"),
+        f"it multiplies functions of the input: {PRODUCT}",
     ),
 }  # fmt: skip
 """Why some operations are refused."""

@@ -52,6 +52,7 @@ class Trace:
     asleep: bool = False
     poisoned: dict[int, tuple[StorageWeakRef, str]] = field(default_factory=dict)
     checks: agreement.Checks = field(default_factory=agreement.Checks)
+    refused: RefusedModule | None = None
 
     @property
     def where(self) -> str:
@@ -66,9 +67,11 @@ class Trace:
         at = f"{line.file}:{line.number}" if line else ""
         return f"{path} ({at})" if path and at else path or at
 
-    def refuse(self, operation: str, why: str) -> RefusedModule:
-        """The error to raise."""
-        return RefusedModule(f"`{operation}` in {self.where} is refused: {why}")
+    def refuse(self, operation: str, why: str, where: str | None = None) -> RefusedModule:
+        """The error to raise. The first one stands, whatever forward does with it."""
+        error = RefusedModule(f"`{operation}` in {where or self.where} is refused: {why}")
+        self.refused = self.refused or error
+        return error
 
     @contextmanager
     def sleeping(self, asleep: bool = True) -> Iterator[None]:
@@ -91,7 +94,7 @@ class Trace:
             raise
         except (InvalidWeight, InvalidProblem, UnsupportedConvolution) as error:
             why = calls.cleaned(str(error), self.tape)
-            raise RefusedModule(f"`{operation}` in {where} is refused: {why}") from error
+            raise self.refuse(operation, why, where) from error
 
 
 class _Operations(TorchDispatchMode):
@@ -150,19 +153,24 @@ def trace(
     run = Trace(array.tape, shadows, owned, sys._getframe())
     run.checks.note(array, x)
     with _watched(run, module, leaf, whole), torch.no_grad(), eager(), _Functions(run), _Operations(run):
-        y = _called(module, x)
+        y = _called(run, module, x)
     return _output(run, y), y, run
 
 
-def _called(module: nn.Module, x: Tensor) -> Any:
+def _called(run: Trace, module: nn.Module, x: Tensor) -> Any:
     try:
-        return module(x)
-    except (RefusedModule, torch.OutOfMemoryError):
+        y = module(x)
+    except torch.OutOfMemoryError:
         raise
     except Exception as error:
+        if isinstance(error, RefusedModule) or run.refused is not None:
+            raise run.refused or error from error.__cause__
         raise RefusedModule(
             f"`{type(module).__name__}` cannot run on {len(x)} inputs of shape {tuple(x.shape[1:])}: {error}"
         ) from error
+    if run.refused is not None:  # forward has swallowed it
+        raise run.refused
+    return y
 
 
 def _output(run: Trace, y: Any) -> Array:
@@ -171,7 +179,7 @@ def _output(run: Trace, y: Any) -> Array:
             f"forward returns a {type(y).__name__}, but a bound is about one tensor. Wrap the module in one that returns the"
             " tensor it is to be about."
         )
-    if not y.is_floating_point() or y.ndim < 1 or len(y) != run.tape.batch:
+    if not y.is_floating_point() or y.ndim < 1 or len(y) != run.tape.batch or not y.numel():
         raise RefusedModule(
             f"forward returns {y.dtype} of shape {tuple(y.shape)} for {run.tape.batch} samples. It must return one row of real"
             " numbers a sample."
@@ -245,6 +253,8 @@ def _kept(run: Trace, module: nn.Module, path: str, forward: Callable[..., Any],
         return None
     with run.working(kind):
         y = forward(x)
+        if not isinstance(y, Tensor):
+            return None
         found = whole(module, path, array, y, _follower(run, x))
         if found is None:
             return None
