@@ -443,7 +443,7 @@ def test_onnx_without_its_external_data_or_without_the_package_is_refused(tmp_pa
     with refused_transpose:
         read(path, transpose=True)
     monkeypatch.setitem(sys.modules, "onnx", None)
-    refused(path, MissingDependency, "pip install 'sdplip[onnx]'")
+    refused(path, MissingDependency, "pip install onnx")
 
 
 # --- refusals ---

@@ -42,7 +42,7 @@ def require_parquet() -> None:
         import pyarrow.parquet  # noqa: F401
     except ImportError:
         raise MissingDependency(
-            "Parquet needs the package `pyarrow`. Install `sdplip[data]`, or write a .csv."
+            "Parquet needs the package `pyarrow`. `pip install pyarrow`, or write a .csv."
         ) from None
 
 

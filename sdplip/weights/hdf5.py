@@ -43,7 +43,7 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], bool, Any]:
         import h5py
     except ImportError:
         raise MissingDependency(
-            f"Reading `{path}`, an HDF5 file, needs the package `h5py`. Install it with `pip install 'sdplip[hdf5]'`, or save the"
+            f"Reading `{path}`, an HDF5 file, needs the package `h5py`. Install it with `pip install h5py`, or save the"
             " arrays with `numpy.savez`."
         ) from None
     with refuse_damaged(path, "an HDF5 file"), opened(path) as stream, h5py.File(stream, "r") as file:

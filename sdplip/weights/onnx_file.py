@@ -29,7 +29,7 @@ def open_model(path: Path) -> Any:
         from onnx import inliner
     except ImportError:
         raise MissingDependency(
-            f"Reading `{path}` needs the package `onnx`. Install it with `pip install 'sdplip[onnx]'`."
+            f"Reading `{path}` needs the package `onnx`. Install it with `pip install onnx`."
         ) from None
     model = onnx.load_model_from_string(content(path))
     if not model.graph.node:

@@ -22,7 +22,7 @@ def load_digits() -> DataSet:
         from sklearn.datasets import load_digits as bundled
     except ImportError:
         raise MissingDependency(
-            "`digits` comes with scikit-learn, which is not installed. Run `pip install 'sdplip[demo]'`."
+            "`digits` comes with scikit-learn, which is not installed. Run `pip install scikit-learn`."
         ) from None
     values, labels = bundled(return_X_y=True)
     images = np.rint(values * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8)

@@ -73,7 +73,7 @@ def read(paths: list[Path]) -> columns.Encoded:
         import pyarrow.parquet as pq
     except ImportError:
         raise MissingDependency(
-            "Parquet files need pyarrow, which is not installed. Run `pip install 'sdplip[data]'`."
+            "Parquet files need pyarrow, which is not installed. Run `pip install pyarrow`."
         ) from None
     tables = []
     for path in paths:
