@@ -21,6 +21,7 @@ from sdplip.kernel.proof import Goal, Norm, Proof
 from sdplip.kernel.regions import Region
 from sdplip.kernel.rules.local import local_network
 from sdplip.network import Activation, Grouped, Maximum, Network, Norms, Sort
+from sdplip.solvers.solution import Status
 
 SECONDS = 60.0
 """Budget of "auto"."""
@@ -73,7 +74,9 @@ def bound(
     row, best = rows.propose(task, run.one) if goal.norm == "linf" else (None, run.one(task))
     proof, value = best.proof, best.bound
     if region is not None:
-        proof = Proof("local", {}, (proof,))  # its rule concludes what the kernel has concluded of this very local network
+        proof = Proof(
+            "local", {}, (proof,)
+        )  # its rule concludes what the kernel has concluded of this very local network
     most = time.monotonic() + max(1.0, SHARE * seconds)
     lower = estimate_lower(goal.network, region, norm=goal.norm, deadline=most)
     return NetworkBound(
@@ -195,46 +198,76 @@ class _Run:
 
     def _auto(self, task: Task, *, inside: bool = False) -> Iterator[Proven]:
         """The methods that fit into the time, cheapest first; the product in any case."""
-        plan = [
-            (method.work(task.network), name)
-            for name, method in METHODS.items()
-            if method.unfit(task.network) is None
-        ]
-        for work, name in sorted((work, name) for work, name in plan if work < inf):
-            yield from self._step(name, METHODS[name], work, task, inside=inside)
+        best = False  # whether the best multipliers are known, which closed forms cannot beat
+        for name in _plan(task):
+            if best and name == "riccati":
+                self._tell(
+                    Tried(name, None, 0.0, "left out: the best multipliers prove no more"), inside=inside
+                )
+                continue
+            method = METHODS.get(name) or Method("", _takes, lambda whole: parts.propose(whole, self._inside))
+            found = self._step(name, method, task, inside=inside)
+            best |= name == "lipsdp-neuron" and any(proven.status is Status.OPTIMAL for proven in found)
+            yield from found
             if self.note:
                 return
-        if not inside and parts.segments(task.network) not in ([], [(0, task.network.output)]):
-            joined = Method("", lambda _: None, lambda whole: parts.propose(whole, self._inside))
-            yield from self._step("parts", joined, 0.0, task, inside=inside)
 
     def _inside(self, part: Task) -> Proven | None:
         """The best bound of a part, of which nothing is reported."""
         return min(self._auto(part, inside=True), key=lambda proven: proven.bound, default=None)
 
-    def _step(self, name: str, method: Method, work: float, task: Task, *, inside: bool) -> Sequence[Proven]:
+    def _step(self, name: str, method: Method, task: Task, *, inside: bool) -> Sequence[Proven]:
         begin, found, note = time.perf_counter(), list[Proven](), ""
-        first = name == "product"
-        if not first and work > PATIENCE * task.left:
-            note = f"left out: it takes about {work:.0f} s"
+        work, first = method.work(task.network) if name in METHODS else 0.0, name == "product"
+        if not first and (task.left == 0 or work > PATIENCE * task.left):
+            note = f"left out: it takes about {work:.0f} s" if task.left else "left out: the time is over"
         else:
             try:
                 found = list(method.propose(task))
             except NotProvable as error:
-                if first and not inside:
-                    self.note = ""
                 note = str(error)
             except KeyboardInterrupt:
                 if first:
                     raise
                 note = self.note = "interrupted; the best bound until then"
         best = min((proven.bound for proven in found), default=None)
-        if not inside:
-            tried = Tried(name, best, time.perf_counter() - begin, note)
-            self.tried.append(tried)
-            if self.report is not None:
-                self.report(tried)
+        self._tell(Tried(name, best, time.perf_counter() - begin, note), inside=inside)
         return found
+
+    def _tell(self, tried: Tried, *, inside: bool) -> None:
+        if inside:
+            return
+        self.tried.append(tried)
+        if self.report is not None:
+            self.report(tried)
+
+
+def _plan(task: Task) -> list[str]:
+    """The methods for a network in the order in which they are tried: by their work, but closed forms last where the best
+    multipliers fit into the time."""
+    works = {name: m.work(task.network) for name, m in METHODS.items() if m.unfit(task.network) is None}
+    works = {name: work for name, work in works.items() if work < inf}
+    if works.get("lipsdp-neuron", inf) < 0.5 * task.left and "riccati" in works:
+        works["riccati"] = max(works["riccati"], works["lipsdp-neuron"] * 1.001)
+    order = sorted(works, key=lambda name: works[name])
+    cuts = parts.segments(task.network)
+    if cuts not in ([], [(0, task.network.output)]) and any(
+        _gains(task.network.between(*cut)) for cut in cuts
+    ):
+        order.insert(1, "parts")
+    return order
+
+
+def _gains(network: Network) -> bool:
+    """Whether "auto" has more than the product for a network."""
+    return any(
+        name != "product" and method.unfit(network) is None and method.work(network) < inf
+        for name, method in METHODS.items()
+    )
+
+
+def _takes(network: Network) -> str | None:  # noqa: ARG001
+    return None
 
 
 def _goal(network: Network, pair: tuple[int, int] | None, norm: Norm, region: Region | None) -> Goal:

@@ -27,7 +27,7 @@ from sdplip.arithmetic.rounding import gamma
 from sdplip.errors import InvalidProblem, NotProvable
 from sdplip.kernel.linear import step
 from sdplip.kernel.maxima import without_maxima
-from sdplip.network import Activation, Grouped, Network, Node, Norms, Sort, is_linear
+from sdplip.network import Activation, Grouped, Maximum, Network, Node, Norms, Sort, is_linear
 from sdplip.shapes import Float, Int
 
 Matrix = Float[np.ndarray, "m n"]
@@ -71,8 +71,18 @@ class System:
 
 
 def variables(network: Network) -> int:
-    """Number of nonlinear variables of the system of a network."""
-    return sum(_variables(node) for node in without_maxima(network).nodes)
+    """Number of nonlinear variables of the system of a network; where these are more than `MOST`, more than `MOST`."""
+    least = sum(_least(network, k) for k in range(1, network.output + 1))
+    return least if least > MOST else sum(_variables(node) for node in without_maxima(network).nodes)
+
+
+def _least(network: Network, value: int) -> int:
+    """At least the variables of a node: activations may move behind maxima, where they act on fewer entries."""
+    op = network.made(value).op
+    if isinstance(op, Maximum):
+        return int((op.index >= 0).sum()) - len(op.index)
+    moves = any(isinstance(network.made(user).op, Maximum) for user in network.users[value])
+    return 0 if isinstance(op, Activation) and moves else _variables(network.made(value))
 
 
 def expand(network: Network) -> System:
@@ -81,12 +91,12 @@ def expand(network: Network) -> System:
     Raises:
         NotProvable: it is larger than `MOST`, or a matrix on the way has more than `LARGEST` entries.
     """
-    network = without_maxima(network)
-    order = network.inputs + sum(map(_variables, network.nodes))
+    order = network.inputs + variables(network)
     if order > MOST:
         raise NotProvable(
             f"{order} inputs and nonlinear variables are more than the {MOST} that one dense inequality takes. Use 'product'."
         )
+    network = without_maxima(network)
     made = _Variables(network.inputs, order)
     rows = {0: Enclosure(np.eye(network.inputs, order), np.zeros((1, 1)))}
     try:
