@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sdplip.errors import Misfit
+from sdplip.errors import InvalidWeight, Misfit
 from sdplip.network.graph import Shape
 from sdplip.weights.content import room_of
 from sdplip.weights.onnx_constants import attributes, decode, fold, folds
@@ -15,6 +16,8 @@ from sdplip.weights.onnx_file import STANDARD, named
 
 SMALL = 4096
 """Entries of the largest constant that shape inference is told."""
+LARGEST_GRAPH = 1 << 29
+"""Numbers of all values of a graph together, of a batch, those that nothing uses included."""
 POOLING = ("AveragePool", "MaxPool")
 CEIL = 22
 """The first operator set in which shape inference leaves out windows that begin behind the image, as all runtimes do."""
@@ -68,7 +71,7 @@ def settle(model: Model, shapes: Mapping[str, Shape]) -> Facts:
     for value in model.graph.input:
         if value.name not in facts.constants:
             facts.types[value.name] = (value.type.tensor_type.elem_type, tuple(shapes[value.name]))
-    room = room_of(model.path)
+    room, total = room_of(model.path), 0
     for node in model.graph.node:
         if all(not name or name in facts.constants for name in node.input) and folds(node):
             facts.constants |= fold(node, facts.constants, model.version, room, model.path)
@@ -76,6 +79,9 @@ def settle(model: Model, shapes: Mapping[str, Shape]) -> Facts:
             _measure(node, facts, model)
         else:
             _infer(node, facts, model)
+            total += sum(prod(facts.types[name][1] or ()) for name in node.output if name)
+            if total > LARGEST_GRAPH:
+                raise InvalidWeight(f"The values of `{model.path}` are more than {LARGEST_GRAPH} numbers.")
     return facts
 
 
@@ -114,6 +120,10 @@ def _infer(node: Any, facts: Facts, model: Model) -> None:
     version = model.version
     if node.op_type in POOLING and attributes(node).get("ceil_mode"):
         version = max(version, CEIL)
+    if not defs.has(node.op_type, version, ""):
+        raise InvalidWeight(
+            f"Node {node.op_type} `{named(node)}` of `{model.path}` is no operator of its operator set {model.version}."
+        )
     schema = defs.get_schema(node.op_type, version, "")
     if schema.deprecated:
         facts.types |= dict.fromkeys(unknown, (types[node.input[0]].tensor_type.elem_type, None))

@@ -8,7 +8,7 @@ import numpy as np
 
 from sdplip.errors import InvalidWeight
 from sdplip.network.graph import INPUT, Builder, Shape
-from sdplip.network.read.arrays import Array, Batch, Tape, mapped, person
+from sdplip.network.read.arrays import LARGEST_ARRAY, Array, Batch, Tape, mapped, person
 from sdplip.network.read.onnx.facts import Model, initialisers
 
 PRIMES = (7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101, 103)
@@ -109,6 +109,10 @@ def started(layout: Layout, names: Mapping[str, bool]) -> dict[str, Array]:
     shapes = {name: layout.sample(name) for name in names}
     sizes = {name: prod(shapes[name]) for name in names}
     total = sum(sizes[name] for name in followed)
+    if max(total, *sizes.values(), layout.batch or 1) > LARGEST_ARRAY:
+        raise InvalidWeight(
+            f"The input has shapes {dict(layout.shapes)}, which is more than {LARGEST_ARRAY} numbers."
+        )
     shape = person(shapes[followed[0]], place) if len(followed) == 1 else (total,)
     tape = Tape(Builder(shape), layout.batch or 1)
     x = Array(tape, INPUT, (1, total) if place else (total,), place)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,6 @@ from sdplip.network.read.onnx.step import Step
 from sdplip.network.read.simplify import simplified
 from sdplip.weights.onnx_constants import attributes
 from sdplip.weights.onnx_file import STANDARD, named
-
-LARGEST_GRAPH = 1 << 28
-"""Numbers of all values of one sample together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,12 +162,7 @@ def _traced(model: Model, layout: Layout, inputs: Mapping[str, bool], wanted: tu
             raise InvalidWeight(
                 f"The input `{name}` of `{model.path}` is no array of real numbers. Name another one."
             )
-    total = 0
     for node in needed:
-        sizes = (prod(facts.types.get(name, (0, None))[1] or ()) for name in node.output)
-        total += max(sizes, default=0) // (layout.batch or 1)
-        if total > LARGEST_GRAPH:
-            raise InvalidWeight(f"The values of `{model.path}` are more than {LARGEST_GRAPH} numbers.")
         _evaluate(node, model, facts, found, arrays)
     outputs = {name: arrays[name] for name in wanted}
     network = simplified(finish(_joined(list(outputs.values()))))

@@ -23,6 +23,8 @@ NUDGE = 2.0**-20
 TINY = 2.0**-126
 SCALES = (1.0, 0.01, 10.0)
 SAMPLES = 3
+MOST = 1 << 24
+"""Numbers of the largest batch that is compared."""
 LARGE = 20_000
 """Inputs from which on one size of inputs must do."""
 SEED = 20
@@ -69,7 +71,10 @@ class Comparison:
 def compared(reading: Reading, network: Network | None = None) -> Comparison:
     """The outputs of a network (what was understood, unless given) beside those of the file, at random inputs."""
     network = reading.network if network is None else network
-    points = list(_points(reading))
+    samples = _samples(reading)
+    if samples * reading.network.inputs > MOST:
+        return Comparison(Status.NOT_AVAILABLE, why="a batch is too large")
+    points = list(_points(reading, samples))
     values = [network(rows) for rows, _ in points]
     sizes = [_size(network, rows, y) for (rows, _), y in zip(points, values, strict=True)]
     why, other = "neither onnxruntime nor onnx.reference is installed", None
@@ -108,10 +113,14 @@ def _size(network: Network, x: Rows, y: Rows) -> float:
     return max(float(abs(y).max(initial=0.0)), float(abs(kept[-1] - y).max(initial=0.0)) / NUDGE)
 
 
-def _points(reading: Reading) -> Iterator[tuple[Rows, Feeds]]:
+def _samples(reading: Reading) -> int:
+    """How many samples the file takes at once."""
+    return SAMPLES if reading.layout.free else reading.layout.batch or 1
+
+
+def _points(reading: Reading, samples: int) -> Iterator[tuple[Rows, Feeds]]:
     """Inputs as the network and as the file take them, the same numbers."""
     rng, layout = np.random.default_rng(SEED), reading.layout
-    samples = SAMPLES if layout.free else layout.batch or 1
     for scale in SCALES if reading.network.inputs < LARGE else SCALES[:1]:
         rows, feeds = list[Rows](), dict[str, np.ndarray]()
         for name, followed in reading.inputs.items():
