@@ -246,9 +246,31 @@ def certified(run):
 def test_verify_json(certified):
     code, document = answer(certified, "verify", "C.json", "net.npz")
     assert code == 0
-    assert list(document) == ["certificate", "file", "proven", "layers"]
-    assert document["proven"] is True
-    assert [list(layer) for layer in document["layers"]] == [["name", "proven", "reason"]] * 2
+    assert list(document) == ["certificate", "file", "proven", "reason", "assumed", "left_out", "claims"]
+    assert (document["proven"], document["assumed"], document["left_out"]) == (True, [], [])
+    assert [list(entry) for entry in document["claims"]] == [["claim", "words", "proven", "reason"]] * 2
+    claim = document["claims"][0]["claim"]
+    assert list(claim) == ["kind", "layer", "form", "c", "c_lower", "t", "geometry"]
+    assert (claim["kind"], claim["layer"], claim["form"], claim["geometry"]) == (
+        "condition",
+        "fc1.weight",
+        "linear",
+        None,
+    )
+    _, checked = answer(certified, "check", "net.npz", "--scaling", "aol")
+    assert [(e["claim"]["c"], e["claim"]["c_lower"]) for e in document["claims"]] == [
+        (layer["c"], layer["c_lower"]) for layer in checked["layers"]
+    ]
+
+
+def test_show_says_the_claims_and_proves_nothing(certified):
+    code, out, _ = certified("show", "C.json")
+    assert code == 0 and "`fc1.weight`" in out and "Nothing above is checked" in out
+    code, document = answer(certified, "show", "C.json")
+    assert (code, list(document)) == (0, ["certificate", "sha256", "made", "reading", "claims"])
+    assert document["reading"] == {"kind": "layers"}
+    assert [entry["claim"]["layer"] for entry in document["claims"]] == ["fc1.weight", "fc2.weight"]
+    refusal(certified, "show", "net.npz")
 
 
 def test_verify_catches_a_flipped_bit_of_the_weight(certified):
@@ -257,20 +279,26 @@ def test_verify_catches_a_flipped_bit_of_the_weight(certified):
     arrays["fc1.weight"].view(np.uint32)[2, 1] ^= 1
     np.savez("net.npz", **arrays)
     code, document = answer(certified, "verify", "C.json", "net.npz")
-    assert (code, [layer["proven"] for layer in document["layers"]]) == (1, [False, True])
-    assert "SHA-256" in document["layers"][0]["reason"]
+    assert (code, document["proven"]) == (1, False)
+    assert [entry["proven"] for entry in document["claims"]] == [False, False]
+    assert "SHA-256" in document["reason"]
 
 
-@pytest.mark.parametrize("claim", ["t", "c", "c_lower"])
-def test_verify_catches_an_altered_claim(certified, claim):
+@pytest.mark.parametrize("change", ["t", "length of t", "c", "c_lower", "layer", "form", "witness"])
+def test_verify_catches_an_altered_claim(certified, change):
     document = json.loads(Path("C.json").read_text())
-    layer = document["layers"][0]
-    if claim == "t":
-        layer["t"] = [0.9 * t for t in layer["t"]]
-    elif claim == "c":
-        layer["c"] = layer["bound"] = layer["c_lower"] * (1 - 1e-9)
-    else:
-        layer["c_lower"] = layer["c"] * (1 + 1e-9)
+    claim = document["claims"][0]["claim"]
+    claim |= {
+        "t": {"t": [0.9 * t for t in claim["t"]]},
+        "length of t": {"t": claim["t"][:-1]},
+        "witness": {},
+        "c": {"c": claim["c_lower"] * (1 - 1e-9), "c_lower": claim["c_lower"] * (1 - 1e-9)},
+        "c_lower": {"c_lower": claim["c"] * (1 + 1e-9)},
+        "layer": {"layer": "fc2.weight"},
+        "form": {"form": "residual"},
+    }[change]
+    if change == "witness":
+        document["claims"][0]["proof"]["data"]["witness"][:2] = [1.0, 0.0]
     Path("C.json").write_text(json.dumps(document))
     code, out, _ = certified("verify", "C.json", "net.npz")
     assert code == 1
@@ -278,14 +306,96 @@ def test_verify_catches_an_altered_claim(certified, claim):
     assert "1 of 2 claims" in out
 
 
+def test_verify_says_which_layers_no_claim_is_about(run):
+    arguments = ("--layer", "fc2.weight", "--certificate", "C.json")
+    assert run("check", "net.npz", *arguments)[0] == 0
+    code, document = answer(run, "verify", "C.json", "net.npz")
+    assert (code, [entry["array"] for entry in document["left_out"]]) == (0, ["fc1.weight"])
+    assert "No claim is about:" in run("verify", "C.json", "net.npz")[1]
+
+
+@pytest.mark.parametrize("option", ["--transpose", "--no-transpose"])
+def test_a_certificate_says_which_way_the_weights_act(run, option):
+    """`verify` needs to be told nothing: the reading is part of the certificate, and is said in words."""
+    code, checked = answer(run, "check", "net.npz", option, "--certificate", "C.json")
+    assert code == 1
+    code, document = answer(run, "verify", "C.json", "net.npz")
+    assert (code, len(document["claims"])) == (0, 2)
+    assert len(document["claims"][0]["claim"]["t"]) == (5 if option == "--transpose" else 4)
+    assert ("(in, out)" in document["assumed"][0]) is (option == "--transpose")
+    assert document["claims"][0]["claim"]["c"] == checked["layers"][0]["c"]
+    made = json.loads(Path("C.json").read_text())
+    made["file"]["reading"]["transpose"] = option != "--transpose"
+    Path("C.json").write_text(json.dumps(made))
+    assert run("verify", "C.json", "net.npz")[0] == 1
+
+
+def test_a_certificate_of_a_convolution_says_how_it_moves(run):
+    moves = (
+        "--image-size",
+        "5,6",
+        "--padding",
+        "0",
+        "--padding-mode",
+        "zeros",
+        "--groups",
+        "2",
+        "--stride",
+        "2",
+    )
+    assert run("check", "kernel.npy", *moves, "--certificate", "C.json")[0] == 1
+    code, document = answer(run, "verify", "C.json", "kernel.npy")
+    geometry = document["claims"][0]["claim"]["geometry"]
+    assert code == 0
+    assert {key: geometry[key] for key in ("image_size", "stride", "padding", "groups")} == {
+        "image_size": [5, 6],
+        "stride": [2, 2],
+        "padding": [0, 0],
+        "groups": 2,
+    }
+    assert "images of (5, 6) pixels" in document["claims"][0]["words"]
+    made = json.loads(Path("C.json").read_text())
+    for key, value in (("stride", [1, 1]), ("groups", 1), ("image_size", None)):
+        other = json.loads(json.dumps(made))
+        other["claims"][0]["claim"]["geometry"][key] = value
+        Path("C.json").write_text(json.dumps(other))
+        assert run("verify", "C.json", "kernel.npy")[0] == 1, key
+
+
+def test_the_geometry_of_a_graph_is_not_overridden_in_a_certificate(run):
+    onnx = pytest.importorskip("onnx")
+    K = np.random.default_rng(0).normal(size=(3, 2, 3, 3)).astype(np.float32)
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Conv", ["x", "K"], ["y"], strides=[2, 2], pads=[1, 1, 1, 1])],
+        "net",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 2, 7, 7])],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)],
+        [onnx.numpy_helper.from_array(K, "K")],
+    )
+    onnx.save(onnx.helper.make_model(graph), "net.onnx")
+    code, document = answer(run, "check", "net.onnx", "--certificate", "C.json")
+    assert code == 1 and answer(run, "verify", "C.json", "net.onnx")[1]["proven"]
+    claim = json.loads(Path("C.json").read_text())["claims"][0]["claim"]
+    assert (claim["geometry"]["stride"], claim["c"]) == ([2, 2], document["layers"][0]["c"])
+    Path("C.json").unlink()
+    code, other = answer(run, "check", "net.onnx", "--stride", "1")
+    assert code == 1 and other["layers"][0]["c"] != document["layers"][0]["c"]
+    message = refusal(run, "check", "net.onnx", "--stride", "1", "--certificate", "C.json")
+    assert "--stride: the file says (2, 2)" in message and not Path("C.json").exists()
+
+
 def test_verify_refuses_what_is_no_certificate(certified):
-    assert "no layer `fc1.weight`" in refusal(certified, "verify", "C.json", "one.npy")
+    code, out, _ = certified("verify", "C.json", "one.npy")
+    assert code == 1 and "`one.npy` is not the file that was certified" in out
     text = Path("C.json").read_text()
     Path("C.json").write_text(text[:-40])
     refusal(certified, "verify", "C.json", "net.npz")
-    Path("C.json").write_text(text.replace("sdplip-certificate/1", "sdplip-certificate/0"))
-    refusal(certified, "verify", "C.json", "net.npz")
+    for schema in ("sdplip-certificate/1", "sdplip-network-certificate/1"):
+        Path("C.json").write_text(text.replace("sdplip-certificate/2", schema))
+        assert "older version" in refusal(certified, "verify", "C.json", "net.npz")
     refusal(certified, "verify", "none.json", "net.npz")
+    Path("C.json").write_text(text)
+    refusal(certified, "verify", "C.json", "none.npz")
 
 
 # ------------------------------------------------------------------------------------------------ bad input
@@ -420,10 +530,10 @@ def test_a_refused_command_leaves_the_weights_alone(run):
 
 
 def test_other_errors_of_the_system_are_one_sentence_too(run, monkeypatch):
-    def denied(*_):
+    def denied(*_, **__):
         raise PermissionError(13, "Permission denied", "C.json")
 
-    monkeypatch.setattr("sdplip.certificates.file.save", denied)
+    monkeypatch.setattr("sdplip.kernel.document.tempfile.mkstemp", denied)
     assert "`C.json`: Permission denied" in refusal(run, "check", "net.npz", "--certificate", "C.json")
 
 

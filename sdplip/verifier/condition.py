@@ -46,28 +46,38 @@ def check_condition(claim: ConditionClaim, proof: Proof, weight: Weight) -> tupl
     """
     if proof.rule != RULE or proof.parts:
         raise NotProvable(f"A claim about a layer is proven by `{RULE}`, not by `{proof.rule}`.")
-    convolution = weight.array.ndim > 2
-    if convolution != (claim.geometry is not None):
+    if (weight.array.ndim > 2) != (claim.geometry is not None):
         raise NotProvable("The claim and the layer disagree about its being a convolution.")
     witness = _numbers(proof.data.get("witness"))
     if not claim.c_lower <= claim.c:
         raise NotProvable(f"The claimed lower side {claim.c_lower!r} lies above the upper side {claim.c!r}.")
-    if not convolution:
-        W = weight.array if claim.form == "linear" else weight.array.T
-        proven, lower = holds(W, claim.t, claim.c), lower_bound(W, claim.t, witness)
-    else:
-        certificate = Certificate(
-            t=claim.t, c=claim.c, c_lower=claim.c_lower, witness=witness, form=claim.form,  # type: ignore[arg-type]
-            geometry=_geometry(claim, weight), grid=_wholes(proof.data.get("grid")),
-            frequency=_wholes(proof.data.get("frequency")),
-        )  # fmt: skip
-        proven = convolution_holds(weight.array, certificate)
-        lower = convolution_lower_bound(weight.array, certificate)
+    geometry = None if claim.geometry is None else _geometry(claim, weight)
+    try:
+        proven, lower = _sides(claim, proof, weight, witness, geometry)
+    except (
+        InvalidCertificate
+    ) as error:  # numbers that do not fit the layer are a claim refuted, not a file malformed
+        raise NotProvable(str(error)) from None
     if not proven:
         return False, f"W^T W <= c^2 T could not be proven for c = {claim.c!r}"
     if not lower >= claim.c_lower:
         return False, f"the witness proves only c >= {lower!r}, not the claimed {claim.c_lower!r}"
     return True, "proven again"
+
+
+def _sides(
+    claim: ConditionClaim, proof: Proof, weight: Weight, witness: np.ndarray, geometry: Geometry | None
+) -> tuple[bool, float]:
+    """Whether the upper side is proven, and the lower side that the witness proves."""
+    if geometry is None:
+        W = weight.array if claim.form == "linear" else weight.array.T
+        return holds(W, claim.t, claim.c), lower_bound(W, claim.t, witness)
+    certificate = Certificate(
+        t=claim.t, c=claim.c, c_lower=claim.c_lower, witness=witness, form=claim.form,  # type: ignore[arg-type]
+        geometry=geometry, grid=_wholes(proof.data.get("grid")),
+        frequency=_wholes(proof.data.get("frequency")),
+    )  # fmt: skip
+    return convolution_holds(weight.array, certificate), convolution_lower_bound(weight.array, certificate)
 
 
 def _geometry(claim: ConditionClaim, weight: Weight) -> Geometry:
