@@ -85,7 +85,8 @@ def test_certificates_can_be_proven_again_and_altered_ones_cannot(geometry, form
     K, t = layer((3, 3), geometry.groups, form, 1)
     certificate = certify_convolution(K, t, geometry, form=form)
     assert convolution_holds(K, certificate)
-    assert convolution_lower_bound(K, certificate) == certificate.c_lower
+    again = convolution_lower_bound(K, certificate)
+    assert certificate.c_lower <= again <= certificate.c_lower * (1 + 1e-11)
     assert not convolution_holds(K * 1.2, certificate)
 
 

@@ -87,7 +87,9 @@ def _raised(attempt: Attempt, c: float, peak: Peak | None, looseness: float) -> 
         else:
             new, room = 0.0, 4 * room
         kappa = max(new, kappa + room * _guard(own, kappa))
-    raise NotProvable("No finite `c` could be proven for this convolution. Rescale the kernel or `t` by a power of two.")
+    raise NotProvable(
+        "No finite `c` could be proven for this convolution. Rescale the kernel or `t` by a power of two."
+    )
 
 
 def _guard(own: Spectrum, kappa: float) -> float:

@@ -52,7 +52,7 @@ def _lattices(degrees: Lattice, looseness: float) -> list[Lattice]:
     for factor in np.geomspace(1.0, 2.0, CHOICES):
         unit = max(2, 2 ** int(np.log2(least / 12))) if factor > 1 else 2
         size = unit * int(np.ceil(least * factor / unit))
-        for own in (size, 2 * int(np.ceil(least * factor / 2))):
+        for own in (size, 2 * int(np.ceil(least * factor / 2)))[: 2 if least < 1000 else 1]:
             sizes = [1] * len(degrees)
             for k in inner:
                 sizes[k] = own

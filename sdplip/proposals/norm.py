@@ -49,7 +49,9 @@ def _single(op: AbstractLinear) -> Proof:
     if isinstance(op, Convolution):
         return _convolution(op)
     if op.inputs * op.outputs > LARGEST:
-        raise NotProvable(f"No proof covers the norm of a {type(op).__name__} of {op.inputs} -> {op.outputs} entries.")
+        raise NotProvable(
+            f"No proof covers the norm of a {type(op).__name__} of {op.inputs} -> {op.outputs} entries."
+        )
     return _merged(chain([op]))
 
 
@@ -67,7 +69,10 @@ def _merged(network: Network) -> Proof:
     if not (A.mid.any() or A.rad.any()):
         return Proof("norm", {"merged": True, "c": 0.0})
     c = certify(A.mid, np.ones(A.shape[1])).c if A.mid.any() else 0.0
-    error = float(A.magnitude().sum(0).max() * A.radius().sum(1).max() + A.magnitude().sum(1).max() * A.radius().sum(0).max())
+    error = float(
+        A.magnitude().sum(0).max() * A.radius().sum(1).max()
+        + A.magnitude().sum(1).max() * A.radius().sum(0).max()
+    )
     for room in 4.0 ** np.arange(12):
         c_room = up(float(np.sqrt(c * c * (1 + room * slack(min(A.shape))) + room / 4 * error)))
         if norm_holds(A, c_room):

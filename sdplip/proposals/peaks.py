@@ -45,7 +45,7 @@ def climb(symbol: Symbol, omega: Float[np.ndarray, " axes"], rounds: int = 20) -
     peak = _top(symbol, omega, steps=16)
     for _ in range(rounds):
         found = _top(symbol, _ascended(symbol, peak), steps=16, start=peak.vector)
-        if found.value <= peak.value * (1 + 1e-9):
+        if found.value <= peak.value * (1 + 1e-8):
             break
         peak = found
     return at(symbol, peak.omega, peak.vector)
@@ -77,15 +77,26 @@ def _top(
 
 
 def _ascended(symbol: Symbol, peak: Peak) -> Float[np.ndarray, " axes"]:
-    r"""The frequency near which $|u^* M(\omega) v|$ is largest, for the vectors of a peak: steps on ever finer stencils."""
-    y = symbol.near(peak.omega) @ peak.vector
-    coefficients = symbol.pairings(y, peak.vector)
-    omega, active = peak.omega, np.array(symbol.degrees) > 0
-    step = 0.5 / max(1, *symbol.degrees)
-    stencil = (lattice_points(tuple(np.where(active, 5, 1).tolist())) - 2 * active) * 1.0
-    while step > 1e-5:
-        tried = omega + step * stencil
-        values = abs(np.exp(1j * tried @ symbol.offsets.T) @ coefficients)
-        best = tried[int(values.argmax())]
-        step, omega = (step if (best != omega).any() else step / 4), best
+    r"""The frequency near which $|u^* M(\omega) v|$ is largest, for the vectors of a peak: Newton steps uphill."""
+    c = symbol.pairings(symbol.near(peak.omega) @ peak.vector, peak.vector)
+    q, omega, longest = symbol.offsets, peak.omega, 0.5 / max(1, *symbol.degrees)
+    for _ in range(4):
+        e = c * np.exp(1j * (q @ omega))
+        s, first = e.sum(), 1j * (q.T @ e)
+        gradient = 2 * (s.conj() * first).real
+        hessian = 2 * (np.outer(first.conj(), first) - s.conj() * (q.T * e @ q)).real
+        w, V = np.linalg.eigh(hessian)
+        w = np.maximum(abs(w), 1e-9 * abs(w).max() + 1e-300)
+        step = V @ (V.T @ gradient / w)
+        length = float(np.linalg.norm(step))
+        step *= min(1.0, longest / length) if length else 0.0
+        for _ in range(6):
+            if abs((c * np.exp(1j * (q @ (omega + step)))).sum()) > abs(s):
+                break
+            step = step / 4
+        else:
+            break
+        omega = omega + step
+        if length < 1e-7:
+            break
     return omega

@@ -33,8 +33,8 @@ Cells = list[tuple[int, Points]]
 
 COARSEST = 1.3
 """Radius of the largest cells that are tried."""
-FINEST = 1 << 14
-"""Points of the finest lattice on one axis; its table of cosines takes a quarter of a second."""
+FINEST = 1 << 16
+"""Points of the finest lattice on one axis; its table of cosines takes a tenth of a second."""
 WORK = 4e12
 """Operations after which a proof is given up: a minute or two."""
 

@@ -55,10 +55,14 @@ def nearest_lower_bound(
         quotient = above / (4 * weight) + 2 * TINY
         square = float((above * quotient + 2 * TINY).sum()) * (1 + gamma(len(x) + 8))
         linear = float(target @ x)
-        slack = (gamma(len(x) + r + 12) * float(abs(target) @ above) + float(abs(target).sum()) * 4 * r * TINY) * GENEROUS
+        slack = (
+            gamma(len(x) + r + 12) * float(abs(target) @ above) + float(abs(target).sum()) * 4 * r * TINY
+        ) * GENEROUS
         slack += 8 * len(x) * TINY
         gain = _square_below(B @ Y, _error(B, Y), exponent)
-        value = (gain - linear - square) - (slack + 8 * UNIT * (gain + abs(linear) + square + slack)) * GENEROUS
+        value = (gain - linear - square) - (
+            slack + 8 * UNIT * (gain + abs(linear) + square + slack)
+        ) * GENEROUS
     return max(0.0, down(value)) if np.isfinite(value) else 0.0
 
 
@@ -86,7 +90,9 @@ def convolution_trace_lower_bound(
     stated = statement(K, np.ones(channels), geometry, form)
     lattice = stated.image_lattice
     if lattice is None:
-        raise InvalidScaling(f"Images of {expanded.image_size} pixels have too many frequencies for a dual bound.")
+        raise InvalidScaling(
+            f"Images of {expanded.image_size} pixels have too many frequencies for a dual bound."
+        )
     points = halved(lattice_points(lattice), lattice)
     Y = np.asarray(Y, np.complex128)
     if Y.ndim != 3 or Y.shape[:2] != (len(points), channels) or not (abs(Y) < LARGEST).all():
@@ -102,7 +108,9 @@ def convolution_trace_lower_bound(
 
     def value(Y: Complex[np.ndarray, "f n r"]) -> float:
         return sum(
-            _symbol_value(symbol, points, lattice, weight, Y[:, symbol.group * width : (symbol.group + 1) * width])
+            _symbol_value(
+                symbol, points, lattice, weight, Y[:, symbol.group * width : (symbol.group + 1) * width]
+            )
             for symbol in stated.symbols
         )
 
@@ -111,7 +119,11 @@ def convolution_trace_lower_bound(
 
 
 def _symbol_value(
-    symbol: Symbol, points: Points, lattice: tuple[int, ...], weight: np.ndarray, Y: Complex[np.ndarray, "f n r"]
+    symbol: Symbol,
+    points: Points,
+    lattice: tuple[int, ...],
+    weight: np.ndarray,
+    Y: Complex[np.ndarray, "f n r"],
 ) -> float:
     r"""$\sum_\omega \mu_\omega \lVert M(\omega) Y_\omega \rVert_F^2$ rounded down, for a symbol whose $t$ is 1."""
     q, n = len(symbol.taps), symbol.shape[1]

@@ -73,7 +73,9 @@ def _single(op: AbstractLinear, proof: Proof) -> float:
 
 
 def _convolution(op: Convolution, proof: Proof, c: float) -> bool:
-    stated = statement(op.K, np.ones(op.channels), op.geometry(every_size=flag(proof, "every_size")), "linear")
+    stated = statement(
+        op.K, np.ones(op.channels), op.geometry(every_size=flag(proof, "every_size")), "linear"
+    )
     least = known(stated.digest)
     if least is not None and least <= c:
         return True
