@@ -311,6 +311,12 @@ def test_several_inputs_and_outputs_count_together_or_by_name(tmp_path: Path) ->
         read_onnx(path, inputs="q")
     with pytest.raises(InvalidWeight, match="has no output `q`"):
         read_onnx(path, outputs="q")
+    labels = single(lambda g, x: g("ArgMax", g("Relu", x)), VECTOR)
+    labels.graph.output.append(helper.make_tensor_value_info("v0_0", TensorProto.FLOAT, ("N", 6)))
+    with pytest.raises(InvalidWeight, match="--output"):
+        read_onnx(saved(labels, tmp_path))
+    assert same_as_runtime(saved(labels, tmp_path), outputs="v0_0").outputs == 6
+    path = several(tmp_path)
     assert any("count together" in sentence for sentence in read_onnx(path).sentences)
 
 

@@ -66,9 +66,11 @@ def _reading(path: Path, inputs: str | None, outputs: str | None) -> Reading:
     try:
         return follow(model, inputs, outputs)
     except SdplipError as error:
-        if f"`{path}`" in str(error):
-            raise
-        raise type(error)(f"`{path}`: {error}") from None
+        names = [value.name for value in model.graph.output]
+        said = str(error) if f"`{path}`" in str(error) else f"`{path}`: {error}"
+        if outputs is None and len(names) > 1:
+            said = f"{said} It has the outputs {_listed(names)}: one of them may be named (`--output`)."
+        raise type(error)(said) from None
     except Exception as error:  # attributes of wrong types or lengths, in files that no exporter writes
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InvalidWeight(
