@@ -204,3 +204,20 @@ def test_command_refuses_before_the_solve(tmp_path, monkeypatch):
     monkeypatch.setattr("sdplip.robustness.local.NEURONS", 3)
     code, out, err = invoke("tighten", "net.npz", "--data", "digits", "--limit", 4, "--local", 4)
     assert code == 2 and not out and "4 nonlinear neurons" in err and "Traceback" not in err
+
+
+def test_certificates_of_radii(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(3)
+    Ws = [rng.normal(size=(m, n)).astype(np.float32) / 8 for n, m in ((64, 8), (8, 10))]
+    for name, last in (("net", 0.0), ("other", 1.0)):
+        shifts = {"b0": np.ones(8, np.float32), "b1": np.full(10, last, np.float32)}
+        np.savez(f"{name}.npz", **{f"w{i}": W for i, W in enumerate(Ws)}, **shifts)
+    asked = ["tighten", "net.npz", "--data", "digits", "--limit", 12, "--no-pairs", "--method", "product"]
+    code, text, _ = invoke(*asked, "--local", 12, "--certificate", "r.json")
+    assert code == 0 and "sdplip verify r.json net.npz r.npz" in text and "any pass in float64" in text
+    code, text, _ = invoke("verify", "r.json", "net.npz", "r.npz")
+    assert code == 0 and "12 images" in text
+    assert invoke("verify", "r.json", "other.npz", "r.npz")[0] == 1
+    code, out, err = invoke(*asked, "--certificate", "r.json")
+    assert (code, out) == (2, "") and "Add --local" in err

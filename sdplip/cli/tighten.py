@@ -19,7 +19,8 @@ from sdplip.cli.subject import (
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from sdplip.bounds.margins import MarginMethod
+    from sdplip.bounds.classes import MarginMethod
+    from sdplip.cli.subject import Subject
     from sdplip.robustness.arithmetic import Precision
     from sdplip.robustness.certification import Certification, Progress
     from sdplip.robustness.local import LocalRadii
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--certificate", type=Output(".json"), metavar="OUT.json",
-    help="Write the proofs of the radii of --local for `sdplip verify`; of weight files.",
+    help="Write the proofs of the radii of --local for `sdplip verify`: OUT.json, OUT.npz (images).",
 )  # fmt: skip
 @json_option
 def tighten(
@@ -80,9 +81,9 @@ def tighten(
     from sdplip.cli import render
     from sdplip.robustness.tighten import tighten as tightened
 
-    if certificate and (not local or run.is_dir() or precision != "float64"):
+    if certificate and not local:
         raise click.UsageError(
-            "--certificate holds the radii of --local, of a weight file, in float64. Add --local, or drop --certificate."
+            "--certificate holds the radii of --local. Add --local, or drop --certificate."
         )
     subject = run_subject(run) if run.is_dir() else file_subject(run)
     wanted = data_named(data, subject.data)
@@ -106,7 +107,7 @@ def tighten(
         if certificate:
             with image_bar("proofs of radii") as progress:
                 document["local"]["certificate"] = _certified(
-                    certificate, run, images[:n], around.after, progress
+                    certificate, subject, images[:n], labels[:n], precision, progress
                 )
     if plot:
         _draw(found, around, plot)
@@ -125,24 +126,35 @@ def _refuse_unknown(model: "nn.Module", shape: tuple[int, ...], precision: "Prec
 
 
 def _certified(
-    path: Path, file: Path, images: "Tensor", found: "Certification", progress: "Progress | None"
+    path: Path,
+    subject: "Subject",
+    images: "Tensor",
+    labels: "Tensor",
+    precision: "Precision",
+    progress: "Progress | None",
 ) -> dict[str, Any]:
-    """Writes the file; what stands in it."""
-    from sdplip.certificates.radii_file import save_radii
-    from sdplip.cli.network import NetworkSource
-    from sdplip.robustness.radii_proof import proven_radii
+    """Writes the certificate of these images, by the kernel alone; what stands in it."""
+    from sdplip.errors import NotProvable
+    from sdplip.robustness.around import enlarge
+    from sdplip.robustness.graph_accuracy import certify_graph, save_certificate
 
-    entry = proven_radii(
-        file.name, NetworkSource(file).network(biases=True), images, found, progress=progress
-    )
-    save_radii(path, entry)
-    radii = [one.radius for one in entry.radii]
-    smaller = sum(one.radius < found.radius[one.index] for one in entry.radii)
+    understood = subject.understood or subject.graph(tuple(images.shape[1:]), precision)
+    x, y = images.numpy(), labels.numpy()
+    try:
+        known = certify_graph(understood.network, x, y, arithmetic=precision)
+    except NotProvable:  # a function whose rounding nobody states
+        known = certify_graph(understood.network, x, y, arithmetic="exact")
+    found = enlarge(understood.network, x, known, progress=progress)
+    save_certificate(path, found, understood, subject.file, x, y)
+    file = path.with_suffix(".safetensors") if subject.file is None else subject.file
+    radius = found.certification.radius[found.certification.correct]
     return {
         "file": str(path),
-        "n": len(radii),
-        "smaller": smaller,
-        "mean_radius": sum(radii) / max(found.n, 1),
+        "network": str(file),
+        "images": str(path.with_suffix(".npz")),
+        "arithmetic": found.claim.arithmetic,
+        "n": int((radius > 0).sum()),
+        "mean_radius": found.certification.mean_radius,
     }
 
 
@@ -201,11 +213,15 @@ def _show(
         console.print(f"Curves: {plot}", soft_wrap=True)
     if written := document.get("local", {}).get("certificate"):
         console.print(
-            f"Proofs of {written['n']} radii written, {written['smaller']} of them smaller because they do without constants of"
-            f" all inputs: mean radius {below(written['mean_radius'], 5)}. Check them anywhere: sdplip verify {written['file']}"
-            f" {document['model']}",
+            f"Proofs of {written['n']} radii written, of {_passes(written['arithmetic'])}: mean radius"
+            f" {below(written['mean_radius'], 5)}. Check them anywhere: sdplip verify {written['file']} {written['network']}"
+            f" {written['images']}",
             soft_wrap=True,
         )
+
+
+def _passes(arithmetic: str) -> str:
+    return "exact arithmetic" if arithmetic == "exact" else f"any pass in {arithmetic}"
 
 
 def _verdict(found: "Tightened", document: dict[str, Any]) -> str:

@@ -7,10 +7,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from sdplip.bounds.margins import MarginConstants, MarginMethod, margin_constants, refuse_large
-from sdplip.errors import InvalidProblem, InvalidWeight, RefusedModule
-from sdplip.networks import Network
-from sdplip.networks.torch import from_module
+from sdplip.bounds.classes import MarginConstants, MarginMethod, margin_constants
+from sdplip.network.read.torch import read_module
 from sdplip.nn.bounds.tree import Bound
 from sdplip.robustness.arithmetic import Precision, network_in
 from sdplip.robustness.certification import RADII, Certification, Progress, Tighter, certify_accuracy
@@ -92,7 +90,7 @@ def tighten(
     as `certify_accuracy` does. Where the network bound is not smaller the old constant stays, so no radius falls.
 
     Args:
-        model: an `nn.Sequential` of layers that `sdplip.networks.torch.from_module` reads.
+        model: any that `sdplip.network.read.torch.read_module` reads.
         method: of the bound of the whole network.
         pairs: bound every pair of classes too, instead of the root of 2 times the bound of all outputs.
         watch: of the solve for the whole network: iteration, upper and lower value.
@@ -100,16 +98,17 @@ def tighten(
 
     Raises:
         RefusedModule: a module has no Lipschitz bound, or none as part of a whole network.
-        InvalidProblem: too many inputs and neurons; images and labels that do not fit.
+        InvalidProblem: a method that does not take the network; images and labels that do not fit.
     """
     shape = tuple(images.shape[1:])
-    refuse_large(as_network(network_in(model, precision), shape))  # before anything long
+    read_module(network_in(model, precision), shape)  # refused before anything long
     before = certify_accuracy(model, images, labels, precision=precision, batch=batch)
     kept = list[MarginConstants]()
 
     def tighter(network: nn.Module, known: np.ndarray) -> Tighter:
-        layers = as_network(network, shape)
-        found = margin_constants(layers, method, pairs=pairs, known=known, watch=watch, progress=progress)
+        found = margin_constants(
+            read_module(network, shape), method, pairs=pairs, known=known, watch=watch, progress=progress
+        )
         kept.append(found)
         whole = found.whole
         bound = None if whole is None else Bound(whole.value, f"whole network, {whole.method}", "network")
@@ -118,17 +117,3 @@ def tighten(
     after = certify_accuracy(model, images, labels, precision=precision, batch=batch, tighter=tighter)
     (found,) = kept
     return Tightened(before, after, found)
-
-
-def as_network(model: nn.Module, shape: tuple[int, ...]) -> Network:
-    """The network in evaluation mode as plain data.
-
-    Raises:
-        RefusedModule: a layer that is not covered.
-    """
-    try:
-        return from_module(model, shape)
-    except (InvalidWeight, InvalidProblem) as error:
-        raise RefusedModule(
-            f"This network cannot be bounded as a whole. {error} The bound layer by layer, `sdplip certify`, stands."
-        ) from None
