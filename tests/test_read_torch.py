@@ -13,6 +13,7 @@ from sdplip.bounds.methods.product import layers_proof
 from sdplip.errors import RefusedModule
 from sdplip.kernel.check import conclude
 from sdplip.kernel.proof import Goal
+from sdplip.network.operators import Dense, Transposed
 from sdplip.network.read.torch import read_module
 from tests.random_modules import RandomModule
 from tests.torch_modules import (
@@ -208,3 +209,19 @@ def test_random_modules_are_read_and_no_jacobian_is_longer(seed):
     J = torch.autograd.functional.jacobian(lambda x: module(x.clone()), x).reshape(len(y), -1)  # pyright: ignore
     bound = conclude(Goal(network), layers_proof(network))
     assert np.linalg.norm(J.numpy(), 2) <= bound * (1 + 1e-9), module.words
+
+
+def test_the_transpose_of_a_weight_is_seen_as_one():
+    def forward(m: Forward, x):
+        v = F.relu(F.linear(x, m.inner.weight, m.inner.bias))
+        return x - F.linear(v, m.inner.weight.t())
+
+    network = read_module(built(lambda: Forward(forward, inner=nn.Linear(4, 6))), (4,))
+    (up,) = (node.op for node in network.nodes if isinstance(node.op, Dense))
+    (down,) = (node.op for node in network.nodes if isinstance(node.op, Transposed))
+    assert down.of is up
+
+
+def test_a_layer_that_is_used_twice_is_one_operator():
+    network = read_module(built(Siamese), (6,))
+    assert len({id(node.op) for node in network.nodes if isinstance(node.op, Dense)}) == 2

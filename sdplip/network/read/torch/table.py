@@ -86,7 +86,7 @@ FUNCTIONS: dict[Any, Callable[..., Any] | None] = {}
 
 PRODUCT = "a product or quotient of two functions of the input has no finite constant. Use affine maps and activations."
 UNKNOWN = (
-    "it is not in the table of operations that sdplip understands. Write it with operations that are (docs/own-network.md), or"
+    "it is not in the table of operations that sdplip understands. Write it with operations that are (docs/bring-your-own.md), or"
     " register a bound of the module that does it with `lipschitz.register`."
 )
 DATA = "it lets the program look at the numbers, so that another input may take another way. Use operations on tensors."
