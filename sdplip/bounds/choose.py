@@ -28,7 +28,7 @@ SECONDS = 60.0
 SHARE = 0.1
 """Of the budget that goes to the lower estimate."""
 PATIENCE = 3.0
-"""A method is begun where it should take at most this many times what is left; those that iterate stop at the end."""
+"""A method that stops in time is begun where all of it should take at most this many times what is left, others once."""
 Propose = Callable[[Chain], Proposal]
 
 
@@ -68,7 +68,7 @@ def bound(
     goal = _goal(network, output_pair, output_norm, region)
     _check(goal, method, device)
     local = goal.network if region is None else local_network(goal.network, region)
-    deadline = time.monotonic() + seconds if method == "auto" else inf
+    deadline = time.monotonic() + (1 - 1.5 * SHARE) * seconds if method == "auto" else inf
     task = Task(local, goal.norm, progress, device, deadline)
     run = _Run(method, report)
     row, best = rows.propose(task, run.one) if goal.norm == "linf" else (None, run.one(task))
@@ -78,7 +78,10 @@ def bound(
             "local", {}, (proof,)
         )  # its rule concludes what the kernel has concluded of this very local network
     most = time.monotonic() + max(1.0, SHARE * seconds)
-    lower = estimate_lower(goal.network, region, norm=goal.norm, deadline=most)
+    try:
+        lower = estimate_lower(goal.network, region, norm=goal.norm, deadline=most)
+    except KeyboardInterrupt:  # what is proven is kept
+        lower, run.note = 0.0, run.note or "interrupted in the search for Jacobians"
     return NetworkBound(
         bound=value,
         lower=min(lower, value),
@@ -219,7 +222,7 @@ class _Run:
     def _step(self, name: str, method: Method, task: Task, *, inside: bool) -> Sequence[Proven]:
         begin, found, note = time.perf_counter(), list[Proven](), ""
         work, first = method.work(task.network) if name in METHODS else 0.0, name == "product"
-        if not first and (task.left == 0 or work > PATIENCE * task.left):
+        if not first and (task.left == 0 or work > (PATIENCE if method.stops else 1.0) * task.left):
             note = f"left out: it takes about {work:.0f} s" if task.left else "left out: the time is over"
         else:
             try:

@@ -21,6 +21,7 @@ class Method:
         work: about how many seconds it takes for a network on one core: "auto" leaves out what does not fit into its budget.
             Infinite for methods that are used by name only.
         device: whether it computes on a GPU if asked to.
+        stops: whether it gives what it has when its time is over.
     """
 
     description: str
@@ -28,6 +29,7 @@ class Method:
     propose: Callable[[Task], Iterable[Proven]]
     work: Callable[[Network], float] = seldom
     device: bool = False
+    stops: bool = False
 
 
 def _reference(task: Task) -> Iterable[Proven]:
@@ -71,6 +73,7 @@ METHODS: Mapping[str, Method] = {
         lipsdp.neuron,
         interior_work,
         device=True,
+        stops=True,
     ),
     "lipsdp-layer": Method(
         "optimal multipliers, one a layer, by interior point (a cube of the number of neurons)",

@@ -4,7 +4,9 @@ Maxima over windows lengthen no difference by more than the root of their overla
 is sound and loses what a joint inequality could gain.
 """
 
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from sdplip.bounds.methods.multipliers import no_chain, no_system
 from sdplip.bounds.methods.product import layers_proof
@@ -31,10 +33,11 @@ def segments(network: Network) -> list[tuple[int, int]]:
 
 def propose(task: Task, solve: Solve) -> Iterator[Proven]:
     """The product of the bounds of the parts, each by `solve`."""
-    results = [
-        (start, end, solve(task.about(task.network.between(start, end))))
-        for start, end in segments(task.network)
-    ]
+    cuts, results = segments(task.network), list[tuple[int, int, Proven | None]]()
+    for k, (start, end) in enumerate(cuts):
+        share = task.left / (len(cuts) - k + 1)  # one more for the proof of all
+        part = replace(task.about(task.network.between(start, end)), deadline=time.monotonic() + share)
+        results.append((start, end, solve(part)))
     given = [(start, end, found.proof) for start, end, found in results if found is not None]
     proof = layers_proof(task.network, given)
     solved = [found for _, _, found in results if found is not None]
