@@ -1,7 +1,9 @@
-r"""Constants of the rounding analysis. `docs/rounding.md` derives each of them.
+r"""Constants of the rounding analysis.
 
-Double precision, rounding to nearest, any order of summation, with or without fused multiply-add. Quantities that bound an
-*error* are themselves computed in floating point; `GENEROUS` covers their own rounding, so no directed rounding mode is needed.
+Double precision, rounding to nearest, any order of summation, with or without fused multiply-add. A result that underflows may be
+flushed to zero, and a subnormal operand may count as zero: either loses at most `TINY`, times the other factor of a product. What
+overflows becomes infinite and proves nothing. Quantities that bound an *error* are themselves computed in floating point;
+`GENEROUS` covers their own rounding, so no directed rounding mode is needed.
 """
 
 import numpy as np

@@ -1,6 +1,7 @@
 r"""Regions of inputs: boxes, balls and what both have in common; how far linear functions go on them, proven.
 
-Lengths are taken of rows scaled by powers of two, so that no square leaves the range of doubles. `docs/rounding-systems.md`.
+Lengths are taken of rows scaled by powers of two, so that no square leaves the range of doubles. A sum of n products is
+off by at most $\gamma_n$ times the sum of absolute values, and by `TINY` times the other factor for each that underflows.
 """
 
 from dataclasses import dataclass

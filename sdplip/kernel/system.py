@@ -15,7 +15,7 @@ norm $\sqrt{k (k + 1)}$: sorting is 1-Lipschitz and preserves the sum, hence doe
 $1$. All four are $\sum_k w_k (v_k - \alpha_k y_k)(v_k - \beta_k y_k) \le 0$. Maxima over windows are sorted pairs
 (`maxima`).
 
-Rows carry their errors, because the linear parts are products of weights. `docs/rounding-systems.md`.
+Rows carry their errors, because the linear parts are products of weights: each is an enclosure of the exact row.
 """
 
 from dataclasses import dataclass, field

@@ -13,7 +13,12 @@ matrices $X_0 = I, X_1, \dots$ the statements
 say that each layer is nonexpansive from the metric $X_{k-1}$ to the metric $X_k$, and that $\lVert \Delta f \rVert^2
 \le \kappa$ times the squared length of $\Delta z_{l-1}$ in $X_{l-1}$: so $\sqrt\kappa$ is a Lipschitz constant.
 Minimised over everything this is LipSDP-Neuron (Fazlyab et al. 2019), whose multipliers are $\kappa \lambda / 2$. Each
-statement is proven by itself: a deep network costs one small factorization a layer. `docs/rounding-networks.md`.
+statement is proven by itself: a deep network costs one small factorization a layer.
+
+Proof: the quadratic form of a stage at $(\Delta z_{k-1}, \Delta z_k)$ is $\Delta z_{k-1}' X_{k-1} \Delta z_{k-1} - \Delta z_k' X_k \Delta
+z_k$ plus a sum that is at most 0; the stages add up. Which $X_k$ are used does not matter: they are computed anew here
+(`kernel.metrics`), and the same numbers stand in stages k and k + 1. Entries are enclosures (`arithmetic.matrix`), so
+that their rounding is part of what is proven.
 
 Data: `multipliers`, one vector a hidden layer, positive at living neurons; `kappa`; and, if not 0, `widen`: every upper
 slope is taken to be at least $\alpha$ + `widen`, which is where multipliers of neurons of nearly one slope come from."""

@@ -10,7 +10,8 @@ In matrices
 
     M = kappa E_x + diag_v(lambda w) - sym(e_v lambda w (alpha + beta) y) + y' diag(lambda w alpha beta) y - f' f >= 0 .
 
-Data: `multipliers`, one for each neuron or group in the order of the system; `kappa`. `docs/rounding-systems.md`.
+Data: `multipliers`, one for each neuron or group in the order of the system; `kappa`. Entries of M are
+enclosures (`arithmetic.matrix`): rows of the system carry their errors, and M the rounding of its own formation.
 """
 
 import numpy as np
