@@ -1,7 +1,7 @@
 r"""What the values of a network are on a region of inputs, proven: intervals, zonotopes, lines carried backward.
 
 `reached` gives the intervals of all values, `localise` a network that agrees with the given one there and has the slopes,
-permutations and maxima that occur. `docs/rules/region.md` has the proofs.
+permutations and maxima that occur. `docs/proofs.md` gathers the proofs.
 """
 
 from sdplip.kernel.reach.localise import localise
