@@ -531,6 +531,44 @@ def _softplus_threshold(g: Graph, x: str) -> str:
     return g("Where", g("Greater", u, np.float32(20)), x, g("Div", g("Softplus", u), np.float32(3)))
 
 
+def _length(g: Graph, x: str) -> str:
+    """As torch's and our pooling by lengths are exported."""
+    s = g("Mul", g("AveragePool", g("Mul", x, x), kernel_shape=[2, 3], strides=[2, 3]), np.float32(6))
+    zero = g("Equal", s, np.float32(0))
+    root = g("Sqrt", g("Add", s, g("Cast", zero, to=1)))
+    return g("Mul", root, g("Cast", g("Not", zero), to=1))
+
+
+def _lp_pool(g: Graph, x: str) -> str:
+    s = g("AveragePool", g("Pow", x, np.float32(2)), kernel_shape=[2, 2], strides=[2, 2])
+    s = g("Mul", g("Mul", g("Sign", s), g("Relu", g("Abs", s))), np.float32(5))
+    return g("Pow", s, np.float32(0.5))
+
+
+def _mirror(g: Graph, x: str) -> str:
+    v, w = np.array([0.6, 0, 0.28], np.float32), np.array([-0.8, 1, 0.96], np.float32)
+    g("Split", x, axis=1, outputs=2, num_outputs=2)
+    a, b = "v0_0", "v0_1"
+    inner = g("Relu", g("Sub", g("Mul", -v, a), g("Mul", w, b)))
+    h = g("Mul", inner, np.float32(2))
+    return g("Concat", g("Add", a, g("Mul", v, h)), g("Add", b, g("Mul", w, h)), axis=1)
+
+
+def _n_activation(g: Graph, x: str) -> str:
+    low, high = (
+        np.array([-1, 0, 0.5], np.float32).reshape(3, 1, 1),
+        np.array([0, 0.5, 0.5], np.float32).reshape(3, 1, 1),
+    )
+    return g("Sub", x, g("Mul", g("Min", g("Max", x, low), high), np.float32(2)))
+
+
+def _rolled(g: Graph, x: str) -> str:
+    """Circular padding by slices, as torch's older exporter writes it."""
+    y = g("Concat", g("Slice", x, _i(-1), _i(99), _i(2)), x, g("Slice", x, _i(0), _i(1), _i(2)), axis=2)
+    y = g("Concat", g("Slice", y, _i(-1), _i(99), _i(3)), y, axis=3)
+    return g("Conv", y, g.normal(2, 3, 3, 2))
+
+
 WRITTEN_OUT: dict[str, tuple[Body, tuple[Any, ...], int]] = {
     "gelu": (_gelu, VECTOR, 17),
     "gelu_tanh": (_gelu_tanh, VECTOR, 17),
@@ -555,6 +593,13 @@ WRITTEN_OUT: dict[str, tuple[Body, tuple[Any, ...], int]] = {
     "softshrink with sign": (_softshrink_with_sign, VECTOR, 17),
     "threshold": (lambda g, x: g("Where", g("LessOrEqual", x, np.float32(0.1)), np.float32(0.1), x), VECTOR, 17),
     "softplus, threshold": (_softplus_threshold, VECTOR, 17),
+    "length": (_length, IMAGE, 17),
+    "lp_pool": (_lp_pool, IMAGE, 17),
+    "length over axes": (
+        lambda g, x: g("Sqrt", g("ReduceSum", g("Mul", x, x), _i(1), keepdims=0)), TOKENS, 17),
+    "mirror": (_mirror, VECTOR, 20),
+    "n_activation": (_n_activation, IMAGE, 17),
+    "circular": (_rolled, IMAGE, 17),
     "layer_norm": (_layer_norm, TOKENS, 17),
     "rms_norm": (_rms_norm, TOKENS, 17),
     "softmax": (_softmax, TOKENS, 17),

@@ -11,7 +11,6 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from sdplip.arithmetic.rounding import up
 from sdplip.bounds.methods.product import layers_proof
 from sdplip.errors import InvalidWeight, SdplipError, UnreadableFile
 from sdplip.kernel.check import conclude
@@ -379,17 +378,30 @@ def test_exports_of_torch(opset: int, tmp_path: Path) -> None:
     assert network.inputs == 128
 
 
-def test_our_own_exports_keep_their_bound(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["sorted", "mirror", "lengths", "circular", "cayley"])
+def test_our_own_exports_keep_their_bound(kind: str, tmp_path: Path) -> None:
     import torch
     from torch import nn
 
-    from sdplip.nn import MaxMin
+    from sdplip.nn import CayleyConv2d, GroupSort, Householder, L2Pool2d, MaxMin, NActivation
     from sdplip.nn.export import save_onnx
 
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(6, 8), MaxMin(), nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 2)).eval()
-    bound = save_onnx(model, tmp_path / "net.onnx", input_shape=(6,))
-    assert product(same_as_runtime(tmp_path / "net.onnx")) <= up(float(bound)) * (1 + 1e-6)
+    model, shape = {
+        "sorted": lambda: (nn.Sequential(nn.Linear(6, 8), MaxMin(), nn.Linear(8, 8), GroupSort(4)), (6,)),
+        "mirror": lambda: (
+            nn.Sequential(nn.Linear(6, 8), Householder(8), nn.Linear(8, 4), NActivation(4)),
+            (6,),
+        ),
+        "lengths": lambda: (nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), L2Pool2d(2)), (2, 6, 6)),
+        "circular": lambda: (
+            nn.Sequential(nn.Conv2d(2, 4, 3, padding=1, padding_mode="circular"), MaxMin()),
+            (2, 6, 6),
+        ),
+        "cayley": lambda: (nn.Sequential(CayleyConv2d(2, 2, 3, image_size=(6, 6)), nn.ReLU()), (2, 6, 6)),
+    }[kind]()
+    bound = save_onnx(model.eval(), tmp_path / "net.onnx", input_shape=shape)
+    assert product(same_as_runtime(tmp_path / "net.onnx")) <= float(bound) * (1 + 1e-9)
 
 
 # Files of the data folder

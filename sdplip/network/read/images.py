@@ -183,7 +183,7 @@ def _taken_over(
 ) -> tuple[Array, Pads, bool]:
     """The array before a padding that the convolution can do itself, and its padding then."""
     if x.value not in x.tape.padded:
-        return x, pads, False
+        return _rolled_in(x, K, stride, pads, dilation)
     source, widths, mode = x.tape.padded[x.value]
     if any(map(any, widths[:2])) or x.shape[2:] != tuple(
         n + sum(w) for n, w in zip(source.shape[2:], widths[2:], strict=False)
@@ -192,14 +192,42 @@ def _taken_over(
     if mode == "constant":
         both = tuple((a + c, b + d) for (a, b), (c, d) in zip(widths[2:], pads, strict=True))
         return source, both, False
-    reach = tuple(d * (k - 1) for d, k in zip(dilation, K.shape[2:], strict=True))
-    axes = zip(source.shape[2:], widths[2:], reach, stride, strict=True)
-    if (
-        mode == "wrap"
-        and not any(map(any, pads))
-        and all(sum(w) <= r < h and h % s == 0 for h, w, r, s in axes)
-    ):
+    if mode == "wrap" and not any(map(any, pads)) and _is_circulant(source, widths[2:], K, stride, dilation):
         return source, widths[2:], True
+    return x, pads, False
+
+
+def _is_circulant(
+    x: Array, widths: Pads, K: Float[np.ndarray, "out in *taps"], stride: Numbers, dilation: Numbers
+) -> bool:
+    """Whether `Convolution` takes circular padding of these widths."""
+    axes = zip(x.shape[2:], widths, K.shape[2:], stride, dilation, strict=True)
+    return all(sum(w) <= d * (k - 1) < h and h % s == 0 for h, w, k, s, d in axes)
+
+
+def _rolled_in(
+    x: Array, K: Float[np.ndarray, "out in *taps"], stride: Numbers, pads: Pads, dilation: Numbers
+) -> tuple[Array, Pads, bool]:
+    """Circular padding that is written as slices side by side: an index map that is what `pad` would make of an image."""
+    value, index = x.tape.read_through(x.value)
+    shape = x.tape.builder.shape(value)
+    if (
+        index is None
+        or any(map(any, pads))
+        or x.shape[0] != 1
+        or len(shape) != x.rank - 1
+        or shape[0] != x.shape[1]
+    ):
+        return x, pads, False
+    source = replace(x, value=value, shape=(1, *shape))
+    more = [n - h for n, h in zip(x.shape[2:], shape[1:], strict=True)]
+    if not any(more) or any(not 0 <= n <= h for n, h in zip(more, shape[1:], strict=True)):
+        return x, pads, False
+    for before in np.ndindex(*(n + 1 for n in more)):
+        widths = tuple((a, n - a) for a, n in zip(before, more, strict=True))
+        wrapped = np.pad(entries(source), ((0, 0), (0, 0), *widths), mode="wrap")
+        if (wrapped.reshape(-1) == index).all() and _is_circulant(source, widths, K, stride, dilation):
+            return source, widths, True
     return x, pads, False
 
 

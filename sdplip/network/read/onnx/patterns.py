@@ -23,11 +23,12 @@ from sdplip.network.read.onnx.algebra import (
     near,
 )
 from sdplip.network.read.onnx.facts import Facts, Model
+from sdplip.network.read.onnx.layers import layer
 from sdplip.network.read.onnx.normalisations import normalisation
 
 Make = Callable[[Array], Array]
 
-ROOTS = ("Mul", "Div", "Add", "Sub", "Log", "Reciprocal", "Pow", "Sqrt", "Where")
+ROOTS = ("Mul", "Div", "Add", "Sub", "Log", "Reciprocal", "Pow", "Sqrt", "Where", "Concat")
 HINTS = (
     "Erf",
     "Sigmoid",
@@ -49,15 +50,15 @@ BASES = 24
 
 @dataclass(frozen=True)
 class Found:
-    """A value that is a layer of another one.
+    """A value that is a layer of others.
 
     Attributes:
-        base: the value that the layer takes.
+        bases: the values that the layer takes.
         make: the layer.
     """
 
-    base: str
-    make: Make
+    bases: tuple[str, ...]
+    make: Callable[..., Array]
 
 
 def recognised(model: Model, facts: Facts) -> Mapping[str, Found]:
@@ -68,18 +69,21 @@ def recognised(model: Model, facts: Facts) -> Mapping[str, Found]:
         name = node.output[0] if node.output else ""
         if node.op_type not in ROOTS or name in facts.constants:
             continue
-        layer = normalisation(node, makers, facts.constants)
-        if layer is not None:
-            found[name] = Found(*layer)
+        made = layer(node, makers, facts.constants)
+        whole = normalisation(node, makers, facts.constants) if made is None else None
+        if made is not None:
+            found[name] = Found(*made)
+        elif whole is not None:
+            found[name] = Found((whole[0],), whole[1])
         elif WHERE & {node.op_type, *(makers[i].op_type for i in node.input if i in makers)}:
-            layer = _softplus(node, makers, facts) if node.op_type == "Where" else None
-            layer = layer or _piecewise(name, makers, facts)
-            if layer is not None:
-                found[name] = layer
+            one = _softplus(node, makers, facts) if node.op_type == "Where" else None
+            one = one or _piecewise(name, makers, facts)
+            if one is not None:
+                found[name] = one
         else:
-            layer = _elementwise(name, makers, facts)
-            if layer is not None:
-                found[name] = layer
+            one = _elementwise(name, makers, facts)
+            if one is not None:
+                found[name] = one
     return found
 
 
@@ -88,7 +92,7 @@ def _elementwise(name: str, makers: Mapping[str, Any], facts: Facts) -> Found | 
         p = expression(name, base, makers, facts.constants)
         make = None if p is None else layer_of(p)
         if make is not None:
-            return Found(base, make)
+            return Found((base,), make)
     return None
 
 
@@ -230,7 +234,7 @@ def _softplus(node: Any, makers: Mapping[str, Any], facts: Facts) -> Found | Non
     k, t = u[LINEAR], float(limit.reshape(()))
     if below != dict.fromkeys(function("softplus", {LINEAR: k}), 1 / k):
         return None
-    return Found(base, lambda x: maps.activation(x, "softplus", beta=k, threshold=t))
+    return Found((base,), lambda x: maps.activation(x, "softplus", beta=k, threshold=t))
 
 
 def _piecewise(name: str, makers: Mapping[str, Any], facts: Facts) -> Found | None:
@@ -247,5 +251,5 @@ def _piecewise(name: str, makers: Mapping[str, Any], facts: Facts) -> Found | No
             f = piecewise.broken(name, base, makers, facts.constants)
             make = None if f is None else piecewise.layer_of(f)
             if make is not None:
-                return Found(base, make)
+                return Found((base,), make)
     return None

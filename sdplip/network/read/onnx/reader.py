@@ -191,7 +191,7 @@ def _needed(
         if used.isdisjoint(node.output):
             continue
         pattern = found.get(node.output[0])
-        used |= {pattern.base} if pattern else set(filter(None, node.input))
+        used |= set(pattern.bases) if pattern else set(filter(None, node.input))
         if node.output[0] not in facts.constants:
             nodes.append(node)
     return nodes[::-1], used
@@ -204,7 +204,7 @@ def _evaluate(
     tape.kind, tape.at = f"Node {node.op_type}", named(node)
     pattern = found.get(node.output[0])
     if pattern:
-        made: Array | tuple[Array, ...] = pattern.make(arrays[pattern.base])
+        made: Array | tuple[Array, ...] = pattern.make(*(arrays[name] for name in pattern.bases))
     else:
         made = _read(node, model, facts, arrays)
     for name, array in zip(node.output, made if isinstance(made, tuple) else (made,), strict=False):
