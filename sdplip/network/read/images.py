@@ -221,14 +221,17 @@ def _rolled_in(
         return x, pads, False
     source = replace(x, value=value, shape=(1, *shape))
     more = [n - h for n, h in zip(x.shape[2:], shape[1:], strict=True)]
-    if not any(more) or any(not 0 <= n <= h for n, h in zip(more, shape[1:], strict=True)):
+    if not any(more) or min(more) < 0 or index[0] < 0:
         return x, pads, False
-    for before in np.ndindex(*(n + 1 for n in more)):
-        widths = tuple((a, n - a) for a, n in zip(before, more, strict=True))
-        wrapped = np.pad(entries(source), ((0, 0), (0, 0), *widths), mode="wrap")
-        if (wrapped.reshape(-1) == index).all() and _is_circulant(source, widths, K, stride, dilation):
-            return source, widths, True
-    return x, pads, False
+    _, *first = np.unravel_index(
+        index[0], shape
+    )  # the first pixel of the padded image says how many are before it
+    before = [int(-at % h) for at, h in zip(first, shape[1:], strict=True)]
+    widths = tuple((a, n - a) for a, n in zip(before, more, strict=True))
+    if min(map(min, widths)) < 0 or not _is_circulant(source, widths, K, stride, dilation):
+        return x, pads, False
+    wrapped = np.pad(entries(source), ((0, 0), (0, 0), *widths), mode="wrap")
+    return (source, widths, True) if (wrapped.reshape(-1) == index).all() else (x, pads, False)
 
 
 def _exact(pads: Pads, size: Numbers, x: Array, K: np.ndarray, stride: Numbers, dilation: Numbers) -> Pads:
