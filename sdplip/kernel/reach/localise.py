@@ -48,23 +48,11 @@ def _sorted(builder: Builder, value: int, op: Sorted) -> int:
 
 
 def _maxima(builder: Builder, value: int, op: Maximum) -> int:
-    """Windows of one entry are read, the others are maxima still."""
+    """Windows of one entry are read where all are, so that nothing but an index map is left; else they are maxima still."""
     rest = (op.index >= 0).sum(1)
-    single = rest == 1
-    reads = op.index.max(1)
-    if single.all():
-        return builder.add(Gather(reads, op.length), value)
-    if not single.any():
-        return builder.add(op, value)
-    parts = [
-        builder.add(Gather(reads[single], op.length), value),
-        builder.add(Maximum(_short(op.index[~single]), op.length), value),
-    ]
-    from sdplip.network import Concatenate
-
-    together = builder.add(Concatenate((int(single.sum()), int((~single).sum()))), *parts)
-    order = np.argsort(np.concatenate([np.flatnonzero(single), np.flatnonzero(~single)]))
-    return builder.add(Gather(order, len(order)), together)
+    if (rest == 1).all():
+        return builder.add(Gather(op.index.max(1), op.length), value)
+    return builder.add(Maximum(_short(op.index), op.length), value)
 
 
 def _short(index: Int[np.ndarray, "m size"]) -> Int[np.ndarray, "m size"]:
