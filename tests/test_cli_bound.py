@@ -21,9 +21,11 @@ KEYS = [
     "seconds",
     "order",
     "certificate",
-    "assumed",
-    "left_out",
+    "claim",
+    "note",
+    "tried",
 ]
+WORDS = ["assumed", "left_out", "checked"]
 
 
 @pytest.fixture
@@ -64,25 +66,54 @@ def save_onnx(path: str, activation: str, last: str = "") -> None:
 
 def test_json_has_exactly_the_documented_keys(run):
     code, document = answer(run, "bound", "net.npz")
-    assert (code, list(document)) == (0, KEYS)
+    assert (code, list(document)) == (0, KEYS + WORDS)
     assert (document["file"], document["method"], document["order"]) == ("net.npz", "lipsdp-neuron", 11)
-    assert (document["rigorous"], document["certificate"]) == (True, None)
+    assert (document["rigorous"], document["certificate"], document["note"]) == (True, None, "")
     assert document["lower"] <= document["sdp_lower"] <= document["bound"]
     assert document["gap"] < 1e-6  # the interior-point method stops at 1e-8 of the square
+    assert [list(one) for one in document["tried"]] == [["method", "bound", "seconds", "note"]] * len(
+        document["tried"]
+    )
+    given = {one["method"]: one["bound"] for one in document["tried"] if one["bound"] is not None}
+    assert {"product", "composite", "lipsdp-neuron"} <= set(given)
+    assert min(given.values()) == document["bound"]
+    assert all(one["note"] for one in document["tried"] if one["bound"] is None)
     assert answer(run, "bound", "net.npz", "--method", "product")[1]["gap"] is None
+
+
+def test_the_methods_are_those_of_the_library():
+    from sdplip.bounds.methods import METHODS
+    from sdplip.cli import question
+
+    assert set(question.METHODS) == {"auto", *METHODS} - {"lipsdp-network"}
+    assert question.METHODS[0] == "auto" and set(question.ALONE) <= {"auto", *METHODS}
+
+
+def test_text_and_json_name_outputs_region_and_norm(run):
+    for more, claim, line in (
+        ([], "f is Lipschitz", "for all x, y, in Euclidean norms"),
+        (["--output-pair", "2,0"], "output 2 minus output 0 is", "for g = output 2 minus output 0"),
+        (["--output-norm", "linf"], "largest entry of the output", "to the largest output, which is output"),
+        (["--ball", "0,2"], "in the ball of radius 2.0", "x, y in the ball of radius 2.0 around 0.0"),
+        (["--box", "0,1"], "in the box from 0.0", "x, y in the box from 0.0 in all 4 coordinates to 1.0"),
+    ):
+        assert claim in answer(run, "bound", "net.npz", *more, "--method", "product")[1]["claim"]
+        code, out, _ = run("bound", "net.npz", *more, "--method", "product")
+        assert code == 0 and line in out
 
 
 def test_compare_shows_all_methods_from_product_to_lipsdp(run):
     _, document = answer(run, "bound", "net.npz", "--compare")
     rows = document["methods"]
     names = [row["method"].split("-")[0] for row in rows]
-    assert names == ["product", "composite", "riccati", "riccati", "lipsdp", "lipsdp", "reference"]
+    assert sorted(names) == ["composite", "lipsdp", "lipsdp", "product", "reference", "riccati", "riccati"]
+    assert names[0] == "product" and list(document) == ["file", "methods", *WORDS]
     assert all(list(row) == KEYS for row in rows)
     value = {row["method"]: row["bound"] for row in rows}
     assert value["product"] >= value["composite"] and value["lipsdp-layer"] >= value["lipsdp-neuron"]
     assert len({row["lower"] for row in rows}) == 1
     code, out, _ = run("bound", "net.npz", "--compare")
-    assert code == 0 and out.index("composite") < out.index("riccati") < out.index("lipsdp-layer")
+    assert code == 0 and all(out.count(f"\n {row['method']} ") == 1 for row in rows)
 
 
 def test_compare_on_images_has_their_own_methods(run, monkeypatch):
@@ -92,13 +123,50 @@ def test_compare_on_images_has_their_own_methods(run, monkeypatch):
     dense = {row["method"].split("-")[0]: row["bound"] for row in answer(run, *asked)[1]["methods"]}
     assert {"product", "lipsdp", "frequency", "banded"} <= set(dense)
     assert dense["banded"] <= 1.01 * dense["lipsdp"]
-    monkeypatch.setattr("sdplip.networks.linear.LARGEST", 100)  # too large for dense matrices
+    monkeypatch.setattr("sdplip.kernel.stages.LARGEST", 100)  # too large for dense matrices
     code, document = answer(run, *asked)
-    assert code == 0 and [row["method"].split("-")[0] for row in document["methods"]] == [
-        "product",
-        "frequency",
-        "banded",
-    ]
+    large = {row["method"].split("-")[0]: row["bound"] for row in document["methods"]}
+    assert code == 0 and set(large) == {"product", "frequency", "banded"}
+    assert large["frequency"] < large["product"]
+
+
+def test_an_interrupt_keeps_the_best_so_far(run, monkeypatch):
+    """Ctrl-C in a slow method: what was proven before it is the answer, and stands in the certificate."""
+    from dataclasses import replace as changed
+
+    from sdplip.bounds import methods
+
+    def slow(_):
+        raise KeyboardInterrupt
+
+    table = dict(methods.METHODS)
+    table["lipsdp-neuron"] = changed(table["lipsdp-neuron"], propose=slow)
+    for module in ("sdplip.bounds.choose", "sdplip.bounds.methods"):
+        monkeypatch.setattr(f"{module}.METHODS", table)
+    code, found = answer(run, "bound", "net.npz", "--certificate", "C.json")
+    assert code == 0 and "interrupted" in found["note"] and found["method"] in ("product", "composite")
+    assert found["bound"] == min(one["bound"] for one in found["tried"] if one["bound"] is not None)
+    assert answer(run, "verify", "C.json", "net.npz")[1]["proven"]
+    assert "Interrupted; the best bound until then." in run("bound", "net.npz")[1]
+    code, found = answer(run, "bound", "net.npz", "--compare")
+    assert code == 0 and found["methods"][0]["method"] == "product"
+    assert "interrupted in lipsdp-neuron" in found["methods"][0]["note"]
+    code, _, err = run("bound", "net.npz", "--method", "lipsdp-neuron")  # nothing is proven yet
+    assert (code, err) == (130, "Interrupted.\n")
+    code, found = answer(run, "bound", "net.npz", "--ignore", "fc1.bias", "--box", "0,1", "--pieces", "4")
+    assert code == 0 and "interrupted" in found["note"]
+
+
+def test_auto_keeps_to_its_time(run):
+    """Before the first second is over nothing but the product is begun that takes long; the note says what was left out."""
+    code, found = answer(run, "bound", "net.npz", "--seconds", "1e-9")
+    assert (code, found["method"]) == (0, "product")
+    assert {one["note"] for one in found["tried"][1:]} == {"left out: the time is over"}
+    assert "Not taken: " in run("bound", "net.npz", "--seconds", "1e-9")[1]
+    code, found = answer(
+        run, "bound", "net.npz", "--ignore", "fc1.bias", "--box", "0,1", "--pieces", "4", "--seconds", "1e-9"
+    )
+    assert code == 0 and found["note"] == "the time was over at 1 of 4 pieces"
 
 
 @pytest.mark.parametrize(("suffix", "start"), [(".png", b"\x89PNG"), (".svg", b"<?xml")])
@@ -109,25 +177,25 @@ def test_compare_draws_every_method(run, suffix, start):
 
 
 def test_the_figure_shows_bounds_and_lower_side(run):
-    from sdplip import bounds, plot
-    from sdplip.networks import from_weights
-    from sdplip.weights import read
+    from sdplip import plot
+    from sdplip.bounds.choose import bound
+    from sdplip.network.read.file import read_file
 
     assert run("bound", "net.npz", "--method", "product")[0] == 0
-    network = from_weights([w.array for w in read(Path("net.npz")) if w.array.ndim == 2])
-    results = [bounds.bound(network, method) for method in ("product", "riccati", "lipsdp-neuron")]
+    network = read_file("net.npz").network
+    results = [bound(network, method) for method in ("product", "riccati", "lipsdp-neuron")]
     (axes,) = plot.draw_bounds(results, "net").axes
     assert axes.get_xscale() == "log"
     assert [label.get_text() for label in axes.get_yticklabels()] == [r.method for r in results]
     dots = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o"]
-    assert dots == [r.value for r in results]
+    assert dots == [r.bound for r in results]
     lower = max(r.lower for r in results)
     assert any(list(line.get_xdata()) == [lower, lower] for line in axes.lines)
     shown = [float(text.get_text().split()[0]) for text in axes.texts[:3]]
     assert all(value <= text <= value * (1 + 1e-4) for value, text in zip(dots, shown, strict=True))
     unknown = [replace(r, lower=0.0) for r in results]  # no Jacobian is known: no line
     assert len(plot.draw_bounds(unknown, "net").axes[0].lines) == len(axes.lines) - 1
-    zero = [replace(r, lower=0.0, value=0.0) for r in results]
+    zero = [replace(r, lower=0.0, bound=0.0) for r in results]
     assert plot.draw_bounds(zero, "net").axes[0].get_xscale() == "linear"
 
 
@@ -172,7 +240,8 @@ def test_biases_count_where_they_matter(run):
     W = np.eye(2)
     np.savez("flat.npz", w1=W, b1=np.full(2, 1e9), w2=W, b2=np.zeros(2))
     np.savez("unknown.npz", w1=W, w2=W, other=np.ones(7))
-    assert answer(run, "bound", "flat.npz", "--activation", "tanh", "--method", "product")[1]["lower"] == 0
+    flat = answer(run, "bound", "flat.npz", "--activation", "tanh", "--method", "product")[1]
+    assert flat["lower"] < 1e-290
     assert answer(run, "bound", "unknown.npz", "--activation", "tanh", "--method", "product")[1]["lower"] == 0
     assert answer(run, "bound", "unknown.npz", "--method", "product")[1]["lower"] == 1
 
@@ -222,10 +291,14 @@ REFUSED = {
     "slopes out of order": (["net.npz", "--slopes", "1,0"], "alpha <= beta"),
     "pair": (["net.npz", "--output-pair", "0,3"], "two different outputs"),
     "pair of one": (["net.npz", "--output-pair", "1"], "two whole numbers"),
-    "certificate of the product of a pair": (
-        ["net.npz", "--method", "product", "--output-pair", "0,1", "--certificate", "C.json"],
-        "no certificate file",
-    ),
+    "unknown device": (["net.npz", "--device", "gpu"], "the devices are cpu, cuda and cuda:N"),
+    "no such device": (["net.npz", "--device", "cuda:99"], "torch sees"),
+    "norm of a pair": (["net.npz", "--output-pair", "0,1", "--output-norm", "linf"], "one number"),
+    "device of the product": (["net.npz", "--method", "product", "--device", "cuda"], "not for this one"),
+    "time": (["net.npz", "--seconds", "0"], "--seconds"),
+    "pieces of everything": (["net.npz", "--pieces", "2"], "Add --box, --ball or --region"),
+    "input of a weight file": (["net.npz", "--input", "x"], "ONNX"),
+    "missing property": (["net.npz", "--region", "none.vnnlib"], "none.vnnlib"),
     "method and compare": (["net.npz", "--method", "product", "--compare"], "Drop --method"),
     "plot of one method": (["net.npz", "--plot", "b.png"], "Add --compare"),
     "plot of a strange kind": (["net.npz", "--compare", "--plot", "b.gif"], "must end in"),
@@ -254,9 +327,20 @@ def test_options_that_contradict_a_graph_are_refused(run):
 
 
 def certified(run, file, *more):
-    code, document = answer(run, "bound", file, *more, "--certificate", "C.json")
-    assert (code, document["certificate"]) == (0, "C.json")
-    assert json.loads(Path("C.json").read_text())["bound"] == document["bound"]
+    """The document of the certificate that a bound writes."""
+    code, found = answer(run, "bound", file, *more, "--certificate", "C.json")
+    assert (code, found["certificate"]) == (0, "C.json")
+    document = json.loads(Path("C.json").read_text())
+    (entry,) = document["claims"]
+    assert entry["claim"]["bound"] == found["bound"]
+    return document
+
+
+def rewritten(run, document, file="net.npz"):
+    """Exit code and the one claim of a certificate that says `document`."""
+    Path("C.json").write_text(json.dumps(document))
+    code, found = answer(run, "verify", "C.json", file)
+    return code, found["claims"][0]
 
 
 @pytest.mark.parametrize(
@@ -265,70 +349,157 @@ def certified(run, file, *more):
         ["net.npz"],
         ["turned.npz", "--transpose"],
         ["net.npz", "--layer", "fc2.weight", "--layer", "fc3.weight"],
+        ["net.npz", "--slopes", "-0.5,1"],
+        ["norm.npz", "--ignore", "bn.weight"],
     ],
-    ids=["plain", "transpose", "layers"],
+    ids=["plain", "transpose", "layers", "slopes", "ignore"],
 )
 def test_verify_proves_again(run, arguments):
-    certified(run, *arguments)
-    code, document = answer(run, "verify", "C.json", *arguments)
-    assert (code, document["proven"]) == (0, True)
-    assert "proven" in run("verify", "C.json", *arguments)[1]
+    """What was said about the file stands in the certificate: nobody says it again."""
+    document = certified(run, *arguments)
+    _, bounded = answer(run, "bound", *arguments, "--method", "product")
+    code, found = answer(run, "verify", "C.json", arguments[0])
+    assert (code, found["proven"]) == (0, True)
+    assert found["assumed"] == bounded["assumed"] and found["left_out"] == bounded["left_out"]
+    code, out, _ = run("verify", "C.json", arguments[0])
+    assert code == 0 and "PROVEN AGAIN: f is Lipschitz" in out and "assumed is:" in out
+    assert document["file"]["reading"]["kind"] == "weights"
 
 
-@pytest.mark.parametrize("method", ["product", "composite"])
-def test_bounds_without_multipliers_are_proven_again_from_the_weights(run, method):
-    """The file names the method; its value is computed anew, so the claim has room for another rounding."""
-    document = answer(run, "bound", "net.npz", "--method", method)[1]
-    certified(run, "turned.npz", "--transpose", "--method", method)
-    claim = json.loads(Path("C.json").read_text())
-    assert document["bound"] <= claim["bound"] <= document["bound"] * (1 + 2e-9)
-    assert run("verify", "C.json", "turned.npz", "--transpose")[0] == 0
+METHODS = ("product", "composite", "riccati", "riccati-greedy", "lipsdp-layer", "lipsdp-neuron", "reference")
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("more", [(), ("--output-pair", "0,2")], ids=["all", "pair"])
+def test_every_method_has_a_certificate(run, method, more):
+    document = certified(run, "turned.npz", "--transpose", "--method", method, *more)
+    claim = document["claims"][0]["claim"]
+    assert (claim["output"], claim["norm"], claim["region"]) == ([0, 2] if more else [], "l2", None)
+    bound = claim["bound"]
+    assert run("verify", "C.json", "turned.npz")[0] == 0
     assert run("verify", "C.json", "altered.npz")[0] == 1
-    check_what_verify_loads("turned.npz", "--transpose")
-    for name in ("bound", "parts"):
-        less = json.loads(json.dumps(claim))
-        (less if name == "bound" else less["parts"][0])["bound"] *= 1 - 1e-6
-        Path("C.json").write_text(json.dumps(less))
-        assert run("verify", "C.json", "turned.npz", "--transpose")[0] == 1
+    for factor, code in ((1 - 1e-6, 1), (1 + 1e-6, 0)):
+        claim["bound"] = bound * factor
+        assert rewritten(run, document, "turned.npz")[0] == code
 
 
 def test_verify_refutes_altered_weights_and_bounds(run):
-    certified(run, "net.npz")
+    document = certified(run, "net.npz")
+    claim = document["claims"][0]["claim"]
     assert answer(run, "verify", "C.json", "altered.npz")[0] == 1
     assert "SHA-256" in run("verify", "C.json", "sqrt13.npz")[1]
-    claim = json.loads(Path("C.json").read_text())
-    claim["bound"] *= 0.99
-    Path("C.json").write_text(json.dumps(claim))
-    code, document = answer(run, "verify", "C.json", "net.npz")
-    assert (code, document["proven"]) == (1, False)
-    assert "could not be proven" in document["layers"][0]["reason"]
+    for change in ({"bound": 0.99 * claim["bound"]}, {"output": [0, 2], "bound": claim["bound"] / 2}):
+        other = json.loads(json.dumps(document))
+        other["claims"][0]["claim"] |= change
+        code, found = rewritten(run, other)
+        assert (code, found["proven"]) == (1, False) and found["reason"] != "proven again"
 
 
-def test_verify_compares_the_activations_of_a_graph(run):
-    save_onnx("sigmoid.onnx", "Sigmoid", "Sigmoid")  # the last one brings an identity matrix
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("activation", "abs", 1),
+        ("slopes", [-1.0, 1.0], 1),
+        ("layers", ["fc1.weight", "fc2.weight"], 1),
+        ("ignore", ["fc3.weight"], 1),
+        ("transpose", True, 2),  # these matrices do not even follow each other
+        ("more", True, 2),
+    ],
+)
+def test_verify_refutes_a_bound_of_the_file_read_otherwise(run, key, value, expected):
+    """The network is rebuilt as the certificate says that it was read; the proof of another one does not hold."""
+    document = certified(run, "net.npz")
+    document["file"]["reading"][key] = value
+    Path("C.json").write_text(json.dumps(document))
+    code, out, err = run("verify", "C.json", "net.npz")
+    assert code == expected and ("NOT PROVEN" in out if code == 1 else err.startswith("Error: "))
+
+
+def test_a_graph_says_its_activations(run):
+    save_onnx("sigmoid.onnx", "Sigmoid", "Sigmoid")
     save_onnx("relu.onnx", "Relu", "Relu")
-    certified(run, "sigmoid.onnx")
+    document = certified(run, "sigmoid.onnx")
     assert run("verify", "C.json", "sigmoid.onnx")[0] == 0
-    code, document = answer(run, "verify", "C.json", "relu.onnx")
-    assert code == 1 and "slopes outside" in document["layers"][0]["reason"]
+    code, found = answer(run, "verify", "C.json", "relu.onnx")
+    assert code == 1 and "SHA-256" in found["reason"]
+    from sdplip.kernel.document import digest
+
+    document["file"]["sha256"] = digest("relu.onnx")  # a proof for smaller slopes
+    assert rewritten(run, document, "relu.onnx")[0] == 1
 
 
-def test_the_product_of_one_layer_has_a_certificate(run):
-    np.savez("one.npz", w=np.diag([1.0, 2.0]))  # "auto" knows the product only
+def test_one_matrix_has_a_certificate(run):
+    np.savez("one.npz", w=np.diag([1.0, 2.0]))
     certified(run, "one.npz")
-    assert json.loads(Path("C.json").read_text())["method"] == "product"
     assert run("verify", "C.json", "one.npz")[0] == 0
 
 
-def test_layers_of_a_layer_certificate_are_its_own(run):
+def test_a_network_takes_no_certificate_of_layers_and_the_other_way_round(run):
     assert run("check", "net.npz", "--certificate", "C.json")[0] in (0, 1)
-    assert run("verify", "C.json", "net.npz")[0] == 0
-    assert run("verify", "C.json", "net.npz", "--layer", "fc1.weight")[0] == 2
+    layers = json.loads(Path("C.json").read_text())
+    network = certified(run, "net.npz")
+    for one, other in ((layers, network), (network, layers)):
+        mixed = {**one, "claims": other["claims"]}
+        Path("C.json").write_text(json.dumps(mixed))
+        code, out, err = run("verify", "C.json", "net.npz")
+        assert (code, out) == (2, "") and "Make the certificate anew" in err
 
 
 def test_verify_uses_only_the_readers_and_the_kernel(run):
     certified(run, "net.npz")
     check_what_verify_loads("net.npz")
+
+
+# ---------------------------------------------------------------------------------------------------- largest output
+
+
+@pytest.fixture
+def outputs(run):
+    rng = np.random.default_rng(5)
+    arrays = {f"w{i}": rng.normal(size=shape) for i, shape in enumerate([(8, 4), (6, 8), (5, 6)])}
+    arrays |= {f"b{i}": rng.normal(size=n) for i, n in enumerate([8, 6, 5])}
+    np.savez("five.npz", **arrays)
+    np.savez("other.npz", **{name: 1.01 * array for name, array in arrays.items()})
+    return run
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        [],
+        ["--ball", "0.2,0.3"],
+        ["--activation", "maxmin"],
+        ["--method", "riccati"],
+        ["--method", "composite"],
+        ["--box", "0,1", "--pieces", "3"],
+    ],
+)
+def test_the_largest_output(outputs, more):
+    asked = ["bound", "five.npz", "--output-norm", "linf", *more]
+    code, found = answer(outputs, *asked, "--certificate", "C.json")
+    assert code == 0 and found["output_norm"] == "linf" and 0 <= found["row"] < 5
+    claim = json.loads(Path("C.json").read_text())["claims"][0]["claim"]
+    assert found["lower"] <= found["bound"] == claim["bound"] and claim["norm"] == "linf"
+    assert found["bound"] < answer(outputs, "bound", "five.npz", *more)[1]["bound"]
+    code, proof = answer(outputs, "verify", "C.json", "five.npz")
+    assert code == 0 and "largest entry of the output" in proof["claims"][0]["words"]
+    assert answer(outputs, "verify", "C.json", "other.npz")[0] == 1
+    code, out, _ = outputs(*asked)
+    assert code == 0 and f"output {found['row']}" in out
+    assert "|f(x) - f(y)|_inf" in out and "4 → 8 → 6 → 5" in out
+
+
+def test_the_largest_output_by_all_methods(outputs):
+    asked = ("bound", "five.npz", "--output-norm", "linf", "--compare")
+    rows = answer(outputs, *asked)[1]["methods"]
+    euclid = answer(outputs, "bound", "five.npz", "--compare")[1]["methods"]
+    assert [row["method"].split("-")[0] for row in rows] == [row["method"].split("-")[0] for row in euclid]
+    value = {row["method"]: row["bound"] for row in rows}
+    assert value["lipsdp-neuron"] <= min(value.values()) * (1 + 1e-7)
+    assert value["product"] >= value["composite"]
+    assert len({row["lower"] for row in rows}) == 1 and all(row["row"] in range(5) for row in rows)
+    assert outputs(*asked, "--certificate", "C.json")[0] == 0
+    assert outputs("verify", "C.json", "five.npz")[0] == 0
 
 
 # ------------------------------------------------------------------------------------ progress, published files

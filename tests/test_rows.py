@@ -1,8 +1,6 @@
 """From l2 to l-infinity: the largest constant of one output, whichever outputs were left out, and its proof."""
 
 import itertools
-import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +14,6 @@ from sdplip.kernel.check import conclude
 from sdplip.kernel.regions import Ball, Box
 from sdplip.kernel.rules.rows import output
 from sdplip.network import Activation, Builder, Dense, Network, Sum, followed
-from tests.commands import answer, invoke
 from tests.nets import mlp
 
 CLOSE = 1e-6  # of two solves of the same problem
@@ -139,66 +136,3 @@ def test_pairs_pieces_and_strange_norms():
     assert cut.lower <= cut.value <= whole.value and cut.row is not None
     with pytest.raises(InvalidProblem, match="'l1'"):
         bound(net, output_norm="l1")  # pyright: ignore[reportArgumentType]
-
-
-# ---------------------------------------------------------------------------------------------------- command
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    Ws, bs = numbers(4, 8, 6, 5)
-    arrays = {f"w{i}": W for i, W in enumerate(Ws)} | {f"b{i}": b for i, b in enumerate(bs)}
-    np.savez("net.npz", **arrays)
-    np.savez("other.npz", **{name: 1.01 * array for name, array in arrays.items()})
-    return invoke
-
-
-@pytest.mark.parametrize(
-    "more", [[], ["--ball", "0.2,0.3"], ["--activation", "maxmin"], ["--method", "riccati"]]
-)
-def test_the_command_proves_and_verify_proves_again(run, more):
-    asked = ["bound", "net.npz", "--output-norm", "linf", *more]
-    code, found = answer(run, *asked, "--certificate", "C.json")
-    assert code == 0 and found["output_norm"] == "linf" and 0 <= found["row"] < 5
-    assert (
-        found["lower"]
-        <= found["bound"]
-        == json.loads(Path("C.json").read_text())["claims"][0]["claim"]["bound"]
-    )
-    assert found["bound"] < answer(run, "bound", "net.npz", *more)[1]["bound"]
-    assert answer(run, "verify", "C.json", "net.npz")[1]["proven"]
-    code, out, _ = run("verify", "C.json", "net.npz")
-    assert code == 0 and "largest entry of the output" in out
-    assert answer(run, "verify", "C.json", "other.npz")[0] == 1
-    code, out, _ = run(*asked)
-    assert (
-        code == 0
-        and f"output {found['row']}" in out
-        and "|f(x) - f(y)|_inf" in out
-        and "4 → 8 → 6 → 5" in out
-    )
-
-
-def test_all_methods_side_by_side(run):
-    rows = answer(run, "bound", "net.npz", "--output-norm", "linf", "--compare")[1]["methods"]
-    euclid = answer(run, "bound", "net.npz", "--compare")[1]["methods"]
-    assert [row["method"].split("-")[0] for row in rows] == [row["method"].split("-")[0] for row in euclid]
-    value = {row["method"]: row["bound"] for row in rows}
-    assert value["lipsdp-neuron"] == min(value.values()) and value["product"] >= value["composite"]
-    assert len({row["lower"] for row in rows}) == 1 and all(row["row"] in range(5) for row in rows)
-    code, *_ = run("bound", "net.npz", "--output-norm", "linf", "--compare", "--certificate", "C.json")
-    assert code == 0 and run("verify", "C.json", "net.npz")[0] == 0
-    code, found = answer(run, "bound", "net.npz", "--output-norm", "linf", "--box", "0,1", "--pieces", "3")
-    assert code == 0 and found["output_norm"] == "linf"
-
-
-@pytest.mark.parametrize(
-    ("more", "reason"),
-    [
-        (["--output-pair", "0,1"], "one number"),
-    ],
-)
-def test_what_does_not_go_together_is_refused(run, more, reason):
-    code, out, err = run("bound", "net.npz", "--output-norm", "linf", *more)
-    assert (code, out) == (2, "") and reason in err.strip().splitlines()[-1]

@@ -45,7 +45,8 @@ def split_bound(
     largest of their bounds. A ball is cut by boxes.
 
     Args:
-        network, method, output_pair, output_norm, seconds: as for `bound`, which runs once a piece.
+        network, method, output_pair, output_norm: as for `bound`, which runs once a piece.
+        seconds: of "auto", for all pieces together; when they are over, or on an interrupt, nothing more is cut.
         region: the region.
         pieces: at most so many, at least 1.
         progress: called with the number of pieces, the bound and the lower estimate.
@@ -57,31 +58,42 @@ def split_bound(
         raise InvalidProblem(f"A region is cut into 1 to {MOST // 2} pieces, not {pieces}.")
     begin = time.perf_counter()
 
+    def left() -> float:
+        return max(begin + seconds - time.perf_counter(), 0.0) if method == "auto" else seconds
+
     def on(where: Region) -> NetworkBound:
         return bound(
-            network, method, region=where, output_pair=output_pair, output_norm=output_norm, seconds=seconds
+            network, method, region=where, output_pair=output_pair, output_norm=output_norm, seconds=left()
         )
 
     whole = on(region)
     root = _Piece(hull(region), whole, whole.bound)
-    heap, count, found = [(-whole.bound, 0, root)], 1, [whole]
-    while len(heap) < pieces and -heap[0][0] > whole.lower * (1 + 1e-9):
+    heap, count, found, note = [(-whole.bound, 0, root)], 1, [whole], whole.note
+    while len(heap) < pieces and -heap[0][0] > whole.lower * (1 + 1e-9) and not note:
         worst = heap[0][2]
         edge = _edge(whole.goal.network, worst.box)
         if edge is None:
             break
+        if not left():
+            note = f"the time was over at {len(heap)} of {pieces} pieces"
+            break
+        try:
+            below, above = (_bounded(region, box, on, worst.value) for box in halves(worst.box, *edge))
+        except KeyboardInterrupt:
+            note = f"interrupted at {len(heap)} of {pieces} pieces"
+            break
         heappop(heap)
-        below, above = (_bounded(region, box, on, worst.value) for box in halves(worst.box, *edge))
         worst.cut = (*edge, below, above)
         for piece in (below, above):
             if piece.found is not None:
                 found.append(piece.found)
+                note = note or piece.found.note
             heappush(heap, (-piece.value, count, piece))
             count += 1
         if progress is not None:
             progress(len(heap), -heap[0][0], whole.lower)
     if len(heap) == 1:
-        return replace(whole, seconds=time.perf_counter() - begin)
+        return replace(whole, seconds=time.perf_counter() - begin, note=note)
     value, largest = -heap[0][0], heap[0][2].found or whole
     lower = max(whole.lower, *(entry[2].found.lower for entry in heap if entry[2].found))
     name = f"{largest.method}, {len(heap)} {'boxes' if isinstance(region, Box) else 'pieces'}"
@@ -96,6 +108,7 @@ def split_bound(
         seconds=time.perf_counter() - begin,
         iterations=sum(result.iterations for result in found),
         others=whole.others | {name: value},
+        note=note,
     )
 
 

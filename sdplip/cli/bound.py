@@ -10,12 +10,13 @@ import click
 
 from sdplip.cli.network import NetworkSource, reading_options
 from sdplip.cli.options import Output, json_option, transpose_option
-from sdplip.cli.progress import network_bar
+from sdplip.cli.progress import bound_bar
 from sdplip.cli.question import METHODS, Question, compared
 from sdplip.cli.region import Given, RegionType, given_region
 
 if TYPE_CHECKING:
     from sdplip.bounds.answer import NetworkBound
+    from sdplip.kernel.claim import LipschitzClaim
     from sdplip.kernel.proof import Norm
     from sdplip.network import Network
     from sdplip.network.read.understood import Understood
@@ -162,22 +163,21 @@ def bound(
     understood = source.understood(biases=regional)
     network = understood.network
     region = given_region(ball, box, network, property_file)
-    with network_bar() as watch:
-        ask = Question(network, output_pair, output_norm, region, watch, pieces, device, seconds)
+    with bound_bar() as (watch, report):
+        ask = Question(network, output_pair, output_norm, region, watch, pieces, device, seconds, report)
         results = compared(ask) if compare else [ask.bound(method or "auto")]
     best = min(results, key=lambda result: result.bound)
     if certificate:
-        _save(certificate, file, understood, best, output_pair, output_norm, ask)
+        _save(certificate, file, understood, best, ask)
     title = f"{file}: {widths(network)}, {source.text}"
     if plot:
         from sdplip.plot import draw_bounds, save
 
         save(draw_bounds(results, title), plot)
     if as_json:
-        rows = [_to_json(file, result, certificate if result is best else None) for result in results]
-        words = {"assumed": list(understood.sentences), "checked": understood.checked}
+        rows = [_to_json(file, result, ask, certificate if result is best else None) for result in results]
         document = {"file": str(file), "methods": rows} if compare else rows[0]
-        render.json_lines({**document, **words})
+        render.json_lines({**document, **_understood(understood)})
     else:
         proof = (
             f"sdplip verify {shlex.quote(str(certificate))} {shlex.quote(str(file))}" if certificate else None
@@ -185,29 +185,28 @@ def bound(
         render.bound(results, best, title, proof, plot, understood, region, output_pair)
 
 
-def _save(
-    path: Path,
-    file: Path,
-    understood: "Understood",
-    best: "NetworkBound",
-    pair: tuple[int, int] | None,
-    norm: "Norm",
-    ask: Question,
-) -> None:
+def _save(path: Path, file: Path, understood: "Understood", best: "NetworkBound", ask: Question) -> None:
     """Writes the certificate file."""
     from importlib.metadata import version
 
-    from sdplip.kernel.claim import LipschitzClaim
     from sdplip.kernel.document import Document, Entry, digest, write
 
-    claim = LipschitzClaim(best.bound, pair or (), norm, ask.region)
-    entry = Entry(claim.to_json(), best.proof)
+    entry = Entry(_claim(best, ask).to_json(), best.proof)
     write(path, Document(digest(file), understood.reading, (entry,)), version("sdplip"))
 
 
-def _to_json(file: Path, result: "NetworkBound", certificate: Path | None) -> dict[str, Any]:
+def _claim(result: "NetworkBound", ask: Question) -> "LipschitzClaim":
+    from sdplip.kernel.claim import LipschitzClaim
+
+    return LipschitzClaim(result.bound, ask.pair or (), ask.norm, ask.region)
+
+
+def _to_json(file: Path, result: "NetworkBound", ask: Question, certificate: Path | None) -> dict[str, Any]:
     norm = {} if result.row is None else {"output_norm": "linf", "row": result.row}
-    note = {"note": result.note} if result.note else {}
+    tried = [
+        {"method": one.method, "bound": one.bound, "seconds": one.seconds, "note": one.note}
+        for one in result.tried
+    ]
     return {
         "file": str(file),
         "method": result.method,
@@ -219,8 +218,19 @@ def _to_json(file: Path, result: "NetworkBound", certificate: Path | None) -> di
         "seconds": result.seconds,
         "order": result.order,
         "certificate": str(certificate) if certificate else None,
+        "claim": _claim(result, ask).words(),
+        "note": result.note,
+        "tried": tried,
         **norm,
-        **note,
+    }
+
+
+def _understood(found: "Understood") -> dict[str, Any]:
+    """How the file was read."""
+    return {
+        "assumed": list(found.sentences),
+        "left_out": [{"array": name, "why": why} for name, why in found.left_out],
+        "checked": found.checked,
     }
 
 

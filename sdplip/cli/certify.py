@@ -179,10 +179,14 @@ def _placed(model: "nn.Module", device: str) -> "nn.Module":
     import torch
 
     try:
+        torch.zeros(1, device=device).item()
         return model.to(torch.device(device))
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).split("\n")[0].rstrip(".")
-        raise click.UsageError(f"--device {device} cannot be used ({reason}). Use --device cpu.") from None
+    except (RuntimeError, AssertionError, NotImplementedError):
+        from sdplip.solvers.devices import why_not
+
+        raise click.UsageError(
+            f"--device {device} cannot be used: {why_not(device)}. Use --device cpu."
+        ) from None
 
 
 def _keep(run: Path, found: Any, document: dict[str, Any]) -> None:

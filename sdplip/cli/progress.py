@@ -8,9 +8,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from sdplip.bounds.answer import Tried
     from sdplip.reports import Layer
     from sdplip.reports.optimum import Watch
     from sdplip.solvers import Progress
+
+    Step = Callable[[int, float, float], None]
 
 PATIENCE = 2.0
 """Seconds before a bar appears."""
@@ -58,20 +61,30 @@ def progress_bar() -> "Iterator[Watch | None]":
 
 
 @contextmanager
-def network_bar() -> "Iterator[Callable[[int, float, float], None] | None]":
+def network_bar() -> "Iterator[Step | None]":
     """A callback that draws the gap of a running solve after two seconds; None where nobody would see it."""
+    with bound_bar() as (watch, _):
+        yield watch
+
+
+@contextmanager
+def bound_bar() -> "Iterator[tuple[Step | None, Callable[[Tried], None] | None]]":
+    """Two callbacks for the bound of a network: the bar of the solve that runs, and a line for each method that is done, both
+    after two seconds; None where nobody would see them."""
     if not sys.stderr.isatty():
-        yield None
+        yield None, None
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
     text = TextColumn(
         "iteration {task.fields[iteration]}, gap {task.fields[gap]:.1e}, {task.fields[seconds]:.0f} s"
+        " (Ctrl-C keeps the best so far)"
     )
-    bar = Progress(TextColumn("lipsdp"), BarColumn(), text, console=Console(stderr=True), transient=True)
+    console = Console(stderr=True, markup=False, highlight=False)
+    bar = Progress(TextColumn("lipsdp"), BarColumn(), text, console=console, transient=True)
     task = bar.add_task("", total=DIGITS, iteration=0, gap=1.0, seconds=0.0)
-    begin = time.perf_counter()
+    begin, waiting = time.perf_counter(), list[str]()
 
     def watch(iteration: int, upper: float, lower: float) -> None:
         seconds = time.perf_counter() - begin
@@ -81,8 +94,18 @@ def network_bar() -> "Iterator[Callable[[int, float, float], None] | None]":
         gap = min(1.0, max(1 - lower / upper, 1e-16)) if upper > 0 and math.isfinite(lower / upper) else 1.0
         bar.update(task, completed=-math.log10(gap), iteration=iteration, gap=gap, seconds=seconds)
 
+    def report(done: "Tried") -> None:
+        from sdplip.cli.render import above
+
+        what = done.note if done.bound is None else f"at most {above(done.bound)}"
+        waiting.append(f"{done.method}: {what}, {done.seconds:.1f} s")
+        if time.perf_counter() - begin >= PATIENCE:
+            for line in waiting:
+                bar.console.print(line, soft_wrap=True)
+            waiting.clear()
+
     try:
-        yield watch
+        yield watch, report
     finally:
         bar.stop()
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sdplip.bounds.answer import NetworkBound
+    from sdplip.bounds.answer import NetworkBound, Tried
     from sdplip.kernel.proof import Norm
     from sdplip.kernel.regions import Region
     from sdplip.network import Network
@@ -46,6 +46,7 @@ class Question:
     pieces: int = 1
     device: str = "cpu"
     seconds: float = 60.0
+    report: "Callable[[Tried], object] | None" = None
 
     def bound(self, method: str) -> "NetworkBound":
         if method not in ("product", "composite"):  # imports are no part of the time
@@ -63,6 +64,7 @@ class Question:
                 method,
                 output_pair=self.pair,
                 output_norm=self.norm,
+                progress=self.watch,
                 seconds=self.seconds,
             )
         from sdplip.bounds.choose import bound
@@ -74,13 +76,14 @@ class Question:
             output_norm=self.norm,
             region=self.region,
             progress=self.watch,
+            report=self.report if self.norm == "l2" else None,  # each output by itself would be many lines
             device=self.device,
             seconds=self.seconds,
         )
 
 
 def compared(ask: Question) -> "list[NetworkBound]":
-    """Every method that takes the network, once."""
+    """Every method that takes the network, once; an interrupt from the keyboard leaves out the rest."""
     from sdplip.bounds.methods import METHODS as KNOWN
     from sdplip.errors import InvalidProblem, NotProvable
 
@@ -92,6 +95,12 @@ def compared(ask: Question) -> "list[NetworkBound]":
     for name in KNOWN:
         if name in left_out or (large and name.startswith("lipsdp")):
             continue
-        with suppress(NotProvable, InvalidProblem):
-            results.append(ask.bound(name))
+        try:
+            with suppress(NotProvable, InvalidProblem):
+                results.append(ask.bound(name))
+        except KeyboardInterrupt:
+            return [
+                replace(first, note=f"interrupted in {name}; it and what follows is left out"),
+                *results[1:],
+            ]
     return results

@@ -10,6 +10,7 @@ import torch
 from sdplip.errors import SolverUnavailable
 from sdplip.solvers._limits import Limits
 from sdplip.solvers._points import aol_point, points
+from sdplip.solvers.devices import why_not
 from sdplip.solvers.problems import ConvolutionMinTrace, MaxVolume, MinTrace, Problem
 from sdplip.solvers.solution import AbstractSolver, Progress, Solution
 
@@ -75,5 +76,5 @@ def device_named(name: str) -> torch.device:
         place = torch.zeros(1, dtype=torch.float64, device=name)
         place.item()
         return place.device
-    except (RuntimeError, AssertionError, TypeError) as reason:
-        raise SolverUnavailable(f'`device="{name}"` cannot hold float64 here. Use "cpu".') from reason
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError):
+        raise SolverUnavailable(f'`device="{name}"` cannot be used: {why_not(name)}. Use "cpu".') from None

@@ -11,6 +11,7 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from sdplip.errors import InvalidConfig
+from sdplip.solvers.devices import why_not
 
 
 @dataclass(frozen=True)
@@ -100,11 +101,9 @@ def device_named(name: str, local: int = 0) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        found = torch.cuda.device_count()
+    except (RuntimeError, AssertionError, NotImplementedError):
         raise InvalidConfig(
-            f"`train.device` = {name!r} cannot be used ({str(error).splitlines()[0][:80]}); torch sees {found} CUDA devices here."
-            " Use cpu, or auto."
+            f"`train.device` = {name!r} cannot be used: {why_not(name)}. Use cpu, or auto."
         ) from None
     if device.type == "meta":
         raise InvalidConfig("`train.device` = 'meta' holds no numbers. Use cpu, cuda, or auto.")

@@ -49,8 +49,8 @@ def bound(
     left = [f"{tried.method} {tried.note}" for tried in best.tried if tried.bound is None and tried.note]
     if left:
         console.print(f"Not taken: {'; '.join(left)}.", soft_wrap=True)
-    if best.note:
-        console.print(f"{best.note[:1].upper()}{best.note[1:]}.", soft_wrap=True)
+    for note in dict.fromkeys(result.note for result in results if result.note):
+        console.print(f"{note[:1].upper()}{note[1:]}.", soft_wrap=True)
     assumed = ", of the network as it was read above" if understood.sentences else ""
     console.print(f"Proven: {_claim(best, region, pair)} ({best.method}){assumed}.", soft_wrap=True)
     if understood.checked:
