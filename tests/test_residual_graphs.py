@@ -7,16 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from sdplip.bounds import bound, estimate_lower
-from sdplip.bounds.samples import value_and_jacobian
-from sdplip.certificates.region import Ball
-from sdplip.certificates.system_file import load_system, maps, save_system, system_record, verify_system
-from sdplip.errors import InvalidWeight
-from sdplip.networks import Activation, Affine, Diagonal, Network, Residual, system_layers
-from sdplip.networks.onnx import from_onnx
+from sdplip.bounds.below import estimate_lower, jacobian
+from sdplip.bounds.choose import bound
+from sdplip.kernel.regions import Ball
+from sdplip.network import Activation, Builder, Dense, Network, Sum
+from sdplip.network.read.anything import understand
 from tests.commands import answer, invoke
 from tests.graphs import exported
-from tests.test_networks import save_onnx
 
 CLOSE = 1e-7
 """Relative accuracy of the interior-point method on the bound."""
@@ -72,55 +69,51 @@ CASES = {
 def test_exported_residual_networks_are_bounded_above_their_jacobians(tmp_path, name):
     make, shape = CASES[name]
     net = make().eval()
-    network = from_onnx(exported(net, shape, tmp_path / "net.onnx"))
-    assert any(isinstance(layer, Residual) for layer in network.layers)
+    network = understand(exported(net, shape, tmp_path / "net.onnx")).network
+    assert any(isinstance(node.op, Sum) for node in network.nodes)
     value = {method: bound(network, method).value for method in ("product", "riccati", "lipsdp-neuron")}
     assert value["lipsdp-neuron"] <= min(value["product"], value["riccati"]) * (1 + CLOSE)
-    layers, rng, largest = system_layers(network), np.random.default_rng(0), 0.0
+    rng, largest = np.random.default_rng(0), 0.0
     for x in rng.normal(size=(40, *shape)) * 10.0 ** rng.uniform(-1, 1, (40, *(1 for _ in shape))):
         there = torch.tensor(x)[None]
         J = torch.autograd.functional.jacobian(net, there).reshape(-1, x.size).numpy()
-        y, same = value_and_jacobian(layers, x.reshape(-1))
-        np.testing.assert_allclose(y, net(there).detach().numpy()[0], atol=1e-12)
-        np.testing.assert_allclose(same, J, atol=1e-12)
+        np.testing.assert_allclose(network(x.reshape(-1)), net(there).detach().numpy()[0], atol=1e-12)
+        np.testing.assert_allclose(jacobian(network, x.reshape(-1)), J, atol=1e-12)
         largest = max(largest, float(np.linalg.norm(J, 2)))
     assert largest <= value["lipsdp-neuron"]
     assert estimate_lower(network) <= value["lipsdp-neuron"]
 
 
+def residual(A, B, C, shortcut=None, behind=None) -> Network:
+    """s(x) + C relu(B A x), with A in front of both where there is one."""
+    builder = Builder((B.shape[1] if A is None else A.shape[1],))
+    start = 0 if A is None else builder.add(Dense(A), 0)
+    branch = builder.add(Activation("relu", len(B)), builder.add(Dense(B), start))
+    branch = builder.add(Dense(C), branch)
+    short = start if shortcut is None else builder.add(Dense(shortcut), start)
+    total = builder.add(Sum((1, 1), len(C)), short, branch)
+    return builder.finish(total if behind is None else builder.add(behind, total))
+
+
 def test_a_linear_shortcut_changes_nothing_that_it_should_not():
     rng = np.random.default_rng(0)
-    A, B, C = rng.normal(size=(3, 4)), rng.normal(size=(5, 4)), rng.normal(size=(3, 5))
-    branch, relu = (Affine(B), Activation(kind="relu"), Affine(C)), Activation(kind="relu")
-    # In front of an identity shortcut the same map; a branch of zeros leaves the shortcut alone.
-    square = (Affine(rng.normal(size=(4, 4))), relu, Affine(rng.normal(size=(4, 4))))
-    eye = Network((Residual(square, (Affine(np.eye(4)),)), relu))
-    assert bound(eye, "lipsdp-neuron").value == pytest.approx(
-        bound(Network((Residual(square), relu)), "lipsdp-neuron").value, rel=CLOSE
+    A, B, C = rng.normal(size=(3, 4)), rng.normal(size=(5, 4)), rng.normal(size=(4, 5))
+    relu = Activation("relu", 4)
+    plain, eye = (
+        bound(residual(None, B, C, short, relu), "lipsdp-neuron").value for short in (None, np.eye(4))
     )
-    nothing = Network((Residual((*branch[:2], Affine(0 * C)), (Affine(A),)), relu))
-    assert bound(nothing, "lipsdp-neuron").value == pytest.approx(np.linalg.norm(A, 2), rel=CLOSE)
-    # Two linear layers in a row, one of them known up to an error only.
-    d = Diagonal(rng.uniform(0.5, 2, 3), error=2.0**-50)
-    twice = bound(Network((Residual(branch, (Affine(A), d)), relu)), "lipsdp-neuron").value
-    once = bound(Network((Residual(branch, (Affine(d.d[:, None] * A),)), relu)), "lipsdp-neuron").value
-    assert twice == pytest.approx(once, rel=CLOSE)
+    assert eye == pytest.approx(plain, rel=CLOSE)
+    nothing = bound(residual(None, B, np.zeros((3, 5)), A, Activation("relu", 3)), "lipsdp-neuron").value
+    assert nothing == pytest.approx(np.linalg.norm(A, 2), rel=CLOSE)
 
 
-def test_shortcuts_on_regions_and_in_certificate_files(tmp_path):
+def test_shortcuts_on_regions():
     rng = np.random.default_rng(1)
-    relu = Activation(kind="relu")
-    branch = (Affine(rng.normal(size=(5, 3)), rng.normal(size=5)), relu, Affine(rng.normal(size=(2, 5))))
-    net = Network(
-        (Residual(branch, (Affine(rng.normal(size=(2, 3)), rng.normal(size=2)),)), relu, Affine(np.eye(2)))
-    )
+    B, C, A = rng.normal(size=(5, 3)), rng.normal(size=(2, 5)), rng.normal(size=(2, 3))
+    net = residual(None, B, C, A, Activation("relu", 2))
     ball = Ball(rng.normal(size=3), 0.5)
     local, everywhere = bound(net, "lipsdp-neuron", region=ball), bound(net, "lipsdp-neuron")
     assert local.lower * (1 - 1e-9) <= local.value <= everywhere.value * (1 + CLOSE)
-    for found in (local, everywhere):
-        save_system(tmp_path / "C.json", system_record("net", found.claim, found.system_certificate))
-        entry = load_system(tmp_path / "C.json")
-        assert verify_system(entry, list(maps(system_layers(net)))).proven
 
 
 def test_a_residual_graph_has_a_certificate(tmp_path, monkeypatch):
@@ -140,41 +133,7 @@ def test_more_slope_behind_the_sum_never_lowers_the_bound():
     rng = np.random.default_rng(2)
     A, B = rng.normal(size=(2, 4, 4))
     values = []
-    for ends in ((1.0, 1.0), (0.4, 1.0), (0.0, 1.0), (-0.2, 1.2)):
-        block = Residual((Affine(A), Activation(kind="relu"), Affine(B)))
-        values.append(bound(Network((block, Activation(*ends), block, Affine(A))), "lipsdp-neuron").value)
+    for low, high in ((1.0, 1.0), (0.4, 1.0), (0.0, 1.0), (-0.2, 1.2)):
+        ends = Activation("", 4, alpha=np.full(4, low), beta=np.full(4, high))
+        values.append(bound(residual(A, A, B, behind=ends), "lipsdp-neuron").value)
     assert all(a <= b * (1 + CLOSE) for a, b in itertools.pairwise(values))
-
-
-REFUSED = {
-    "both with activations": [
-        ("Relu", ["x"], "a", {}),
-        ("MatMul", ["x", "w"], "b", {}),
-        ("Relu", ["b"], "c", {}),
-        ("Add", ["a", "c"], "y", {}),
-    ],
-    "a value that is not used": [
-        ("MatMul", ["x", "w"], "a", {}),
-        ("Relu", ["x"], "b", {}),
-        ("MatMul", ["x", "w"], "y", {}),
-    ],
-    "twice the same": [("Add", ["x", "x"], "y", {})],
-    "a product of branches": [("MatMul", ["x", "w"], "a", {}), ("Mul", ["x", "a"], "y", {})],
-    "three branches": [("MatMul", ["x", "w"], "a", {}), ("Sum", ["x", "a", "a"], "y", {})],
-    "an activation alone": [
-        ("MatMul", ["x", "w"], "a", {}),
-        ("Relu", ["a"], "b", {}),
-        ("Add", ["a", "b"], "y", {}),
-    ],
-    "another width": [("MatMul", ["x", "v"], "a", {}), ("Add", ["x", "a"], "y", {})],
-}
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_other_branches_are_refused_by_name(tmp_path, name):
-    arrays = {"w": np.ones((2, 2), np.float32), "v": np.ones((2, 1), np.float32)}
-    save_onnx(tmp_path / "net.onnx", REFUSED[name], arrays, 2)
-    with pytest.raises(InvalidWeight, match=r"does not continue|not covered|affine layer|added to its input"):
-        from_onnx(tmp_path / "net.onnx")
-    with pytest.raises(InvalidWeight, match="shortcut"):
-        Network((Residual((Affine(np.eye(2)),), (Activation(),)),))  # pyright: ignore[reportArgumentType]
