@@ -55,6 +55,20 @@ def test_a_network_computes_what_its_module_computes(make, shape, dtype):
     assert np.allclose(found, y, rtol=0, atol=tolerance * (1 + abs(y).max()))
 
 
+def _in_inference(m, x):
+    with torch.inference_mode():
+        return m.inner(x)
+
+
+@pytest.mark.parametrize(("make", "shape"), ALL)
+def test_in_inference_mode_operations_arrive_whole(make, shape):
+    module = Forward(_in_inference, inner=built(make).double())
+    plain = read_module(module.inner, shape)  # pyright: ignore
+    x = np.random.default_rng(7).standard_normal(plain.inputs)
+    y = plain(x)
+    assert np.allclose(read_module(module, shape)(x), y, rtol=0, atol=1e-11 * (1 + abs(y).max()))
+
+
 def test_the_module_stays_as_it_was():
     module = built(ResNet)
     before = {name: value.clone() for name, value in module.state_dict().items()}

@@ -167,6 +167,13 @@ def _through_views(x: Tensor) -> Tensor:
     return F.relu_(rows.reshape(x.size(0), -1))
 
 
+def _zeroed(x: Tensor) -> Tensor:
+    y = 2 * x
+    y[:, :1].zero_()
+    y[:, 2:].copy_(x[:, :1])
+    return y
+
+
 def _expanded(x: Tensor) -> Tensor:
     y = torch.zeros(len(x), 1, 3, dtype=x.dtype)
     z = y.expand(-1, 2, -1)
@@ -241,6 +248,40 @@ FUNCTIONS: dict[str, tuple[Callable[[Tensor], Tensor], Shape]] = {
     "einsum": (lambda x: torch.einsum("bij,jk->bki", x, torch.ones(3, 5, dtype=x.dtype)), (2, 3)),
     "from the left": (lambda x: torch.arange(8.0, dtype=x.dtype).reshape(4, 2) @ x, (2, 3)),
     "stack of matrices": (lambda x: x @ torch.arange(24.0, dtype=x.dtype).reshape(2, 3, 4).sin(), (2, 5, 3)),
+    "addcmul": (lambda x: torch.addcmul(x, x.flip(1), torch.arange(4.0, dtype=x.dtype), value=0.5), (4,)),
+    "addcdiv": (lambda x: torch.addcdiv(x, x.flip(1), torch.arange(1.0, 5.0, dtype=x.dtype), value=2), (4,)),
+    "baddbmm": (lambda x: torch.baddbmm(x, x, torch.eye(3, dtype=x.dtype).expand(len(x), 3, 3), beta=2, alpha=3), (2, 3)),
+    "addmm": (lambda x: torch.addmm(torch.ones(3, dtype=x.dtype), x, torch.eye(4, 3, dtype=x.dtype), beta=2, alpha=3), (4,)),
+    "mv": (lambda x: x @ torch.arange(4.0, dtype=x.dtype), (4,)),
+    "clamp_min": (lambda x: x.clamp_min(0.25).clamp(max=0.5), (4,)),
+    "kthvalue": (lambda x: x.kthvalue(2, 1, keepdim=True).values, (4,)),
+    "fmax": (lambda x: torch.fmax(x, x.flip(1)) + torch.fmin(x, 2 * x), (4,)),
+    "erf and atan": (lambda x: torch.erf(x) + torch.atan(x), (4,)),
+    "norms": (lambda x: torch.norm(x, 1, 2) + torch.linalg.vector_norm(x, float("inf"), 2), (3, 2)),
+    "frobenius": (lambda x: torch.linalg.matrix_norm(x).unsqueeze(1), (3, 2)),
+    "aligned": (lambda x: F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True), (1, 3, 5)),
+    "by a factor": (lambda x: F.interpolate(x, scale_factor=(2.0, 1.6), mode="bilinear"), (1, 3, 5)),
+    "antialiased": (lambda x: F.interpolate(x, size=(2, 2), mode="bilinear", antialias=True), (1, 4, 4)),
+    "bicubic": (lambda x: F.interpolate(x, scale_factor=2, mode="bicubic"), (1, 3, 4)),
+    "linear": (lambda x: F.interpolate(x, scale_factor=2, mode="linear"), (1, 3)),
+    "trilinear": (lambda x: F.interpolate(x, scale_factor=2, mode="trilinear"), (1, 2, 2, 2)),
+    "nearest 1d": (lambda x: F.interpolate(x, scale_factor=2), (1, 3)),
+    "nearest exact": (lambda x: F.interpolate(x, size=(5, 2), mode="nearest-exact"), (1, 3, 2)),
+    "average 1d": (lambda x: F.avg_pool1d(x, 2, 1, 1), (1, 4)),
+    "average 3d": (lambda x: F.avg_pool3d(x, 2, 1), (1, 2, 3, 3)),
+    "maxima 3d": (lambda x: F.max_pool3d(x, 2, 1), (1, 2, 3, 3)),
+    "adaptive 1d": (lambda x: F.adaptive_avg_pool1d(x, 3) + F.adaptive_max_pool1d(x, 3), (1, 5)),
+    "adaptive 3d": (lambda x: F.adaptive_avg_pool3d(x, 2) + F.adaptive_max_pool3d(x, 2), (1, 3, 2, 4)),
+    "replicate": (lambda x: F.pad(x, (1, 2, 0, 1), mode="replicate"), (1, 2, 3)),
+    "scatter": (lambda x: torch.zeros_like(x).scatter(1, torch.tensor([[2, 0, 1]]).expand(len(x), -1), x), (3,)),
+    "slices": (lambda x: torch.slice_scatter(x, 2 * x[:, :2], 1, 1, 3).select_scatter(x[:, 0], 1, 0), (4,)),
+    "diagonal": (lambda x: torch.diag_embed(x).triu().diagonal_scatter(-x, 0, 1, 2), (3,)),
+    "tiles": (lambda x: torch.tile(x.rot90(1, (1, 2)), (2, 1)), (2, 3)),
+    "index_put": (lambda x: x.index_put((torch.arange(len(x))[:, None], torch.tensor([[0, 2]])), 3 * x[:, :2]), (3,)),
+    "index_fill": (lambda x: x.index_fill(1, torch.tensor([1]), 4.0), (3,)),
+    "take_along": (lambda x: torch.take_along_dim(x, torch.tensor([[1, 1, 0]]).expand(len(x), -1), 1), (3,)),
+    "zeroed": (lambda x: _zeroed(x), (3,)),
+    "channels shuffled": (lambda x: F.channel_shuffle(x, 2), (4, 2)),
     "vmap": (lambda x: torch.vmap(lambda row: row.flip(0).relu())(x), (4,)),
     "complement": (lambda x: torch.lerp(x, x.flip(1), 0.25), (4,)),
     "double precision inside": (lambda x: x.double().relu().to(x.dtype), (4,)),

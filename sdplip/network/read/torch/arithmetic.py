@@ -33,7 +33,7 @@ from sdplip.network.read.torch.functions import largest, product_known, smallest
 from sdplip.network.read.torch.table import POSITIONS, PRODUCT, Call, rule
 
 
-@rule("add", "sub", "subtract", "rsub", "_add_relu")
+@rule("add", "sub", "subtract", "rsub")
 def _(c: Call) -> Array:
     x, y, alpha = c["x"], c["other"], c.get("alpha", 1)
     if c.name.startswith("rsub"):
@@ -168,10 +168,10 @@ def product(c: Call, x: Any, y: Any) -> Array:
     return matmul(array, M, left=left)
 
 
-@rule("sum", "mean", "amax", "amin", "nansum")
+@rule("sum", "mean", "amax", "amin")
 def _(c: Call) -> Array:
     x = c.array("x")
-    how = {"sum": "sum", "nansum": "sum", "mean": "mean", "amax": "max", "amin": "min"}[c.name]
+    how = {"sum": "sum", "mean": "mean", "amax": "max", "amin": "min"}[c.name]
     return reduced(x, axes_of(c, x), how, keepdims=bool(c.get("keepdim", False)))
 
 
@@ -241,7 +241,7 @@ def sorted_pair(x: Array, y: Array) -> Array:
     return replace(found, shape=flat.shape) if (back == np.arange(flat.size)).all() else mapped(found, back)
 
 
-@rule("sort", "msort", "stable_sort")
+@rule("sort", "msort")
 def _(c: Call) -> Any:
     y = along(c.array("x"), c.get("dim", -1), bool(c.get("descending", False)))
     return (y, POSITIONS) if isinstance(c.out, tuple | list) else y

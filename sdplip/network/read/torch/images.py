@@ -23,12 +23,22 @@ def _(c: Call) -> Array:
         raise c.tape.refusal(f"has a kernel that comes from the input: {PRODUCT}")
     axes = K.ndim - 2
     stride, dilation = each(c.get("stride", 1), axes), each(c.get("dilation", 1), axes)
-    pads = tuple((p, p) for p in each(c.get("padding", 0), axes))
+    pads = _pads(c.get("padding", 0), K.shape[2:], dilation)
     more = {"stride": stride, "pads": pads, "dilation": dilation, "groups": int(c.get("groups", 1))}
     note_padding(x)
     if c.get("transposed", False):
         return images.transposed_convolution(x, K, b, **more, output_size=tuple(c.out.shape[2:]))
     return images.convolution(x, K, b, **more)
+
+
+def _pads(padding: Any, taps: Size, dilation: Size) -> images.Pads:
+    """Pixels before and after each axis; an odd one of "same" goes last."""
+    if padding == "valid":
+        return ((0, 0),) * len(taps)
+    if padding == "same":
+        reach = [d * (k - 1) for d, k in zip(dilation, taps, strict=True)]
+        return tuple((r // 2, r - r // 2) for r in reach)
+    return tuple((p, p) for p in each(padding, len(taps)))
 
 
 def note_padding(x: Array) -> None:
@@ -165,30 +175,28 @@ LINEAR = (
 
 @rule(*LINEAR)
 def _(c: Call) -> Array:
-    """Interpolation is one matrix on the pixels of each channel, found by its columns."""
-    x = c.array("x")
-    size, out = x.full[2:], tuple(c.out.shape[2:])
-    pixels = prod(size)
-    if pixels * prod(out) > LARGEST:
-        raise c.tape.refusal(
-            f"interpolates from {size} to {out} pixels: a matrix with more than {LARGEST} entries."
+    """Interpolation is a matrix on each axis, whose columns are what torch makes of the entries of an axis."""
+    x = c.array("x" if "x" in c.given else "input")
+    axes, out = x.rank - 2, tuple(c.out.shape[2:])
+    scales = c.get("scale_factors") or [
+        c.get(key) for key in ("scales", "scales_d", "scales_h", "scales_w") if key in c.given
+    ]
+    scales = [None] * axes if not scales or len(scales) != axes else scales
+    name = next(key for key in ("bilinear", "trilinear", "bicubic", "linear") if f"_{key}" in c.name)
+    dtype = torch.float64 if c.out.dtype == torch.float64 else torch.float32
+    for axis, (n, m, scale_) in enumerate(zip(x.full[2:], out, scales, strict=True)):
+        if n * m > LARGEST:
+            raise c.tape.refusal(
+                f"interpolates from {n} to {m} pixels: a matrix with more than {LARGEST} entries."
+            )
+        ones = (1,) * (axes - 1)  # every axis is treated alike
+        basis = torch.eye(n, dtype=dtype).reshape(1, n, *ones, n)
+        size, factor = (None, (*map(float, ones), float(scale_))) if scale_ else ((*ones, m), None)
+        columns = torch.nn.functional.interpolate(
+            basis, size, factor, name, bool(c.get("align_corners", False)), antialias="_aa" in c.name
         )
-    basis = torch.eye(pixels, dtype=torch.float64).reshape(1, pixels, *size)
-    known = {key: value for key, value in c.given.items() if key not in ("x", "output_size", "out")}
-    corners = bool(known.get("align_corners", False))
-    mode = {"linear": "linear", "bilinear": "bilinear", "trilinear": "trilinear", "bicubic": "bicubic"}
-    name = next(mode[key] for key in sorted(mode, key=len, reverse=True) if f"_{key}" in c.name)
-    M = torch.nn.functional.interpolate(
-        basis, out, mode=name, align_corners=corners, antialias="_aa" in c.name
-    )
-    W = M.reshape(pixels, -1).T.numpy()
-    if not (np.round(W * 2.0**24) == W * 2.0**24).all():
-        raise c.tape.refusal(
-            f"interpolates from {size} to {out} pixels with weights that are no doubles. Use a factor that is a power of two"
-            ' without `align_corners`, or mode "nearest".'
-        )
-    y = on_axis(reshape(x, (*x.full[:2], pixels)), W, 2)
-    return reshape(y, (*x.full[:2], *out))
+        x = on_axis(x, columns.reshape(n, m).T.double().numpy(), axis + 2)
+    return x
 
 
 @rule("col2im")
