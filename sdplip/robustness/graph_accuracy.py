@@ -15,7 +15,7 @@ from jaxtyping import Float, Int, Shaped
 
 from sdplip.arithmetic.decimals import above
 from sdplip.bounds.choose import bound
-from sdplip.bounds.methods.product import layers_proof
+from sdplip.bounds.methods.product import product_proof
 from sdplip.errors import InvalidProblem, NotProvable
 from sdplip.kernel.accuracy import Arithmetic, margin_constants, radii
 from sdplip.kernel.check import conclude
@@ -58,7 +58,7 @@ def propose_margins(network: Network, *, method: str = "auto", seconds: float = 
     if cut == 0:
         return Proof("margins", {"cut": 0}, (Proof("layers"),))
     front = network if cut == network.output else network.between(0, cut)
-    product = layers_proof(front)
+    product = product_proof(front)
     plain = Proof("margins", {"cut": cut}, (product,))
     if method == "product":
         return plain
@@ -164,7 +164,7 @@ def _tree(network: Network, constants: Float[np.ndarray, "classes classes"], pro
     """The bound as a line for people."""
     rules = sorted({part.rule for part in _every(proof)} - {"margins", "least"})
     try:
-        whole = conclude(Goal(network), layers_proof(network))
+        whole = conclude(Goal(network), product_proof(network))
     except NotProvable:
         whole = float(constants.max())
     most = above(float(constants.max()), 8)

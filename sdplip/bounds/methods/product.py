@@ -6,15 +6,14 @@ of norms; convolutions and other large operators stay what they are.
 
 from collections.abc import Iterator
 
-from sdplip.bounds.methods.norm import norm_proof
+from sdplip.bounds.methods.norm import folded_convolution, is_small, norm_proof
+from sdplip.bounds.methods.residual import residual_spans
 from sdplip.bounds.task import Proven, Task
 from sdplip.errors import InvalidProblem
 from sdplip.kernel.proof import Proof
 from sdplip.kernel.rules.closed import node_factor
-from sdplip.network import AbstractLinear, Concatenate, Dense, Network, Sum, is_linear
+from sdplip.network import Concatenate, Network, Operator, Sum, is_linear
 
-SMALL = 1 << 22
-"""Entries of the largest matrix that neighbouring linear nodes are multiplied to."""
 Spans = list[tuple[int, int, Proof]]
 
 
@@ -24,9 +23,14 @@ def unfit(network: Network) -> str | None:  # noqa: ARG001
 
 
 def propose(task: Task) -> Iterator[Proven]:
-    """One proof."""
-    proof = layers_proof(task.network)
+    """One proof; residual layers by W^T W <= T where it is one."""
+    proof = product_proof(task.network)
     yield Proven(task.conclude(proof), proof, "product")
+
+
+def product_proof(network: Network) -> Proof:
+    """The proof of the product, residual layers of one piece."""
+    return layers_proof(network, residual_spans(network))
 
 
 def layers_proof(network: Network, given: Spans | None = None) -> Proof:
@@ -44,19 +48,22 @@ def layers_proof(network: Network, given: Spans | None = None) -> Proof:
 
 
 def _start(network: Network, end: int) -> int | None:
-    """Where the linear nodes begin whose product ends in value `end`; None where closed forms are as good."""
+    """Where the linear nodes begin whose norm is proven together up to value `end`; None where a closed form is as good."""
     op = network.made(end).op
     if not is_linear(op):
         return None
-    starts = [start for start in linear_starts(network, end) if _is_small(network, start, end)]
-    alone = isinstance(op, AbstractLinear) and node_factor(op) is None
-    if not starts or (alone and starts[-1] == network.made(end).inputs[0]):
-        return network.made(end).inputs[0] if alone else None
-    start = starts[-1]
-    inside = network.between(start, end).nodes
-    if len(inside) == 1 and not alone:
-        return None
-    return start
+    for start in reversed(linear_starts(network, end)):
+        inside = network.between(start, end)
+        hard = [node for node in inside.nodes if not _is_closed(node.op)]
+        if len(inside.nodes) > 1 and (is_small(inside) or folded_convolution(inside) is not None):
+            return start
+        if len(inside.nodes) == 1 and hard:
+            return start
+    return None
+
+
+def _is_closed(op: Operator) -> bool:
+    return isinstance(op, Sum | Concatenate) or node_factor(op) is not None
 
 
 def linear_starts(network: Network, end: int) -> list[int]:
@@ -67,22 +74,13 @@ def linear_starts(network: Network, end: int) -> list[int]:
         if k == 0 or not is_linear(network.made(k).op):
             return found
         front = (front - {k}) | set(network.made(k).inputs)
-        if len(front) == 1:
-            found.append(next(iter(front)))
+        if len(front) == 1 and _is_alone(network, start := next(iter(front)), end):
+            found.append(start)
 
 
-def _is_small(network: Network, start: int, end: int) -> bool:
+def _is_alone(network: Network, start: int, end: int) -> bool:
     try:
-        inside = network.between(start, end)
+        network.between(start, end)
     except InvalidProblem:
         return False
-    if all(
-        isinstance(node.op, Sum | Concatenate) or node_factor(node.op) is not None for node in inside.nodes
-    ):
-        return len(inside.nodes) > 1 and _entries(inside) <= SMALL
-    return (len(inside.nodes) == 1 and isinstance(inside.nodes[0].op, Dense)) or _entries(inside) <= SMALL
-
-
-def _entries(network: Network) -> int:
-    """Of the largest matrix on the way."""
-    return network.inputs * max(node.op.outputs for node in network.nodes)
+    return True

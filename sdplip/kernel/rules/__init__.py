@@ -6,12 +6,14 @@ from sdplip.kernel.proof import Goal, Proof, Prove
 from sdplip.kernel.rules.chain import chain
 from sdplip.kernel.rules.composite import composite
 from sdplip.kernel.rules.cut import cut
+from sdplip.kernel.rules.folded import folded
 from sdplip.kernel.rules.frequency import frequency
 from sdplip.kernel.rules.joint import joint
 from sdplip.kernel.rules.layers import layers
 from sdplip.kernel.rules.local import local
 from sdplip.kernel.rules.narrow import narrow
 from sdplip.kernel.rules.norm import norm
+from sdplip.kernel.rules.residual import residual
 from sdplip.kernel.rules.rows import rows
 from sdplip.kernel.rules.secants import secants
 
@@ -21,12 +23,14 @@ RULES: Mapping[str, Rule] = {
     "chain": chain,
     "composite": composite,
     "cut": cut,
+    "folded": folded,
     "frequency": frequency,
     "joint": joint,
     "layers": layers,
     "local": local,
     "narrow": narrow,
     "norm": norm,
+    "residual": residual,
     "rows": rows,
     "secants": secants,
 }

@@ -1,0 +1,48 @@
+"""Residual layers whose W^T W <= T is proven: spans of the product."""
+
+from sdplip.errors import InvalidProblem, SdplipError
+from sdplip.kernel.condition.powers import nonzero
+from sdplip.kernel.proof import Proof
+from sdplip.kernel.rules.residual import Block, block_of
+from sdplip.network import Convolution, Network, Sum
+from sdplip.proposals import certify, certify_convolution
+
+DEPTH = 6
+"""Nodes between the start of a residual layer and its sum, at most."""
+
+
+def residual_spans(network: Network) -> list[tuple[int, int, Proof]]:
+    """Start, end and proof of every residual layer of a network."""
+    found = []
+    for end in range(1, network.output + 1):
+        node = network.made(end)
+        if not isinstance(node.op, Sum) or len(node.inputs) != 2:
+            continue
+        for start in sorted({*node.inputs, *(i for k in node.inputs if k for i in network.made(k).inputs)}):
+            if start >= end or end - start > DEPTH + 8:
+                continue
+            try:
+                part = network.between(start, end)
+            except InvalidProblem:
+                continue
+            if len(part.nodes) > DEPTH or (block := block_of(part)) is None:
+                continue
+            proof = residual_proof(block)
+            if proof is not None:
+                found.append((start, end, proof))
+                break
+    return found
+
+
+def residual_proof(block: Block) -> Proof | None:
+    """The proof of a residual layer with the smallest c that is found; None where there is none."""
+    if not nonzero(block.weight).any():
+        return Proof("residual")
+    try:
+        if isinstance(block.A, Convolution):
+            geometry = block.A.geometry()
+            found = certify_convolution(block.weight, block.t, geometry, form="residual")
+            return Proof("residual", {"c": found.c, "every_size": False, "grid": found.grid})
+        return Proof("residual", {"c": certify(block.weight.T, block.t, form="residual").c})
+    except SdplipError:
+        return None
