@@ -1,13 +1,17 @@
 """`sdplip bound` with sorting, regions and pairs: certificates that `verify` proves again, refusals in one sentence."""
 
 import itertools
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from sdplip.bounds import bound
-from sdplip.certificates.region import Ball, Box
-from sdplip.networks import Network, from_weights
+from sdplip.bounds.choose import bound
+from sdplip.kernel.document import digest
+from sdplip.kernel.regions import Ball, Box
+from sdplip.network import Network
+from sdplip.network.read.weights import weights_network
 from tests.commands import answer, invoke
 
 
@@ -19,7 +23,13 @@ def run(tmp_path, monkeypatch):
     np.savez(
         "shifted.npz", **{f"w{i}": W for i, W in enumerate(Ws)}, **{f"b{i}": b + 1 for i, b in enumerate(bs)}
     )
+    np.savez("narrow.npz", w0=Ws[2])
     np.savez("unknown.npz", **{f"w{i}": W for i, W in enumerate(Ws)}, other=np.ones(9))
+    lines = [f"(declare-const X_{i} Real)" for i in range(3)] + [
+        f"(declare-const Y_{i} Real)" for i in range(2)
+    ]
+    lines += [f"(assert (>= X_{i} {i / 4}))\n(assert (<= X_{i} {i / 4 + 0.5}))" for i in range(3)]
+    Path("p.vnnlib").write_text("\n".join([*lines, "(assert (<= Y_0 Y_1))"]) + "\n")
     np.save("center.npy", np.array([0.5, -0.5, 0.25]))
     lines = ["// a comment", "3", "3,6,4,2", "0", *(["0"] * 4)]
     for W, b in zip(Ws, bs, strict=True):
@@ -37,37 +47,86 @@ def numbers() -> tuple[list[np.ndarray], list[np.ndarray]]:
 
 def network(kind: str = "relu") -> Network:
     Ws, bs = numbers()
-    return from_weights(Ws, kind, bs)
+    return weights_network(Ws, kind, bs)
 
 
 ASKED = {
-    "maxmin": ["--activation", "maxmin"],
-    "halves": ["--activation", "maxmin-halves"],
-    "groupsort": ["--activation", "groupsort:2", "--output-pair", "1,0"],
-    "pair": ["--output-pair", "0,1"],
-    "ball": ["--ball", "center.npy,0.2"],
-    "ball of tanh": ["--ball", "0.1,0.2", "--activation", "tanh"],
-    "box": ["--box", "0,0.1", "--activation", "maxmin"],
-    "box of files": ["--box", "center.npy,1"],
-    "ball in a box": ["--ball", "center.npy,0.7", "--box", "-0.4,0.5"],
-    "pieces of a box": ["--box", "0,1", "--pieces", "4"],
-    "pieces of a ball": ["--ball", "0.1,0.9", "--pieces", "5", "--output-pair", "0,1"],
-    "pieces of both, a box": ["--ball", "0,1", "--box", "0,1", "--pieces", "5"],
+    "maxmin": (["--activation", "maxmin"], "for all inputs"),
+    "halves": (["--activation", "maxmin-halves"], "for all inputs"),
+    "groupsort": (["--activation", "groupsort:2", "--output-pair", "1,0"], "output 1 minus output 0"),
+    "pair": (["--output-pair", "0,1"], "output 0 minus output 1"),
+    "ball": (["--ball", "center.npy,0.2"], "in the ball of radius 0.2 around (0.5, -0.5, 0.25)"),
+    "ball of tanh": (["--ball", "0.1,0.2", "--activation", "tanh"], "around 0.1 in all 3 coordinates"),
+    "ball of gelu": (["--ball", "0.1,0.2", "--activation", "gelu"], "in the ball of radius 0.2"),
+    "ball of a product": (["--ball", "0.1,0.2", "--method", "product"], "in the ball of radius 0.2"),
+    "box": (["--box", "0,0.1", "--activation", "maxmin"], "in the box from 0.0 in all 3"),
+    "box of files": (["--box", "center.npy,1"], "in the box from (0.5, -0.5, 0.25) to 1.0"),
+    "ball in a box": (
+        ["--ball", "center.npy,0.7", "--box", "-0.4,0.5"],
+        "0.7 around (0.5, -0.5, 0.25) and the box",
+    ),
+    "pieces of a box": (["--box", "0,1", "--pieces", "4"], "in the box from 0.0"),
+    "pieces of a ball": (
+        ["--ball", "0.1,0.9", "--pieces", "5", "--output-pair", "0,1"],
+        "in the ball of radius 0.9",
+    ),
+    "pieces of both, a box": (["--ball", "0,1", "--box", "0,1", "--pieces", "5"], "and the box from 0.0"),
+    "slopes in a box": (["--box", "0,1", "--slopes", "0,1"], "in the box from 0.0"),
+    "property": (["--region", "p.vnnlib"], "in the box from (0.0, 0.25, 0.5) to (0.5, 0.75, 1.0)"),
 }
 
 
 @pytest.mark.parametrize("asked", ASKED)
 @pytest.mark.parametrize("file", ["net.npz", "net.nnet"])
 def test_bounds_and_certificates_that_verify_proves_again(run, file, asked):
-    code, found = answer(run, "bound", file, *ASKED[asked], "--certificate", "c.json")
+    options, words = ASKED[asked]
+    code, found = answer(run, "bound", file, *options, "--certificate", "c.json")
     assert code == 0 and found["rigorous"] and found["lower"] <= found["bound"] * (1 + 1e-9)
     code, proof = answer(run, "verify", "c.json", file)
-    assert code == 0 and proof["proven"]
-    code, proof = answer(run, "verify", "c.json", "shifted.npz")
-    assert proof["proven"] is not ("ball" in asked or "box" in asked)  # biases matter in regions only
+    assert code == 0 and proof["proven"] and words in proof["claims"][0]["words"]
     code, text, _ = run("verify", "c.json", file)
-    assert code == 0 and ("in a box" not in asked or "ball within the box" in text)
-    assert ("pieces" in asked) is ("pieces that cover" in " ".join(text.split()))
+    assert code == 0 and words in text
+    document = json.loads(Path("c.json").read_text())
+    assert (document["claims"][0]["proof"]["rule"] == "cut") is ("pieces" in asked)
+    document["claims"][0]["claim"]["bound"] *= 1 - 1e-6
+    Path("c.json").write_text(json.dumps(document))
+    assert run("verify", "c.json", file)[0] == 1
+
+
+@pytest.mark.parametrize(
+    "asked", ["pair", "maxmin", "ball", "box of files", "ball in a box", "pieces of a box"]
+)
+def test_biases_matter_in_regions_only(run, asked):
+    """A certificate that claims to be about the same weights with other biases, SHA-256 and all."""
+    options, _ = ASKED[asked]
+    assert run("bound", "net.npz", *options, "--certificate", "c.json")[0] == 0
+    assert answer(run, "verify", "c.json", "shifted.npz")[1]["reason"].count("SHA-256") == 1
+    document = json.loads(Path("c.json").read_text())
+    document["file"]["sha256"] = digest("shifted.npz")
+    Path("c.json").write_text(json.dumps(document))
+    code, found = answer(run, "verify", "c.json", "shifted.npz")
+    assert found["proven"] is (asked in ("pair", "maxmin")) and code == 1 - found["proven"]
+
+
+@pytest.mark.parametrize("change", ["larger ball", "moved ball", "moved box", "everywhere"])
+def test_a_region_cannot_be_exchanged(run, change):
+    options, _ = ASKED["ball in a box"]
+    assert run("bound", "net.npz", *options, "--certificate", "c.json")[0] == 0
+    document = json.loads(Path("c.json").read_text())
+    entry = document["claims"][0]
+    region = entry["claim"]["region"]
+    if change == "larger ball":
+        region["ball"]["radius"] *= 3
+    elif change == "moved ball":
+        region["ball"]["center"] = [0.0, 0.0, 5.0]
+        region["box"]["upper"] = [9.0, 9.0, 9.0]
+    elif change == "moved box":
+        region["box"] = {"lower": [0.4, -0.6, 0.0], "upper": [1.0, 0.0, 1.0]}
+    else:
+        entry["claim"]["region"] = None
+    Path("c.json").write_text(json.dumps(document))
+    code, out, _ = run("verify", "c.json", "net.npz")
+    assert code == 1 and "NOT PROVEN" in out
 
 
 def test_values_are_those_of_the_library(run):
@@ -79,7 +138,7 @@ def test_values_are_those_of_the_library(run):
         (["--box", "0,0.1"], bound(relu, region=Box(np.zeros(3), np.full(3, 0.1)))),
         (["--activation", "maxmin"], bound(network("maxmin"))),
     ):
-        assert answer(run, "bound", "net.npz", *arguments)[1]["bound"] == expected.value
+        assert answer(run, "bound", "net.npz", *arguments)[1]["bound"] == expected.bound
 
 
 def test_pieces_of_a_box(run):
@@ -92,10 +151,22 @@ def test_pieces_of_a_box(run):
 def test_methods_side_by_side(run):
     for arguments in (["--activation", "maxmin"], ["--ball", "0,0.5"]):
         methods = answer(run, "bound", "net.npz", *arguments, "--compare")[1]["methods"]
-        assert [row["method"].split("-")[0] for row in methods] == ["product", "riccati", "lipsdp"]
-    code, out, _ = run("bound", "net.npz", "--ball", "0,0.5", "--certificate", "c.json")
-    assert code == 0 and "in the ball" in out
+        found = {row["method"]: row["bound"] for row in methods}
+        assert {name.split("-")[0] for name in found} >= {"product", "riccati", "lipsdp"}
+        assert found["lipsdp-neuron"] <= min(found.values()) * (1 + 1e-7)
+    code, out, _ = run("bound", "net.npz", "--ball", "0,0.5", "--compare", "--certificate", "c.json")
+    assert code == 0 and "in the ball of radius 0.5 around 0.0" in out
     assert "inputs in the ball" in run("verify", "c.json", "net.npz")[1]
+
+
+def test_unknown_functions_lose_what_a_region_could_gain(run):
+    """Of slopes alone nobody knows where they lie: the bound of the region is that of all inputs."""
+    region, everywhere = (
+        answer(run, "bound", "net.npz", "--slopes", "0,1", *more)[1] for more in (["--box", "0,0.1"], [])
+    )
+    assert region["bound"] == pytest.approx(everywhere["bound"], rel=1e-6)
+    known = answer(run, "bound", "net.npz", "--box", "0,0.1")[1]
+    assert known["bound"] < 0.9 * region["bound"]
 
 
 REFUSED = {
@@ -106,17 +177,18 @@ REFUSED = {
     "center of another width": (["net.npz", "--ball", "0,0,1"], "takes 3"),
     "negative radius": (["net.npz", "--ball", "0,-1"], "not negative"),
     "turned box": (["net.npz", "--box", "1,0"], "not above"),
-    "pieces of everything": (["net.npz", "--pieces", "4"], "Add --box or --ball"),
+    "pieces of everything": (["net.npz", "--pieces", "4"], "Add --box, --ball or --region"),
     "pieces side by side": (["net.npz", "--box", "0,1", "--pieces", "4", "--compare"], "Drop --compare"),
-    "certificate of outputs of pieces": (
-        ["net.npz", "--box", "0,1", "--pieces", "4", "--output-norm", "linf", "--certificate", "c.json"],
-        "Drop --output-norm",
-    ),
     "unknown biases": (["unknown.npz", "--ball", "0,1"], "biases"),
-    "unknown function": (["net.npz", "--ball", "0,1", "--slopes", "0,1"], "not known"),
+    "two boxes": (["net.npz", "--box", "0,1", "--region", "p.vnnlib"], "both say which box"),
+    "property of another width": (["narrow.npz", "--region", "p.vnnlib"], "is about 3 inputs"),
+    "too many pieces": (["net.npz", "--box", "0,1", "--pieces", "10000000"], "pieces"),
     "groups that do not fill": (["net.npz", "--activation", "groupsort:4"], "do not fill"),
     "no such sorting": (["net.npz", "--activation", "groupsort:x"], "no activation"),
-    "composite": (["net.npz", "--activation", "maxmin", "--method", "composite"], "use one of"),
+    "composite": (
+        ["net.npz", "--activation", "maxmin", "--method", "composite"],
+        "does not take this network",
+    ),
 }
 
 
