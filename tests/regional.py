@@ -124,6 +124,7 @@ NETWORKS: dict[str, Network] = ACTIVATIONS | {
     "maxmin": plain(groups(2)),
     "threes": plain(groups(3)),
     "sorted": plain(lambda n: Sort(np.arange(n)[None], n)),
+    "sorted wide": plain(lambda n: Sort(np.arange(n)[None], n), N, 80, 6, 2),
     "prelu": plain(lambda n: Activation("prelu", n, {"slope": np.linspace(-0.5, 2.0, n)})),
     "softplus 10": plain(lambda n: Activation("softplus", n, {"beta": 10.0})),
     "deep": plain(lambda n: Activation("relu", n), N, *(6,) * 6, 2, seed=2),

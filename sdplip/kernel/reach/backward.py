@@ -49,6 +49,10 @@ class Backward:
     def above(self, value: int, L: Matrix) -> Vector:
         """At least the largest value of each row of `L` times value number `value`; infinite where doubles do not reach."""
         longest = max(self.network.length(k) for k in range(value + 1))
+        reads = [
+            found.index.size for k, found in self.relaxed.items() if found.index is not None and k <= value
+        ]
+        longest = max(longest, *reads) if reads else longest
         step = max(1, ENTRIES // longest)
         parts = [self._above(value, L[k : k + step]) for k in range(0, len(L), step)]
         return np.concatenate(parts) if parts else np.zeros(0)

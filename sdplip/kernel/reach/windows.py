@@ -26,6 +26,10 @@ Apart = Callable[[Int[np.ndarray, " k"], Int[np.ndarray, " k"]], Ends]
 """Proven ends of entry a minus entry b, for vectors of entries."""
 
 
+LARGE = 64
+"""Of sorted groups of more entries no lines are kept: they would take a square of their size."""
+
+
 @dataclass(frozen=True, eq=False)
 class Windows:
     """Windows and what can win in them.
@@ -69,6 +73,8 @@ def sort(op: Sort, z: State, apart: Apart) -> tuple[Int[np.ndarray, " n"], Index
     low, high = z.low[place], z.high[place]
     low[loose], high[loose] = np.sort(z.low[loose], 1), np.sort(z.high[loose], 1)
     size = loose.shape[1] if len(loose) else 1
+    if size > LARGE:
+        return place, loose, _by_rank(place, loose, low, high)
     index = np.repeat(place[:, None], size, 1)
     slope, floor, ceiling = np.zeros((n, size)), np.zeros(n), np.zeros(n)
     slope[:, 0] = 1.0
@@ -100,6 +106,14 @@ def sort(op: Sort, z: State, apart: Apart) -> tuple[Int[np.ndarray, " n"], Index
                 kept.floor[rows], kept.ceiling[rows] = line.floor, line.ceiling
     pairs = loose if size == 2 else None
     return place, loose, Relaxed(index, slope, floor, ceiling, low, high, tuple(lines), pairs)
+
+
+def _by_rank(place: Int[np.ndarray, " n"], loose: Index, low: np.ndarray, high: np.ndarray) -> Relaxed:
+    """Of large groups the ends count alone."""
+    slope, floor, ceiling = np.ones((len(place), 1)), np.zeros(len(place)), np.zeros(len(place))
+    slope[loose], floor[loose], ceiling[loose] = 0.0, low[loose], high[loose]
+    line = Lines(slope, floor, slope, ceiling)
+    return Relaxed(place[:, None], slope, floor, ceiling, low, high, (line,))
 
 
 def _windows(index: Index, z: State, apart: Apart) -> Windows:
