@@ -32,7 +32,9 @@ def guard(order: int, trace: float, error: float) -> float:
 
     For those who propose: where all eigenvalues exceed twice this, the proof is sure to succeed.
     """
-    return (error + 1.25 * _rounding(order, trace) + 64 * UNIT * trace + _lost(order, trace)) * GENEROUS
+    return float(
+        (error + 1.25 * _rounding(order, trace) + 64 * UNIT * trace + _lost(order, trace)) * GENEROUS
+    )
 
 
 @np.errstate(all="ignore")
@@ -45,13 +47,14 @@ def positive(S: Batch, error: float) -> Bool[np.ndarray, " f"]:
     if not S.size:
         return np.ones(f, bool)
     d = np.diagonal(S, axis1=-2, axis2=-1).copy()
-    trace = d.real.sum(-1)
-    good = (d.real > 0).all(-1) & (d.imag == 0).all(-1) & np.isfinite(trace)
+    real = np.real(d)
+    trace = real.sum(-1)
+    good = (real > 0).all(-1) & (np.imag(d) == 0).all(-1) & np.isfinite(trace)
     shift = np.array([guard(n, t, error) for t in trace.tolist()])
     S[:, range(n), range(n)] -= shift[:, None]
     found, rest = np.zeros(f, bool), np.flatnonzero(good)
     for part in [slice(k, k + 1) for k in rest] if n >= ALONE else [rest] * bool(len(rest)):
-        found[part] = _proven(S[part], error + 4 * UNIT * d.real.max(-1)[part], shift[part])
+        found[part] = _proven(S[part], error + 4 * UNIT * real.max(-1)[part], shift[part])
     return found
 
 
@@ -109,4 +112,5 @@ def _blocks(S: Matrix) -> tuple[Batch, Float[np.ndarray, " f"]]:
 
 
 def _squares(A: Complex[np.ndarray, "f m n"]) -> Float[np.ndarray, " f"]:
-    return np.einsum("fij,fij->f", A.real, A.real) + np.einsum("fij,fij->f", A.imag, A.imag)
+    real, imaginary = np.real(A), np.imag(A)
+    return np.einsum("fij,fij->f", real, real) + np.einsum("fij,fij->f", imaginary, imaginary)

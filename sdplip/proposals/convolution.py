@@ -121,7 +121,7 @@ def _witnessed(stated: Statement, certificate: Certificate, found: list[tuple[Sy
     for symbol, peak in found:
         point = nearest(peak.omega, lattice)
         vector = at(symbol, 2 * np.pi * point / np.array(lattice), peak.vector).vector
-        v = np.concatenate([vector.real, vector.imag])
+        v = np.concatenate([np.real(vector), np.imag(vector)])
         v /= abs(v).max()
         stretch = wave_stretch(symbol, tuple(point.tolist()), lattice, v)
         lower = _safe(stretch, symbol.shape[1] + len(symbol.taps))

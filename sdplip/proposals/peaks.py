@@ -86,7 +86,7 @@ def _ascended(symbol: Symbol, peak: Peak) -> Float[np.ndarray, " axes"]:
         gradient = 2 * (s.conj() * first).real
         hessian = 2 * (np.outer(first.conj(), first) - s.conj() * (q.T * e @ q)).real
         w, V = np.linalg.eigh(hessian)
-        w = np.maximum(abs(w), 1e-9 * abs(w).max() + 1e-300)
+        w = np.maximum(abs(w), 1e-6 * abs(s) ** 2 + 1e-150)
         step = V @ (V.T @ gradient / w)
         length = float(np.linalg.norm(step))
         step *= min(1.0, longest / length) if length else 0.0

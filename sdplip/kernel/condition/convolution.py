@@ -18,11 +18,11 @@ import numpy as np
 from sdplip.arithmetic.matrix import enclose
 from sdplip.arithmetic.rayleigh import quotient
 from sdplip.arithmetic.rounding import GENEROUS, TINY, down, gamma
-from sdplip.errors import InvalidCertificate
+from sdplip.errors import InvalidCertificate, NotProvable
 from sdplip.geometry import ExpandedGeometry, Geometry
 from sdplip.kernel.condition.cells import Attempt, Cover, all_points, every_frequency, unproven
 from sdplip.kernel.condition.certificate import Certificate, Form
-from sdplip.kernel.condition.image import Picture, picture
+from sdplip.kernel.condition.image import Picture, largest_image, picture, witness_shape
 from sdplip.kernel.condition.known import remember
 from sdplip.kernel.condition.powers import nonzero, root_above, square_below
 from sdplip.kernel.condition.spectrum import spectrum
@@ -32,8 +32,10 @@ from sdplip.shapes import Float
 
 Kernel = Float[np.ndarray, "out in_per_group ..."]
 
-MOST = 1 << 20
+MOST = 1 << 16
 """Frequencies of the largest grid of one image size; larger images are covered by cells."""
+ROOM = 1 << 22
+"""Entries of images that are made in any case; more, only in proportion to the witness that is given."""
 
 
 def convolution_holds(K: Kernel, certificate: Certificate) -> bool:
@@ -56,6 +58,12 @@ def convolution_lower_bound(K: Kernel, certificate: Certificate) -> float:
     stated = _stated(K, certificate)
     if certificate.frequency is not None:
         return stated.stretch_of_wave(certificate.frequency, certificate.grid, certificate.witness)
+    if stated.geometry.image_size is not None:  # looked at before images of that size are made
+        shape = witness_shape(stated.K, stated.geometry, stated.form)
+        if np.shape(certificate.witness) != shape:
+            raise NotProvable(f"The witness of this convolution must be an image of shape {shape}.")
+        if largest_image(stated.K, stated.geometry) > max(ROOM, 16 * prod(shape)):
+            raise NotProvable("Padding and stride of this convolution make images far larger than its witness.")
     return stated.picture.stretch(certificate.witness)
 
 
@@ -189,7 +197,7 @@ def statement(
     else:
         blocks = nonzero(K).reshape(expanded.groups, -1, *K.shape[1:])
         needed = blocks.any((1, *range(3, blocks.ndim))).reshape(-1)
-    return Statement(K, as_scaling(t, needed, scaling), expanded, form)
+    return Statement(K, as_scaling(t, np.asarray(needed), scaling), expanded, form)
 
 
 def image_lattice(taps: tuple[int, ...], geometry: ExpandedGeometry) -> Lattice | None:

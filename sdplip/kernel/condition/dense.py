@@ -107,7 +107,7 @@ def scale(W: Float[np.ndarray, "m n"], t: Float[np.ndarray, " n"], scaling: str 
         InvalidWeight, InvalidScaling: the input is not what the statement needs.
     """
     W = as_weight(W)
-    used = nonzero(W).any(0)
+    used = np.asarray(nonzero(W).any(0))
     t = as_scaling(t, used, scaling)
     columns = np.flatnonzero(used)
     f, E = split(t[columns])

@@ -86,6 +86,7 @@ def picture(K: np.ndarray, t: np.ndarray, geometry: ExpandedGeometry, form: Form
     Raises:
         UnsupportedConvolution: no output pixel is left.
     """
+    shape = witness_shape(K, geometry, form)
     assert geometry.image_size is not None, "a picture has a size"
     f, E = split(t)
     e = np.where(nonzero(t), E // 2, 0)
@@ -97,11 +98,35 @@ def picture(K: np.ndarray, t: np.ndarray, geometry: ExpandedGeometry, form: Form
     else:
         B, exponent = near_one(K, e.reshape(-1, *(1,) * (K.ndim - 1)), tuple(range(1, K.ndim)))
     C = padded_convolution(B, geometry)
-    shape = (K.shape[1] * geometry.groups, *geometry.image_size)
-    if form == "linear":
-        return Picture(C, np.repeat(tau, prod(geometry.image_size)), shape, exponent)
-    size = C.convolution.output_size
-    return Picture(Transposed(C), np.repeat(tau, prod(size)), (len(K), *size), exponent)
+    return Picture(C if form == "linear" else Transposed(C), np.repeat(tau, prod(shape[1:])), shape, exponent)
+
+
+def witness_shape(K: np.ndarray, geometry: ExpandedGeometry, form: Form) -> tuple[int, ...]:
+    """Of a witness image: what the convolution takes, or makes in the residual form. Nothing is allocated.
+
+    Raises:
+        UnsupportedConvolution: no output pixel is left.
+    """
+    assert geometry.image_size is not None, "an image has a size"
+    axes = zip(
+        geometry.image_size,
+        geometry.pads(K.shape),
+        geometry.dilation,
+        K.shape[2:],
+        geometry.stride,
+        strict=True,
+    )
+    size = tuple((h + sum(p) - d * (k - 1) - 1) // s + 1 for h, p, d, k, s in axes)
+    if min(size) < 1:
+        raise UnsupportedConvolution("No output pixel is left.")
+    return (K.shape[1] * geometry.groups, *geometry.image_size) if form == "linear" else (len(K), *size)
+
+
+def largest_image(K: np.ndarray, geometry: ExpandedGeometry) -> int:
+    """Entries of the largest image on the way from input to output."""
+    assert geometry.image_size is not None, "an image has a size"
+    padded = (h + sum(p) for h, p in zip(geometry.image_size, geometry.pads(K.shape), strict=True))
+    return max(K.shape[1] * geometry.groups * prod(padded), prod(witness_shape(K, geometry, "residual")))
 
 
 def padded_convolution(B: np.ndarray, geometry: ExpandedGeometry) -> PaddedConvolution:
@@ -114,13 +139,12 @@ def padded_convolution(B: np.ndarray, geometry: ExpandedGeometry) -> PaddedConvo
     assert size is not None, "an image has a size"
     pads = geometry.pads(B.shape)
     padded = tuple(h + a + b for h, (a, b) in zip(size, pads, strict=True))
-    reach = [d * (k - 1) for d, k in zip(geometry.dilation, B.shape[2:], strict=True)]
-    if any(n <= r for n, r in zip(padded, reach, strict=True)):
-        raise UnsupportedConvolution("No output pixel is left.")
+    witness_shape(B, geometry, "linear")
     index = np.arange(B.shape[1] * geometry.groups * prod(size)).reshape(-1, *size)
-    mode = "wrap" if geometry.padding_mode == "circular" else "constant"
-    fill = {} if mode == "wrap" else {"constant_values": -1}
-    index = np.pad(index, ((0, 0), *pads), mode=mode, **fill)
+    if geometry.padding_mode == "circular":
+        index = np.pad(index, ((0, 0), *pads), mode="wrap")
+    else:
+        index = np.pad(index, ((0, 0), *pads), constant_values=-1)
     axes = len(size)
     C = Convolution(B, padded, geometry.stride, ((0, 0),) * axes, geometry.dilation, geometry.groups)
     return PaddedConvolution(Gather(index.reshape(-1), B.shape[1] * geometry.groups * prod(size)), C)

@@ -130,7 +130,7 @@ def _symbol_value(
     Z = np.sqrt(weight) * (symbol.at(points, lattice) @ Y)
     length = float(np.sqrt((weight * (np.real(Y) ** 2 + np.imag(Y) ** 2)).sum()))
     error = gamma(4 * n + q + 32) * 2 * float(np.linalg.norm(symbol.envelope)) * length
-    return _square_below(np.stack([Z.real, Z.imag]), error, symbol.exponent)
+    return _square_below(np.stack([np.real(Z), np.imag(Z)]), error, symbol.exponent)
 
 
 def log_det_lower_bound(W: Float[np.ndarray, "m n"], Y: Float[np.ndarray, "m m"]) -> float:

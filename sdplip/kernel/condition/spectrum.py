@@ -9,8 +9,8 @@ parts of $G(\omega)$ are within $\gamma_{m + Q + H + 64} \sum_\delta \sum_q |K_q
 complex error is at most $\sqrt 2$ times $\lVert \beta \rVert_F^2$ times this factor. Computed from M, $2 \gamma_{2 m + 2 Q + 64}$ takes its place.
 Entries of K that underflowed lose `TINY` times another entry of K, which is below 1.
 
-**Row sums.** $|G|_{ij} \le \sum_\delta |A_\delta|_{ij}$, so the largest row sum of $T^{-1} \sum_\delta |A_\delta|$ is a $\kappa$ for every frequency at once.
-It is attained by scalings of the AOL kind and nonnegative kernels, and loose for others.
+**Row sums.** $|G|_{ij} \le \sum_\delta |A_\delta|_{ij}$, so the largest row sum of $T^{-1} \sum_\delta |A_\delta|$ is a $\kappa$ for every
+frequency at once. It is attained by scalings of the AOL kind and nonnegative kernels, and loose for others.
 """
 
 from dataclasses import dataclass
@@ -81,17 +81,17 @@ class Spectrum:
             M = self.symbol.at(points, lattice)
             return (M / -self.symbol.d) @ M.conj().mT if self.rows else -M.conj().mT @ M
         k, f = self.order, len(points)
-        z, G = -waves(points, lattice, self.shifts), np.empty((f, k, k), np.complex128)
-        np.subtract((z.real @ self.even).reshape(f, k, k), self.middle, out=G.real)
-        G.imag = (z.imag @ self.odd).reshape(f, k, k)
-        return G
+        z, G = -waves(points, lattice, self.shifts), np.empty((f, k, k, 2))
+        np.subtract((np.real(z) @ self.even).reshape(f, k, k), self.middle, out=G[..., 0])
+        G[..., 1] = (np.imag(z) @ self.odd).reshape(f, k, k)
+        return G.view(np.complex128)[..., 0]
 
     def below(self, kappa: float, points: Points, lattice: Lattice) -> Bool[np.ndarray, " f"]:
         r"""At which of the lattice points $G \preceq \kappa\,\mathrm{diag}(d)$ is proven."""
         if not 0 < kappa < np.inf:
             return np.zeros(len(points), bool)
         S, k = self.minus_gram(points, lattice), self.order
-        diagonal = S[:, range(k), range(k)].real
+        diagonal = np.real(S[:, range(k), range(k)])
         S[:, range(k), range(k)] = kappa * self.d + diagonal
         rounding = 8 * UNIT * (kappa * float(self.d.max()) + float(abs(diagonal).max(initial=0.0)))
         return positive(S, (self.error + rounding) * GENEROUS)
@@ -190,6 +190,6 @@ def _codes(factors: list[Factor]) -> tuple[Int[np.ndarray, " h"], Int[np.ndarray
     found = [np.array([zero])]
     for offsets, _ in factors:
         between = (offsets[None] - offsets[:, None] + reach).reshape(-1, len(reach))
-        found.append(np.ravel_multi_index(tuple(between.T), tuple(box)))
+        found.append(np.asarray(np.ravel_multi_index(tuple(between.T), tuple(box))))
     codes = np.unique(np.concatenate(found))
     return codes[codes >= zero], box

@@ -92,7 +92,7 @@ class Symbol:
         for p in range(self.phases):
             own = self.phase == p
             y, v = (ys[0], vs[p]) if self.linear else (ys[p], vs[0])
-            parts = np.stack([y.real, y.imag]) @ self.taps[own]
+            parts = np.stack([np.real(y), np.imag(y)]) @ self.taps[own]
             found[own] = (parts[:, 0] - 1j * parts[:, 1]) @ v
         return found
 
@@ -102,12 +102,12 @@ class Symbol:
         for p in range(self.phases):
             own = self.phase == p
             flat, w = taps[own].reshape(-1, m * n), z[:, own]
-            M = np.empty((f, m * n), z.dtype)
             if np.iscomplexobj(z):
-                both = np.concatenate([w.real, w.imag]) @ flat
-                M.real, M.imag = both[:f], both[f:]
+                both, M = np.concatenate([np.real(w), np.imag(w)]) @ flat, np.empty((f, m * n, 2))
+                M[..., 0], M[..., 1] = both[:f], both[f:]
+                M = M.view(np.complex128)[..., 0]
             else:
-                M[...] = w @ flat
+                M = w @ flat
             parts.append(M.reshape(f, m, n))
         return parts[0] if self.phases == 1 else np.concatenate(parts, 2 if self.linear else 1)
 
