@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from math import inf
 
-from sdplip.bounds.methods import composite, greedy, lipsdp, product, riccati
+from sdplip.bounds.methods import banded, composite, frequency, greedy, lipsdp, product, riccati
 from sdplip.bounds.methods.multipliers import no_chain
 from sdplip.bounds.methods.work import composite_work, interior_work, metric_work, refuses, seldom
+from sdplip.bounds.numerics.waves import work
 from sdplip.bounds.task import Proven, Task
 from sdplip.network import Network
 
@@ -48,6 +50,16 @@ def _by_reference(task: Task, form) -> Iterable[Proven]:
     return by_chain(task, {method.name: method})
 
 
+def _frequency_work(network: Network) -> float:
+    """By the entries of all inequalities; networks that LipSDP takes whole are left to it."""
+    if interior_work(network) < ENOUGH:
+        return inf
+    return work(frequency.split(network).planned) / 1e6
+
+
+ENOUGH = 20.0
+"""Seconds within which LipSDP of the whole network is the better choice."""
+
 METHODS: Mapping[str, Method] = {
     "product": Method(
         "product of proven norms along the graph, sums where it adds (seconds at any size)",
@@ -85,6 +97,19 @@ METHODS: Mapping[str, Method] = {
         "ECLipsE: the multipliers of one layer after the other (a cube of the widest layer)",
         greedy.unfit,
         greedy.propose,
+    ),
+    "frequency": Method(
+        "convolutions at every frequency, one multiplier a channel; what stands behind them jointly (seconds to minutes)",
+        frequency.unfit,
+        frequency.propose,
+        _frequency_work,
+        stops=True,
+    ),
+    "banded": Method(
+        "the best multiplier of every neuron of convolutions, on a band instead of dense matrices (seconds to minutes)",
+        banded.unfit,
+        banded.propose,
+        stops=True,
     ),
     "reference": Method(
         "lipsdp-neuron by CVXPY and a general solver, for small networks (minutes at 100 neurons)",

@@ -4,6 +4,7 @@ The rule `frequency` proves. Multipliers are proposed by the spectral closed for
 frequencies; of larger networks on a coarse torus first, whose optimum is drawn towards what is feasible on the whole one.
 """
 
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -14,7 +15,8 @@ from jaxtyping import Float
 from sdplip.arithmetic.matrix import Enclosure
 from sdplip.bounds.methods import composite, lipsdp, product, riccati
 from sdplip.bounds.numerics.channels import best_channels, drawn
-from sdplip.bounds.numerics.waves import waves
+from sdplip.bounds.numerics.descent import behind_head, dense_stages, descend
+from sdplip.bounds.numerics.waves import waves, work
 from sdplip.bounds.task import Proven, Task
 from sdplip.errors import NotProvable
 from sdplip.kernel.frequencies import grid
@@ -29,6 +31,7 @@ from sdplip.kernel.rules.frequency import (
     inequalities,
     shadow,
 )
+from sdplip.kernel.stages import Stages, stages
 from sdplip.kernel.stationary import Plan, plan
 from sdplip.network import Activation, Network
 
@@ -36,6 +39,10 @@ HEAD = 256
 """Outputs of what stands behind the convolutions up to which a joint proof is tried."""
 MEMORY = 3e7
 """Complex entries of all inequalities up to which a search holds them at once."""
+COARSE = 2e5
+"""The same of the torus on which a descent begins."""
+SECONDS = 60.0
+"""That the descent takes at most, where no deadline is nearer."""
 ROOMS = (1e-12, 1e-10, 1e-8, 1e-6, 1e-4)
 """By which a bound is tried above its estimate."""
 
@@ -107,16 +114,71 @@ Candidates = Iterator[tuple[str, Vector]]
 
 def candidates(task: Task, found: Split) -> Candidates:
     """Multipliers by the name of what proposes them, most promising first."""
-    every = waves(found.planned, found.F)
+    large = work(found.planned) > MEMORY
+    every = waves(coarser(found.planned, MEMORY), found.F)
     spectral = every.spectral()
     if spectral is None:
         return
-    best = best_channels(every, spectral)
-    if best is not None:
+    tail = _tail(task.network, found)
+    best = None if tail else best_channels(every, spectral)
+    name = "frequency-optimal"
+    if best is None:
+        best, name = _descended(task, found, tail), "frequency-descent"
+    if best is not None and not large:
         # the optimum may lie too near the border for a proof
         for part in (1.0, 1 - 1e-5, 1 - 1e-3, 0.99, 0.9):
-            yield "frequency-optimal", drawn(every, spectral, best, part)
-    yield "frequency-spectral", spectral
+            yield name, drawn(every, spectral, best, part)
+    for lam, called in ((best, name), (spectral, "frequency-spectral")):
+        for factor in (1.0, 1 - 1e-3, 0.99, 0.97, 0.9, 0.7) if large and lam is not None else ():
+            powers = np.repeat(np.arange(1, len(found.planned.channels) + 1), found.planned.channels)
+            yield called, lam * factor**powers
+    if not large:
+        yield "frequency-spectral", spectral
+
+
+def coarser(planned: Plan, entries: float) -> Plan:
+    """The same with so few frequencies that their inequalities have at most so many entries: for proposals."""
+    points = list(planned.points)
+    while work(replace(planned, points=tuple(points))) > entries and max(points) > 2:
+        axis = int(np.argmax(points))
+        points[axis] = max(2, points[axis] * 2 // 3)
+    return replace(planned, points=tuple(points))
+
+
+def _tail(network: Network, found: Split) -> Stages | None:
+    """What stands behind the head, as a chain of matrices; None where nothing or something else does."""
+    if found.end is None or found.end == network.output:
+        return None
+    with suppress(NotProvable):
+        return stages(network.between(found.end, network.output))
+    return None
+
+
+def _descended(task: Task, found: Split, tail: Stages | None) -> Vector | None:
+    """By descent, on a coarse torus first, then on the finest one that a search can hold."""
+    lam, behind, neurons, begin = None, (), (), time.monotonic()
+    count = sum(found.planned.channels)
+    if tail is not None:
+        behind, neurons = dense_stages(tail, len(found.planned.channels))
+    fine = coarser(found.planned, MEMORY)
+    for planned, steps in ((coarser(fine, COARSE), 600), (fine, 100)):
+        if steps == 100 and lam is not None and planned.points == coarser(fine, COARSE).points:
+            break
+        every = waves(planned, found.F)
+        spectral = every.spectral()
+        if spectral is None:
+            return None
+        starts = [spectral] if lam is None else [drawn(every, spectral, lam[:count], 1 - 1e-3), spectral]
+        for start in starts:
+            given = start if tail is None else behind_head(every, start, behind)
+            left = min(SECONDS, task.left / 2) - (time.monotonic() - begin)
+            if given is None:
+                continue
+            better = descend(every, given, behind, neurons, goes_on=task.goes_on, seconds=left, steps=steps)
+            if better is not None:
+                lam = better
+                break
+    return None if lam is None else lam[:count]
 
 
 def proven(task: Task, found: Split, proposals: Candidates) -> Iterator[Proven]:

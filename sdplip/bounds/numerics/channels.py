@@ -13,8 +13,10 @@ from sdplip.kernel.frequencies import grid, order_of
 
 JOINT_WORK = 6e7
 """Frequencies times the cube of the order, above which the inequality of a head is left to other proposals."""
-ACTIVE_WORK = 6e8
-"""The same of the active frequencies of a network without a head."""
+ACTIVE_WORK, FEWEST = 6e8, 12
+"""The same of `FEWEST` frequencies, above which nothing is solved."""
+HEAD_WORK = 2.5e7
+"""The same of all rounds of active frequencies in front of a head."""
 JOINT_OUTPUTS = 32
 """Rows of a head up to which its inequality is solved: the Hessian costs their square."""
 JOINED = 6
@@ -30,14 +32,18 @@ def best_channels(waves: Waves, start: Vector, tolerance: float = 1e-6, rounds: 
     """
     plan = waves.plan
     work = order_of(plan, 0, plan.stop) ** 3.0
-    if waves.head is None:
-        if 40 * work > ACTIVE_WORK or waves.sweep(start) is None:
-            return None
-        return _active(waves, start, tolerance, rounds)
-    frequencies = len(waves.share)
-    if frequencies * work > JOINT_WORK or waves.head.shape[1] > JOINT_OUTPUTS or waves.metric(start) is None:
+    if FEWEST * work > ACTIVE_WORK or not feasible(waves, start):
         return None
-    return path(joint(waves), start, tolerance)[1]
+    if waves.head is not None and waves.head.shape[1] > JOINT_OUTPUTS:
+        return None
+    if waves.head is not None and len(waves.share) * work <= JOINT_WORK:
+        return path(joint(waves), start, tolerance)[1]
+    return _active(waves, start, tolerance, rounds, ACTIVE_WORK if waves.head is None else HEAD_WORK)
+
+
+def feasible(waves: Waves, lam: Vector) -> bool:
+    """Whether every frequency leaves metrics positive definite."""
+    return (waves.metric(lam) if waves.head is not None else waves.sweep(lam)) is not None
 
 
 def drawn(waves: Waves, start: Vector, goal: Vector, share: float = 1.0) -> Vector:
@@ -47,45 +53,48 @@ def drawn(waves: Waves, start: Vector, goal: Vector, share: float = 1.0) -> Vect
 
 def reach(waves: Waves, anchor: Vector, lam: Vector) -> float:
     """How far from `anchor` towards `lam` every frequency stays feasible, at most 1."""
-
-    def feasible(at: Vector) -> bool:
-        return (waves.metric(at) if waves.head is not None else waves.sweep(at)) is not None
-
-    if feasible(lam):
+    if feasible(waves, lam):
         return 1.0
     low, high = 0.0, 1.0
     for _ in range(20):
         middle = (low + high) / 2
-        low, high = (middle, high) if feasible(anchor + middle * (lam - anchor)) else (low, middle)
+        low, high = (middle, high) if feasible(waves, anchor + middle * (lam - anchor)) else (low, middle)
     return low
 
 
-def _active(waves: Waves, anchor: Vector, tolerance: float, rounds: int) -> Vector:
-    kept, lower, best = _first(grid(waves.plan.torus(waves.plan.stop)).points), 0.0, anchor
-    value = waves.value(anchor)
+def _active(waves: Waves, anchor: Vector, tolerance: float, rounds: int, budget: float) -> Vector:
+    cube = order_of(waves.plan, 0, waves.plan.stop) ** 3.0
+    kept, lower, best = _first(waves, anchor, max(FEWEST - 7, int(budget / 2 / cube))), 0.0, anchor
+    value, done = waves.value(anchor), 0.0
     for _ in range(rounds):
+        before, done = value, done + len(kept) * cube
         goal = max(tolerance / 2, 0.05 * (1 - lower / value)) if lower else 1e-3
-        _, lam, found = path(joint(waves, kept), anchor, goal)
-        lower = max(lower, found)
+        _, lam, found = path(joint(waves, kept), anchor, goal if waves.head is None else 1e-2)
+        lower = max(lower, found) if waves.head is None else 0.0
         far = reach(waves, anchor, lam)
         for share in (1.0, 1 - 1e-3, 0.97):
             trial = anchor + share * far * (lam - anchor)
             reached = waves.value(trial)
             if reached < value:
                 value, best = reached, trial
-        if value - lower <= tolerance * value:
-            break
         swept = waves.sweep(anchor + (1 - 1e-6) * far * (lam - anchor))
-        if swept is None:
+        if value - lower <= tolerance * value or swept is None:
             break
         joined = np.concatenate([np.argsort(swept[0])[:JOINED], np.argsort(-swept[1])[:JOINED]])
         kept = np.union1d(kept, joined)
         anchor = anchor + 0.9 * far * (lam - anchor)
+        if waves.head is not None and (done + len(kept) * cube > budget or value > (1 - 1e-4) * before):
+            break
     return best
 
 
-def _first(points: Int[np.ndarray, "f axes"]) -> Int[np.ndarray, " g"]:
-    """About 20 frequencies all over the grid."""
+def _first(waves: Waves, anchor: Vector, most: int) -> Int[np.ndarray, " g"]:
+    """About 20 frequencies all over the grid, or `most`; behind a head also those that count most in its mean."""
+    points = grid(waves.plan.torus(waves.plan.stop)).points
     sides = points.max(0) + 1
-    steps = np.maximum(1, sides // max(2, round(40 ** (1 / len(sides)))))
-    return np.flatnonzero((points % steps == 0).all(-1))
+    some = np.minimum(max(2, round(min(40, max(5, most)) ** (1 / len(sides)))), sides)
+    found = np.flatnonzero((points % np.maximum(1, sides // some) == 0).all(-1))
+    swept = None if waves.head is None else waves.sweep(anchor)
+    if swept is None:
+        return found
+    return np.union1d(found, np.argsort(-swept[1] * waves.share)[: min(most, 24) // 2])

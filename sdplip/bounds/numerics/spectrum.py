@@ -17,6 +17,8 @@ from jaxtyping import Complex, Float, Int
 
 CENTRED = 0.3
 """Squared Newton decrement below which a point counts as a centre."""
+LOST = 20
+"""Steps after which the first centre is looked for at a smaller weight."""
 FACTOR = 4.0
 """By which the weight of the objective grows from one centre to the next."""
 
@@ -127,9 +129,12 @@ def path(
 
     The last is floating point, from the dual of the last centre; 0 where there was none.
     """
-    nu, lower, centre = spectrum.degree, 0.0, lam
-    weight = nu / spectrum.centred(lam, 1e300)[0]
+    nu, lower, centre, on = spectrum.degree, 0.0, lam, False
+    weight, since = nu / spectrum.centred(lam, 1e300)[0], 0
     for _ in range(steps):
+        since += 1
+        if since > LOST and not on:
+            weight, since = weight / 10, 0  # along the border Newton's method crawls; centres of smaller weight lie inside
         rho, value = spectrum.centred(lam, weight)
         x = np.concatenate([[rho], lam])
         try:  # near the border rounding may leave the inverse of the gap indefinite
@@ -144,7 +149,7 @@ def path(
         if not np.isfinite(decrement) or decrement < 0:
             break
         if decrement < CENTRED:
-            lower = max(lower, rho - (nu + nu**0.5) / weight)
+            on, lower = True, max(lower, rho - (nu + nu**0.5) / weight)
             if nu / weight <= tolerance * rho:
                 break
             # the centre is almost linear in 1 / weight, so this reaches the next one
@@ -153,21 +158,24 @@ def path(
             weight *= FACTOR
             lam = ahead if np.isfinite(spectrum.centred(ahead, weight)[1]) else lam
             continue
-        step = _search(spectrum, lam, lam * move[1:], weight, value)
-        lam = lam * (1 + step * move[1:])
-        if step == 0.0:
+        there = _search(spectrum, lam, move[1:], weight, value)
+        if there is None:
             break
+        lam = there
     return spectrum.centred(lam, weight)[0], lam, lower
 
 
-def _search(spectrum: Spectrum, lam: np.ndarray, move: np.ndarray, weight: float, value: float) -> float:
-    """The best of the steps 1, 0.7, 0.5, ...: the first feasible one may lie on the border. 0 where none is better."""
-    best, least = 0.0, value
+def _search(
+    spectrum: Spectrum, lam: np.ndarray, move: np.ndarray, weight: float, value: float
+) -> np.ndarray | None:
+    """The best of the steps 1, 0.7, 0.5, ...: the first feasible one may lie on the border. None where none is better."""
+    best, least = None, value
     for step in 0.7 ** np.arange(40.0):
-        trial = spectrum.centred(lam + step * move, weight)[1]
+        there = lam * (1 + step * move)
+        trial = spectrum.centred(there, weight)[1]
         if trial < least:
-            best, least = float(step), trial
-        elif best > 0:
+            best, least = there, trial
+        elif best is not None:
             break
     return best
 

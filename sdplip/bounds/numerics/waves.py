@@ -70,6 +70,13 @@ def tiled(lams: Sequence[Vector], one: Argument) -> Vector:
     return np.tile(lams[one.which], (one.rows.stop - one.rows.start) // one.channels)
 
 
+def top_factor(stage: Stage, one: Argument, X: Hermitian, lams: Sequence[Vector]) -> float:
+    """By which the multipliers of an unknown may be divided at least so that they are feasible beside those before it."""
+    M = stage.matrix(X, lams)[:, : one.rows.start, : one.rows.start]
+    B = np.linalg.solve(np.linalg.cholesky(M), one.W.conj().mT) * np.sqrt(tiled(lams, one))
+    return max(float(np.linalg.norm(B, 2, axis=(-2, -1)).max()), 1e-50) ** 2
+
+
 @dataclass(frozen=True, eq=False)
 class Waves:
     """All stages; behind the last of them the squared length of what stands behind is to be bounded.
@@ -88,6 +95,11 @@ class Waves:
     inputs: int
     channels: tuple[int, ...]
     exponent: int
+
+    @property
+    def start(self) -> Hermitian:
+        """The metric of the input."""
+        return np.broadcast_to(np.eye(self.inputs, dtype=complex), (self.stages[0].place.max() + 1, self.inputs, self.inputs))
 
     @property
     def share(self) -> Float[np.ndarray, " f"]:
@@ -178,6 +190,7 @@ class Waves:
                     B = np.linalg.solve(np.linalg.cholesky(M), stage.G.conj().mT)
                     X = np.linalg.inv(B.conj().mT @ B)
                 X = (X + X.conj().mT) / 2
+            np.linalg.cholesky(X)
         except np.linalg.LinAlgError:
             return None
         return X
@@ -194,10 +207,7 @@ class Waves:
         try:
             for stage in self.stages:
                 for one in stage.arguments:
-                    M = stage.matrix(X, lams)[:, : one.rows.start, : one.rows.start]
-                    B = np.linalg.solve(np.linalg.cholesky(M), one.W.conj().mT) * np.sqrt(tiled(lams, one))
-                    top = max(float(np.linalg.norm(B, 2, axis=(-2, -1)).max()), 1e-50) ** 2
-                    lams[one.which] = lams[one.which] * (share / top)
+                    lams[one.which] = lams[one.which] * (share / top_factor(stage, one, X, lams))
                 M = stage.matrix(X, lams)
                 if stage.G is None:
                     at = stage.arguments[-1].rows.start

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from sdplip.kernel.proof import Goal, Proof, Prove
+from sdplip.kernel.rules.banded import banded
 from sdplip.kernel.rules.chain import chain
 from sdplip.kernel.rules.composite import composite
 from sdplip.kernel.rules.cut import cut
@@ -20,6 +21,7 @@ from sdplip.kernel.rules.secants import secants
 Rule = Callable[[Goal, Proof, Prove], float]
 
 RULES: Mapping[str, Rule] = {
+    "banded": banded,
     "chain": chain,
     "composite": composite,
     "cut": cut,
