@@ -75,6 +75,7 @@ def _merged(network: Network) -> Proof:
     )
     for room in 4.0 ** np.arange(12):
         c_room = up(float(np.sqrt(c * c * (1 + room * slack(min(A.shape))) + room / 4 * error)))
+        c_room = max(c_room, 2.0**-500)  # of a product of zeros, whose radius is what underflow may leave
         if norm_holds(A, c_room):
             return Proof("norm", {"merged": True, "c": c_room})
     raise NotProvable("No finite norm of this product could be proven.")
