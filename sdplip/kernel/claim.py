@@ -5,13 +5,14 @@ encloses the least c with $W^\top W \preceq c^2 T$ of one layer. An *accuracy* c
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
 from sdplip.arithmetic.decimals import above, below, percent_below
 from sdplip.errors import InvalidCertificate, InvalidProblem, NotProvable
+from sdplip.geometry import Geometry
 from sdplip.kernel.accuracy import Arithmetic
 from sdplip.kernel.proof import Goal, Norm
 from sdplip.kernel.regions import Ball, Box, Cut, Region
@@ -186,13 +187,22 @@ def _condition(body: Mapping[str, Any]) -> ConditionClaim:
     _only(body, "kind", "layer", "form", "c", "c_lower", "t", "geometry")
     if body["form"] not in ("linear", "residual"):
         raise ValueError("`form` must be linear or residual")
-    geometry = body["geometry"]
-    if geometry is not None:
-        geometry = {str(k): tuple(v) if isinstance(v, list) else v for k, v in geometry.items()}
+    geometry = None if body["geometry"] is None else _geometry(body["geometry"])
     t = _vector(body["t"])
     return ConditionClaim(
         _text(body["layer"]), body["form"], _number(body["c"]), _number(body["c_lower"]), t, geometry
     )
+
+
+def _geometry(body: Any) -> dict[str, Any]:
+    """Plain numbers of every field; whether they fit a kernel is seen later."""
+    _only(body, *(key.name for key in fields(Geometry)))
+    numbers = {
+        key: tuple(map(_whole, value)) if isinstance(value, list) else value if value is None else _whole(value)
+        for key, value in body.items()
+        if key not in ("padding_mode", "groups")
+    }
+    return {**numbers, "padding_mode": _text(body["padding_mode"]), "groups": _whole(body["groups"], 1)}
 
 
 def _accuracy(body: Mapping[str, Any]) -> AccuracyClaim:
