@@ -21,6 +21,8 @@ Rows = Float[np.ndarray, "k n"]
 
 CLEAR = 2.0**-36
 """Bands lower than this share of the values go to `slop`; a row of G for each would only hold rounding."""
+FAINT = 2.0**-900
+"""So do bands lower than this: subnormal numbers are slow."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,7 +183,8 @@ def relaxed(found: Relaxed, node: int, z: State, room: int) -> State:
     half = np.maximum(found.top - middle, middle - found.bottom) * (1 + 4 * UNIT)
     reads = abs(found.slope)
     size = _gathered(found.index, reads, before.size()) + abs(middle) + half
-    new = np.flatnonzero(half > CLEAR * size)
+    clear = half > np.maximum(CLEAR * size, FAINT)
+    new = np.flatnonzero(clear)
     if (before.count + len(new)) * len(middle) > room:
         return after
     center = _gathered(found.index, found.slope, before.center) + middle
@@ -189,7 +192,7 @@ def relaxed(found: Relaxed, node: int, z: State, room: int) -> State:
     terms, n = found.slope.shape[1], before.count + 1
     lost = 4 * n * TINY * (reads.sum(1) + terms * (2 + _largest(before.size() + before.slop)))
     slop = _gathered(found.index, reads, before.slop) + gamma(terms + 8) * size + lost
-    small = np.where(half > CLEAR * size, 0.0, half)
+    small = np.where(clear, 0.0, half)
     if len(new):
         G[node] = np.zeros((len(new), len(middle)))
         G[node][np.arange(len(new)), new] = half[new]

@@ -37,9 +37,9 @@ Ends = tuple[Vector, Vector]
 
 ROOM = 1 << 24
 """Numbers of the largest zonotope: 128 MB."""
-FORWARD = 1 << 35
+FORWARD = 1 << 34
 """Products that zonotopes take on one pass, about."""
-BACKWARD = 1 << 35
+BACKWARD = 1 << 34
 """Products that rows on their way back take, all together, about."""
 
 
