@@ -61,8 +61,6 @@ def run(trace: "Trace", func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
 def function(trace: "Trace", func: Any, rule: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
     """What a function of torch computes that is known by its name."""
     name = func.__name__
-    if rule is None:
-        raise trace.refuse(name, table.DATA)
     with trace.working(name):
         given = [_given(trace, value, name) for value in args]
         words = {key: _given(trace, value, name) for key, value in kwargs.items()}

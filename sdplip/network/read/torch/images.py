@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
-from sdplip.network.operators import LARGEST, Average, Maximum, Scatter
+from sdplip.network.operators import LARGEST, Average, Maximum, Norms, Scatter, pooling_windows
 from sdplip.network.read import images
-from sdplip.network.read.arrays import Array, mapped, noted, reshape
+from sdplip.network.read.arrays import Array, Tape, mapped, noted, own, reshape
 from sdplip.network.read.maps import on_axis
-from sdplip.network.read.torch.table import POSITIONS, PRODUCT, Call, rule
+from sdplip.network.read.torch.table import POSITIONS, PRODUCT, Call, function, rule
 
 Size = tuple[int, ...]
 
@@ -192,7 +193,7 @@ def _(c: Call) -> Array:
         ones = (1,) * (axes - 1)  # every axis is treated alike
         basis = torch.eye(n, dtype=dtype).reshape(1, n, *ones, n)
         size, factor = (None, (*map(float, ones), float(scale_))) if scale_ else ((*ones, m), None)
-        columns = torch.nn.functional.interpolate(
+        columns = F.interpolate(
             basis, size, factor, name, bool(c.get("align_corners", False)), antialias="_aa" in c.name
         )
         x = on_axis(x, columns.reshape(n, m).T.double().numpy(), axis + 2)
@@ -208,6 +209,26 @@ def _(c: Call) -> Array:
         raise c.tape.refusal(f"folds patches of shape {x.full}. Use (batch, channels of patches, patches).")
     channels = c.out.shape[1]
     numbers = torch.arange(1.0, channels * prod(size) + 1, dtype=torch.float64).reshape(1, channels, *size)
-    index = torch.nn.functional.unfold(numbers, c["kernel_size"], c["dilation"], c["padding"], c["stride"])
+    index = F.unfold(numbers, c["kernel_size"], c["dilation"], c["padding"], c["stride"])
     op = Scatter(index.reshape(-1).numpy().astype(np.intp) - 1, channels * prod(size))
     return noted(x, op, (1, channels, *size))
+
+
+@function(F.lp_pool1d, F.lp_pool2d)
+def _(
+    tape: Tape, input: Array, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False
+) -> Array:
+    axes = input.rank - 2
+    window = (kernel_size,) * axes if isinstance(kernel_size, int) else tuple(kernel_size)
+    steps = window if not stride else (stride,) * axes if isinstance(stride, int) else tuple(stride)
+    if norm_type != 2 or ceil_mode or axes not in (1, 2):
+        raise tape.refusal(
+            f"pools by a norm of order {norm_type}. Known is 2, of images with a batch, without `ceil_mode`."
+        )
+    own(input, *range(1, input.rank))
+    index = pooling_windows(prod(input.shape[:2]), input.shape[2:], window, steps, ((0, 0),) * axes)
+    every = mapped(input, index.reshape(1, -1))
+    size = tuple((h - k) // s + 1 for h, k, s in zip(input.shape[2:], window, steps, strict=True))
+    return noted(
+        every, Norms(np.arange(index.size).reshape(index.shape), index.size), (*input.shape[:2], *size)
+    )

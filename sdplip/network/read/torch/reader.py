@@ -10,13 +10,13 @@ from sdplip.errors import RefusedModule
 from sdplip.network.graph import Network
 from sdplip.network.read.arrays import Array, finish
 from sdplip.network.read.simplify import simplified
-from sdplip.network.read.torch import arithmetic, functions, images, layers, trace
+from sdplip.network.read.torch import arithmetic, functions, groups, images, layers, trace
 from sdplip.network.read.torch.shadows import numbers_of
 from sdplip.network.read.torch.steady import compare, floating, inputs
 from sdplip.network.read.understood import Understood
 
 Shape = tuple[int, ...]
-TABLES = (arithmetic, functions, images)
+TABLES = (arithmetic, functions, groups, images)
 """Importing them fills the table of operations."""
 
 

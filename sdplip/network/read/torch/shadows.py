@@ -116,17 +116,6 @@ class Shadows:
         place = torch.as_strided(self._stored(cell), tensor.shape, tensor.stride(), tensor.storage_offset())
         place.copy_(codes.reshape(codes.shape).expand(tensor.shape))
 
-    def forget(self, tensor: Tensor) -> None:
-        """Nothing in the storage of a tensor comes from the input any more."""
-        key = address(tensor)
-        if key is not None:
-            self.cells.pop(key, None)
-
-    def purge(self) -> None:
-        """Drops the shadows of storages that are gone."""
-        for key in [key for key, cell in self.cells.items() if cell.reference.expired()]:
-            del self.cells[key]
-
     def codes_of(self, x: Array) -> Tensor:
         """The codes of an array, in the shape that it has in the graph."""
         entries = self._entries(x.value).astype(np.float64)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from sdplip.network.read.arrays import Array, Tape
 
@@ -81,8 +82,10 @@ class Call:
 
 Rule = Callable[[Call], Any]
 RULES: dict[str, Rule] = {}
-FUNCTIONS: dict[Any, Callable[..., Any] | None] = {}
-"""Functions of torch that say more than their operations do: `(tape, *args, **kwargs) -> array`; None where numbers leave it."""
+FUNCTIONS: dict[Any, Callable[..., Any]] = {}
+"""Functions of torch that say more than their operations do: `(tape, *args, **kwargs) -> array`."""
+REFUSED: dict[Any, str] = {}
+"""Functions of torch that are refused by their name, and why."""
 
 PRODUCT = "a product or quotient of two functions of the input has no finite constant. Use affine maps and activations."
 UNKNOWN = (
@@ -109,6 +112,23 @@ REASONS: dict[str, str] = {
     ),
 }  # fmt: skip
 """Why some operations are refused."""
+
+REFUSED.update(
+    dict.fromkeys(
+        (
+            torch.Tensor.numpy, torch.Tensor.tolist, torch.Tensor.__array__, torch.Tensor.data_ptr, torch.Tensor.__dlpack__,
+            torch.Tensor.storage, torch.Tensor.untyped_storage, torch.Tensor.item, torch.Tensor.__bool__, torch.Tensor.__float__,
+            torch.Tensor.__int__, torch.Tensor.__index__,
+        ),
+        DATA,
+    )
+)  # fmt: skip
+REFUSED.update(
+    dict.fromkeys(
+        (F.scaled_dot_product_attention, F.multi_head_attention_forward, F.bilinear, F.glu),
+        f"it multiplies functions of the input: {PRODUCT}",
+    )
+)
 
 FORGET = frozenset(
     [

@@ -119,9 +119,11 @@ class _Functions(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         kwargs, trace = kwargs or {}, self.trace
-        if not trace.asleep and func in table.FUNCTIONS:
+        if not trace.asleep and (func in table.FUNCTIONS or func in table.REFUSED):
             with trace.sleeping():
                 if calls.touched(trace, (args, kwargs)):
+                    if func in table.REFUSED:
+                        raise trace.refuse(func.__name__, table.REFUSED[func])
                     return calls.function(trace, func, table.FUNCTIONS[func], args, kwargs)
         return func(*args, **kwargs)
 
