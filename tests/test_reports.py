@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sdplip import certificates, reports
+from sdplip import reports
+from sdplip.certificates import file
 from sdplip.condition import residual
 from sdplip.convolution import dense_matrix
 from sdplip.errors import InvalidScaling, InvalidWeight, UnsupportedConvolution
 from sdplip.geometry import Geometry
+from sdplip.kernel.condition import Verdict
 from sdplip.reports.layer import Layer
 from sdplip.solvers import CVXPY, Progress, Status
 from sdplip.weights import Weight, read
@@ -50,7 +52,7 @@ WEIGHTS = {
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 def test_closed_forms_satisfy_the_condition(method, weight, form):
     (layer,) = reports.check([weight], method, form=form).layers
-    assert layer.verdict is certificates.Verdict.SATISFIED
+    assert layer.verdict is Verdict.SATISFIED
     assert layer.certificate.c_lower <= layer.certificate.c
     assert len(layer.certificate.t) == Layer(weight, form).channels
 
@@ -59,7 +61,7 @@ def test_identity_asks_for_the_spectral_norm():
     weight = Weight("W", np.array([[3.0, 0.0], [4.0, 5.0]]))  # singular values sqrt(45) and sqrt(5)
     (layer,) = reports.check([weight]).layers
     assert layer.certificate.c_lower <= 45**0.5 <= layer.certificate.c
-    assert layer.verdict is certificates.Verdict.VIOLATED
+    assert layer.verdict is Verdict.VIOLATED
     assert layer.trace == 2
 
 
@@ -80,7 +82,7 @@ def test_the_epsilon_defect_of_sll_v1_is_found():
     for q, factor in ((1e-6, 3.0), (1e-7, 21.0)):
         t = np.full(4, q / (q + eps))
         (layer,) = reports.check([Weight("W", W)], reports.given({"W": t}), form="residual").layers
-        assert layer.verdict is certificates.Verdict.VIOLATED
+        assert layer.verdict is Verdict.VIOLATED
         assert layer.certificate.bound == pytest.approx(factor, rel=1e-9)  # q + eps is rounded
         x, y = np.full((1, 4), 1.0), np.zeros((1, 4))
         moved = residual(x, W, t, activation=lambda z: np.maximum(z, 0)) - residual(
@@ -222,8 +224,8 @@ def test_scaled_weights_are_proven_as_stored(weight, form, tmp_path):
     elif weight.array.ndim == 2:
         expected = weight.array * np.where(t > 0, np.where(t > 0, t, 1) ** -0.5, 0)
         assert array == pytest.approx(expected, rel=1e-6)  # float32
-    (record,) = certificates.file.load(beside)
-    assert certificates.file.verify(record, array).proven
+    (record,) = file.load(beside)
+    assert file.verify(record, array).proven
     assert record.certificate.bound <= 1 + 1e-6
 
 
