@@ -12,13 +12,14 @@ from collections.abc import Mapping
 from dataclasses import fields
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 import numpy as np
 
 from sdplip.errors import SdplipError, UnreadableFile
 from sdplip.network.graph import Network, Node
 from sdplip.network.operators import (
+    LARGEST,
     AbstractLinear,
     Activation,
     Average,
@@ -37,6 +38,7 @@ from sdplip.network.operators import (
     Sum,
     Transposed,
 )
+from sdplip.network.operators.nonlinear import known
 
 KEY = "sdplip.network"
 HEADER = 1 << 26
@@ -86,15 +88,28 @@ def read_network(path: str | os.PathLike[str]) -> Network:
         body = json.loads(graph)
         if not isinstance(body["nodes"], list) or len(body["nodes"]) > NODES:
             raise ValueError(f"more than {NODES} nodes")
-        nodes = list[Node]()
+        nodes, tensors = list[Node](), _Tensors(header, data)
         for item in body["nodes"]:
-            op = _unpacked(item["op"], header, data, nodes)
+            op = _unpacked(item["op"], tensors, nodes)
+            if op.outputs > LARGEST:
+                raise ValueError(f"{op.outputs} numbers in one value are more than {LARGEST}")
             nodes.append(Node(op, _wholes(item["inputs"]), _wholes(item["shape"]), str(item["name"])))
         return Network(_wholes(body["input_shape"]), tuple(nodes))
     except SdplipError:
         raise
-    except (KeyError, TypeError, ValueError, IndexError, AssertionError, AttributeError, RecursionError) as error:
-        raise _damaged(path, f"its graph does not make sense ({type(error).__name__}: {str(error)[:80]})") from None
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        IndexError,
+        OverflowError,
+        AssertionError,
+        AttributeError,
+        RecursionError,
+    ) as error:
+        raise _damaged(
+            path, f"its graph does not make sense ({type(error).__name__}: {str(error)[:80]})"
+        ) from None
 
 
 def holds_network(path: str | os.PathLike[str]) -> bool:
@@ -144,7 +159,9 @@ def _packed(
             continue
         if isinstance(value, AbstractLinear):
             at = places.get(id(value))
-            body[field.name] = {"node": at} if at is not None else _packed(value, f"{name}.of", k, tensors, places)
+            body[field.name] = (
+                {"node": at} if at is not None else _packed(value, f"{name}.of", k, tensors, places)
+            )
         elif isinstance(value, np.ndarray):
             body[field.name] = _stored(f"{name}.{NAMES.get(field.name, field.name)}", value, tensors)
         elif isinstance(value, Mapping):
@@ -170,7 +187,7 @@ def _stored(name: str, array: np.ndarray, tensors: dict[str, np.ndarray]) -> dic
     return {"tensor": name}
 
 
-def _unpacked(body: Any, header: Mapping[str, Any], data: np.ndarray, nodes: list[Node]) -> Operator:
+def _unpacked(body: Any, tensors: "_Tensors", nodes: list[Node]) -> Operator:
     kind = KINDS[body["kind"]]
     values: dict[str, Any] = {}
     for field in fields(kind):
@@ -178,32 +195,50 @@ def _unpacked(body: Any, header: Mapping[str, Any], data: np.ndarray, nodes: lis
             continue
         value = body[field.name]
         if field.name == "of":
-            op = nodes[value["node"]].op if "node" in value else _unpacked(value, header, data, nodes)
+            op = nodes[value["node"]].op if "node" in value else _unpacked(value, tensors, nodes)
             if not isinstance(op, AbstractLinear):
                 raise ValueError("the transpose of what is not linear")
             value = op
         elif field.name == "parameters":
             value = {
-                str(key): _tensor(v, header, data) if isinstance(v, dict) else float(v) for key, v in value.items()
+                str(key): tensors[v["tensor"]] if isinstance(v, dict) else float(v)
+                for key, v in value.items()
             }
         elif isinstance(value, dict):
-            value = _tensor(value, header, data)
-        elif isinstance(value, list):
+            value = tensors[value["tensor"]]
+        elif isinstance(value, list) and get_origin(field.type) is tuple:
             value = _tuples(value)
+        elif type(value) is not field.type and not (field.type is float and type(value) is int):
+            raise TypeError(f"{field.name} of {body['kind']} is {str(value)[:40]}")
         values[field.name] = value
     if set(body) - {"kind"} - set(values):
         raise ValueError(f"unknown fields of {body['kind']}")
-    return kind(**values)
+    op = kind(**values)
+    if isinstance(op, Activation) and op.name:
+        alpha, beta = known(op.name).slopes(**op.parameters)
+        if (op.alpha > alpha).any() or (op.beta < beta).any():
+            raise ValueError(f"slopes are narrower than those of {op.name}")
+    return op
 
 
-def _tensor(reference: Mapping[str, Any], header: Mapping[str, Any], data: np.ndarray) -> np.ndarray:
-    entry = header[reference["tensor"]]
-    shape, (start, end) = _wholes(entry["shape"]), _wholes(entry["data_offsets"])
-    dtype = np.dtype(DTYPES[entry["dtype"]])
-    if not 0 <= start <= end <= len(data) or end - start != prod(shape) * dtype.itemsize:
-        raise ValueError(f"tensor {reference['tensor']!r} does not fit the file")
-    found = np.frombuffer(data[start:end].tobytes(), dtype).reshape(shape)
-    return found.astype(np.float64 if dtype.kind == "f" else np.int64)
+class _Tensors(dict[str, np.ndarray]):
+    """The tensors of a file by name, each read once, so that nodes that share one share its memory; read-only."""
+
+    def __init__(self, header: Mapping[str, Any], data: np.ndarray) -> None:
+        super().__init__()
+        self.header, self.data = header, data
+
+    def __missing__(self, name: str) -> np.ndarray:
+        entry = self.header[name]
+        shape, (start, end) = _wholes(entry["shape"]), _wholes(entry["data_offsets"])
+        dtype = np.dtype(DTYPES[entry["dtype"]])
+        if not 0 <= start <= end <= len(self.data) or end - start != prod(shape) * dtype.itemsize:
+            raise ValueError(f"tensor {name!r} does not fit the file")
+        found = np.frombuffer(self.data[start:end].tobytes(), dtype).reshape(shape)
+        found = found.astype(np.float64 if dtype.kind == "f" else np.int64)
+        found.setflags(write=False)
+        self[name] = found
+        return found
 
 
 def _opened(path: Path) -> tuple[dict[str, Any], np.ndarray]:
@@ -233,6 +268,8 @@ def _wholes(value: Any) -> tuple[int, ...]:
 
 
 def _tuples(value: list[Any]) -> tuple[Any, ...]:
+    if not all(isinstance(item, list) or (type(item) is int and abs(item) < 2**40) for item in value):
+        raise ValueError(f"{str(value)[:40]} is no list of whole numbers")
     return tuple(_tuples(item) if isinstance(item, list) else item for item in value)
 
 

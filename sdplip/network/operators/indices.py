@@ -32,7 +32,7 @@ class Gather(AbstractLinear):
             raise InvalidWeight(
                 f"An index map reads entries from {index.min()} to {index.max()} of {self.length}."
             )
-        object.__setattr__(self, "index", index.astype(np.intp))
+        object.__setattr__(self, "index", index.astype(np.intp, copy=False))
         assert self.b is None, "an index map has no shift"
 
     @property

@@ -192,6 +192,13 @@ class Diagonal(AbstractLinear):
             raise InvalidWeight(f"The factors of a normalisation must be a vector, but have shape {d.shape}.")
         object.__setattr__(self, "d", d)
         set_shift(self, len(d))
+        errors = (
+            np.zeros(len(d)) if self.shift_error is None else finite("Errors of a shift", self.shift_error)
+        )
+        if not (0 <= self.error < 1) or errors.shape != d.shape or (errors < 0).any():
+            raise InvalidWeight(
+                "Errors of a normalisation must not be negative, that of its factors below 1, and each of its shifts needs one."
+            )
 
     @property
     def inputs(self) -> int:

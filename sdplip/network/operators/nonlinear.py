@@ -26,7 +26,7 @@ class Activation:
         name: of the function; "" where only the slopes are known.
         length: number of entries.
         parameters: of the function, each a number or one number an entry.
-        alpha, beta: slopes, one an entry.
+        alpha, beta: slopes, one an entry; read-only.
     """
 
     name: str
@@ -56,8 +56,8 @@ class Activation:
         else:
             alpha, beta = self.alpha, self.beta
         for key, slope in (("alpha", alpha), ("beta", beta)):
-            slope = np.zeros(self.length) + finite(f"The slope {key} of an activation", np.asarray(slope))
-            object.__setattr__(self, key, slope)
+            slope = finite(f"The slope {key} of an activation", np.asarray(slope))
+            object.__setattr__(self, key, np.broadcast_to(slope, (self.length,)))
         if (self.alpha > self.beta).any():
             raise InvalidWeight("A lower slope `alpha` of an activation exceeds the upper slope `beta`.")
 
