@@ -1,7 +1,7 @@
 """One operation of torch: it runs, and what it did to shadows is written down by the rule that the table has for it."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,15 +10,13 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from sdplip.errors import InvalidWeight
 from sdplip.network.operators import Diagonal, Gather
-from sdplip.network.read.arrays import Array, Batch, Tape, person, share
+from sdplip.network.read.arrays import Array, Batch, person, share
 from sdplip.network.read.torch import table
+from sdplip.network.read.torch.session import Trace
 from sdplip.network.read.torch.shadows import address, numbers_of
 
-if TYPE_CHECKING:
-    from sdplip.network.read.torch.trace import Trace
 
-
-def run(trace: "Trace", func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+def run(trace: Trace, func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
     """What `func` computes; its shadow is written down.
 
     Raises:
@@ -58,7 +56,7 @@ def run(trace: "Trace", func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
     return out
 
 
-def function(trace: "Trace", func: Any, rule: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+def function(trace: Trace, func: Any, rule: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
     """What a function of torch computes that is known by its name."""
     name = func.__name__
     with trace.working(name):
@@ -70,7 +68,7 @@ def function(trace: "Trace", func: Any, rule: Any, args: tuple, kwargs: dict[str
     return out
 
 
-def made(trace: "Trace", array: Array, out: Tensor) -> None:
+def made(trace: Trace, array: Array, out: Tensor) -> None:
     """Says that `out` holds `array`, after a look at its numbers."""
     if array.full != tuple(out.shape):
         raise InvalidWeight(
@@ -80,12 +78,12 @@ def made(trace: "Trace", array: Array, out: Tensor) -> None:
     trace.shadows.write(out, array)
 
 
-def touched(trace: "Trace", what: Any) -> bool:
+def touched(trace: Trace, what: Any) -> bool:
     """Whether any tensor in it may come from the input."""
     return any(trace.shadows.knows(tensor) or address(tensor) in trace.poisoned for tensor in _tensors(what))
 
 
-def read(trace: "Trace", tensor: Tensor, name: str) -> Array | None:
+def read(trace: Trace, tensor: Tensor, name: str) -> Array | None:
     """The array that a tensor holds, None of constants.
 
     Raises:
@@ -102,7 +100,7 @@ def read(trace: "Trace", tensor: Tensor, name: str) -> Array | None:
     return array
 
 
-def constant(trace: "Trace", y: Tensor) -> Array:
+def constant(trace: Trace, y: Tensor) -> Array:
     """An array of constants, as a value of the network: nothing of the input, and a shift."""
     shape = (1, *y.shape[1:])
     like = Array(trace.tape, 0, shape, Batch(0))
@@ -111,11 +109,6 @@ def constant(trace: "Trace", y: Tensor) -> Array:
     value = trace.tape.add(Gather(np.full(len(b), -1), trace.tape.length(0)), 0, shape=at)
     value = trace.tape.add(Diagonal(np.ones(len(b)), b), value, shape=at)
     return Array(trace.tape, value, shape, like.batch)
-
-
-def cleaned(message: str, tape: Tape) -> str:
-    """The message of a refusal without the name of the node, which stands in front of it already."""
-    return message.removeprefix(f"{tape.subject} ").replace(tape.subject, "it")
 
 
 def _tensors(what: Any) -> Iterator[Tensor]:
@@ -141,7 +134,7 @@ def _bound(func: Any, args: tuple, kwargs: dict[str, Any]) -> Iterator[tuple[str
             yield key, argument.default_value if argument.has_default_value() else None
 
 
-def _given(trace: "Trace", value: Any, name: str) -> Any:
+def _given(trace: Trace, value: Any, name: str) -> Any:
     """An argument as rules see it: arrays, constants as NumPy arrays, and anything else."""
     if isinstance(value, Tensor):
         array = read(trace, value, name)
@@ -159,7 +152,7 @@ def _has_array(value: Any) -> bool:
     return isinstance(value, Array) or (isinstance(value, list) and any(map(_has_array, value)))
 
 
-def _write_down(trace: "Trace", name: str, found: Any, out: Any) -> None:
+def _write_down(trace: Trace, name: str, found: Any, out: Any) -> None:
     """The shadows of what an operation returns: arrays, positions that nobody may use, or nothing."""
     if isinstance(out, Tensor):
         found, out = (found,), (out,)
@@ -171,7 +164,7 @@ def _write_down(trace: "Trace", name: str, found: Any, out: Any) -> None:
             made(trace, array, tensor)
 
 
-def _refuse_changes(trace: "Trace", func: Any, name: str, args: tuple, kwargs: dict[str, Any]) -> None:
+def _refuse_changes(trace: Trace, func: Any, name: str, args: tuple, kwargs: dict[str, Any]) -> None:
     """What a module holds must stay as it is."""
     if not _writes(func) or name in table.PLACES:
         return
@@ -195,7 +188,7 @@ def _is_view(func: Any) -> bool:
     return bool(returns) and all(r.alias_info is not None and not r.alias_info.is_write for r in returns)
 
 
-def _view(trace: "Trace", func: Any, name: str, args: tuple, kwargs: dict[str, Any]) -> Any:
+def _view(trace: Trace, func: Any, name: str, args: tuple, kwargs: dict[str, Any]) -> Any:
     """Views need no rule: they look at the same storage, whose shadow says what stands there."""
     out = func(*args, **kwargs)
     old = next(t for t in _tensors((args, kwargs)))
@@ -212,7 +205,7 @@ def _view(trace: "Trace", func: Any, name: str, args: tuple, kwargs: dict[str, A
     return out
 
 
-def _moved(trace: "Trace", func: Any, name: str, args: tuple, kwargs: dict[str, Any]) -> Any:
+def _moved(trace: Trace, func: Any, name: str, args: tuple, kwargs: dict[str, Any]) -> Any:
     """An operation that moves, copies or overwrites entries: it runs on codes as it runs on numbers."""
     with trace.working(name):
         for tensor in _tensors((args, kwargs)):
@@ -243,7 +236,7 @@ PLACE = ("index", "indices", "mask", "condition", "repeats")
 """Names of arguments that say where entries go."""
 
 
-def _coded(trace: "Trace", value: Any, key: str) -> Any:
+def _coded(trace: Trace, value: Any, key: str) -> Any:
     """An argument of an operation that moves entries, with codes in place of numbers."""
     if isinstance(value, Tensor):
         return value.cpu() if key in PLACE else trace.shadows.codes(value)
@@ -256,11 +249,9 @@ def _coded(trace: "Trace", value: Any, key: str) -> Any:
     return torch.device("cpu") if isinstance(value, torch.device) else value
 
 
-def _decomposed(trace: "Trace", func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+def _decomposed(trace: Trace, func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
     """Operations that torch itself defines by others, where they arrive whole."""
     if not func._can_decompose():
         return NotImplemented
-    from sdplip.network.read.torch.trace import _Operations
-
-    with _Operations(trace), trace.sleeping(False):
+    with trace.again(trace), trace.sleeping(False):
         return func.decompose(*args, **kwargs)

@@ -5,22 +5,19 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from types import FrameType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sdplip.errors import InvalidProblem, InvalidWeight, RefusedModule, UnsupportedConvolution
+from sdplip.errors import InvalidWeight, RefusedModule
 from sdplip.network.graph import INPUT
-from sdplip.network.read.arrays import Array, Tape, start
-from sdplip.network.read.torch import agreement, calls, table
+from sdplip.network.read.arrays import Array, start
+from sdplip.network.read.torch import calls, table
 from sdplip.network.read.torch.layers import Follow
-from sdplip.network.read.torch.lines import current
+from sdplip.network.read.torch.session import Trace
 from sdplip.network.read.torch.shadows import Shadows, address
 
 BATCH = 2
@@ -29,72 +26,6 @@ BATCH = 2
 Leaf = Callable[[nn.Module, str, Array, Tensor, Follow], Array | None]
 """`(module, path, input, output that it computes, follow) -> output`: what a module that stays whole makes of an array, whose
 batch stands in front; None if it is to be followed after all."""
-
-
-@dataclass(eq=False)
-class Trace:
-    """One forward pass at work.
-
-    Attributes:
-        tape, shadows: what is written down.
-        owned: names of parameters and buffers by the address of their storage.
-        path: names of the modules that run, the innermost last.
-        asleep: whether operations pass unseen.
-        poisoned: where tensors that depend on the input, but are no numbers of a network (positions of maxima), come from.
-        leaves: modules that were kept whole, by the value that they make.
-    """
-
-    tape: Tape
-    shadows: Shadows
-    owned: dict[int, str]
-    frame: FrameType
-    path: list[str] = field(default_factory=list)
-    asleep: bool = False
-    poisoned: dict[int, tuple[StorageWeakRef, str]] = field(default_factory=dict)
-    checks: agreement.Checks = field(default_factory=agreement.Checks)
-    refused: RefusedModule | None = None
-
-    @property
-    def where(self) -> str:
-        """Module and line that run now."""
-        line, path = current(self.frame), self.path[-1] if self.path else ""
-        words = [f"`{path}`"] if path else []
-        return ", ".join(words + ([str(line)] if line else [])) or "forward"
-
-    def name(self) -> str:
-        """For nodes of the network."""
-        line, path = current(self.frame), self.path[-1] if self.path else ""
-        at = f"{line.file}:{line.number}" if line else ""
-        return f"{path} ({at})" if path and at else path or at
-
-    def refuse(self, operation: str, why: str, where: str | None = None) -> RefusedModule:
-        """The error to raise. The first one stands, whatever forward does with it."""
-        error = RefusedModule(f"`{operation}` in {where or self.where} is refused: {why}")
-        self.refused = self.refused or error
-        return error
-
-    @contextmanager
-    def sleeping(self, asleep: bool = True) -> Iterator[None]:
-        """A block whose operations are not followed, or are again."""
-        before, self.asleep = self.asleep, asleep
-        try:
-            yield
-        finally:
-            self.asleep = before
-
-    @contextmanager
-    def working(self, operation: str) -> Iterator[None]:
-        """A block whose refusals name the operation."""
-        self.tape.kind, self.tape.at = "It", self.name()
-        where = self.where  # not that of the handler
-        try:
-            with self.sleeping():
-                yield
-        except RefusedModule:
-            raise
-        except (InvalidWeight, InvalidProblem, UnsupportedConvolution) as error:
-            why = calls.cleaned(str(error), self.tape)
-            raise self.refuse(operation, why, where) from error
 
 
 class _Operations(TorchDispatchMode):
@@ -152,7 +83,7 @@ def trace(
         for name, tensor in (*module.named_parameters(), *module.named_buffers())
         if (key := address(tensor)) is not None
     }
-    run = Trace(array.tape, shadows, owned, sys._getframe())
+    run = Trace(array.tape, shadows, owned, sys._getframe(), _Operations)
     run.checks.note(array, x)
     with _watched(run, module, leaf, whole), torch.no_grad(), eager(), _Functions(run), _Operations(run):
         y = _called(run, module, x)
