@@ -13,6 +13,7 @@ from sdplip.kernel.check import conclude
 from sdplip.kernel.maxima import without_maxima
 from sdplip.kernel.proof import Goal, Proof
 from sdplip.kernel.rules.composite import groups
+from sdplip.kernel.rules.folded import fold
 from sdplip.kernel.rules.narrow import narrowed
 from sdplip.kernel.rules.rows import output
 from sdplip.kernel.stages import stages
@@ -22,6 +23,7 @@ from sdplip.network import (
     Activation,
     Builder,
     Concatenate,
+    Convolution,
     Dense,
     Diagonal,
     Gather,
@@ -36,6 +38,7 @@ from sdplip.network import (
     pooling_windows,
 )
 from sdplip.network.jacobian import Derivative, derivative
+from sdplip.proposals.norm import propose_norm
 from tests.dags import image_network, random_graph
 from tests.exact import inertia_signs
 
@@ -399,6 +402,30 @@ def test_rows_are_the_longest():
     assert conclude(Goal(network, norm="linf"), mixed) == conclude(Goal(network, norm="linf"), caps)
     with pytest.raises(NotProvable, match="Euclidean"):
         conclude(Goal(network), caps)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_normalisations_are_folded_into_a_convolution(groups):
+    rng = np.random.default_rng(8)
+    size, pads = (5, 4), ((1, 1), (0, 1))
+    K = rng.normal(size=(4, 4 // groups, 3, 2))
+    conv = Convolution(K, size, (2, 1), pads, (1, 1), groups)
+    before = Diagonal(np.repeat(rng.normal(size=4), 20), error=2.0**-50)
+    behind = Diagonal(np.repeat(rng.normal(size=4) * 10.0 ** np.arange(4), conv.outputs // 4))
+    network = chain([before, conv, behind])
+    exact = float(np.linalg.norm(behind.dense() @ conv.dense() @ before.dense(), 2))
+    op, _ = fold(network)
+    assert np.allclose(op.dense(), behind.dense() @ conv.dense() @ before.dense(), rtol=1e-14, atol=0)
+    merged = Proof("norm", propose_norm(chain([op, Diagonal(np.ones(op.outputs))])).data)
+    bound = conclude(Goal(network), Proof("folded", {}, (merged,)))
+    assert exact <= bound <= exact * (1 + 1e-9)
+    assert bound <= conclude(Goal(network), Proof("folded", {}, (propose_norm(op),))) * (1 + 1e-9)
+    with pytest.raises(NotProvable, match="not constant"):
+        fold(chain([Diagonal(rng.normal(size=80)), conv]))
+    with pytest.raises(NotProvable, match="one convolution"):
+        fold(chain([before, before]))
+    with pytest.raises(NotProvable, match="one part"):
+        conclude(Goal(network), Proof("folded"))
 
 
 FORGED = [
