@@ -1,4 +1,4 @@
-"""Lipschitz bounds of whole networks: one file a method, and `bound`, which chooses, proves and reports.
+"""Lipschitz bounds of whole networks: methods propose proofs, one file each; `bound` chooses, asks the kernel, reports.
 
 Importing this package loads neither torch nor CVXPY; the interior-point method and the reference load them when they are used.
 """
@@ -6,48 +6,33 @@ Importing this package loads neither torch nor CVXPY; the interior-point method 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from sdplip.bounds import auto, choose
-from sdplip.bounds.auto import Method
-from sdplip.bounds.composite import composite
-from sdplip.bounds.lower import estimate_lower, jacobian
-from sdplip.bounds.pairs import pair_bounds
-from sdplip.bounds.product import product
-from sdplip.bounds.result import NetworkBound, Proposal, Proposer
-from sdplip.bounds.riccati import riccati
-from sdplip.bounds.split import split_bound
-from sdplip.bounds.systems import system_bound
-from sdplip.network import Network as Graph
+from sdplip.bounds.answer import NetworkBound, Tried
+from sdplip.bounds.below import estimate_lower, jacobian
+from sdplip.bounds.choose import bound, pair_bounds
+from sdplip.bounds.methods import METHODS, Method
+from sdplip.bounds.numerics.chain import Proposal
+from sdplip.bounds.regional import split_bound
 
 if TYPE_CHECKING:
-    from sdplip.bounds.lipsdp import LipSDP
-    from sdplip.bounds.reference import Reference
+    from sdplip.bounds.methods.reference import Reference
+    from sdplip.bounds.numerics.lipsdp import LipSDP
 
 __all__ = [
+    "METHODS",
     "LipSDP",
     "Method",
     "NetworkBound",
     "Proposal",
-    "Proposer",
     "Reference",
+    "Tried",
     "bound",
-    "composite",
     "estimate_lower",
     "jacobian",
     "pair_bounds",
-    "product",
-    "riccati",
     "split_bound",
-    "system_bound",
 ]
 
-
-def bound(network: Any, method: Any = "auto", **options: Any) -> Any:
-    """The bound of a network: of a graph by `choose`, of layers as before."""
-    own = isinstance(network, Graph)
-    return (choose.bound if own else auto.bound)(network, method, **options)
-
-
-LAZY = {"LipSDP": "sdplip.bounds.lipsdp", "Reference": "sdplip.bounds.reference"}
+LAZY = {"LipSDP": "sdplip.bounds.numerics.lipsdp", "Reference": "sdplip.bounds.methods.reference"}
 
 
 def __getattr__(name: str) -> Any:

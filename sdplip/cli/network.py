@@ -12,8 +12,7 @@ from sdplip.cli.options import Axes
 
 if TYPE_CHECKING:
     from sdplip.network.read.understood import Understood
-    from sdplip.network.read.weights import Assumptions, Chain
-    from sdplip.networks import Activation, GroupSort, Network
+    from sdplip.network.read.weights import Assumptions
 
 KERNELS = ("stride", "padding", "padding_mode", "dilation", "groups")
 """What may be said of every kernel, or of one by its name."""
@@ -34,13 +33,6 @@ class NetworkSource:
     reading: Mapping[str, Any] = field(default_factory=dict)
     inputs: str | None = None
     outputs: str | None = None
-
-    @property
-    def is_onnx(self) -> bool:
-        """Whether the file holds its own activations."""
-        from sdplip.weights.sniff import sniff
-
-        return sniff(self.file) == "onnx"
 
     @property
     def assumptions(self) -> "Assumptions":
@@ -88,24 +80,6 @@ class NetworkSource:
             said = {"inputs": self.inputs, "outputs": self.outputs}
         return read_file(self.file, {"kind": kind, **said}, biases=biases)
 
-    def network(self, *, biases: bool = False) -> "Network":
-        """The same as layers of `sdplip.networks`."""
-        if self.is_onnx:
-            from sdplip.networks.onnx import from_onnx
-
-            self._refuse_said()
-            return from_onnx(self.file)
-        from sdplip.network.read.weights import network_of, read_chain
-
-        chain = read_chain(self.file, self.assumptions, biases=biases)
-        network_of(chain.layers, chain.said, certain=chain.certain)  # refuses what does not fit
-        return _layers(chain, chain.said)
-
-    def words(self, *, biases: bool = False) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
-        """What was assumed, in words, and which arrays of the file are not in the network."""
-        found = self.understood(biases=biases)
-        return found.sentences, found.left_out
-
     @property
     def text(self) -> str:
         """What stands between the matrices, for people."""
@@ -143,53 +117,6 @@ def _grouped(reading: Mapping[str, Any]) -> dict[str, Any]:
             "": {**general, **rest.get("geometry", {}).get("", {})},
         }
     return rest
-
-
-def _layers(chain: "Chain", said: "Assumptions") -> "Network":
-    from sdplip.errors import InvalidWeight
-    from sdplip.network.read.weights.between import HOMOGENEOUS
-    from sdplip.networks import Activation, from_kernels
-    from sdplip.weights import Weight
-
-    if any(layer.max_pool or layer.average_pool or layer.norm or layer.behind for layer in chain.layers):
-        raise InvalidWeight("Pooling and mixed activations are not bounded yet. Export the network to ONNX.")
-    between = _between(said)
-    if not chain.certain and isinstance(between, Activation) and between.kind not in HOMOGENEOUS:
-        between = replace(between, kind="")
-    size = said.image_size
-    axes = chain.layers[0].W.ndim - 2
-    biases = [_zeros(layer.W) if layer.b is None else layer.b for layer in chain.layers]
-    return from_kernels(
-        [Weight(layer.name, layer.W, layer.geometry) for layer in chain.layers],
-        (size,) * axes if isinstance(size, int) else size,
-        between,
-        biases if any(layer.b is not None for layer in chain.layers) else None,
-        flatten=said.flatten or "chw",  # type: ignore[arg-type]  # checked by the assumptions
-        average=said.average,
-    )
-
-
-def _zeros(W: Any) -> Any:
-    import numpy as np
-
-    return np.zeros(len(W))
-
-
-def _between(said: "Assumptions") -> "Activation | GroupSort":
-    from sdplip.errors import InvalidWeight
-    from sdplip.network import Activation as Pointwise
-    from sdplip.network.read.weights import between
-    from sdplip.networks import Activation, between_layers
-
-    if said.slopes:
-        return Activation(*said.slopes)
-    try:
-        return between_layers(said.activation or "relu")
-    except InvalidWeight:
-        op = between(said.activation or "relu", (1,))
-        if not isinstance(op, Pointwise):
-            raise
-        return Activation(float(op.alpha[0]), float(op.beta[0]))
 
 
 class Said(click.ParamType):

@@ -24,11 +24,10 @@ METHODS = (
     "reference",
     "reference-layer",
     "frequency",
-    "state-space",
     "banded",
 )
 """As in `sdplip.bounds.methods`, so that help loads no solver; a test compares them."""
-ALONE = ("auto", "reference", "reference-layer", "state-space", "lipsdp-network")
+ALONE = ("auto", "reference", "reference-layer", "lipsdp-network")
 """What `--compare` leaves out, but for CVXPY's answer on small networks."""
 REFERENCE_ORDER = 60
 """Up to this number of neurons `--compare` shows CVXPY's answer too: a few seconds."""

@@ -15,8 +15,8 @@ JOINT_WORK = 6e7
 """Frequencies times the cube of the order, above which the inequality of a head is left to other proposals."""
 ACTIVE_WORK, FEWEST = 6e8, 12
 """The same of `FEWEST` frequencies, above which nothing is solved."""
-HEAD_WORK = 2.5e7
-"""The same of all rounds of active frequencies in front of a head."""
+HEAD_WORK = 4e7
+"""The same of those frequencies that are taken instead."""
 JOINT_OUTPUTS = 32
 """Rows of a head up to which its inequality is solved: the Hessian costs their square."""
 JOINED = 6
@@ -38,7 +38,7 @@ def best_channels(waves: Waves, start: Vector, tolerance: float = 1e-6, rounds: 
         return None
     if waves.head is not None and len(waves.share) * work <= JOINT_WORK:
         return path(joint(waves), start, tolerance)[1]
-    return _active(waves, start, tolerance, rounds, ACTIVE_WORK if waves.head is None else HEAD_WORK)
+    return _active(waves, start, tolerance, rounds) if waves.head is None else _few(waves, start)
 
 
 def feasible(waves: Waves, lam: Vector) -> bool:
@@ -62,29 +62,46 @@ def reach(waves: Waves, anchor: Vector, lam: Vector) -> float:
     return low
 
 
-def _active(waves: Waves, anchor: Vector, tolerance: float, rounds: int, budget: float) -> Vector:
-    cube = order_of(waves.plan, 0, waves.plan.stop) ** 3.0
-    kept, lower, best = _first(waves, anchor, max(FEWEST - 7, int(budget / 2 / cube))), 0.0, anchor
-    value, done = waves.value(anchor), 0.0
+def _active(waves: Waves, anchor: Vector, tolerance: float, rounds: int) -> Vector:
+    kept, lower, best = _first(waves, anchor, 40), 0.0, anchor
+    value = waves.value(anchor)
     for _ in range(rounds):
-        before, done = value, done + len(kept) * cube
         goal = max(tolerance / 2, 0.05 * (1 - lower / value)) if lower else 1e-3
-        _, lam, found = path(joint(waves, kept), anchor, goal if waves.head is None else 1e-2)
-        lower = max(lower, found) if waves.head is None else 0.0
+        _, lam, found = path(joint(waves, kept), anchor, goal)
+        lower = max(lower, found)
         far = reach(waves, anchor, lam)
         for share in (1.0, 1 - 1e-3, 0.97):
             trial = anchor + share * far * (lam - anchor)
             reached = waves.value(trial)
             if reached < value:
                 value, best = reached, trial
+        if value - lower <= tolerance * value:
+            break
         swept = waves.sweep(anchor + (1 - 1e-6) * far * (lam - anchor))
-        if value - lower <= tolerance * value or swept is None:
+        if swept is None:
             break
         joined = np.concatenate([np.argsort(swept[0])[:JOINED], np.argsort(-swept[1])[:JOINED]])
         kept = np.union1d(kept, joined)
         anchor = anchor + 0.9 * far * (lam - anchor)
-        if waves.head is not None and (done + len(kept) * cube > budget or value > (1 - 1e-4) * before):
+    return best
+
+
+def _few(waves: Waves, start: Vector) -> Vector:
+    """The optimum of a few frequencies, then of some more, drawn towards what is feasible at all: not the best in front of a head."""
+    cube = order_of(waves.plan, 0, waves.plan.stop) ** 3.0
+    lam, best, value = start, start, waves.value(start)
+    for most, begin, goal in ((12, 1.0, 0.3), (60, 0.5, 0.1)):
+        kept = _first(waves, start, most if cube * most < HEAD_WORK else 5)
+        if best is not start and len(kept) * cube > HEAD_WORK:
             break
+        far = reach(waves, start, lam)
+        _, lam, _ = path(joint(waves, kept), start + (0.8 * far if far < 1 else 1.0) * (lam - start), goal, begin=begin)
+        far = reach(waves, start, lam)
+        for share in (1.0, 1 - 1e-3, 0.97, 0.9):
+            trial = start + share * far * (lam - start)
+            reached = waves.value(trial)
+            if reached < value:
+                value, best = reached, trial
     return best
 
 

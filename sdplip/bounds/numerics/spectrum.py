@@ -123,14 +123,15 @@ class Spectrum:
 
 
 def path(
-    spectrum: Spectrum, lam: Float[np.ndarray, " p"], tolerance: float, steps: int = 150
+    spectrum: Spectrum, lam: Float[np.ndarray, " p"], tolerance: float, steps: int = 150, begin: float = 1.0
 ) -> tuple[float, Float[np.ndarray, " p"], float]:
     """Strictly feasible rho and lambda near the optimum, from a feasible lambda, and a lower value of rho.
 
-    The last is floating point, from the dual of the last centre; 0 where there was none.
+    The last is floating point, from the dual of the last centre; 0 where there was none. `begin` is the relative gap of the first
+    centre, `tolerance` that of the last.
     """
     nu, lower, centre, on = spectrum.degree, 0.0, lam, False
-    weight, since = nu / spectrum.centred(lam, 1e300)[0], 0
+    weight, since = nu / spectrum.centred(lam, 1e300)[0] / begin, 0
     for _ in range(steps):
         since += 1
         if since > LOST and not on:

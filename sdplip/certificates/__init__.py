@@ -1,1 +1,0 @@
-"""What moves to `sdplip.kernel`, file by file. NumPy only."""
