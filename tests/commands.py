@@ -25,11 +25,11 @@ def answer(run, *arguments):
     return code, json.loads(out)
 
 
-def check_what_verify_loads(file, *more):
-    """`sdplip verify C.json FILE` proves in a process that loads the readers and the kernel, and no solver."""
+def check_what_verify_loads(file, *more, certificate="C.json"):
+    """`sdplip verify CERTIFICATE FILE` proves in a process that loads the readers and the kernel, and no solver."""
     code = (
         "import sys; from sdplip.cli import main\n"
-        f"main(['verify', 'C.json', {file!r}, *{more!r}], standalone_mode=False)\n"
+        f"main(['verify', {certificate!r}, {file!r}, *{more!r}], standalone_mode=False)\n"
         "print('MODULES', *sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -15,7 +15,30 @@ from sdplip.robustness.certification import certify_accuracy
 from sdplip.training.config import RunConfig, write_config
 from sdplip.training.data import load
 from sdplip.training.run import load_run, save_model
-from tests.commands import answer, invoke
+from tests.commands import answer, check_what_verify_loads, invoke
+
+KEYS = [
+    "model",
+    "data",
+    "n",
+    "clean",
+    "lipschitz",
+    "margin_constant",
+    "certified",
+    "mean_radius",
+    "empirical",
+    "rounding",
+    "precision",
+    "scope",
+    "bound",
+    "seconds",
+    "split",
+    "assumed",
+    "note",
+    "certificate",
+]
+CLOSE = 1 + 1e-12
+"""Two routes to one product round differently."""
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +88,7 @@ def test_json_agrees_with_the_library(run):
         assert accuracy == found.certified(eps) <= out["empirical"]["pgd"][eps] <= out["clean"]
     assert out["rounding"] == "proven" and out["precision"] == "float64" and out["data"] == "digits"
     assert out["lipschitz"] == found.bound.value
+    assert list(out) == KEYS and (out["assumed"], out["certificate"]) == ([], None)
     assert not (run / "certification.json").exists(), "a part of the test split is not kept"
 
 
@@ -94,9 +118,196 @@ def test_weight_file_of_a_relu_network(run):
     product = certify_accuracy(
         torch.nn.Sequential(torch.nn.Flatten(), *model), test.images[:30], test.labels[:30]
     )
-    assert code == 0 and out["clean"] == product.clean
-    assert out["lipschitz"] <= product.bound.value and out["mean_radius"] >= product.mean_radius
+    assert code == 0 and out["clean"] == product.clean and list(out) == KEYS
+    assert out["lipschitz"] <= product.bound.value * CLOSE
+    assert out["mean_radius"] * CLOSE >= product.mean_radius
+    assert any("relu stands between them" in sentence for sentence in out["assumed"])
     assert not list(run.parent.glob("*.json"))
+
+
+# ------------------------------------------------------------------------------------------------ certificates
+
+
+def small(path, classes=3):
+    """An ONNX graph with a strided convolution, its torch module, and 25 images in a file of test images only."""
+    onnx = pytest.importorskip("onnx")
+    rng = np.random.default_rng(2)
+    K, W = rng.normal(size=(3, 1, 3, 3)), rng.normal(size=(classes, 27)) / 4
+    K, W = K.astype(np.float32), W.astype(np.float32)
+    nodes = [
+        onnx.helper.make_node("Conv", ["x", "K"], ["h"], strides=[2, 2], pads=[1, 1, 1, 1]),
+        onnx.helper.make_node("Relu", ["h"], ["g"]),
+        onnx.helper.make_node("Flatten", ["g"], ["f"]),
+        onnx.helper.make_node("Gemm", ["f", "W"], ["y"], transB=1),
+    ]
+    info = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        nodes,
+        "net",
+        [info("x", onnx.TensorProto.FLOAT, ["n", 1, 5, 5])],
+        [info("y", onnx.TensorProto.FLOAT, ["n", classes])],
+        [onnx.numpy_helper.from_array(K, "K"), onnx.numpy_helper.from_array(W, "W")],
+    )
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)]), path)
+    module = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 3, 3, stride=2, padding=1, bias=False),
+        torch.nn.ReLU(),
+        torch.nn.Flatten(),
+        torch.nn.Linear(27, classes, bias=False),
+    ).double()
+    module.load_state_dict({"0.weight": torch.from_numpy(K), "3.weight": torch.from_numpy(W)})
+    images = rng.integers(0, 256, (25, 1, 5, 5)).astype(np.uint8)
+    logits = module(torch.from_numpy(images / 255))
+    labels = logits.argmax(-1).numpy()
+    labels[::5] = (labels[::5] + 1) % classes  # a fifth is wrong
+    return module, images, labels
+
+
+@pytest.mark.parametrize("more", [[], ["--precision", "float32"], ["--scope", "exact"]])
+def test_a_graph_with_convolutions_has_a_certificate_of_its_accuracy(run, more):
+    module, images, labels = small("cnn.onnx")
+    np.savez("test.npz", test_images=images, test_labels=labels)
+    code, out = answer(
+        invoke,
+        "certify",
+        "cnn.onnx",
+        "--data",
+        "test.npz",
+        *more,
+        "--certificate",
+        "c.json",
+        "--samples",
+        "s.csv",
+    )
+    assert code == 0 and out["certificate"] == "c.json" and out["n"] == 25 and out["clean"] == 0.8
+    reference = certify_accuracy(module.eval(), torch.from_numpy(images), torch.from_numpy(labels))
+    assert out["mean_radius"] * (1 + 1e-3) >= reference.mean_radius > 0
+    assert sorted(path.name for path in run.parent.glob("c.*")) == ["c.images.npz", "c.json"]
+    code, proof = answer(invoke, "verify", "c.json", "cnn.onnx", "c.images.npz")
+    assert code == 0 and proof["proven"] and "of 25 images 80.00 %" in proof["claims"][0]["words"]
+    claim = json.loads((run.parent / "c.json").read_text())["claims"][0]["claim"]
+    expected = {"float32": "float32", "exact": "exact"}.get(more[-1] if more else "", "float64")
+    assert claim["arithmetic"] == expected
+    with open("s.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["radius"]) for row in rows] == claim["radius"]
+    code, text, err = invoke("certify", "cnn.onnx", "--data", "test.npz", *more, "--certificate", "c.json")
+    assert code == 0 and not err and "sdplip verify c.json cnn.onnx c.images.npz" in text
+    assert answer(invoke, "verify", "c.json", "cnn.onnx", "test.npz")[1][
+        "proven"
+    ]  # the same images elsewhere
+    code, proof = answer(invoke, "verify", "c.json", "cnn.onnx")
+    assert code == 1 and "name their file too" in proof["claims"][0]["reason"]
+
+
+@pytest.mark.parametrize("change", ["image", "label", "order", "network", "radius"])
+def test_a_certificate_of_accuracy_is_about_these_images_and_this_network(run, change):
+    _, images, labels = small("cnn.onnx")
+    np.savez("test.npz", images=images, labels=labels)
+    assert invoke("certify", "cnn.onnx", "--data", "test.npz", "--certificate", "c.json")[0] == 0
+    document = json.loads((run.parent / "c.json").read_text())
+    claim = document["claims"][0]["claim"]
+    sure = int(np.argmax(claim["radius"]))
+    if change == "image":
+        images[sure, 0, 2, 2] ^= 1
+    elif change == "label":
+        labels[sure] = (labels[sure] + 1) % 3
+    elif change == "order":
+        images, labels = images[::-1], labels[::-1]
+    elif change == "network":
+        small("cnn.onnx", classes=4)
+    else:
+        claim["radius"][sure] *= 1 + 1e-9
+    np.savez("test.npz", images=images, labels=labels)
+    (run.parent / "c.json").write_text(json.dumps(document))
+    code, text, _ = invoke("verify", "c.json", "cnn.onnx", "test.npz")
+    assert code == 1 and "NOT PROVEN" in text
+
+
+def test_a_run_has_a_certificate_that_needs_no_torch(run):
+    code, out = answer(invoke, "certify", "RUN", "--limit", 12, "--certificate", "c.json")
+    _, torch_route = answer(invoke, "certify", "RUN", "--limit", 12)
+    assert code == 0 and out["clean"] == torch_route["clean"]
+    assert out["mean_radius"] == pytest.approx(torch_route["mean_radius"], rel=1e-6)
+    assert "is not finished" in out["note"]
+    names = sorted(path.name for path in run.parent.glob("c.*"))
+    assert names == ["c.images.npz", "c.json", "c.network.safetensors"]
+    check_what_verify_loads("c.network.safetensors", "c.images.npz", certificate="c.json")
+
+
+def test_an_unfinished_run_is_said_to_be_one(run):
+    code, _, err = invoke("certify", "RUN", "--limit", 2)
+    assert code == 0 and "`RUN` is not finished" in err and "sdplip train --resume RUN" in err
+    (run / "summary.json").write_text("{}")
+    code, _, err = invoke("certify", "RUN", "--limit", 2)
+    assert code == 0 and not err
+
+
+def test_a_failure_leaves_no_part_of_a_certificate(run, monkeypatch):
+    _, images, labels = small("cnn.onnx")
+    np.savez("test.npz", images=images, labels=labels)
+    before = sorted(run.parent.rglob("*"))
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    for place in ("sdplip.robustness.graph_accuracy.write", "sdplip.writing.os.replace"):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, full)
+            code, out, err = invoke("certify", "cnn.onnx", "--data", "test.npz", "--certificate", "c.json")
+        assert (code, out) == (2, "") and "the disk is full" in err
+        assert sorted(run.parent.rglob("*")) == before
+
+
+# ------------------------------------------------------------------------------------------------ images
+
+
+@pytest.mark.parametrize(
+    "names", [("images", "labels"), ("test_images", "test_labels"), ("x_test", "y_test")]
+)
+@pytest.mark.parametrize("kind", ["bytes", "double", "no channels", "channels last"])
+@pytest.mark.usefixtures("run")
+def test_test_images_suffice(names, kind):
+    _, images, labels = small("cnn.onnx")
+    np.savez("bytes.npz", images=images, labels=labels)
+    other = {
+        "bytes": images,
+        "double": images / 255,
+        "no channels": images[:, 0],
+        "channels last": images.transpose(0, 2, 3, 1),
+    }[kind]
+    np.savez("test.npz", **dict(zip(names, (other, labels), strict=True)))
+    first, second = (
+        answer(invoke, "certify", "cnn.onnx", "--data", file)[1] for file in ("bytes.npz", "test.npz")
+    )
+    assert second["clean"] == first["clean"]
+    assert second["mean_radius"] == pytest.approx(first["mean_radius"], rel=1e-12)
+
+
+@pytest.mark.usefixtures("run")
+def test_images_enter_in_the_order_of_the_graph():
+    """A graph of Keras takes channels last; images of data sets come channels first."""
+    onnx = pytest.importorskip("onnx")
+    rng = np.random.default_rng(0)
+    W = rng.normal(size=(2 * 3 * 3, 4)).astype(np.float32)
+    info, node = onnx.helper.make_tensor_value_info, onnx.helper.make_node
+    graph = onnx.helper.make_graph(
+        [node("Flatten", ["x"], ["f"]), node("MatMul", ["f", "W"], ["y"])],
+        "net",
+        [info("x", onnx.TensorProto.FLOAT, ["n", 2, 3, 3])],
+        [info("y", onnx.TensorProto.FLOAT, ["n", 4])],
+        [onnx.numpy_helper.from_array(W, "W")],
+    )
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)]), "hwc.onnx")
+    images = rng.integers(0, 256, (20, 3, 2, 3)).astype(np.uint8)
+    labels = (images.transpose(0, 2, 3, 1).reshape(20, -1) / 255 @ W).argmax(-1)
+    np.savez("chw.npz", images=images, labels=labels)
+    code, out = answer(invoke, "certify", "hwc.onnx", "--data", "chw.npz", "--certificate", "c.json")
+    assert code == 0 and out["clean"] == 1.0 and out["assumed"] == []
+    assert answer(invoke, "verify", "c.json", "hwc.onnx", "c.images.npz")[1]["proven"]
+    np.savez("flat.npz", a=W.T)
+    code, out = answer(invoke, "certify", "flat.npz", "--data", "chw.npz")
+    assert code == 0 and "channels first, which is assumed" in out["assumed"][-1]
 
 
 @pytest.mark.parametrize(
@@ -111,7 +322,16 @@ def test_weight_file_of_a_relu_network(run):
         (["RUN", "--data", "nowhere"], "`nowhere` does not exist"),
         (["RUN", "--data", "wide.npz"], "cannot run on images of shape"),
         (["RUN", "--data", "labels.npz"], "labels"),
-        (["RUN", "--device", "warp"], "--device warp cannot be used"),
+        (["RUN", "--device", "warp"], "--device warp cannot be used: the devices are cpu, cuda and cuda:N"),
+        (["mlp.npz", "--data", "digits", "--device", "cuda"], "Drop --device"),
+        (["mlp.npz", "--data", "digits", "--batch", "7"], "--batch is for torch"),
+        (["mlp.npz", "--data", "wide.npz"], "cannot run on images of shape (1, 20, 20): it takes (64,)"),
+        (["mlp.npz", "--data", "labels.npz"], "`labels` lie between 0 and 12"),
+        (["mlp.npz", "--data", "far.npz"], "lie between 0 and 255"),
+        (["RUN", "--data", "far.npz"], "lie between 0 and 255"),
+        (["RUN", "--data", "bare.npz"], "no labels"),
+        (["RUN", "--data", "none.npz"], "no file `none.npz`"),
+        (["RUN", "--certificate", "c.txt"], "must end in .json"),
         (["RUN", "--samples", "x.txt"], "must end in .csv"),
         (["RUN", "--limit", "0"], "--limit"),
         (["text.npz", "--data", "digits"], "text.npz"),
@@ -121,9 +341,11 @@ def test_weight_file_of_a_relu_network(run):
 def test_bad_input(run, arguments, message):
     images, labels = np.zeros((4, 1, 20, 20), np.uint8), np.zeros(4, int)
     np.savez("wide.npz", train_images=images, train_labels=labels, test_images=images, test_labels=labels)
-    small, far = np.zeros((4, 1, 8, 8), np.uint8), np.array([0, 1, 2, 12])
-    np.savez("labels.npz", train_images=small, train_labels=far, test_images=small, test_labels=far)
+    few, far = np.zeros((4, 1, 8, 8), np.uint8), np.array([0, 1, 2, 12])
+    np.savez("labels.npz", train_images=few, train_labels=far, test_images=few, test_labels=far)
     np.savez("mlp.npz", a=np.eye(64)[:10])
+    np.savez("far.npz", images=np.full((4, 8, 8), [0.0, 255.0] * 4), labels=np.zeros(4, int))
+    np.savez("bare.npz", images=few)
     (run.parent / "text.npz").write_text("no weights")
     before = sorted(run.parent.rglob("*"))
     code, out, err = invoke("certify", *arguments)

@@ -1,5 +1,7 @@
 """`sdplip certify RUN|MODEL`: certified accuracy of a trained network, and what attacks leave of it."""
 
+import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -8,6 +10,7 @@ import click
 from sdplip.cli.options import Output, json_option
 from sdplip.cli.progress import image_bar
 from sdplip.cli.subject import (
+    arrange,
     data_named,
     file_subject,
     images_of,
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
     from sdplip.robustness.arithmetic import Precision
     from sdplip.robustness.attacks import Attack, AttackName
     from sdplip.robustness.certification import Certification, Scope
+
+BATCH = 256
+"""Images at a time in torch."""
 
 
 @click.command(short_help="Prove the certified accuracy of a trained network.")
@@ -46,13 +52,13 @@ if TYPE_CHECKING:
     "--scope", type=click.Choice(["computed", "exact"]), default="computed", show_default=True,
     help="Whose prediction: as the network computes it at every image around, or in exact arithmetic.",
 )  # fmt: skip
-@click.option("--batch", type=click.IntRange(1), default=256, show_default=True, help="Images at a time.")
+@click.option("--batch", type=click.IntRange(1), help="Images at a time in torch; default: 256.")
 @click.option("--device", default="cpu", show_default=True, metavar="DEVICE", help="cpu or cuda.")
 @click.option(
     "--certificate",
     type=Output(".json"),
     metavar="OUT.json",
-    help="Write the proof for `sdplip verify`: OUT.json, OUT.npz (images), of a RUN OUT.safetensors (network).",
+    help="Write the proof for `sdplip verify`; beside it OUT.images.npz and, of a RUN, OUT.network.safetensors.",
 )
 @click.option(
     "--samples",
@@ -70,7 +76,7 @@ def certify(
     limit: int | None,
     precision: "Precision",
     scope: "Scope",
-    batch: int,
+    batch: int | None,
     device: str,
     certificate: Path | None,
     samples: Path | None,
@@ -88,25 +94,37 @@ def certify(
     from sdplip.cli.certified import certification
     from sdplip.robustness.samples import write_samples
 
-    tries = _attack(attack, batch)
+    tries = _attack(attack, batch or BATCH)
     if samples and samples.suffix.lower() == ".parquet":
         from sdplip.robustness.samples import require_parquet
 
         require_parquet()
+    by_kernel = certificate is not None or not model.is_dir()
+    if by_kernel and device != "cpu":
+        raise click.UsageError("Certificates, and files of networks, are proven by NumPy. Drop --device.")
+    if by_kernel and not tries and batch is not None:
+        raise click.UsageError("--batch is for torch, which takes no part in this. Drop it.")
     subject = run_subject(model) if model.is_dir() else file_subject(model)
     wanted = data_named(data, subject.data)
     images, labels = images_of(wanted, split, limit)
+    subject, images = arrange(subject, images)
     network = _placed(subject.model, device)
-    if certificate or subject.understood is not None:
-        if device != "cpu":
-            raise click.UsageError("Certificates, and files of networks, are proven by NumPy. Drop --device.")
+    if not as_json:
+        subject.say()
+    if by_kernel:
         found = _by_kernel(subject, images, labels, precision, scope, certificate)
     else:
         from sdplip.robustness.certification import certify_accuracy
 
         with out_of_memory(), image_bar("certifying") as watch:
             found = certify_accuracy(
-                network, images, labels, precision=precision, batch=batch, scope=scope, progress=watch
+                network,
+                images,
+                labels,
+                precision=precision,
+                batch=batch or BATCH,
+                scope=scope,
+                progress=watch,
             )
     empirical: dict[str, Any] = {}
     if tries:
@@ -114,7 +132,7 @@ def certify(
 
         with out_of_memory(), image_bar(attack) as watch:
             empirical[attack] = attack_at(
-                network, images, labels, found, radii, attack=tries, batch=batch, progress=watch
+                network, images, labels, found, radii, attack=tries, batch=batch or BATCH, progress=watch
             )
     document = found.to_json(model=str(model), data=wanted.name, radii=radii, empirical=empirical)
     document |= {"split": split, "assumed": list(subject.assumed), "note": subject.note}
@@ -129,9 +147,7 @@ def certify(
     else:
         certification(found, document, attack, samples, subject.run if kept else None)
         if certificate:
-            files = f"{model if subject.run is None else certificate.with_suffix('.safetensors')}"
-            again = f"sdplip verify {certificate} {files} {certificate.with_suffix('.npz')}"
-            click.echo(f"Proof written. Check it anywhere: {again}")
+            click.echo(f"Proof written. Check it anywhere: {_verify(certificate, subject)}")
 
 
 def _by_kernel(
@@ -159,7 +175,15 @@ def _by_kernel(
         raise InvalidProblem(f"{error} `--scope exact` certifies the network of exact arithmetic.") from None
     if certificate:
         save_certificate(certificate, found, understood, subject.file, images.numpy(), labels.numpy())
-    return found.certification
+    return replace(found.certification, precision=precision)  # of exact arithmetic: whose numbers
+
+
+def _verify(certificate: Path, subject: "Subject") -> str:
+    """The command that proves it again."""
+    from sdplip.robustness.graph_accuracy import images_file, network_file
+
+    network = network_file(certificate) if subject.file is None else subject.file
+    return "sdplip verify " + shlex.join(map(str, (certificate, network, images_file(certificate))))
 
 
 def _attack(name: str, batch: int) -> "Attack | None":
@@ -192,15 +216,10 @@ def _placed(model: "nn.Module", device: str) -> "nn.Module":
 def _keep(run: Path, found: Any, document: dict[str, Any]) -> None:
     """What `sdplip curves` reads: the table first, so that a document never speaks of a table that is not there."""
     import json
-    import os
 
     from sdplip.robustness.run import RESULT, SAMPLES
     from sdplip.robustness.samples import write_samples
+    from sdplip.writing import write_text
 
     write_samples(run / SAMPLES, found)
-    part = run / f".{RESULT}.new"
-    try:
-        part.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-        os.replace(part, run / RESULT)
-    finally:
-        part.unlink(missing_ok=True)
+    write_text(run / RESULT, json.dumps(document, indent=2, allow_nan=False) + "\n")

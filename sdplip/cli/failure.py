@@ -28,6 +28,10 @@ def one_line_errors(ctx: click.Context) -> Iterator[None]:
         if error.errno == errno.EPIPE:  # `sdplip ... | head`: click ends quietly
             raise
         where = f"`{error.filename}`: " if error.filename else ""
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise Refusal(
+                f"{where}the disk is full; nothing was written. Free space, or choose another place."
+            ) from None
         raise Refusal(f"{where}{error.strerror or error}. Check the path and its permissions.") from None
     except MemoryError as error:
         raise Refusal(f"Not enough memory ({error}). Choose fewer layers with `--layer`.") from None

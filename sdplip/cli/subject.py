@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sdplip.cli.images import arranged, read_samples
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -55,6 +57,7 @@ class Subject:
         understood: the graph of a file; None of a run.
         file: of the network; None of a run.
         note: what the caller should know.
+        order: what was assumed about the order of the numbers of an image.
     """
 
     model: "nn.Module"
@@ -63,11 +66,20 @@ class Subject:
     understood: "Understood | None" = None
     file: Path | None = None
     note: str = ""
+    order: tuple[str, ...] = ()
 
     @property
     def assumed(self) -> tuple[str, ...]:
         """What a file does not say itself."""
-        return () if self.understood is None else self.understood.sentences
+        return (() if self.understood is None else self.understood.sentences) + self.order
+
+    def say(self) -> None:
+        """What people should know before anything long begins."""
+        for text in (
+            *(f"Assumed: {sentence}" for sentence in self.assumed),
+            *([self.note] if self.note else []),
+        ):
+            click.echo(text, err=True)
 
     def graph(self, shape: tuple[int, ...], precision: "Precision") -> "Understood":
         """The graph of the network that runs in that precision, on samples of that shape."""
@@ -104,7 +116,6 @@ def run_subject(folder: Path) -> Subject:
     note = ""
     if not (folder / SUMMARY).exists():
         note = f"`{folder}` is not finished: these are the weights selected so far. Go on: sdplip train --resume {folder}"
-        click.echo(f"Note: {note}", err=True)
     return Subject(model, config.data, folder, note=note)
 
 
@@ -121,8 +132,6 @@ def file_subject(file: Path) -> Subject:
             else f"There is no file `{file}`. Check the path."
         )
     understood = NetworkSource(file).understood(biases=True)
-    for sentence in understood.sentences:
-        click.echo(f"Assumed: {sentence}", err=True)
     return Subject(GraphModule(understood.network).eval(), None, None, understood, file)
 
 
@@ -149,14 +158,26 @@ def data_named(data: str | None, own: "DataConfig | None") -> "DataConfig":
 
 
 def images_of(config: "DataConfig", split: str, limit: int | None) -> "tuple[Tensor, Tensor]":
-    """Images and labels of a split, the first `limit` of them."""
+    """Images and labels of a split, the first `limit` of them. Of a .npz file test images suffice."""
     from sdplip.training.data import load
 
+    file = Path(config.name)
+    if split == "test" and file.suffix == ".npz" and config.path is None:
+        images, labels = read_samples(file)
+        return images[:limit], labels[:limit]
     whole = load(replace(config, validation=0.0) if split == "test" else config)
     chosen = {"test": whole.test, "validation": whole.validation, "train": whole.train}[split]
     if chosen is None:
         raise click.UsageError("--split validation: nothing was held out of these data. Use --split test.")
     return chosen.images[:limit], chosen.labels[:limit]
+
+
+def arrange(subject: Subject, images: "Tensor") -> "tuple[Subject, Tensor]":
+    """The images as the network of a file takes them, and what was assumed for that."""
+    if subject.understood is None:
+        return subject, images
+    images, order = arranged(images, subject.understood.network.input_shape)
+    return replace(subject, order=order), images
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import platform
-import tempfile
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,13 +21,18 @@ import numpy as np
 
 from sdplip.errors import InvalidCertificate
 from sdplip.kernel.proof import Proof
+from sdplip.writing import write_text
 
 SCHEMA = "sdplip-certificate/2"
 OLD = "sdplip-"
-LARGEST = 1 << 28
-"""Bytes of the largest certificate file that is read: 256 MB."""
+LARGEST = 1 << 27
+"""Bytes of the largest certificate file that is read: 128 MB; a quarter of that where it holds more than ASCII."""
+MOST = 1 << 23
+"""Values in it, at most: Python takes up to 72 bytes for each."""
 DEEPEST = 100
 """Objects and lists in one another, at most."""
+PIECE = 1 << 22
+"""Bytes that are looked at together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,20 +81,6 @@ def write(path: str | os.PathLike[str], document: Document, version: str) -> Non
     write_text(path, json.dumps(body, allow_nan=False) + "\n")
 
 
-def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Writes a text file whole or not at all."""
-    path = Path(path)
-    handle, part = tempfile.mkstemp(prefix=path.name + ".", suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        Path(part).chmod(0o666 & ~_umask())
-        os.replace(part, path)
-    except BaseException:
-        Path(part).unlink(missing_ok=True)
-        raise
-
-
 def read(path: str | os.PathLike[str]) -> Document:
     """The document of a certificate file. Nothing in it is believed yet.
 
@@ -134,9 +125,16 @@ def _parsed(path: Path) -> Any:
             raise InvalidCertificate(
                 f"`{path}` has {size} bytes, more than the {LARGEST} of a certificate that is read. Is it a weight file?"
             )
-        text = path.read_bytes().decode("utf-8")
-        if _depth(text) > DEEPEST:
-            raise _malformed(path, f"it nests deeper than {DEEPEST}")
+        raw = path.read_bytes()
+        depth, count = _measured(raw)
+        if depth > DEEPEST or count > MOST:
+            raise _malformed(
+                path, f"it holds {count} values and nests {depth} deep, more than {MOST} or {DEEPEST}"
+            )
+        if size > LARGEST // 4 and not raw.isascii():
+            raise _malformed(path, f"a file of {size} bytes must be written in ASCII")
+        text = raw.decode("utf-8")
+        del raw
         return json.loads(text, parse_constant=_refuse, object_pairs_hook=_once)
     except (OSError, ValueError, RecursionError) as error:
         if isinstance(error, InvalidCertificate):
@@ -167,6 +165,8 @@ def _document(body: Any) -> Document:
     file, claims = body["file"], body["claims"]
     if set(file) != {"sha256", "reading"} or not isinstance(claims, list) or not claims:
         raise ValueError("`file` needs sha256 and reading, `claims` at least one claim")
+    if not isinstance(file["sha256"], str) or not re.fullmatch("[0-9a-f]{64}", file["sha256"]):
+        raise ValueError("`sha256` needs 64 hexadecimal digits")
     entries = []
     for item in claims:
         if set(item) != {"claim", "proof"} or not isinstance(item["claim"], dict):
@@ -176,7 +176,7 @@ def _document(body: Any) -> Document:
     if not isinstance(file["reading"], dict) or not isinstance(made, dict):
         raise TypeError("`reading` and `made` must be objects")
     return Document(
-        str(file["sha256"]), file["reading"], tuple(entries), {str(k): str(v)[:40] for k, v in made.items()}
+        file["sha256"], file["reading"], tuple(entries), {str(k): str(v)[:40] for k, v in made.items()}
     )
 
 
@@ -200,12 +200,21 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _depth(text: str) -> int:
-    """How deep brackets nest, quoted ones counted too: an upper bound."""
-    steps = np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8)
-    up, down = (steps == 0x5B) | (steps == 0x7B), (steps == 0x5D) | (steps == 0x7D)
-    change = np.flatnonzero(up | down)
-    return int(np.cumsum(np.where(up[change], 1, -1)).max(initial=0))
+def _measured(raw: bytes) -> tuple[int, int]:
+    """How deep brackets outside of texts nest, and at least the number of values, before anything is made of them."""
+    if b"\\" in raw:
+        raw = raw.replace(b"\\\\", b"").replace(b'\\"', b"")  # what is left of quotes begins and ends texts
+    inside, depth, deepest, count = 0, 0, 0, 0
+    for at in range(0, len(raw), PIECE):
+        piece = np.frombuffer(raw, np.uint8, min(PIECE, len(raw) - at), at)
+        quotes = np.cumsum(piece == 0x22) + inside
+        inside = int(quotes[-1]) % 2
+        piece = np.where(quotes % 2 == 1, 0, piece)
+        up = (piece == 0x5B) | (piece == 0x7B)
+        steps = np.cumsum(up.astype(np.int64) - ((piece == 0x5D) | (piece == 0x7D)))
+        deepest, depth = max(deepest, depth + int(steps.max())), depth + int(steps[-1])
+        count += int(up.sum()) + int((piece == 0x2C).sum()) + int((piece == 0x3A).sum())
+    return deepest, count
 
 
 def _refuse(name: str) -> float:
@@ -214,9 +223,3 @@ def _refuse(name: str) -> float:
 
 def _malformed(path: str | os.PathLike[str], why: str) -> InvalidCertificate:
     return InvalidCertificate(f"`{path}` is malformed: {why}. Make it anew with `--certificate`.")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -1,11 +1,14 @@
 """What all figures share: colours, dashes and marks that can be told apart in grey, and files written whole."""
 
 import os
+from io import BytesIO
 from pathlib import Path
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from sdplip.writing import write_bytes
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's colours without yellow and black, which is the optimum's: distinct for every kind of colour blindness."""
@@ -31,15 +34,10 @@ METADATA = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     """Writes the figure as .png, .pdf or .svg: whole or not at all, and the same bytes every time."""
-    path = Path(path)
-    part = path.with_name(path.name + ".tmp")
-    form = path.suffix.lower().removeprefix(".")
-    try:
-        with matplotlib.rc_context({"svg.hashsalt": "sdplip"}):
-            figure.savefig(part, format=form, dpi=150, metadata=METADATA.get(form))
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    form, drawn = Path(path).suffix.lower().removeprefix("."), BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "sdplip"}):
+        figure.savefig(drawn, format=form, dpi=150, metadata=METADATA.get(form))
+    write_bytes(path, drawn.getvalue())
 
 
 def short(name: str, length: int = 22) -> str:

@@ -5,6 +5,7 @@ import time
 import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from sdplip.reports.layer import Layer, naming
 from sdplip.reports.methods import Method
 from sdplip.verifier.layers import save_layers
 from sdplip.weights import Weight
+from sdplip.writing import write_bytes
 
 ROUNDING_ATTEMPTS = 6
 """How often `t` is enlarged, twice as much each time, so that the rounded array is 1-Lipschitz; two are usual in float32."""
@@ -109,12 +111,9 @@ def _stored(layer: Layer, proposed: Certificate) -> tuple[Weight, Certificate]:
 
 def _write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """`numpy.savez` for any name (it takes no array called "file"), whole or not at all."""
-    part = path.with_name(path.name + ".tmp")
-    try:
-        with zipfile.ZipFile(part, "w") as archive:
-            for name, array in arrays.items():
-                with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as stream:
-                    np.lib.format.write_array(stream, np.ascontiguousarray(array), allow_pickle=False)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    packed = BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as stream:
+                np.lib.format.write_array(stream, np.ascontiguousarray(array), allow_pickle=False)
+    write_bytes(path, packed.getvalue())

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from sdplip.errors import InvalidProblem, UnreadableFile
+from sdplip.writing import write_text
 
 if TYPE_CHECKING:
     from sdplip.robustness.certification import Certification
@@ -193,13 +194,7 @@ def write_curves(
     path: str | os.PathLike[str], curves: Sequence[Curve], rows: "Sequence[PublishedRow]" = ()
 ) -> None:
     """Writes `curves_csv`; the file appears whole or not at all."""
-    path = Path(path)
-    part = path.with_name(path.name + ".tmp")
-    try:
-        part.write_text(curves_csv(curves, rows), encoding="utf-8", newline="")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_text(path, curves_csv(curves, rows))
 
 
 TRUTH = {"1": True, "true": True, "0": False, "false": False}

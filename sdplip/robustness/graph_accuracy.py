@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from sdplip.nn.bounds.tree import Bound
 from sdplip.robustness.certification import Certification
 from sdplip.verifier.images import Images, image_digest
 from sdplip.verifier.verify import BATCH
+from sdplip.writing import write_bytes
 
 Progress = Callable[[int, int], None]
 
@@ -98,6 +100,10 @@ def certify_graph(
             f"{len(images)} images of {images[0].size if len(images) else 0} numbers and {len(labels)} labels do not fit a"
             f" network of {network.inputs} inputs."
         )
+    if not 0 <= int(labels.min()) <= int(labels.max()) < network.outputs:
+        raise InvalidProblem(
+            f"`labels` lie between {int(labels.min())} and {int(labels.max())}, but the network has {network.outputs} classes."
+        )
     proof = propose_margins(network, method=method, seconds=seconds) if proof is None else proof
     kept: dict[int, float] = {}
 
@@ -144,20 +150,38 @@ def save_certificate(
     images: Shaped[np.ndarray, "n *pixels"],
     labels: Int[np.ndarray, " n"],
 ) -> None:
-    """Writes the certificate, the images beside it as `.npz`, and, where the network has no file, its graph as `.safetensors`.
+    """Writes the certificate, the images beside it (`images_file`), and, where the network has no file, its graph (`network_file`).
 
     Args:
         path: of the certificate, which appears last.
         understood: the network, and how its file was read.
         file: that holds the network; None writes one.
     """
-    np.savez_compressed(path.with_suffix(".npz"), images=images, labels=labels)
-    reading = understood.reading
-    if file is None:
-        file, reading = path.with_suffix(".safetensors"), {"kind": "network"}
-        write_network(file, understood.network)
-    entry = Entry(found.claim.to_json(), found.proof)
-    write(path, Document(digest(file), reading, (entry,)), version("sdplip"))
+    packed = BytesIO()
+    np.savez_compressed(packed, images=images, labels=labels)
+    reading, written = understood.reading, [images_file(path)]
+    try:
+        write_bytes(images_file(path), packed.getvalue())
+        if file is None:
+            file, reading = network_file(path), {"kind": "network"}
+            written.append(file)
+            write_network(file, understood.network)
+        entry = Entry(found.claim.to_json(), found.proof)
+        write(path, Document(digest(file), reading, (entry,)), version("sdplip"))
+    except BaseException:
+        for part in written:
+            part.unlink(missing_ok=True)
+        raise
+
+
+def images_file(certificate: Path) -> Path:
+    """Where the images of a certificate stand."""
+    return certificate.with_suffix(".images.npz")
+
+
+def network_file(certificate: Path) -> Path:
+    """Where the network of a certificate stands that has no file of its own."""
+    return certificate.with_suffix(".network.safetensors")
 
 
 def _tree(network: Network, constants: Float[np.ndarray, "classes classes"], proof: Proof) -> Bound:

@@ -95,7 +95,7 @@ class GraphModule(nn.Module):
         return values[-1]
 
     def _buffer(self, name: str, array: Any) -> Callable[[], Tensor]:
-        tensor = torch.from_numpy(np.ascontiguousarray(array))
+        tensor = torch.from_numpy(np.array(array, order="C"))  # a copy: arrays of files may be read-only
         self.register_buffer(name, tensor.to(self.dtype) if tensor.is_floating_point() else tensor)
         return lambda: self.get_buffer(name)
 

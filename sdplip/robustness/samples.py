@@ -9,6 +9,7 @@ import numpy as np
 
 from sdplip.errors import InvalidProblem, MissingDependency
 from sdplip.robustness.certification import Certification
+from sdplip.writing import write_bytes
 
 COLUMNS = ("idx", "label", "predict", "radius", "correct")
 SUFFIXES = (".csv", ".tsv", ".parquet")
@@ -28,12 +29,7 @@ def write_samples(path: str | os.PathLike[str], found: Certification) -> None:
     content = (
         _parquet(found) if kind == ".parquet" else _text(found, "\t" if kind == ".tsv" else ",").encode()
     )
-    part = path.with_name(f".{path.name}.new")
-    try:
-        part.write_bytes(content)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_bytes(path, content)
 
 
 def require_parquet() -> None:
