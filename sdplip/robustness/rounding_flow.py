@@ -120,9 +120,6 @@ class ForwardError:
         Raises:
             RefusedModule: a module has no rule, or the weights have no common format.
         """
-        import sdplip.robustness.rounding_products
-        import sdplip.robustness.rounding_rules  # noqa: F401  (both register their rules)
-
         dtypes = {t.dtype for t in (*model.parameters(), *model.buffers()) if t.is_floating_point()}
         if len(dtypes) != 1 or not dtypes <= set(FORMATS):
             raise RefusedModule(

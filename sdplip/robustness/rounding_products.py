@@ -10,7 +10,7 @@ from sdplip.nn.bounds.tree import Bound
 from sdplip.nn.bounds.weights import effective
 from sdplip.nn.products import CayleyConv2dProducts
 from sdplip.robustness.absolute import length_above, norm_above
-from sdplip.robustness.forward_error import Affine, RoundingContext, Step, forward_error
+from sdplip.robustness.rounding_flow import Affine, RoundingContext, Step, forward_error
 from sdplip.robustness.rounding_rules import within_range
 
 # Note [products as computed]. y = B' M (B z) + v of Note [products], with n = |z|, b = |B|, c = max |M|, and the norms b', c' of

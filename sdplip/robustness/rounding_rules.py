@@ -33,7 +33,7 @@ from sdplip.nn.residual import (
 from sdplip.nn.sandwich import Sandwich
 from sdplip.nn.slopes import monotone_slope
 from sdplip.robustness.absolute import Format, LinearMap, length_above, linear_map, norm_above, tap_sums
-from sdplip.robustness.forward_error import (
+from sdplip.robustness.rounding_flow import (
     REACH,
     Affine,
     RoundingContext,
