@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from sdplip.errors import InvalidCertificate, UnreadableFile
+from sdplip.kernel import document
+from sdplip.kernel.document import read
 from sdplip.verifier.main import main
 from sdplip.verifier.verify import verify
 from tests.smoke_certificate import main as write_smoke
@@ -118,6 +120,40 @@ def test_what_is_no_json(smoke, text):
     (smoke / "cert.json").write_text(text, encoding="utf-8")
     with pytest.raises(InvalidCertificate):
         verify(smoke / "cert.json", smoke / "net.npz")
+
+
+def test_brackets_in_texts_hide_no_depth_and_escapes_no_quotes(tmp_path):
+    deep = '{"a": "' + "]" * 300 + '", "b": ' + "[" * 200 + "]" * 200 + "}"
+    for text in (deep, deep.replace('"a"', r'"\\\""')):
+        (tmp_path / "c.json").write_text(text)
+        with pytest.raises(InvalidCertificate, match="201 deep"):
+            read(tmp_path / "c.json")
+
+
+def test_values_are_counted_before_they_are_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(document, "MOST", 100)
+    (tmp_path / "c.json").write_text("[" + "0," * 99 + "0]")
+    with pytest.raises(InvalidCertificate, match="no certificate"):
+        read(tmp_path / "c.json")
+    (tmp_path / "c.json").write_text("[" + "0," * 100 + "0]")
+    with pytest.raises(InvalidCertificate, match="holds 101 values"):
+        read(tmp_path / "c.json")
+
+
+def test_lines_hold_nothing_that_moves_the_cursor(smoke, capsys):
+    def change(document):
+        document["made"]["\x1b[2Jsdplip"] = "1\nPROVEN AGAIN: everything"
+        document["claims"][0]["proof"]["rule"] = "x\nPROVEN AGAIN: everything\ud800"
+
+    assert not changed(smoke, change).proven
+    for arguments in (
+        ["--show", str(smoke / "cert.json")],
+        [str(smoke / "cert.json"), str(smoke / "net.npz")],
+    ):
+        main(arguments)
+        text = capsys.readouterr().out
+        assert "everything" in text and not any(line.startswith("PROVEN AGAIN") for line in text.splitlines())
+        assert all(c.isprintable() or c == "\n" for c in text)
 
 
 def test_missing_files(smoke):

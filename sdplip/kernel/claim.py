@@ -112,7 +112,7 @@ class AccuracyClaim:
 
     def accuracy(self, eps: float = 0.0) -> float:
         """Share of images that are predicted right, and certified beyond `eps` where that is positive."""
-        right = self.label == self.prediction
+        right = (self.label == self.prediction) & (self.prediction >= 0)
         return float((right & (self.radius > eps)).mean()) if eps > 0 else float(right.mean())
 
     def words(self) -> str:

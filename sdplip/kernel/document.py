@@ -90,6 +90,8 @@ def read(path: str | os.PathLike[str]) -> Document:
     body = _parsed(Path(path))
     try:
         return _document(body)
+    except InvalidCertificate:
+        raise
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise _malformed(path, f"{type(error).__name__} at {str(error)[:80]}") from None
 

@@ -4,10 +4,11 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from pathlib import Path
 
 from sdplip.errors import SdplipError
-from sdplip.verifier.show import show_lines
+from sdplip.verifier.show import printable, show_lines
 from sdplip.verifier.verify import Verification, verify
 
 PROVEN, REFUTED, BAD = 0, 1, 2
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parser.error("name the weight file too, or use --show")
         found = verify(given.certificate, given.file, given.images)
     except SdplipError as error:
-        sentence = " ".join(str(error).split())
+        sentence = printable(" ".join(str(error).split()))
         print(
             json.dumps({"error": sentence}) if given.json else f"Error: {sentence}",
             file=sys.stdout if given.json else sys.stderr,
@@ -56,17 +57,20 @@ def report(found: Verification) -> list[str]:
             *(f"  - {sentence}" for sentence in found.assumed),
         ]
     for claim in found.claims:
-        head = "PROVEN AGAIN" if claim.proven else "NOT PROVEN"
-        lines.append(f"{head}: {claim.words}" + ("" if claim.proven else f"\n  because {claim.reason}"))
+        lines.append(f"{'PROVEN AGAIN' if claim.proven else 'NOT PROVEN'}: {claim.words}")
+        lines += [] if claim.proven else [f"  because {claim.reason}"]
     if found.left_out:
         lines += ["No claim is about:", *(f"  - `{name}`: {why}" for name, why in found.left_out)]
     good = sum(claim.proven for claim in found.claims)
     lines.append(f"{good} of {len(found.claims)} claims proven again.")
-    return lines
+    return [printable(line) for line in lines]
 
 
 def run() -> None:
     """The entry point of the console script."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a name of the file that the terminal cannot show is no error
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(main())
 
 

@@ -27,7 +27,14 @@ def show_lines(certificate: str | os.PathLike[str]) -> list[str]:
         lines.append(f"{number}. CLAIMED: {claim_of(entry.claim).words()}")
         tree = _tree(entry.proof, "   by ")
         lines += tree[:ROOM] + ([f"   ... and {len(tree) - ROOM} more rules"] if len(tree) > ROOM else [])
-    return [*lines, "Nothing above is checked. Prove it: sdplip verify CERT FILE"]
+    return [
+        printable(line) for line in (*lines, "Nothing above is checked. Prove it: sdplip verify CERT FILE")
+    ]
+
+
+def printable(text: str) -> str:
+    """One line of text, in which nothing moves the cursor, ends the line or is no character: files may hold any text."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def reading_words(reading: object) -> list[str]:

@@ -20,7 +20,9 @@ from sdplip.verifier.images import Images, image_digest, read_images
 from sdplip.verifier.subject import Subject, subject_of
 
 BATCH = 512
-"""Images that are evaluated together."""
+"""Images that are evaluated together, at most."""
+ROOM = 1 << 24
+"""Numbers of all values of a network at the images that are evaluated together: 256 MB with their errors."""
 Progress = Callable[[int, int], None]
 """Called with the claims, or images of a claim, that are done, and their number."""
 
@@ -164,8 +166,9 @@ def check_accuracy(
             kept[id(part)] = prove(goal, part)
         return kept[id(part)]
 
-    for start in range(0, len(claim.index), BATCH):
-        part = slice(start, start + BATCH)
+    batch = max(1, min(BATCH, ROOM // sum(map(network.length, range(network.output + 1)))))
+    for start in range(0, len(claim.index), batch):
+        part = slice(start, start + batch)
         where = claim.index[part]
         x = images.entering(where, claim.arithmetic)
         for at, row in zip(range(start, start + len(where)), x, strict=True):
@@ -187,5 +190,5 @@ def check_accuracy(
                 f" claimed are class {int(claim.prediction[part][k])} and radius {float(claim.radius[part][k])!r}"
             )
         if progress:
-            progress(min(start + BATCH, len(claim.index)), len(claim.index))
+            progress(min(start + batch, len(claim.index)), len(claim.index))
     return True, "proven again"
