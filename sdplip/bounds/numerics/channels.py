@@ -95,7 +95,9 @@ def _few(waves: Waves, start: Vector) -> Vector:
         if best is not start and len(kept) * cube > HEAD_WORK:
             break
         far = reach(waves, start, lam)
-        _, lam, _ = path(joint(waves, kept), start + (0.8 * far if far < 1 else 1.0) * (lam - start), goal, begin=begin)
+        _, lam, _ = path(
+            joint(waves, kept), start + (0.8 * far if far < 1 else 1.0) * (lam - start), goal, begin=begin
+        )
         far = reach(waves, start, lam)
         for share in (1.0, 1 - 1e-3, 0.97, 0.9):
             trial = start + share * far * (lam - start)

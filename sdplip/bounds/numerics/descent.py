@@ -104,7 +104,9 @@ class Barrier:
             back = _backward(record, back, lams, g, final=final)
             final = False
         trace = float(np.real(np.trace(gap, axis1=1, axis2=2)).sum())
-        gradient = np.concatenate([*(lam * own for lam, own in zip(lams, g, strict=True)), [tau * (1 / self.mu - trace)]])
+        gradient = np.concatenate(
+            [*(lam * own for lam, own in zip(lams, g, strict=True)), [tau * (1 / self.mu - trace)]]
+        )
         return Point(x, value, gradient)
 
 
@@ -138,7 +140,9 @@ def _forward(
     return X, None, log, _Passed(stage, inverse, stage.share, K @ X)
 
 
-def _backward(record: _Passed, back: Hermitian, lams: list[Vector], g: list[Vector], *, final: bool) -> Hermitian:
+def _backward(
+    record: _Passed, back: Hermitian, lams: list[Vector], g: list[Vector], *, final: bool
+) -> Hermitian:
     """Derivatives by the metric in front of a stage, from those behind it; those by the multipliers are added to `g`."""
     stage, at = record.stage, record.inverse.shape[-1]
     D = record.H @ back @ record.H.conj().mT
@@ -171,7 +175,11 @@ def dense_stages(parts: Stages, first: int) -> tuple[tuple[Stage, ...], tuple[in
             below = (-0.5 * (beta - alpha))[:, None] * W.mid
             arguments = (Argument(slice(n, n + m), below[None].astype(complex), first + len(channels), m),)
             channels.append(m)
-            G = np.concatenate([alpha[:, None] * W.mid, np.eye(m)], 1)[None].astype(complex) if alpha.any() else None
+            G = (
+                np.concatenate([alpha[:, None] * W.mid, np.eye(m)], 1)[None].astype(complex)
+                if alpha.any()
+                else None
+            )
         order = n + m * bool(arguments)
         found.append(Stage(n, order, arguments, G, zero, zero > 0, np.ones(1), zero[0]))
     return tuple(found), tuple(channels)

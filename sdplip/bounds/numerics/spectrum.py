@@ -135,7 +135,10 @@ def path(
     for _ in range(steps):
         since += 1
         if since > LOST and not on:
-            weight, since = weight / 10, 0  # along the border Newton's method crawls; centres of smaller weight lie inside
+            weight, since = (
+                weight / 10,
+                0,
+            )  # along the border Newton's method crawls; centres of smaller weight lie inside
         rho, value = spectrum.centred(lam, weight)
         x = np.concatenate([[rho], lam])
         try:  # near the border rounding may leave the inverse of the gap indefinite

@@ -99,7 +99,9 @@ class Waves:
     @property
     def start(self) -> Hermitian:
         """The metric of the input."""
-        return np.broadcast_to(np.eye(self.inputs, dtype=complex), (self.stages[0].place.max() + 1, self.inputs, self.inputs))
+        return np.broadcast_to(
+            np.eye(self.inputs, dtype=complex), (self.stages[0].place.max() + 1, self.inputs, self.inputs)
+        )
 
     @property
     def share(self) -> Float[np.ndarray, " f"]:
