@@ -1,17 +1,20 @@
-"""Certificate files: what is written can be proven again, and nothing else can."""
+"""Certificate files of layers: what is written can be proven again, and nothing else can."""
 
 import json
-import subprocess
-import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from sdplip.certificates.file import Record, load, record, save, verify, weight_digest
 from sdplip.errors import InvalidCertificate
 from sdplip.geometry import Geometry
+from sdplip.kernel.document import digest
 from sdplip.proposals import certify, certify_convolution
 from sdplip.scalings import aol
+from sdplip.verifier.layers import save_layers
+from sdplip.verifier.verify import Verification, verify
+
+NAMES = ("dense", "hidden", "conv", "sized")
 
 
 @pytest.fixture
@@ -20,123 +23,108 @@ def weights() -> dict[str, np.ndarray]:
     return {
         "dense": rng.normal(size=(6, 9)).astype(np.float32),
         "hidden": rng.normal(size=(5, 7)),
-        "kernel": rng.normal(size=(4, 3, 3, 3)),
+        "conv": rng.normal(size=(4, 3, 3, 3)),
         "sized": rng.normal(size=(4, 3, 3, 3)),
     }
 
 
 @pytest.fixture
-def records(weights) -> list[Record]:
-    kernel, five = weights["kernel"], Geometry(image_size=(5, 5))
-    return [
-        record("dense", weights["dense"], certify(weights["dense"], aol(weights["dense"]), scaling="aol")),
-        record("hidden", weights["hidden"], certify(weights["hidden"].T, np.full(5, 3.0), form="residual")),
-        record("kernel", kernel, certify_convolution(kernel, np.full(3, 9.0))),
-        record("sized", weights["sized"], certify_convolution(weights["sized"], np.ones(4), five, form="residual")),
-    ]  # fmt: skip
+def written(tmp_path, weights) -> tuple[Path, Path]:
+    """A certificate and its weights."""
+    W, V, K, L = weights.values()
+    found = [
+        certify(W, aol(W), scaling="aol"),
+        certify(V.T, np.full(5, 3.0), form="residual"),
+        certify_convolution(K, np.full(3, 9.0)),
+        certify_convolution(L, np.ones(4), Geometry(image_size=(5, 5)), form="residual"),
+    ]
+    np.savez(tmp_path / "net.npz", **weights)
+    save_layers(tmp_path / "C.json", tmp_path / "net.npz", zip(NAMES, found, strict=True))
+    return tmp_path / "C.json", tmp_path / "net.npz"
 
 
-def test_round_trip_proves_everything_again(tmp_path, weights, records):
-    path = tmp_path / "certificate.json"
-    save(path, records)
-    for entry in load(path):
-        result = verify(entry, weights[entry.name])
-        assert result.proven, result.reason
-        assert entry.certificate.c == {r.name: r for r in records}[entry.name].certificate.c
-
-
-@pytest.mark.parametrize("name", ["dense", "hidden", "kernel", "sized"])
-def test_a_changed_weight_is_rejected(weights, records, name):
-    entry = {r.name: r for r in records}[name]
-    weight = weights[name].copy()
-    weight.flat[0] = np.nextafter(weight.flat[0], 1, dtype=weight.dtype)
-    assert "SHA-256" in verify(entry, weight).reason
-
-
-def altered(path, layer: int, field: str, change) -> str:
+def altered(written, layer: int, change) -> Verification:
+    path, file = written
     document = json.loads(path.read_text())
-    document["layers"][layer][field] = change(document["layers"][layer][field])
+    change(document["claims"][layer])
     path.write_text(json.dumps(document))
-    return path
+    return verify(path, file)
 
 
-@pytest.mark.parametrize("layer", [0, 1, 2, 3])
-def test_better_claims_than_the_truth_are_rejected(tmp_path, weights, records, layer):
-    path = tmp_path / "certificate.json"
-    for field, change in (("t", lambda t: [x * 0.5 for x in t]), ("c_lower", lambda c: c * 1.01)):
-        save(path, records)
-        altered(path, layer, field, change)
-        entry = load(path)[layer]
-        assert not verify(entry, weights[entry.name]).proven, field
-    save(path, records)
-    entry = load(path)[layer]
-    smaller = type(entry.certificate)(**{**vars(entry.certificate), "c": entry.certificate.c_lower * 0.99})
-    result = verify(Record(entry.name, entry.dtype, entry.shape, entry.sha256, smaller), weights[entry.name])
-    assert not result.proven and "could not be proven" in result.reason
+def test_round_trip_proves_everything_again(written):
+    found = verify(*written)
+    assert [claim.proven for claim in found.claims] == [True] * 4
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_changed_weight_is_rejected(written, weights, name):
+    path, file = written
+    weights[name].flat[0] = np.nextafter(weights[name].flat[0], 1, dtype=weights[name].dtype)
+    np.savez(file, **weights)
+    found = verify(path, file)
+    assert "SHA-256" in found.reason and not any(claim.proven for claim in found.claims)
+
+
+@pytest.mark.parametrize("layer", range(4))
+@pytest.mark.parametrize("key", ["t", "c_lower", "c"])
+def test_better_claims_than_the_truth_are_rejected(written, layer, key):
+    def change(entry):
+        claim = entry["claim"]
+        claim[key] = {
+            "t": [x * 0.5 for x in claim["t"]], "c_lower": claim["c_lower"] * 1.01, "c": claim["c_lower"] * 0.99,
+        }[key]  # fmt: skip
+
+    found = altered(written, layer, change).claims
+    assert [claim.proven for claim in found] == [k != layer for k in range(4)]
+
+
+@pytest.mark.parametrize("layer", range(4))
+def test_another_witness_proves_less(written, layer):
+    def change(entry):
+        values = np.array(entry["proof"]["data"]["witness"])
+        entry["proof"]["data"]["witness"] = (values[..., ::-1] + 1).tolist()
+
+    found = altered(written, layer, change).claims[layer]
+    assert not found.proven
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "not a readable certificate"),
-        ("{", "not a readable certificate"),
-        ("[1]", "not a certificate of schema"),
-        ('{"schema": "sdplip-certificate/9"}', "not a certificate of schema"),
-        ('{"schema": "sdplip-certificate/1"}', "malformed"),
-        ('{"schema": "sdplip-certificate/1", "layers": [{"name": "x"}]}', "malformed"),
-        ('{"schema": "sdplip-certificate/1", "layers": [NaN]}', "NaN"),
+        ("", "readable"),
+        ("{", "readable"),
+        ("[1]", "certificate"),
+        ('{"schema": "sdplip-certificate/9"}', "anew"),
+        ('{"schema": "sdplip-certificate/1", "layers": []}', "anew"),
+        ('{"schema": "sdplip-certificate/2"}', "malformed|claims|KeyError"),
+        ('{"schema": "sdplip-certificate/2", "claims": [NaN]}', "NaN"),
     ],
 )
-def test_malformed_files_are_refused(tmp_path, text, message):
-    path = tmp_path / "certificate.json"
+def test_malformed_files_are_refused(written, text, message):
+    path, file = written
     path.write_text(text)
     with pytest.raises(InvalidCertificate, match=message):
-        load(path)
+        verify(path, file)
 
 
-@pytest.mark.parametrize(
-    ("field", "change", "message"),
-    [
-        ("bound", lambda b: b / 2, "bound"),
-        ("witness", lambda w: [x + 1 for x in w], "digest"),
-        ("form", lambda _: "other", "form"),
-    ],
-)
-def test_inconsistent_fields_are_refused(tmp_path, records, field, change, message):
-    path = tmp_path / "certificate.json"
-    save(path, records)
-    with pytest.raises(InvalidCertificate, match=message):
-        load(altered(path, 0, field, change))
+@pytest.mark.parametrize("change", [{"form": "other"}, {"t": "many"}, {"c": "1"}, {"t": []}, {"more": 1}])
+def test_claims_that_are_none_are_refused(written, change):
+    with pytest.raises(InvalidCertificate):
+        altered(written, 0, lambda entry: entry["claim"].update(change))
 
 
-def test_a_missing_file_is_refused(tmp_path):
+def test_a_missing_file_is_refused(written):
     with pytest.raises(InvalidCertificate, match=r"none\.json"):
-        load(tmp_path / "none.json")
+        verify(written[0].with_name("none.json"), written[1])
 
 
-def test_a_certificate_for_another_shape_is_rejected_not_crashed(records, weights):
-    entry = records[2]
-    forged = Record(
-        entry.name, "<f8", weights["dense"].shape, weight_digest(weights["dense"]), entry.certificate
-    )
-    assert not verify(forged, weights["dense"]).proven
+def test_a_claim_about_a_layer_of_another_shape_is_rejected_not_crashed(written):
+    found = altered(written, 2, lambda entry: entry["claim"].update(layer="dense"))
+    assert not found.claims[2].proven
+    found = altered(written, 2, lambda entry: entry["claim"].update(layer="absent"))
+    assert not found.claims[2].proven and "absent" in found.claims[2].reason
 
 
-def test_digest_depends_on_type_and_shape_but_not_on_memory_order():
-    W = np.arange(6.0).reshape(2, 3)
-    assert weight_digest(W) == weight_digest(np.asfortranarray(W)) == weight_digest(W.astype(">f8"))
-    assert len({weight_digest(W), weight_digest(W.reshape(3, 2)), weight_digest(W.astype(np.float32))}) == 3
-
-
-def test_the_kernel_imports_numpy_alone():
-    code = (
-        "import sys, sdplip.certificates.file;"
-        "others = ('torch', 'cvxpy', 'scipy', 'scs', 'matplotlib', 'sdplip.scalings', 'sdplip.solvers');"
-        "print([m for m in others if m in sys.modules])"
-    )
-    assert (
-        subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        == "[]"
-    )
+def test_the_digest_is_of_the_bytes(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    assert digest(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from sdplip import reports
-from sdplip.certificates import file
 from sdplip.condition import residual
 from sdplip.convolution import dense_matrix
 from sdplip.errors import InvalidScaling, InvalidWeight, UnsupportedConvolution
@@ -17,6 +16,7 @@ from sdplip.geometry import Geometry
 from sdplip.kernel.condition import Verdict
 from sdplip.reports.layer import Layer
 from sdplip.solvers import CVXPY, Progress, Status
+from sdplip.verifier.verify import verify
 from sdplip.weights import Weight, read
 
 SCS = CVXPY("SCS")
@@ -224,9 +224,10 @@ def test_scaled_weights_are_proven_as_stored(weight, form, tmp_path):
     elif weight.array.ndim == 2:
         expected = weight.array * np.where(t > 0, np.where(t > 0, t, 1) ** -0.5, 0)
         assert array == pytest.approx(expected, rel=1e-6)  # float32
-    (record,) = file.load(beside)
-    assert file.verify(record, array).proven
-    assert record.certificate.bound <= 1 + 1e-6
+    (claim,) = verify(beside, path).claims
+    assert claim.proven
+    c = claim.claim.c
+    assert (c if form == "linear" else max(1.0, 2 * c**2 - 1)) <= 1 + 1e-6
 
 
 def test_scaled_kernels_have_the_norm_of_the_rescaled_operator():
