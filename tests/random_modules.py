@@ -106,10 +106,11 @@ def norm(m, values, rng):
     x = values[0]
     if x.ndim < 2 or x.ndim > 4:
         return None
-    if rng.integers(2):
-        layer = m.part(nn.LayerNorm(x.shape[-1], eps=0.1))
-    else:
-        layer = m.part((nn.BatchNorm1d if x.ndim < 4 else nn.BatchNorm2d)(x.shape[1]))
+    layer = (
+        m.part(nn.LayerNorm(x.shape[-1], eps=0.1))
+        if rng.integers(2)
+        else m.part((nn.BatchNorm1d if x.ndim < 4 else nn.BatchNorm2d)(x.shape[1]))
+    )
     return lambda v: layer(v[0])
 
 

@@ -239,10 +239,11 @@ def is_head(module: nn.Module) -> bool:
 
 def _head(module: Any, name: str, format: Format) -> Head:
     context = Context(name)
-    if isinstance(module, LastLayerNormalised):
-        U = exact(module.rows().detach(), module, "rows", context)
-    else:
-        U = effective(module, "weight", context)
+    U = (
+        exact(module.rows().detach(), module, "rows", context)
+        if isinstance(module, LastLayerNormalised)
+        else effective(module, "weight", context)
+    )
     bias = np.zeros(len(U)) if module.bias is None else abs(effective(module, "bias", context))
     apart = np.stack([length_above(u - U) for u in U])
     terms = U.shape[1] + 1

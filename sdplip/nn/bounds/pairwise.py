@@ -56,10 +56,11 @@ def pairwise_of(model: nn.Module, whole: Bound) -> PairwiseBound:
     """`pairwise_lipschitz` of a model that ends in a head, whose bound is known already."""
     head, context = head_of(model, whole), Context()
     assert head is not None
-    if isinstance(head, LastLayerNormalised):
-        U = exact(head.rows().detach(), head, "rows", context)
-    else:
-        U = effective(head, "weight", context)
+    U = (
+        exact(head.rows().detach(), head, "rows", context)
+        if isinstance(head, LastLayerNormalised)
+        else effective(head, "weight", context)
+    )
     parts = whole.parts[:-1]
     backbone = Bound(
         product_above(tuple(p.value for p in parts)), f"product of {len(parts)} parts", "backbone", parts
