@@ -72,8 +72,8 @@ class Geometry:
             axes_of = zip(image_size, padding, reach, strict=True)
             if any(h + 2 * p <= r for h, p, r in axes_of):
                 raise UnsupportedConvolution(
-                    f"No output pixel is left: the kernel reaches {reach} pixels, the image has {image_size} and `padding` {padding}"
-                    " on both sides. Use larger images, or more padding."
+                    f"No output pixel is left: a kernel that reaches {reach} pixels does not fit an image of {image_size} with `padding`"
+                    f" {padding} on both sides. Use larger images, or more padding."
                 )
         return ExpandedGeometry(stride, self.padding_mode, padding, dilation, self.groups, image_size)
 
