@@ -155,6 +155,7 @@ REFUSED = {
     "a number that changes": (_counted, (3,), "calls"),
     "every third call": (Counter, (3,), "from call to call"),
     "gradients": (_graded, (3,), "mode of gradients"),
+    "gradients of the input": (lambda: Forward(lambda _, x: 2 * x if x.requires_grad else x), (3,), "mode of gradients"),
     "two outputs": (lambda: Forward(lambda _, x: (x, x)), (3,), "tuple"),
     "no batch": (lambda: Forward(lambda _, x: x.sum()), (3,), "batch"),
     "weight from the input": (lambda: Forward(lambda _, x: F.linear(x, x.mean(0, keepdim=True))), (3,), "batch"),

@@ -1,6 +1,7 @@
 """Whether a module is one function: at every call, on batches of every size, with gradients or without."""
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import numpy as np
 import torch
@@ -63,12 +64,15 @@ def one_by_one(module: nn.Module) -> Callable[[Tensor], Float[np.ndarray, "batch
 
 
 def run(module: nn.Module, x: Tensor, gradients: bool) -> Tensor:
-    """The output.
+    """The output, where `gradients` of an input that needs them, if the module can do that.
 
     Raises:
         RefusedModule: the module cannot run.
     """
     with trace.eager(), torch.set_grad_enabled(gradients):
+        if gradients:
+            with suppress(RuntimeError):  # operations without a gradient
+                return module(x.clone().requires_grad_().clone())
         try:
             return module(x.clone())
         except torch.OutOfMemoryError:
