@@ -13,7 +13,8 @@ from frame import Case, table
 from scipy.io import loadmat
 
 from sdplip.bounds import bound
-from sdplip.networks import Network, from_weights
+from sdplip.network import Network
+from sdplip.network.read.weights import weights_network
 from sdplip.weights import read
 
 HEAD = (
@@ -65,7 +66,7 @@ MLP = {
 
 def cases(folder: Path) -> Iterator[Case]:
     for name, (published, quick) in PLAIN.items():
-        yield Case(name, from_weights(read(folder / name)), published, quick=quick)
+        yield Case(name, weights_network(read(folder / name)), published, quick=quick)
     for kind in ("fnn2", "fnn3"):
         for seed, stored in enumerate(published_digits(folder, kind)):
             weights = [
@@ -73,12 +74,12 @@ def cases(folder: Path) -> Iterator[Case]:
             ]
             weights[-1] = weights[-1][7:8]  # the study keeps one output
             yield Case(
-                f"glipsdp_digits_{kind}_seed{seed}", from_weights(weights), f"LipSDP (MOSEK) {stored:.9g}"
+                f"glipsdp_digits_{kind}_seed{seed}", weights_network(weights), f"LipSDP (MOSEK) {stored:.9g}"
             )
     for (width, depth), published in MLP.items():
         path = folder / f"glipsdp_mnist_mlp_L{depth + 1}_W{width}.mat"
         square = [w.array.T for w in read(path)[1:-1]]  # the study drops first and last layer and transposes
-        yield Case(path.stem, from_weights(square), published, quick=width * depth <= 512)
+        yield Case(path.stem, weights_network(square), published, quick=width * depth <= 512)
     for (width, layers), published in {(60, 30): "Fast 40.357", (100, 50): "Fast 185025"}.items():
         yield Case(
             f"genlocal lyr{layers}n{width}, regenerated", gaussian(width, layers), published, quick=False
@@ -94,7 +95,7 @@ def gaussian(width: int, layers: int) -> Network:
         W = rng.randn(m, n)
         weights.append(W * (norm / np.linalg.norm(W, 2)))
         rng.randn(m)  # the bias
-    return from_weights(weights)
+    return weights_network(weights)
 
 
 def published_digits(folder: Path, kind: str, method: str = "Lip_LipSDP") -> np.ndarray:

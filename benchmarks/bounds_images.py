@@ -12,9 +12,9 @@ from pathlib import Path
 from bounds import published_digits
 from frame import Case, table
 
-from sdplip.bounds import Method, NetworkBound, bound
+from sdplip.bounds import NetworkBound, bound
 from sdplip.errors import InvalidProblem
-from sdplip.networks import from_kernels
+from sdplip.network.read.weights import Assumptions, weights_network
 from sdplip.weights import read
 
 HEAD = ("network", "published", "lipsdp-neuron", "banded", "frequency", "product", "lower")
@@ -39,7 +39,7 @@ def cases(folder: Path) -> Iterator[Case]:
         for seed, (state_space, unrolled) in enumerate(zip(*stored, strict=True)):
             weights = list(read(folder / f"glipsdp_digits_{kind}_seed{seed}.mat", transpose=True))
             weights[-1] = replace(weights[-1], array=weights[-1].array[7:8])
-            network = from_kernels(weights, (8, 8), flatten="whc")
+            network = weights_network(weights, assumptions=Assumptions(image_size=(8, 8), flatten="whc"))
             yield Case(
                 f"glipsdp_digits_{kind}_seed{seed}",
                 network,
@@ -52,12 +52,22 @@ def cases(folder: Path) -> Iterator[Case]:
             f"glipsdp_mnist_cnn_C{layers}_CH{channels}",
             [w for w in weights if w.array.ndim > 2][1:],
         )
-        yield Case(f"{name} stack", from_kernels(stack, (28, 28)), published, quick=False)
-        yield Case(f"{name} whole", from_kernels(weights, (28, 28), average=True), "none", quick=False)
+        yield Case(
+            f"{name} stack",
+            weights_network(stack, assumptions=Assumptions(image_size=(28, 28))),
+            published,
+            quick=False,
+        )
+        yield Case(
+            f"{name} whole",
+            weights_network(weights, assumptions=Assumptions(image_size=(28, 28), average=True)),
+            "none",
+            quick=False,
+        )
 
 
 def row(case: Case) -> list[str]:
-    found = dict[Method, NetworkBound]()
+    found = dict[str, NetworkBound]()
     for method in ("lipsdp-neuron", "banded", "frequency", "product"):
         with suppress(InvalidProblem):  # matrices or rows that are too large
             found[method] = bound(case.network, method)

@@ -16,8 +16,10 @@ from pathlib import Path
 
 import torch
 
-from sdplip.bounds import LipSDP, NetworkBound, Proposer, Reference, bound
-from sdplip.networks import Activation, Network, from_weights
+from sdplip.bounds import LipSDP, NetworkBound, Reference, bound
+from sdplip.bounds.choose import Propose
+from sdplip.network import Activation, Network
+from sdplip.network.read.weights import weights_network
 from sdplip.solvers import CVXPY
 from sdplip.weights import read
 
@@ -29,20 +31,22 @@ FILES = (
 )
 
 
-def rivals(limit: float, order: int) -> dict[str, Proposer]:
+def rivals(limit: float, order: int) -> dict[str, Propose]:
     scs = CVXPY("SCS", eps=1e-6, max_iterations=1_000_000, time_limit=limit)
-    found: dict[str, Proposer] = {"CVXPY, SCS, reduced": Reference(solver=scs)}
+    found: dict[str, Propose] = {"CVXPY, SCS, reduced": Reference(solver=scs)}
     found["CVXPY, SCS, as the paper writes it"] = Reference(solver=scs, reduced=False)
     if order <= 120:  # Clarabel's memory
         found["CVXPY, Clarabel, reduced"] = Reference(solver=CVXPY("CLARABEL", eps=1e-8, time_limit=limit))
     return found
 
 
-def best_of(network: Network, method: Proposer, least: float = 1.0) -> tuple[NetworkBound, float]:
+def best_of(network: Network, method: Propose, least: float = 1.0) -> tuple[NetworkBound, float]:
     """The bound, and the least wall time of runs that together take `least` seconds."""
-    plain = Network(  # activations without a name: no search for Jacobians
-        tuple(replace(layer, kind="") if isinstance(layer, Activation) else layer for layer in network.layers)
+    nodes = (  # activations without a name: no search for Jacobians
+        replace(node, op=replace(node.op, name="")) if isinstance(node.op, Activation) else node
+        for node in network.nodes
     )
+    plain = Network(network.input_shape, tuple(nodes))
     seconds, begin = list[float](), time.perf_counter()
     while not seconds or time.perf_counter() - begin < least:
         start = time.perf_counter()
@@ -65,9 +69,9 @@ def main() -> None:
     for name in FILES:
         if options.only not in name:
             continue
-        network = from_weights(read(Path(os.environ["SDPLIP_DATA"], "benchmarks", name)))
+        network = weights_network(read(Path(os.environ["SDPLIP_DATA"], "benchmarks", name)))
         ours, base = best_of(network, LipSDP())
-        order = ours.order + min(ours.chain.weights[0].shape)
+        order = ours.order + min(network.inputs, network.length(1))
         for solver, method in {"sdplip": LipSDP(), **rivals(options.limit, order)}.items():
             result, seconds = (ours, base) if solver == "sdplip" else best_of(network, method)
             print(

@@ -11,8 +11,9 @@ import numpy as np
 from frame import Case, table
 
 from sdplip.bounds import bound
-from sdplip.certificates.region import Box
-from sdplip.networks import Activation, Affine, GroupSort, Network, Residual, from_weights
+from sdplip.kernel.regions import Box
+from sdplip.network import Activation, Builder, Dense, Network, Operator, Sort, Sum
+from sdplip.network.read.weights import weights_network
 from sdplip.weights import read
 from sdplip.weights.mat import arrays
 
@@ -49,15 +50,15 @@ EXACT = {
 
 def cases(folder: Path) -> Iterator[Case]:
     for path in sorted(folder.glob("maxmin_weights*.mat")):
-        yield Case(path.name, from_weights(read(path), "maxmin"), "none")
+        yield Case(path.name, weights_network(read(path), "maxmin"), "none")
     yield Case("maxmin_resweights_5_32.mat", maxmin_residual(folder), "none")
     for name, (published, end) in EXACT.items():
         Ws, bs = (pickled(folder / f"{name}_{part}.npy") for part in ("weights", "biases"))
         region = None if end is None else Box(np.zeros(len(Ws[0])), np.full(len(Ws[0]), end))
         if name.startswith("exlipbab_abalone") and "GroupSort" in name:  # as its script evaluates it
-            yield Case(f"{name}, with ReLU", from_weights([W.T for W in Ws], "relu", bs), "exact 4.48658")
+            yield Case(f"{name}, with ReLU", weights_network([W.T for W in Ws], "relu", bs), "exact 4.48658")
         kind = "maxmin" if "GroupSort" in name else "relu"
-        yield Case(name, from_weights([W.T for W in Ws], kind, bs), published, region)
+        yield Case(name, weights_network([W.T for W in Ws], kind, bs), published, region)
     published = "GLipSDP 20.95600, product 56.22946"
     yield Case(
         "glipsdp_versatility_FC-R18.mat, no ReLU after the sums",
@@ -83,18 +84,34 @@ def maxmin_residual(folder: Path) -> Network:
     first, *blocks, last = (
         np.asarray(W.array, np.float64) for W in read(folder / "maxmin_resweights_5_32.mat")
     )
-    return Network((Affine(first), *(Residual((Affine(W), GroupSort(2))) for W in blocks), Affine(last)))
+    builder, n = Builder((first.shape[1],)), len(first)
+    value = builder.add(Dense(first), 0)
+    for W in blocks:
+        value = skipped(builder, value, Dense(W), Sort(np.arange(n).reshape(-1, 2), n))
+    return builder.finish(builder.add(Dense(last), value))
+
+
+def skipped(builder: Builder, value: int, *ops: Operator) -> int:
+    """Adds x + f(x)."""
+    branch = value
+    for op in ops:
+        branch = builder.add(op, branch)
+    return builder.add(Sum((1, 1), ops[-1].outputs), value, branch)
 
 
 def fc_r18(folder: Path, *, after: bool) -> Network:
     """The fully-connected residual network of GLipSDP's versatility study, with or without ReLU after the sums."""
-    held, relu = arrays(folder / "glipsdp_versatility_FC-R18.mat"), Activation(kind="relu")
-    layer = lambda name: Affine(held[f"{name}_weight"], held[f"{name}_bias"].reshape(-1))  # noqa: E731
-    layers = [layer("input_layer"), relu]
+    held = arrays(folder / "glipsdp_versatility_FC-R18.mat")
+    layer = lambda name: Dense(held[f"{name}_weight"], held[f"{name}_bias"].reshape(-1))  # noqa: E731
+    relu = lambda op: Activation("relu", op.outputs)  # noqa: E731
+    first = layer("input_layer")
+    builder = Builder((first.inputs,))
+    value = builder.add(relu(first), builder.add(first, 0))
     for k in range(8):
-        layers.append(Residual((layer(f"blocks_{k}_fc1"), relu, layer(f"blocks_{k}_fc2"))))
-        layers += [relu] * after
-    return Network((*layers, layer("output_layer")))
+        into, back = layer(f"blocks_{k}_fc1"), layer(f"blocks_{k}_fc2")
+        value = skipped(builder, value, into, relu(into), back)
+        value = builder.add(relu(back), value) if after else value
+    return builder.finish(builder.add(layer("output_layer"), value))
 
 
 def row(case: Case) -> list[str]:

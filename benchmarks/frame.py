@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from sdplip.bounds import bound
-from sdplip.certificates.region import Region
-from sdplip.networks import Network, from_weights
+from sdplip.kernel.regions import Region
+from sdplip.network import Network
+from sdplip.network.read.weights import weights_network
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +43,8 @@ def table(
     print(f"torch threads: {options.threads}, OPENBLAS_NUM_THREADS={blas}\n")
     print(f"| {' | '.join(head)} |")
     print("|---" * len(head) + "|")
-    bound(from_weights([np.eye(2), np.eye(2)], "maxmin"), "lipsdp-neuron")  # imports and first calls
-    bound(from_weights([np.eye(2), np.eye(2)]), "lipsdp-neuron")
+    bound(weights_network([np.eye(2), np.eye(2)], "maxmin"), "lipsdp-neuron")  # imports and first calls
+    bound(weights_network([np.eye(2), np.eye(2)]), "lipsdp-neuron")
     for case in cases(Path(os.environ["SDPLIP_DATA"], "benchmarks")):
         if options.only in case.name and (case.quick or not options.quick):
             print(f"| {' | '.join([case.name, case.published, *row(case)])} |", flush=True)

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from sdplip.bounds import Method, bound
-from sdplip.networks import from_weights
+from sdplip.bounds import bound
+from sdplip.network.read.weights import weights_network
 from sdplip.plot.style import DASHES, INK, MARKS, PALETTE, quiet, save
 from sdplip.weights import read
 
-METHODS: tuple[Method, ...] = ("product", "riccati", "riccati-greedy", "lipsdp-neuron")
+METHODS = ("product", "riccati", "riccati-greedy", "lipsdp-neuron")
 STORED = {
     16: {2: 0.882717996, 16: 0.0331901983, 32: 2.96e-4, 64: 3.137e-4},
     32: {32: 2.809e-4, 64: 2.438e-4},
@@ -31,7 +31,7 @@ Chains = dict[int, dict[str, float]]
 
 def measure(weights: list[np.ndarray]) -> dict[str, float]:
     """The bound by every method, and the largest Jacobian norm that was found."""
-    network = from_weights(weights)
+    network = weights_network(weights)
     found = {method: bound(network, method) for method in METHODS}
     return {name: result.value for name, result in found.items()} | {
         "lower": max(result.lower for result in found.values())
