@@ -10,7 +10,11 @@ def onnx_table() -> str:
     """Each ONNX operator, and what of it is covered."""
     from sdplip.network.read.onnx.operators import operator_rows
 
-    lines = ["| operator | covered |", "|---|---|", *(f"| {name} | {covers} |" for name, covers in operator_rows())]
+    lines = [
+        "| operator | covered |",
+        "|---|---|",
+        *(f"| {name} | {covers} |" for name, covers in operator_rows()),
+    ]
     return "\n".join(lines)
 
 
@@ -35,7 +39,9 @@ def renewed(page: str) -> str:
     """The page with both tables as the code has them."""
     for name, table in (("onnx", onnx_table()), ("torch", torch_list())):
         pattern = rf"(<!-- {name} -->\n).*?(<!-- end {name} -->)"
-        page = re.sub(pattern, lambda found, table=table: f"{found[1]}\n{table}\n\n{found[2]}", page, flags=re.S)
+        page = re.sub(
+            pattern, lambda found, table=table: f"{found[1]}\n{table}\n\n{found[2]}", page, flags=re.S
+        )
     return page
 
 

@@ -4,14 +4,14 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-
-from sdplip.bounds import banded, bound
 from sdplip.bounds.banded import Barrier, best_multipliers
 from sdplip.certificates.arrow import Arrow, factor, holds
 from sdplip.certificates.strip import Layer, Placed, Strip, strip_holds
+from sdplip.networks import Activation, Affine, Convolution, MaxPool, Network
+
+from sdplip.bounds import banded, bound
 from sdplip.errors import InvalidProblem
 from sdplip.geometry import Geometry
-from sdplip.networks import Activation, Affine, Convolution, MaxPool, Network
 from tests.exact import inertia_signs
 
 pytestmark = pytest.mark.usefixtures("one_thread")

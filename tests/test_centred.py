@@ -9,7 +9,7 @@ import torch
 
 from sdplip.arithmetic.functions import FUNCTIONS
 from sdplip.errors import NotProvable
-from sdplip.kernel.centred import Front
+from sdplip.kernel.centred import Around, Front
 from sdplip.kernel.centred.ball import norm_above
 from sdplip.kernel.centred.pairs import without_pairs
 from sdplip.kernel.centred.slopes import secants
@@ -66,10 +66,13 @@ def test_no_increment_exceeds_its_constant(name, radius):
     network, rng = CASES[name], np.random.default_rng(5)
     one = np.eye(network.outputs)
     rows, x = np.concatenate([one, one[0] - one[1:]]), rng.normal(size=N)
-    around = Front.of(network).at(x).within(radius)
+    around = Around.of(Front.of(network).at(x), radius)
     assert (worst(network, x, radius, rows, rng) <= around.gains(rows)).all()
     y = network(x + rng.normal(size=(60, N)) * radius / (4 * N))
-    assert np.isfinite(around.length()) and around.length() <= np.linalg.norm(around.gains()) * (1 + 1e-9) + 1e-300
+    assert (
+        np.isfinite(around.length())
+        and around.length() <= np.linalg.norm(around.gains()) * (1 + 1e-9) + 1e-300
+    )
     assert len(y) == 60
 
 
@@ -79,7 +82,7 @@ def test_a_point_has_the_lengths_of_its_jacobian_and_small_balls_nearly(name):
     truth = np.linalg.norm(derivative(network, x).matrix(), axis=1)
     centre = Front.of(network).at(x)
     for radius, room in ((0.0, 1e-4), (1e-9, 1e-4), (0.02, 0.5)):
-        found = centre.within(radius).gains()
+        found = Around.of(centre, radius).gains()
         assert (truth <= found * (1 + 1e-12)).all()
         np.testing.assert_allclose(found, truth, rtol=room)
 
@@ -126,7 +129,7 @@ def test_one_neuron_by_hand():
             Dense(np.array([[1.0, 0, 0], [0, -1, 1]])),
         ]
     )
-    found = Front.of(network).at(np.ones(1)).within(3.0).gains(np.array([[1.0, 0], [1, 1]]))
+    found = Around.of(Front.of(network).at(np.ones(1)), 3.0).gains(np.array([[1.0, 0], [1, 1]]))
     assert found[0] == pytest.approx(1, rel=1e-5) and 2 / 3 <= found[1] <= 4 / 3 * (1 + 1e-5)
     one = np.ones(1)
     alpha, beta = secants(Activation("relu", 1), (one, one), np.array([-2.0]), np.array([4.0]))
@@ -178,7 +181,7 @@ def test_no_false_constant_in_exact_arithmetic(name, flush):
         torch.set_flush_denormal(flush)
         try:
             centre = Front.of(network).at(x)
-            balls = [(radius, centre.within(radius)) for radius in (0.0, 1e-9, 0.3)]
+            balls = [(radius, Around.of(centre, radius)) for radius in (0.0, 1e-9, 0.3)]
             gains = [(radius, ball.gains().tolist(), ball.length()) for radius, ball in balls]
         finally:
             torch.set_flush_denormal(False)
@@ -200,7 +203,7 @@ def test_no_false_constant_in_exact_arithmetic(name, flush):
 
 def test_numbers_that_leave_the_range_are_infinite():
     network = chain([Dense(np.full((2, 2), 1e200))] * 3)
-    assert (Front.of(network).at(np.ones(2)).within(1.0).gains() == np.inf).all()
+    assert (Around.of(Front.of(network).at(np.ones(2)), 1.0).gains() == np.inf).all()
     with pytest.raises(NotProvable, match="no finite bound"):
         conclude(Goal(network, Ball(np.ones(2), 1.0), centred=True), Proof("secants"))
 
@@ -208,7 +211,7 @@ def test_numbers_that_leave_the_range_are_infinite():
 def test_more_than_the_local_slopes_and_less_than_all(monkeypatch):
     """Without the centre, with the slopes of the ball, constants are larger."""
     front, x = Front.of(CASES["relu"]), np.random.default_rng(9).normal(size=N)
-    with_center = front.at(x).within(0.5).gains()
+    with_center = Around.of(front.at(x), 0.5).gains()
 
     def wide(op, near, low, high):  # noqa: ARG001
         from sdplip.kernel.reach.activations import quotients
@@ -216,7 +219,7 @@ def test_more_than_the_local_slopes_and_less_than_all(monkeypatch):
         return quotients(op, low, high)
 
     monkeypatch.setattr("sdplip.kernel.centred.ball.secants", wide)
-    assert (with_center < front.at(x).within(0.5).gains()).all()
+    assert (with_center < Around.of(front.at(x), 0.5).gains()).all()
 
 
 def test_sorted_pairs_and_threes_are_written_out():
@@ -260,7 +263,7 @@ def test_refusals():
     with pytest.raises(NotProvable, match="coordinates"):
         Front.of(network).at(np.zeros(3))
     with pytest.raises(NotProvable, match="radius"):
-        Front.of(network).at(np.zeros(N)).within(-1.0)
+        Around.of(Front.of(network).at(np.zeros(N)), -1.0)
     large = chain([Dense(np.ones((1, 8000)))])
     with pytest.raises(NotProvable, match="dense matrix"):
         Front.of(large)

@@ -96,7 +96,7 @@ def test_another_witness_proves_less(written, layer):
         ("[1]", "certificate"),
         ('{"schema": "sdplip-certificate/9"}', "anew"),
         ('{"schema": "sdplip-certificate/1", "layers": []}', "anew"),
-        ('{"schema": "sdplip-certificate/2"}', "malformed|claims|KeyError"),
+        ('{"schema": "sdplip-certificate/2"}', "malformed"),
         ('{"schema": "sdplip-certificate/2", "claims": [NaN]}', "NaN"),
     ],
 )

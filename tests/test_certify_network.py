@@ -7,10 +7,10 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-
 from sdplip.certificates.composite import certify_composite
 from sdplip.certificates.network import certify_network, certify_product, network_holds, spectral_norm_above
 from sdplip.certificates.network_file import load_network, network_record, save_network, verify_network
+
 from sdplip.errors import InvalidCertificate, InvalidScaling, InvalidWeight
 from tests.exact import inertia_signs
 

@@ -4,18 +4,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
-from sdplip.bounds import bound
 from sdplip.bounds.channels import best_channels, drawn
 from sdplip.bounds.frequency import problem_of
 from sdplip.bounds.spectrum import Spectrum, path
 from sdplip.bounds.state_space import roesser, state_space
 from sdplip.certificates.trunk import Trunk, certify_trunk
-from sdplip.errors import InvalidProblem
-from sdplip.geometry import Geometry
 from sdplip.networks import Activation, Affine, Convolution, Network, from_kernels
 from sdplip.networks.chain import runs_of
 from sdplip.networks.trunk import split_trunk
+
+from sdplip.bounds import bound
+from sdplip.errors import InvalidProblem
+from sdplip.geometry import Geometry
 from sdplip.weights import Weight, read
 
 SOLVED = 1e-5

@@ -6,7 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from sdplip.bounds.numerics.increments import Increments, backward
+from sdplip.bounds.increments import Increments, backward
 from sdplip.bounds.numerics.riccati import spectral
 from sdplip.errors import NotProvable
 from sdplip.kernel.check import conclude

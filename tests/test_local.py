@@ -215,9 +215,9 @@ def test_certificates_of_radii(tmp_path, monkeypatch):
         np.savez(f"{name}.npz", **{f"w{i}": W for i, W in enumerate(Ws)}, **shifts)
     asked = ["tighten", "net.npz", "--data", "digits", "--limit", 12, "--no-pairs", "--method", "product"]
     code, text, _ = invoke(*asked, "--local", 12, "--certificate", "r.json")
-    assert code == 0 and "sdplip verify r.json net.npz r.npz" in text and "any pass in float64" in text
-    code, text, _ = invoke("verify", "r.json", "net.npz", "r.npz")
+    assert code == 0 and "sdplip verify r.json net.npz r.images.npz" in text and "any pass in float64" in text
+    code, text, _ = invoke("verify", "r.json", "net.npz", "r.images.npz")
     assert code == 0 and "12 images" in text
-    assert invoke("verify", "r.json", "other.npz", "r.npz")[0] == 1
+    assert invoke("verify", "r.json", "other.npz", "r.images.npz")[0] == 1
     code, out, err = invoke(*asked, "--certificate", "r.json")
     assert (code, out) == (2, "") and "Add --local" in err

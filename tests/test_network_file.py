@@ -31,7 +31,9 @@ from sdplip.network.graph import Network
 def everything() -> Network:
     rng = np.random.default_rng(0)
     b = Builder((2, 4, 4))
-    K = Convolution(rng.normal(size=(2, 2, 3, 3)), (4, 4), (1, 1), ((1, 1), (1, 1)), (1, 1), b=rng.normal(size=32))
+    K = Convolution(
+        rng.normal(size=(2, 2, 3, 3)), (4, 4), (1, 1), ((1, 1), (1, 1)), (1, 1), b=rng.normal(size=32)
+    )
     a = b.add(K, 0, shape=(2, 4, 4), name="conv1")
     a = b.add(Activation("relu", 32), a, shape=(2, 4, 4))
     down = b.add(Transposed(K), a, shape=(2, 4, 4))
@@ -83,9 +85,16 @@ def test_damage_gets_a_sentence(tmp_path):
         else:
             graph = json.loads(header["__metadata__"]["sdplip.network"])
             node = graph["nodes"][rng.integers(len(graph["nodes"]))]
-            node[rng.choice(["inputs", "shape", "op"])] = [[], [7], {}, "x", None, [[1]], {"kind": "Dense"}, -1][
-                rng.integers(8)
-            ]
+            node[rng.choice(["inputs", "shape", "op"])] = [
+                [],
+                [7],
+                {},
+                "x",
+                None,
+                [[1]],
+                {"kind": "Dense"},
+                -1,
+            ][rng.integers(8)]
             text = json.dumps({**header, "__metadata__": {"sdplip.network": json.dumps(graph)}}).encode()
             broken = len(text).to_bytes(8, "little") + text + whole[8 + length :]
         path.write_bytes(broken)

@@ -5,13 +5,13 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from sdplip.networks import SLOPES, Activation, Affine, Network, chain_of, from_weights
+from sdplip.networks.onnx import from_onnx
+from sdplip.networks.torch import from_module
 from torch import nn
 
 from sdplip.bounds import bound, jacobian
 from sdplip.errors import InvalidWeight
-from sdplip.networks import SLOPES, Activation, Affine, Network, chain_of, from_weights
-from sdplip.networks.onnx import from_onnx
-from sdplip.networks.torch import from_module
 from sdplip.weights import read
 
 

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from sdplip.networks import AveragePool, Convolution, MaxPool
 from torch import nn
 
 from sdplip.convolution.dense import dense_matrix
 from sdplip.errors import InvalidWeight
 from sdplip.geometry import Geometry
-from sdplip.networks import AveragePool, Convolution, MaxPool
 
 GEOMETRIES = {
     "same": ((5, 3, 3, 3), Geometry(image_size=(6, 7))),

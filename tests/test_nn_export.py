@@ -6,7 +6,6 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from sdplip.proposals import certify
 from sdplip.errors import RefusedModule, UnsupportedConvolution
 from sdplip.geometry import Geometry
 from sdplip.nn import (
@@ -26,6 +25,7 @@ from sdplip.nn.containers import Concatenate, Residual
 from sdplip.nn.export import export_plain, from_plain, save_onnx, save_plain, vanilla_export
 from sdplip.nn.heads import LastLayerNormalised, Normalise
 from sdplip.nn.pooling import Center, L2Pool2d, ScaledAvgPool2d
+from sdplip.proposals import certify
 from sdplip.weights import read
 
 PIXELS = (2, 6, 6)

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 from torch.func import functional_call, jacrev, vmap
 
-from sdplip.proposals import certify
 from sdplip.errors import InvalidWeight, RefusedModule, UnsupportedConvolution
 from sdplip.geometry import Geometry
 from sdplip.nn import (
@@ -26,6 +25,7 @@ from sdplip.nn import (
 )
 from sdplip.nn.cayley import cayley
 from sdplip.nn.products import by_products
+from sdplip.proposals import certify
 
 torch.set_num_threads(1)
 

@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import nn
-
-from sdplip.bounds import banded, bound, frequency
 from sdplip.certificates.parts import ROOM, Kernel, Matrix, certify_factors, composed, part_holds
 from sdplip.certificates.parts_file import load_parts, parts_record, save_parts, verify_parts
-from sdplip.errors import InvalidCertificate, InvalidProblem
-from sdplip.geometry import Geometry
 from sdplip.networks import Network
 from sdplip.networks.parts import parts_of, slopes_of, with_slopes
 from sdplip.networks.torch import from_module
+from torch import nn
+
+from sdplip.bounds import banded, bound, frequency
+from sdplip.errors import InvalidCertificate, InvalidProblem
+from sdplip.geometry import Geometry
 from tests.commands import answer, check_what_verify_loads, invoke
 from tests.graphs import by_hand
 

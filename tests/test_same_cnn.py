@@ -4,14 +4,14 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from sdplip.networks import Network, from_kernels
+from sdplip.networks.onnx import from_onnx
+from sdplip.networks.torch import from_module
 from torch import nn
 
 from sdplip.bounds import bound, jacobian
 from sdplip.errors import InvalidWeight
 from sdplip.geometry import Geometry
-from sdplip.networks import Network, from_kernels
-from sdplip.networks.onnx import from_onnx
-from sdplip.networks.torch import from_module
 from sdplip.weights import Weight, read
 from tests.commands import answer, invoke
 from tests.graphs import by_hand, exported

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from sdplip import scalings
-from sdplip.proposals import certify
 from sdplip.condition import gram, inverse_scaling, rescale, residual
+from sdplip.proposals import certify
 
 FEASIBLE = {
     "spectral": scalings.spectral,

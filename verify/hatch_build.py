@@ -9,7 +9,17 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-MODULES = ("errors.py", "shapes.py", "writing.py", "geometry.py", "arithmetic", "network", "kernel", "weights", "verifier")
+MODULES = (
+    "errors.py",
+    "shapes.py",
+    "writing.py",
+    "geometry.py",
+    "arithmetic",
+    "network",
+    "kernel",
+    "weights",
+    "verifier",
+)
 WITHOUT = ("network/read/torch", "network/read/torch.py")
 INIT = '"""The kernel of sdplip by itself: `sdplip-verify CERT FILE` proves a certificate again."""\n'
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from math import inf
 
-from sdplip.bounds.numerics.increments import Increments
+from sdplip.bounds.increments import Increments
 from sdplip.errors import NotProvable
 from sdplip.kernel.check import conclude
 from sdplip.kernel.proof import Goal, Norm, Proof

@@ -8,6 +8,7 @@ import click
 from sdplip.cli.options import Output, json_option
 from sdplip.cli.progress import image_bar, network_bar
 from sdplip.cli.subject import (
+    arrange,
     data_named,
     file_subject,
     images_of,
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--certificate", type=Output(".json"), metavar="OUT.json",
-    help="Write the proofs of the radii of --local for `sdplip verify`: OUT.json, OUT.npz (images).",
+    help="Write the proofs of the radii of --local for `sdplip verify`; files beside it as of `sdplip certify`.",
 )  # fmt: skip
 @json_option
 def tighten(
@@ -88,6 +89,9 @@ def tighten(
     subject = run_subject(run) if run.is_dir() else file_subject(run)
     wanted = data_named(data, subject.data)
     images, labels = images_of(wanted, split, limit)
+    subject, images = arrange(subject, images)
+    if not as_json:
+        subject.say()
     if local:
         _refuse_unknown(subject.model, tuple(images.shape[1:]), precision)
     with out_of_memory(), network_bar() as watch, image_bar("pairs of classes") as progress:
@@ -95,7 +99,7 @@ def tighten(
             subject.model, images, labels, method, pairs=pairs, precision=precision, watch=watch, progress=progress
         )  # fmt: skip
     document = found.to_json(model=str(run), data=wanted.name, radii=radii)
-    document["split"] = split
+    document |= {"split": split, "assumed": list(subject.assumed), "note": subject.note}
     around = None
     if local:
         from sdplip.robustness.local import local_radii
@@ -136,7 +140,7 @@ def _certified(
     """Writes the certificate of these images, by the kernel alone; what stands in it."""
     from sdplip.errors import NotProvable
     from sdplip.robustness.around import enlarge
-    from sdplip.robustness.graph_accuracy import certify_graph, save_certificate
+    from sdplip.robustness.graph_accuracy import certify_graph, images_file, network_file, save_certificate
 
     understood = subject.understood or subject.graph(tuple(images.shape[1:]), precision)
     x, y = images.numpy(), labels.numpy()
@@ -146,12 +150,12 @@ def _certified(
         known = certify_graph(understood.network, x, y, arithmetic="exact")
     found = enlarge(understood.network, x, known, progress=progress)
     save_certificate(path, found, understood, subject.file, x, y)
-    file = path.with_suffix(".safetensors") if subject.file is None else subject.file
+    file = network_file(path) if subject.file is None else subject.file
     radius = found.certification.radius[found.certification.correct]
     return {
         "file": str(path),
         "network": str(file),
-        "images": str(path.with_suffix(".npz")),
+        "images": str(images_file(path)),
         "arithmetic": found.claim.arithmetic,
         "n": int((radius > 0).sum()),
         "mean_radius": found.certification.mean_radius,

@@ -94,7 +94,7 @@ def stays(front: Front, x: Float[np.ndarray, " n"], ball: Ball, margins: Margins
     found = np.flatnonzero(np.arange(len(margins.left)) != margins.label)
     if not (margins.left[found] > 0).all() or not np.isfinite(ball.radius):
         return False
-    around = front.at(x).within(ball.radius)
+    around = Around.of(front.at(x), ball.radius)
     gains = np.fmin(margins.constants, around.gains(rows(len(margins.left), margins.label)))
     for j in found.tolist():
         if lasts(margins, j, float(gains[j]), ball.radius):

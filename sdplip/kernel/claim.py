@@ -198,7 +198,11 @@ def _geometry(body: Any) -> dict[str, Any]:
     """Plain numbers of every field; whether they fit a kernel is seen later."""
     _only(body, *(key.name for key in fields(Geometry)))
     numbers = {
-        key: tuple(map(_whole, value)) if isinstance(value, list) else value if value is None else _whole(value)
+        key: tuple(map(_whole, value))
+        if isinstance(value, list)
+        else value
+        if value is None
+        else _whole(value)
         for key, value in body.items()
         if key not in ("padding_mode", "groups")
     }

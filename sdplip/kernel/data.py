@@ -48,7 +48,11 @@ def wholes(proof: Proof, name: str, count: int | None, least: int, most: int) ->
     value = _field(proof, name)
     if isinstance(value, np.ndarray):
         value = value.tolist()
-    if not isinstance(value, Sequence) or isinstance(value, str) or (count is not None and len(value) != count):
+    if (
+        not isinstance(value, Sequence)
+        or isinstance(value, str)
+        or (count is not None and len(value) != count)
+    ):
         raise _wrong(proof, name, f"{'some' if count is None else count} whole numbers")
     return tuple(_whole(proof, name, item, least, most) for item in value)
 
@@ -65,7 +69,9 @@ def flag(proof: Proof, name: str) -> bool:
     return value
 
 
-def array(proof: Proof, name: str, shape: tuple[int, ...], *, least: float = -np.inf) -> Float[np.ndarray, "..."]:
+def array(
+    proof: Proof, name: str, shape: tuple[int, ...], *, least: float = -np.inf
+) -> Float[np.ndarray, "..."]:
     """Finite doubles of that very shape, none below `least`.
 
     Raises:
@@ -86,7 +92,9 @@ def vectors(proof: Proof, name: str, lengths: Sequence[int], *, least: float = -
     return tuple(numbers(proof, name, v, (n,), least) for v, n in zip(value, lengths, strict=True))
 
 
-def numbers(proof: Proof, name: str, value: Any, shape: tuple[int, ...], least: float) -> Float[np.ndarray, "..."]:
+def numbers(
+    proof: Proof, name: str, value: Any, shape: tuple[int, ...], least: float
+) -> Float[np.ndarray, "..."]:
     """`value` as doubles of that shape."""
     if not isinstance(value, np.ndarray) and not _fits(value, shape):
         raise _wrong(proof, name, f"numbers of shape {shape}")
@@ -98,7 +106,9 @@ def numbers(proof: Proof, name: str, value: Any, shape: tuple[int, ...], least: 
         raise _wrong(proof, name, f"numbers of shape {shape}")
     found = found.astype(np.float64)
     if not np.isfinite(found).all() or (found < least).any():
-        raise _wrong(proof, name, "finite numbers" + (f" of at least {least:g}" if np.isfinite(least) else ""))
+        raise _wrong(
+            proof, name, "finite numbers" + (f" of at least {least:g}" if np.isfinite(least) else "")
+        )
     return found
 
 

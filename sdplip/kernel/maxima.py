@@ -44,7 +44,12 @@ def maxima_first(network: Network) -> Network:
         before = network.made(node.inputs[0]).op if node.inputs[0] else None
         alone = network.users[node.inputs[0]] == (k,)
         inputs = tuple(place[i] for i in node.inputs)
-        if isinstance(node.op, Maximum) and isinstance(before, Activation) and alone and _nondecreasing(before):
+        if (
+            isinstance(node.op, Maximum)
+            and isinstance(before, Activation)
+            and alone
+            and _nondecreasing(before)
+        ):
             (start,) = network.made(node.inputs[0]).inputs
             value = builder.add(node.op, place[start], shape=node.shape, name=node.name)
             place[k] = builder.add(_behind(before, node.op), value, shape=node.shape, name=node.name)

@@ -275,7 +275,11 @@ def _of_average(op: Average, view: View, shape: Pixels) -> tuple[Taps, View]:
     stride = np.ones(len(pixels), np.intp)
     for axis in range(len(pixels)):  # by two neighbouring windows that see the same of their pixels
         step = prod(pixels[axis + 1 :])
-        both = inside[0][:-step] & inside[0][step:] & np.equal(place[:-step, axis] + 1, place[step:, axis])[:, None]
+        both = (
+            inside[0][:-step]
+            & inside[0][step:]
+            & np.equal(place[:-step, axis] + 1, place[step:, axis])[:, None]
+        )
         if both.any():
             w, q = np.argwhere(both)[0]
             stride[axis] = max(1, at[w + step, q, axis] - at[w, q, axis])

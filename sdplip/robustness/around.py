@@ -101,7 +101,7 @@ def _largest(centre: Centre, known: Margins, start: float, bent: int) -> Ball:
     """The largest ball that is found and whose proof holds."""
 
     def by_gains(radius: float) -> float:
-        return _proven(known, _gains(centre.within(radius), known))
+        return _proven(known, _gains(Around.of(centre, radius), known))
 
     best, _ = largest_radius(by_gains, start)
     found = Ball(_lasting(centre, known, best, start))
@@ -117,7 +117,7 @@ def _largest(centre: Centre, known: Margins, start: float, bent: int) -> Ball:
 def _lasting(centre: Centre, known: Margins, radius: float, start: float) -> float:
     """The radius, a little smaller until its proof holds; at least `start`."""
     for _ in range(4):
-        gains = _gains(centre.within(radius), known)
+        gains = _gains(Around.of(centre, radius), known)
         if all(lasts(known, j, float(gains[j]), radius) for j in range(len(gains)) if j != known.label):
             return max(radius, start)
         radius *= 1 - 2.0**-40
@@ -132,7 +132,7 @@ class _ByPairs:
         self.found: dict[float, dict[int, Proven]] = {}
 
     def __call__(self, radius: float) -> float:
-        around = self.centre.within(radius)
+        around = Around.of(self.centre, radius)
         if variables(around.network()) > self.bent:
             return 0.0
         gains, solved = _gains(around, self.known), self.found.setdefault(radius, {})
@@ -151,7 +151,7 @@ class _ByPairs:
         """The ball of that radius, with the proofs that it needs; of radius 0 where they do not suffice."""
         for _ in range(4):
             self(radius)
-            gains, solved = _gains(self.centre.within(radius), self.known), self.found[radius]
+            gains, solved = _gains(Around.of(self.centre, radius), self.known), self.found[radius]
             needed = {j: solved[j].proof for j in solved if not lasts(self.known, j, float(gains[j]), radius)}
             constants = {
                 j: min(float(gains[j]), solved[j].bound if j in solved else np.inf) for j in range(len(gains))

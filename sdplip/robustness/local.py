@@ -176,11 +176,11 @@ class _Radius:
         self.centre = self.front.at(self.x[0].detach().to("cpu", torch.float64).numpy().reshape(-1))
 
     def __call__(self, ball: float) -> float:
-        return self._proven(self._constants(self.centre.within(ball)))
+        return self._proven(self._constants(Around.of(self.centre, ball)))
 
     def by_pairs(self, ball: float) -> float:
         """The same with multipliers of their own for the pairs that limit it; 0 where too many neurons bend."""
-        around = self.centre.within(ball)
+        around = Around.of(self.centre, ball)
         if variables(around.network()) > self.bent:
             return 0.0
         constants, solved = self._constants(around), set[int]()

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Literal
 
+from sdplip.bounds.increments import Increments
 from sdplip.bounds.methods.multipliers import by_chain, by_system, bypassed, no_chain, no_system
 from sdplip.bounds.numerics.chain import Chain, Proposal
-from sdplip.bounds.numerics.increments import Increments
 from sdplip.bounds.task import Proven, Task
 from sdplip.network import Network
 

@@ -6,9 +6,9 @@ from typing import Literal
 
 import numpy as np
 
+from sdplip.bounds.increments import Increments, compressed
 from sdplip.bounds.numerics.chain import Chain, Proposal, living_chain
 from sdplip.bounds.numerics.chain_proof import chain_proof
-from sdplip.bounds.numerics.increments import Increments, compressed
 from sdplip.bounds.numerics.joint_proof import joint_proof
 from sdplip.bounds.task import Proven, Task
 from sdplip.errors import InvalidProblem, NotProvable

@@ -6,9 +6,9 @@ from functools import partial
 
 import numpy as np
 
+from sdplip.bounds.increments import Increments, backward
 from sdplip.bounds.methods.multipliers import by_chain, by_system, bypassed, no_chain, no_system
 from sdplip.bounds.numerics.chain import Proposal
-from sdplip.bounds.numerics.increments import Increments, backward
 from sdplip.bounds.numerics.riccati import FAMILIES, riccati
 from sdplip.bounds.task import Proven, Task
 from sdplip.network import Network

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from sdplip.bounds.increments import Increments, backward
 from sdplip.bounds.numerics.chain import Proposal
 from sdplip.bounds.numerics.dense import Dense
-from sdplip.bounds.numerics.increments import Increments, backward
 from sdplip.bounds.numerics.interior import iterates
 from sdplip.bounds.numerics.riccati import spectral
 from sdplip.solvers.solution import Status

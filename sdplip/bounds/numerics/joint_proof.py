@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sdplip.arithmetic.semidefinite import slack
-from sdplip.bounds.numerics.increments import Increments
+from sdplip.bounds.increments import Increments
 from sdplip.bounds.task import Task
 from sdplip.errors import NotProvable
 from sdplip.kernel.proof import Proof

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from sdplip.bounds.numerics.increments import Increments
+from sdplip.bounds.increments import Increments
 
 Vector = Float[np.ndarray, " n"]
 Matrix = Float[np.ndarray, "m n"]

@@ -1,8 +1,8 @@
 r"""How far outputs can move from their values at the centre of a ball, per unit of distance: constants for radii.
 
 For $|x' - x| \le r$ every neuron obeys $\varphi(z') - \varphi(z) = D (z' - z)$, D the slope of the secant from the centre's z:
-these are fewer slopes than occur on the ball. `Front.of(network)` is made once a network, `.at(x)` once a centre, `.within(r)`
-once a ball; that has `gains(rows)`, and `network()` with the slopes of secants. `docs/proofs.md` gathers the proofs.
+these are fewer slopes than occur on the ball. `Front.of(network)` is made once a network, `.at(x)` once a centre,
+`Around.of(centre, r)` once a ball; that has `gains(rows)`, and `network()` with the slopes of secants. `docs/proofs.md` gathers the proofs.
 """
 
 from sdplip.kernel.centred.ball import Around

@@ -53,7 +53,11 @@ class Around:
     @staticmethod
     @np.errstate(all="ignore")  # what is not finite is infinite, and proves nothing
     def of(centre: Centre, radius: float) -> "Around":
-        """See `Centre.within`."""
+        """The increments on the ball of this radius.
+
+        Raises:
+            NotProvable: dense matrices that are too large, a radius that is none.
+        """
         if not (np.isfinite(radius) and radius >= 0):
             raise NotProvable(f"The radius of a ball must be finite and not negative, but is {radius}.")
         ball, front = Around(centre, float(radius)), centre.front

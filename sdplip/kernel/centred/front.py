@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,9 +12,6 @@ from sdplip.kernel.evaluate import Near, step
 from sdplip.kernel.reach.linear import Linear
 from sdplip.network import INPUT, AbstractLinear, Concatenate, Network, Sum
 from sdplip.shapes import Float
-
-if TYPE_CHECKING:
-    from sdplip.kernel.centred.ball import Around
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,16 +76,6 @@ class Centre:
 
     front: Front
     values: tuple[tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]], ...]
-
-    def within(self, radius: float) -> "Around":
-        """The increments on the ball of this radius.
-
-        Raises:
-            NotProvable: dense matrices that are too large, a radius that is none.
-        """
-        from sdplip.kernel.centred.ball import Around
-
-        return Around.of(self, radius)
 
 
 def linear_step(

@@ -63,7 +63,9 @@ def convolution_lower_bound(K: Kernel, certificate: Certificate) -> float:
         if np.shape(certificate.witness) != shape:
             raise NotProvable(f"The witness of this convolution must be an image of shape {shape}.")
         if largest_image(stated.K, stated.geometry) > max(ROOM, 16 * prod(shape)):
-            raise NotProvable("Padding and stride of this convolution make images far larger than its witness.")
+            raise NotProvable(
+                "Padding and stride of this convolution make images far larger than its witness."
+            )
     return stated.picture.stretch(certificate.witness)
 
 

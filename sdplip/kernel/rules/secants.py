@@ -42,4 +42,4 @@ def _around(network: Network, region: Region | None) -> Around:
     ball = region.ball if isinstance(region, Cut) else region
     if not isinstance(ball, Ball) or ball.inputs != network.inputs:
         raise NotProvable("`secants` needs a ball of the inputs of the network.")
-    return Front.of(network).at(ball.center).within(ball.radius)
+    return Around.of(Front.of(network).at(ball.center), ball.radius)
