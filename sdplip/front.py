@@ -236,7 +236,7 @@ def _effective(module: Any) -> list[Weight]:
                 found.append(Weight(name or "weight", array(part.weight)))
             elif isinstance(part, nn.Conv1d | nn.Conv2d | nn.Conv3d):
                 same = isinstance(part.padding, str)
-                padding = (None if part.padding == "same" else 0) if same else tuple(part.padding)
+                padding = (None if part.padding == "same" else 0) if same else tuple(map(int, part.padding))
                 mode = "circular" if part.padding_mode == "circular" else part.padding_mode
                 geometry = Geometry(tuple(part.stride), mode, padding, tuple(part.dilation), part.groups)
                 found.append(Weight(name or "weight", array(part.weight), geometry))

@@ -166,7 +166,7 @@ def densely(seed, **options):
     return m.done()
 
 
-def transposed(seed, **options):
+def transposed(seed, **_options):
     m = Make(seed, 2, (4, 5))
     m.conv(3), m.act(), m.back(2), m.act(), m.conv(2, (2, 2), pads=0)
     return m.done()
@@ -401,13 +401,13 @@ def scaled_down(network, planned, e):
 def exact_inequality(first, slope, gain, lam, e, c) -> list[list[Fraction]]:
     """[I, -s l W'/2, 0; ., l I, g I; 0, g I, c^2 I] with the rule's multiplier for the unscaled unknown."""
     W = matrix(Network((1, 4), (Node(first, (0,), (1, 4)),))).mid
-    l = Fraction(lam) / Fraction(4) ** e if e >= 0 else Fraction(lam) * Fraction(4) ** -e
+    own = Fraction(lam) / Fraction(4) ** e if e >= 0 else Fraction(lam) * Fraction(4) ** -e
     M = [[Fraction(0)] * 12 for _ in range(12)]
     for i in range(4):
-        M[i][i], M[4 + i][4 + i], M[8 + i][8 + i] = Fraction(1), l, Fraction(c) ** 2
+        M[i][i], M[4 + i][4 + i], M[8 + i][8 + i] = Fraction(1), own, Fraction(c) ** 2
         M[4 + i][8 + i] = M[8 + i][4 + i] = Fraction(gain)
         for j in range(4):
-            M[4 + i][j] = M[j][4 + i] = -Fraction(slope) * l * Fraction(W[i, j]) / 2
+            M[4 + i][j] = M[j][4 + i] = -Fraction(slope) * own * Fraction(W[i, j]) / 2
     return M
 
 

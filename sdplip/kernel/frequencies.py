@@ -1,7 +1,8 @@
 r"""What a frequency sees of a stationary network: small complex matrices with errors, and the inequality of a segment.
 
-With $\tilde x(\omega) = N^{-1/2} \sum_n x_n e^{-i \omega n}$ a stationary map of stride 1 multiplies by its symbol $\sum_q K_q e^{i \omega o_q}$. Behind a stride s
-there are $s^d$ times fewer frequencies: each sees $s^d$ *aliases* $\omega_a$ of the map's input, $\tilde y(\omega) = s^{-d/2} \sum_a M(\omega_a) \tilde x(\omega_a)$.
+With $\tilde x(\omega) = N^{-1/2} \sum_n x_n e^{-i \omega n}$ a stationary map of stride 1 multiplies by its symbol
+$\sum_q K_q e^{i \omega o_q}$. Behind a stride s there are $s^d$ times fewer frequencies: each sees $s^d$ *aliases* $\omega_a$ of the map's input,
+$\tilde y(\omega) = s^{-d/2} \sum_a M(\omega_a) \tilde x(\omega_a)$.
 A value of a torus that is r times finer than that of the segment's end has the rows (alias, channel), aliases in C order.
 
 A **segment** leads from a value z to a value $G u$, where u holds z and the unknowns $v_j$ on the way, whose arguments are $Y_j u$. For multipliers

@@ -4,9 +4,11 @@ A **stationary** map is $y_j = \sum_q K_q x_{s j + o_q}$ with matrices $K_q$ ove
 stride, dilation and groups, transposed ones of stride 1, means over windows, factors and matrices on channels. Put on tori with enough
 zeros around every image, it is a periodic map. Inside the images both make the same numbers. Outside, the periodic one may make something
 else than 0; a value of which this is so is *dirty*. What stands outside is multiplied by 0 there: by the next activation, whose slopes are
-made to hold 0, or, where the next map would read it, by a *mask*, which is a function of slopes in [0, 1]. So every increment of the network is one of the periodic network of the same length.
+made to hold 0, or, where the next map would read it, by a *mask*, which is a function of slopes in [0, 1].
+So every increment of the network is one of the periodic network of the same length.
 
-An activation with difference quotients in $[\alpha, \beta]$ is $\alpha y + v$ with $v (v - \delta y) \le 0$, $\delta = \beta - \alpha$: a variable v of its own.
+An activation with difference quotients in $[\alpha, \beta]$ is $\alpha y + v$ with $v (v - \delta y) \le 0$,
+$\delta = \beta - \alpha$: a variable v of its own.
 """
 
 from collections.abc import Mapping, Sequence
@@ -286,7 +288,7 @@ def _of_average(op: Average, view: View, shape: Pixels) -> tuple[Taps, View]:
     first = inside[0].argmax(0)
     offsets = at[first, np.arange(at.shape[1])] - place[first] * stride
     there = place[:, None] * stride + offsets
-    within = ((there >= 0) & (there < np.array(view.pixels))).all(-1)
+    within = np.asarray(((there >= 0) & (there < np.array(view.pixels))).all(-1))
     flat = np.ravel_multi_index(tuple(np.moveaxis(np.where(within[..., None], there, 0), -1, 0)), view.pixels)
     wanted = (
         np.where(within, flat, -1)[None] + np.where(within, 1, 0)[None] * (np.arange(n) * area)[:, None, None]

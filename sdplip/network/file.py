@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from math import prod
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Any, cast, get_origin
 
 import numpy as np
 
@@ -153,7 +153,7 @@ def _packed(
     op: Operator, name: str, k: int, tensors: dict[str, np.ndarray], places: Mapping[int, int]
 ) -> dict[str, Any]:
     body: dict[str, Any] = {"kind": type(op).__name__}
-    for field in fields(op):
+    for field in fields(cast(Any, op)):
         value = getattr(op, field.name)
         if value is None:
             continue

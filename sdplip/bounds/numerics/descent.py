@@ -66,7 +66,7 @@ class Barrier:
             X, S, log, record = _forward(stage, X, lams, last=last and k == len(waves.stages) - 1)
             logs, shares = logs + log, stage.share
             passed.append(record)
-        P, T = None, None
+        P, T, inverse, before = None, None, X, X
         if waves.head is not None:
             L = np.linalg.cholesky(X)
             logs += 2 * float(waves.share @ np.log(np.real(np.diagonal(L, axis1=1, axis2=2))).sum(-1))
@@ -92,7 +92,7 @@ class Barrier:
         g = [np.zeros(n) for n in self.channels]
         back, final = gap, True
         for record in reversed(passed[len(waves.stages) :]):
-            back = _backward(record, back, lams, g, final=final)
+            back = _backward(record, back, g, final=final)
             final = False
         if waves.head is not None:
             assert P is not None
@@ -101,7 +101,7 @@ class Barrier:
             back = -(P @ W @ P.conj().mT + (inner + inner.conj().mT) / 2) * waves.share[:, None, None]
             final = False
         for record in reversed(passed[: len(waves.stages)]):
-            back = _backward(record, back, lams, g, final=final)
+            back = _backward(record, back, g, final=final)
             final = False
         trace = float(np.real(np.trace(gap, axis1=1, axis2=2)).sum())
         gradient = np.concatenate(
@@ -140,9 +140,7 @@ def _forward(
     return X, None, log, _Passed(stage, inverse, stage.share, K @ X)
 
 
-def _backward(
-    record: _Passed, back: Hermitian, lams: list[Vector], g: list[Vector], *, final: bool
-) -> Hermitian:
+def _backward(record: _Passed, back: Hermitian, g: list[Vector], *, final: bool) -> Hermitian:
     """Derivatives by the metric in front of a stage, from those behind it; those by the multipliers are added to `g`."""
     stage, at = record.stage, record.inverse.shape[-1]
     D = record.H @ back @ record.H.conj().mT

@@ -3,12 +3,14 @@
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, ConsoleOptions
 from rich.table import Table
+from rich.text import Text
 
 from sdplip.arithmetic import decimals
 
@@ -26,15 +28,64 @@ def open_console() -> Console:
     return Console(width=wide, markup=False, highlight=False, emoji=False)
 
 
-def open_table(*left: str, **right: str) -> Table:
+@dataclass(frozen=True)
+class Grid:
+    """A table whose cells stay whole: where it is too wide for the terminal, it becomes several with the first column in each.
+
+    Attributes:
+        titles: of the columns.
+        left: of each column, whether it is text.
+        rows: cells and style of each row.
+    """
+
+    titles: tuple[str, ...]
+    left: tuple[bool, ...]
+    rows: list[tuple[tuple[str | Text, ...], str | None]] = field(default_factory=list)
+
+    def add_row(self, *cells: str | Text, style: str | None = None) -> None:
+        """Cells that are missing at the end stay empty."""
+        self.rows.append(((*cells, *[""] * (len(self.titles) - len(cells))), style))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
+        for columns in self._groups(options.max_width):
+            yield self._table(columns)
+
+    def _groups(self, width: int) -> list[list[int]]:
+        """Columns that fit side by side, the first one with each."""
+        first = min(self._width(0), max(20, width // 2))
+        groups, room = [[0]], width - first - 2
+        for k in range(1, len(self.titles)):
+            if len(groups[-1]) > 1 and room < self._width(k) + 3:
+                groups.append([0])
+                room = width - first - 2
+            groups[-1].append(k)
+            room -= self._width(k) + 3
+        return groups
+
+    def _width(self, column: int) -> int:
+        """Characters of the longest cell or word of the title."""
+        cells = [len(str(cells[column])) for cells, _ in self.rows]
+        return max([*cells, *map(len, self.titles[column].split())], default=1)
+
+    def _table(self, columns: Sequence[int]) -> Table:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for k in columns:
+            table.add_column(
+                self.titles[k],
+                overflow="fold",
+                justify="left" if self.left[k] else "right",
+                min_width=None if k == 0 else self._width(k),
+            )
+        for cells, style in self.rows:
+            table.add_row(*(cells[k] for k in columns), style=style)
+        return table
+
+
+def open_table(*left: str, **right: str) -> Grid:
     """Columns of text, then columns of numbers (titles from the keyword where the value is empty)."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in left:
-        table.add_column(title, overflow="fold")
-    for key, title in right.items():
-        text = key in ("verdict", "reason", "form", "scaling")
-        table.add_column(title or key, justify="left" if text else "right", overflow="fold")
-    return table
+    text = ("verdict", "reason", "form", "scaling")
+    titles = (*left, *(title or key for key, title in right.items()))
+    return Grid(titles, (*(True for _ in left), *(key in text for key in right)))
 
 
 def shape_of(shape: Sequence[int]) -> str:

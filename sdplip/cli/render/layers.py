@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.table import Table
 from rich.text import Text
 
-from sdplip.cli.render.frame import above, interval, open_console, open_table, shape_of
+from sdplip.cli.render.frame import Grid, above, interval, open_console, open_table, shape_of
 
 if TYPE_CHECKING:
     from sdplip.reports import CheckReport, CompareReport, LayerComparison, ScaleReport
@@ -117,7 +116,7 @@ def _question(scaling: str, form: str) -> str:
     return f"does {layer} satisfy W^T W <= T, with {T}?"
 
 
-def _comparison_table(layer: "LayerComparison") -> Table:
+def _comparison_table(layer: "LayerComparison") -> Grid:
     table = open_table(
         "scaling",
         trace="",

@@ -22,7 +22,7 @@ def as_weight(
         )
     if W.ndim not in dimensions:
         raise InvalidWeight(
-            f"The weight must have {' or '.join(map(str, dimensions))} axes, but has shape {W.shape}. Reshape it first."
+            f"The weight must have {' or '.join(map(str, dimensions))} axes, but has shape {W.shape}. {_remedy(W.ndim)}"
         )
     if W.size == 0:
         raise InvalidWeight(f"The weight is empty: its shape is {W.shape}. There is nothing to certify.")
@@ -41,6 +41,18 @@ def as_weight(
             "The weight is zero everywhere: every bound of it is 0 and no scaling can be judged. Drop the layer."
         )
     return double
+
+
+def _remedy(axes: int) -> str:
+    """What to do with a weight of so many axes. Reshaping a kernel would give a bound of another layer."""
+    if 3 <= axes <= 5:
+        return (
+            "Certify a convolution from its kernel (out, in / groups, *taps) with `certify_convolution`: the norm of the reshaped"
+            " kernel is no bound of it."
+        )
+    if axes == 2:
+        return "Certify a matrix with `certify`."
+    return "Pass a matrix (out, in), or a kernel (out, in / groups, *taps) to `certify_convolution`."
 
 
 def as_scaling(t: np.ndarray, needed: Bool[np.ndarray, " n"], scaling: str) -> Float[np.ndarray, " n"]:

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -42,7 +42,7 @@ def understand(
     if module:
         from sdplip.network.read.torch import understand_module
 
-        return understand_module(what, input_shape)
+        return understand_module(cast(Any, what), input_shape)
     if not matrices:
         reading = None if activation is None else {"kind": "weights", "activation": activation}
         return read_file(what, reading)

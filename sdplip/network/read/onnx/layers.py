@@ -103,8 +103,8 @@ def _under_root(node: Any, makers: Makers, constants: Constants) -> str | None:
     if node.op_type == "Pow":
         return node.input[0] if _scalar(node.input[1], constants) == 0.5 else None
     for root, mask in (node.input, node.input[::-1]) if len(node.input) == 2 else ():
-        added = makers.get(root).input[0] if _made(root, "Sqrt", makers) else ""
-        total = _made(added, "Add", makers)
+        rooted = _made(root, "Sqrt", makers)
+        total = _made(rooted.input[0], "Add", makers) if rooted is not None else None
         for s, zero in (total.input, total.input[::-1]) if total is not None else ():
             if _is_zero(zero, makers, constants) == s and _is_zero(mask, makers, constants, other=True) == s:
                 return s
@@ -165,10 +165,10 @@ def _reflection(node: Any, makers: Makers, constants: Constants) -> Layer | None
     sides = [_made(name, "Add", makers) for name in node.input]
     if None in sides:
         return None
-    parts = [_side(side, makers, constants) for side in sides]
-    if parts[0] is None or parts[1] is None or parts[0][2] != parts[1][2]:
+    first, second = (_side(side, makers, constants) for side in sides)
+    if first is None or second is None or first[2] != second[2]:
         return None
-    (a, v, h), (b, w, _) = parts
+    (a, v, h), (b, w, _) = first, second
     twice = _with_constant(_made(h, "Mul", makers), constants)
     relu = _made(twice[0], "Relu", makers) if twice is not None and (twice[1] == 2).all() else None
     inner = _made(relu.input[0], "Sub", makers) if relu is not None else None
