@@ -136,6 +136,44 @@ def test_printed_intervals_are_rounded_outward():
     assert above(1.0) == below(1.0) == "1"
 
 
+@pytest.mark.parametrize("width", [30, 60, 80, 100, 160])
+def test_no_cell_of_a_table_is_broken(width):
+    from rich.console import Console
+
+    from sdplip.cli.render import open_table
+
+    rng = np.random.default_rng(width)
+    rows = [[f"layer{i}.weight", *(f"{x:.6g}" for x in 10 ** rng.uniform(-9, 9, 9))] for i in range(3)]
+    table = open_table("layer", "shape", **{f"c{k}": f"title number {k}" for k in range(8)})
+    for row in rows:
+        table.add_row(*row, style="bold")
+    console = Console(width=width)
+    with console.capture() as found:
+        console.print(table)
+    lines = found.get().splitlines()
+    assert max(map(len, lines)) <= width
+    words = [line.split() for line in lines]
+    for name, *numbers in rows:
+        mine = [line for line in words if name in line]
+        assert [number for line in mine for number in line if number != name] == numbers
+
+
+def test_eighty_columns_break_neither_names_nor_numbers(run, monkeypatch):
+    from sdplip.cli.render import above, below
+
+    layers = answer(run, "check", "net.npz")[1]["layers"]
+    compared = answer(run, "compare", "net.npz")[1]["layers"]
+    monkeypatch.setenv("COLUMNS", "80")
+    out = run("check", "net.npz")[1]
+    for layer in layers:
+        interval = f"[{below(layer['c_lower'])}, {above(layer['c'])}]"
+        assert layer["name"] in out.split() and interval in out
+    out = run("compare", "net.npz")[1].split()
+    for row in (row for layer in compared for row in layer["scalings"]):
+        assert row["name"] in out and f"{row['trace']:.6g}" in out
+        assert f"{row['mean_singular_value']:.4f}" in out
+
+
 def test_the_epsilon_defect_of_sll_v1(run):
     """G = I, q = eps = 1e-6: the published T is 1/2 and the residual layer stretches by 2 / T - 1 = 3."""
     for q, factor in ((1e-6, 3.0), (1e-7, 21.0)):
@@ -606,6 +644,15 @@ def test_verify_uses_only_the_readers_and_the_kernel():
     assert "2 of 2 claims" in out
     forbidden = ("torch", "cvxpy", "scipy.optimize", "sdplip.scalings", "sdplip.solvers", "sdplip.reports")
     assert not [name for name in modules.split() if name.startswith(forbidden)]
+
+
+def test_a_kernel_is_not_reshaped():
+    import sdplip
+
+    with pytest.raises(sdplip.errors.InvalidWeight, match=r"`certify_convolution`: the norm of the reshaped"):
+        sdplip.certify(np.ones((2, 3, 3, 3)), np.ones(3))
+    with pytest.raises(sdplip.errors.InvalidWeight, match=r"Certify a matrix with `certify`"):
+        sdplip.certify_convolution(np.ones((2, 3)), np.ones(3))
 
 
 def test_names_of_the_package():

@@ -28,6 +28,10 @@ def open_console() -> Console:
     return Console(width=wide, markup=False, highlight=False, emoji=False)
 
 
+GAP = 3
+"""Columns between two columns of a table."""
+
+
 @dataclass(frozen=True)
 class Grid:
     """A table whose cells stay whole: where it is too wide for the terminal, it becomes several with the first column in each.
@@ -47,37 +51,40 @@ class Grid:
         self.rows.append(((*cells, *[""] * (len(self.titles) - len(cells))), style))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
-        for columns in self._groups(options.max_width):
-            yield self._table(columns)
+        for group in self._groups(options.max_width):
+            yield self._table(group)
 
-    def _groups(self, width: int) -> list[list[int]]:
-        """Columns that fit side by side, the first one with each."""
-        first = min(self._width(0), max(20, width // 2))
-        groups, room = [[0]], width - first - 2
+    def _groups(self, room: int) -> list[dict[int, int]]:
+        """Columns that fit side by side, the first one with each, and their widths."""
+        first = min(self._width(0), max(20, room // 2))
+        groups, left = [{0: first}], room - first - 2
         for k in range(1, len(self.titles)):
-            if len(groups[-1]) > 1 and room < self._width(k) + 3:
-                groups.append([0])
-                room = width - first - 2
-            groups[-1].append(k)
-            room -= self._width(k) + 3
+            wide = self._width(k)
+            if len(groups[-1]) > 1 and left < wide + GAP:
+                groups.append({0: first})
+                left = room - first - 2
+            groups[-1][k] = wide
+            left -= wide + GAP
+        for group in groups:  # titles on one line as far as there is room
+            left = room - 2 - sum(group.values()) - GAP * (len(group) - 1)
+            for k in group:
+                more = min(len(self.titles[k]) - group[k], left)
+                if more > 0:
+                    group[k], left = group[k] + more, left - more
         return groups
 
     def _width(self, column: int) -> int:
         """Characters of the longest cell or word of the title."""
-        cells = [len(str(cells[column])) for cells, _ in self.rows]
+        cells = [len(cells[column]) for cells, _ in self.rows]
         return max([*cells, *map(len, self.titles[column].split())], default=1)
 
-    def _table(self, columns: Sequence[int]) -> Table:
+    def _table(self, group: dict[int, int]) -> Table:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for k in columns:
-            table.add_column(
-                self.titles[k],
-                overflow="fold",
-                justify="left" if self.left[k] else "right",
-                min_width=None if k == 0 else self._width(k),
-            )
+        for k, width in group.items():
+            side = "left" if self.left[k] else "right"
+            table.add_column(self.titles[k], overflow="fold", justify=side, width=width)
         for cells, style in self.rows:
-            table.add_row(*(cells[k] for k in columns), style=style)
+            table.add_row(*(cells[k] for k in group), style=style)
         return table
 
 

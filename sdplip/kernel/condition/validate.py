@@ -36,7 +36,7 @@ def as_weight(
         raise InvalidWeight(
             f"Entries of type {W.dtype} are not exact in double precision. Convert the weight to float64 first."
         )
-    if not (zero or nonzero(double).any()):
+    if not (zero or double.any() or nonzero(double).any()):
         raise InvalidWeight(
             "The weight is zero everywhere: every bound of it is 0 and no scaling can be judged. Drop the layer."
         )
