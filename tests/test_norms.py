@@ -31,7 +31,8 @@ from sdplip.network import (
     chain,
     pooling_windows,
 )
-from sdplip.proposals import certify_convolution, propose_norm
+from sdplip.proposals import certify_convolution
+from sdplip.proposals.norm import propose_norm
 
 rng = np.random.default_rng(0)
 WINDOWS = pooling_windows(2, (6, 5), (2, 2), (2, 2), ((0, 0), (0, 0)))

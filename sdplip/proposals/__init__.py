@@ -2,7 +2,6 @@
 
 from sdplip.proposals.convolution import certify_convolution
 from sdplip.proposals.dense import certify
-from sdplip.proposals.norm import propose_norm
 from sdplip.proposals.residual import certify_residual
 
-__all__ = ["certify", "certify_convolution", "certify_residual", "propose_norm"]
+__all__ = ["certify", "certify_convolution", "certify_residual"]

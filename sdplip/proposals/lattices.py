@@ -8,8 +8,8 @@ from sdplip.kernel.condition.spectrum import Spectrum
 from sdplip.kernel.condition.symbol import Lattice
 
 AFFORDABLE = {
-    1e-7: 4e9, 1e-6: 1e10, 1e-5: 1.2e10, 1e-4: 2e10, 3e-4: 4e10, 6e-4: 5e10, 0.0012: 1e11, 0.0024: 2e11, 0.005: 2.5e11, 0.01: 2.5e11,
-    0.02: 2.5e11, 0.04: 2.5e11, 0.08: 2.5e11, 0.15: np.inf,
+    1e-7: 4e9, 1e-6: 1e10, 1e-5: 1.2e10, 1e-4: 2e10, 3e-4: 4e10, 6e-4: 5e10, 0.0012: 1e11, 0.0024: 2e11, 0.005: 2.5e11, 0.01: 4e11,
+    0.02: 4e11, 0.04: 4e11, 0.08: 4e11, 0.15: np.inf,
 }  # fmt: skip
 """By how much c may exceed the truth, and the operations, as `Spectrum.work` counts, that this may cost: the first that fits is
 chosen. 2.5e11 are a few seconds."""

@@ -21,7 +21,7 @@ from sdplip.arithmetic.matrix import enclose
 from sdplip.arithmetic.rayleigh import quotient
 from sdplip.arithmetic.rounding import GENEROUS, TINY, UNIT, down, gamma
 from sdplip.arithmetic.semidefinite import proves
-from sdplip.kernel.condition.powers import near_one, nonzero, split, square_below
+from sdplip.kernel.condition.powers import near_one, some_nonzero, split, square_below
 from sdplip.kernel.condition.validate import as_scaling, as_weight
 from sdplip.network import Dense
 from sdplip.shapes import Float, Int
@@ -107,7 +107,7 @@ def scale(W: Float[np.ndarray, "m n"], t: Float[np.ndarray, " n"], scaling: str 
         InvalidWeight, InvalidScaling: the input is not what the statement needs.
     """
     W = as_weight(W)
-    used = np.asarray(nonzero(W).any(0))
+    used = some_nonzero(W, 0)
     t = as_scaling(t, used, scaling)
     columns = np.flatnonzero(used)
     f, E = split(t[columns])

@@ -5,7 +5,7 @@ Everything here reads numbers by their bits, so it is right where the processor 
 
 import numpy as np
 
-from sdplip.arithmetic.rounding import down, up
+from sdplip.arithmetic.rounding import TINY, down, up
 from sdplip.errors import NotProvable
 from sdplip.shapes import Bool, Float, Int
 
@@ -45,14 +45,21 @@ def near_one(W: Array, e: Int[np.ndarray, "..."], axes: int | tuple[int, ...]) -
 
     e has length 1 on `axes`, and elsewhere the shape of W.
     """
-    bits = _bits(W) & MAGNITUDE
-    if ((bits <= FRACTION) & (bits != 0)).any():
+    size = abs(W)
+    small = size < TINY  # subnormal or 0, also where the processor takes one for the other
+    if small.any() and nonzero(W[small]).any():
         m, own = split(W)
         g = int((own - e).max(initial=-5000, where=m != 0))
         return np.ldexp(m, own - e - g), g
-    m, own = np.frexp(abs(W).max(axes, keepdims=True, initial=0.0))
+    m, own = np.frexp(size.max(axes, keepdims=True, initial=0.0))
     g = int((own - e).max(initial=-5000, where=m != 0))
     return np.ldexp(W, -(e + g)), g
+
+
+def some_nonzero(W: Array, axes: int | tuple[int, ...]) -> Bool[np.ndarray, "..."]:
+    """Whether W has an entry other than 0 along the axes."""
+    sure = abs(W).max(axes) >= TINY
+    return sure if sure.all() else np.asarray(nonzero(W).any(axes))
 
 
 def root_above(kappa: float, exponent: int) -> float:
