@@ -15,6 +15,7 @@ from sdplip.kernel.rules.local import local
 from sdplip.kernel.rules.narrow import narrow
 from sdplip.kernel.rules.norm import norm
 from sdplip.kernel.rules.residual import residual
+from sdplip.kernel.rules.rounded import rounded
 from sdplip.kernel.rules.rows import rows
 from sdplip.kernel.rules.secants import secants
 
@@ -33,6 +34,7 @@ RULES: Mapping[str, Rule] = {
     "narrow": narrow,
     "norm": norm,
     "residual": residual,
+    "rounded": rounded,
     "rows": rows,
     "secants": secants,
 }
