@@ -232,7 +232,7 @@ def furthest(L: Matrix, low: Vector, high: Vector, radius: float) -> tuple[Matri
             np.full((len(L), 1), -300.0),
             np.full((len(L), 1), 300.0),
             L / size,
-            radius**2,
+            radius * radius,
         )
         for _ in range(32):
             middle = (least + most) / 2
