@@ -19,7 +19,7 @@ from sdplip.bounds.choose import bound
 from sdplip.bounds.methods.product import product_proof
 from sdplip.errors import InvalidProblem, NotProvable
 from sdplip.kernel.accuracy import Arithmetic, margin_constants, radii
-from sdplip.kernel.check import conclude
+from sdplip.kernel.check import remembering
 from sdplip.kernel.claim import AccuracyClaim
 from sdplip.kernel.document import Document, Entry, digest, write
 from sdplip.kernel.proof import Goal, Proof
@@ -105,13 +105,7 @@ def certify_graph(
             f"`labels` lie between {int(labels.min())} and {int(labels.max())}, but the network has {network.outputs} classes."
         )
     proof = propose_margins(network, method=method, seconds=seconds) if proof is None else proof
-    kept: dict[int, float] = {}
-
-    def prove(goal: Goal, part: Proof) -> float:
-        if id(part) not in kept:
-            kept[id(part)] = conclude(goal, part)
-        return kept[id(part)]
-
+    prove = remembering(proof)
     constants = margin_constants(network, proof, prove)
     store, index = Images(images, labels), np.arange(len(images))
     parts, digests = [], list[str]()

@@ -10,10 +10,10 @@ import numpy as np
 
 from sdplip.errors import InvalidCertificate, NotProvable, SdplipError
 from sdplip.kernel.accuracy import radii
-from sdplip.kernel.check import conclude
+from sdplip.kernel.check import conclude, remembering
 from sdplip.kernel.claim import AccuracyClaim, Claim, ConditionClaim, LipschitzClaim, claim_of
 from sdplip.kernel.document import digest, plain, read
-from sdplip.kernel.proof import Goal, Proof
+from sdplip.kernel.proof import Proof
 from sdplip.network import Network
 from sdplip.verifier.condition import check_condition
 from sdplip.verifier.images import Images, image_digest, read_images
@@ -156,16 +156,7 @@ def check_accuracy(
         return False, f"the claim names image {int(claim.index.max())}, but there are {len(images.x)}"
     if images.x[0].size != network.inputs:
         return False, f"the images have {images.x[0].size} numbers, but the network takes {network.inputs}"
-    kept: dict[int, float] = {}  # bounds of the same proof need not be found again for every batch
-
-    def prove(goal: Goal, part: Proof) -> float:
-        return conclude(goal, part)
-
-    def once(goal: Goal, part: Proof) -> float:
-        if id(part) not in kept:
-            kept[id(part)] = prove(goal, part)
-        return kept[id(part)]
-
+    prove = remembering(proof)
     batch = max(1, min(BATCH, ROOM // sum(map(network.length, range(network.output + 1)))))
     for start in range(0, len(claim.index), batch):
         part = slice(start, start + batch)
@@ -179,7 +170,7 @@ def check_accuracy(
                 )
         if images.labels is None or (images.labels[where] != claim.label[part]).any():
             return False, "the labels of the images are not those of the claim"
-        found = radii(network, x, proof, claim.arithmetic, once)
+        found = radii(network, x, proof, claim.arithmetic, prove)
         certified = claim.radius[part] > 0
         wrong = (found.prediction != claim.prediction[part]) & (certified | (claim.prediction[part] >= 0))
         short = found.radius < claim.radius[part]
