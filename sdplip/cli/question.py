@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from math import inf
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -88,11 +89,13 @@ def compared(ask: Question) -> "list[NetworkBound]":
 
     first = ask.bound("product")
     results = [first]
-    large = KNOWN["lipsdp-neuron"].work(ask.network) > 10 * ask.seconds
+    most = 10 * ask.seconds
+    large = KNOWN["lipsdp-neuron"].work(ask.network) > most
     small = first.order <= REFERENCE_ORDER and ask.region is None
     left_out = {"product", *ALONE} - ({"reference"} if small else set())
-    for name in KNOWN:
-        if name in left_out or (large and name.startswith("lipsdp")):
+    for name, method in KNOWN.items():
+        long = most < method.work(ask.network) < inf or (large and name.startswith("lipsdp"))
+        if name in left_out or long:
             continue
         try:
             with suppress(NotProvable, InvalidProblem):
