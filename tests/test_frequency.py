@@ -10,6 +10,7 @@ from sdplip.bounds.task import Task
 from sdplip.errors import NotProvable
 from sdplip.kernel.check import conclude
 from sdplip.kernel.linear import matrix
+from sdplip.kernel.maxima import maxima_first
 from sdplip.kernel.proof import Goal, Proof
 from sdplip.kernel.rules.frequency import head
 from sdplip.kernel.stationary import plan
@@ -21,6 +22,8 @@ from sdplip.network import (
     Convolution,
     Dense,
     Diagonal,
+    Gather,
+    Maximum,
     Network,
     Node,
     OnAxis,
@@ -88,6 +91,14 @@ class Make:
         size = tuple(n // w for n, w in zip(shape[1:], window, strict=True))
         op = Average(index, np.full(len(index), float(np.prod(window))), int(np.prod(shape)))
         return self.add(op, shape=(shape[0], *size))
+
+    def maximum(self, window, stride=None, pads=(0, 0)):
+        shape = self.view()
+        stride = stride or window
+        index = pooling_windows(shape[0], shape[1:], window, stride, tuple((p, p) for p in pads))
+        ends = zip(shape[1:], pads, window, stride, strict=True)
+        size = tuple((n + 2 * p - w) // s + 1 for n, p, w, s in ends)
+        return self.add(Maximum(index, int(np.prod(shape))), shape=(shape[0], *size))
 
     def channels(self, m):
         shape = self.view()
@@ -179,14 +190,39 @@ def straight(seed, **options):
     return m.done()
 
 
+def maxima(seed, **options):
+    m = Make(seed, 2, (8, 6), **options)
+    m.conv(3), m.act(), m.maximum((2, 2)), m.conv(3), m.act(0.0, 0.8), m.maximum((1, 3)), m.conv(2, (3, 1))
+    return m.done()
+
+
+def overlapping(seed, **options):
+    m = Make(seed, 1, (5, 4))
+    m.conv(2), m.maximum((3, 2), stride=(2, 1), pads=(1, 0)), m.act(), m.conv(2)
+    return m.done()
+
+
 def one_axis(seed, **options):
     m = Make(seed, 2, (9,), **options)
     m.conv(3, (3,)), m.act(), m.conv(2, (5,))
     return m.done()
 
 
-EVERY = [plain, strided, pooled, grouped, residual, preactivated, densely, transposed, straight, one_axis]
-CIRCULAR = [plain, strided, pooled, grouped, residual, preactivated, densely, straight, one_axis]
+EVERY = [
+    plain,
+    strided,
+    pooled,
+    grouped,
+    residual,
+    preactivated,
+    densely,
+    transposed,
+    straight,
+    maxima,
+    overlapping,
+    one_axis,
+]
+CIRCULAR = [plain, strided, pooled, grouped, residual, preactivated, densely, straight, maxima, one_axis]
 
 
 def with_slopes(network: Network, rng) -> Network:
@@ -197,6 +233,8 @@ def with_slopes(network: Network, rng) -> Network:
         if isinstance(op, Activation):
             share = rng.choice([0.0, 1.0, rng.uniform()], op.length, p=[0.45, 0.45, 0.1])
             op = Diagonal(op.alpha + share * (op.beta - op.alpha))
+        if isinstance(op, Maximum):
+            op = Gather(np.array([rng.choice(row[row >= 0]) for row in op.index]), op.length)
         builder.add(op, *node.inputs, shape=node.shape)
     return builder.finish(network.output)
 
@@ -223,7 +261,7 @@ def test_it_bounds_every_jacobian(make):
 @pytest.mark.parametrize("make", CIRCULAR, ids=lambda make: make.__name__)
 def test_on_a_torus_it_is_the_dense_inequality(make):
     """The least c that given multipliers prove is that of the dense inequality with one multiplier a channel."""
-    network = make(3, circular=True)
+    network = maxima_first(make(3, circular=True))
     planned = plan(network, network.output)
     _, every = proposals(network)
     lam = every["frequency-spectral"]
@@ -243,13 +281,23 @@ def dense_bound(network: Network, planned, multipliers) -> float:
     """By unrolled matrices: the root of the largest eigenvalue of G M^-1 G'; multipliers in the scaling of the rule."""
     exponents = unscaled(network, planned)
     width, at, values = network.inputs, {}, {}
-    total = width + sum(network.length(v) for v in planned.unknowns)
-    for v in planned.unknowns:
-        at[v] = slice(width, width + network.length(v))
-        width = at[v].stop
+    total = width + sum(network.length(v) for v, _ in planned.unknowns)
+    for key in planned.unknowns:
+        at[key] = slice(width, width + network.length(key[0]))
+        width = at[key].stop
     M = np.zeros((total, total))
     M[: network.inputs, : network.inputs] = np.eye(network.inputs)
     values[0] = np.eye(total)[: network.inputs]
+
+    def unknown(key, y):
+        nonlocal M
+        one, own = planned.unknowns[key], np.eye(total)[at[key]]
+        pixels = network.length(key[0]) // len(one.alpha)
+        lam = np.repeat(multipliers[key], pixels) * 4.0 ** -exponents[key]
+        half = 0.5 * (own.T * (lam * np.repeat(one.delta.mid, pixels))) @ y
+        M += (own.T * lam) @ own - half - half.T
+        return np.repeat(one.alpha, pixels)[:, None] * y + own
+
     for k, node in enumerate(network.nodes, 1):
         parts = [values[i] for i in node.inputs]
         if isinstance(node.op, Sum):
@@ -258,34 +306,45 @@ def dense_bound(network: Network, planned, multipliers) -> float:
             rows = np.concatenate(parts)
         elif isinstance(node.op, Activation):
             rows = parts[0]
+        elif isinstance(node.op, Maximum):
+            entries, j = [parts[0][column] for column in node.op.index.T], 0
+            while len(entries) > 1:
+                pairs = list(zip(entries[::2], entries[1::2], strict=False))
+                left = [b + unknown((k, j + n), a - b) for n, (a, b) in enumerate(pairs, 1)]
+                entries, j = left + entries[2 * len(pairs) :], j + len(pairs)
+            rows = entries[0]
         else:
             rows = matrix(Network((node.op.inputs,), (Node(node.op, (0,), node.shape),))).mid @ parts[0]
-        if k in planned.unknowns:
-            unknown = planned.unknowns[k]
-            pixels = network.length(k) // len(unknown.alpha)
-            y, own = rows, np.eye(total)[at[k]]
-            lam = np.repeat(multipliers[k], pixels) * 4.0 ** -exponents[k]
-            delta = np.repeat(unknown.delta.mid, pixels)
-            half = 0.5 * (own.T * (lam * delta)) @ y
-            M += (own.T * lam) @ own - half - half.T
-            rows = np.repeat(unknown.alpha, pixels)[:, None] * y + own
+        if (k, 0) in planned.unknowns:
+            rows = unknown((k, 0), rows)
         values[k] = rows
     G = values[network.output]
     return float(np.linalg.eigvalsh(G @ np.linalg.solve(M, G.T))[-1] ** 0.5)
 
 
-def unscaled(network: Network, planned) -> dict[int, int]:
+def unscaled(network: Network, planned) -> dict:
     """The powers of two by which the rule scales each unknown."""
     found, before = {}, {0: 0}
     for k, node in enumerate(network.nodes, 1):
         e = max(before[i] for i in node.inputs)
         if k in planned.taps:
             e += planned.taps[k].exponent
-        if k in planned.unknowns:
-            found[k] = e + int(np.frexp(planned.unknowns[k].delta.mid.max())[1])
-            alpha = planned.unknowns[k].alpha
-            raw = e + int(np.frexp(abs(alpha).max())[1]) if alpha.any() else found[k]
-            e = max(found[k], raw)
+        if (
+            k in planned.windows
+        ):  # factors 1 are 1/2 times 2; differences of pairs of pairs hold unknowns of larger powers
+            level = [e + 1] * len(planned.windows[k])
+            j = 0
+            while len(level) > 1:
+                pairs = list(zip(level[::2], level[1::2], strict=False))
+                for n, pair in enumerate(pairs, 1):
+                    found[k, j + n] = max(pair) + 1
+                level, j = [max(pair) + 1 for pair in pairs] + level[2 * len(pairs) :], j + len(pairs)
+            e = level[0]
+        if (k, 0) in planned.unknowns:
+            own = planned.unknowns[k, 0]
+            found[k, 0] = e + int(np.frexp(own.delta.mid.max())[1])
+            raw = e + int(np.frexp(abs(own.alpha).max())[1]) if own.alpha.any() else found[k, 0]
+            e = max(found[k, 0], raw)
         before[k] = e
     return found
 
@@ -373,10 +432,10 @@ def test_no_false_proof_in_exact_arithmetic():
         m.add(first, 0, shape=(1, 4)), m.add(act, 1, shape=(1, 4)), m.add(last, 2, shape=(1, 4))
         network = m.finish(3)
         planned = plan(network, 3)
-        e = unscaled(network, planned)[2]
+        e = unscaled(network, planned)[2, 0]
         lam = rng.uniform(0.1, 1.0)
         small = scaled_down(network, planned, e)
-        least = dense_bound(small, plan(small, 3), {2: np.array([lam])})
+        least = dense_bound(small, plan(small, 3), {(2, 0): np.array([lam])})
         c = float(np.ldexp(least * (1 + rng.choice([-1, 1]) * 10.0 ** rng.uniform(-13, -6)), e))
         try:
             conclude(Goal(network), Proof("frequency", {"multipliers": [np.array([lam])], "c": c}))

@@ -13,7 +13,7 @@ $$ M = X_{zz} \oplus \Lambda - \tfrac12 \sum_j \left( e_j \Lambda_j \Delta_j Y_j
 is at most $\lVert z \rVert_X^2$, because $v^\top \Lambda (v - \Delta y) \le 0$ for increments. All quantities are scaled by powers of two.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
@@ -25,7 +25,7 @@ from sdplip.arithmetic.matrix import Enclosure, enclose
 from sdplip.arithmetic.rounding import GENEROUS, TINY, UNIT, gamma
 from sdplip.arithmetic.twiddle import table
 from sdplip.errors import NotProvable
-from sdplip.kernel.stationary import Pixels, Plan, Taps
+from sdplip.kernel.stationary import Key, Pixels, Plan, Taps
 from sdplip.network import Activation, Concatenate, Sum
 from sdplip.shapes import Bool, Complex, Float, Int
 
@@ -96,7 +96,7 @@ class Symbol:
         return Symbol(self.re @ other.re - self.im @ other.im, self.re @ other.im + self.im @ other.re, e)
 
 
-Expression = Mapping[int, Symbol]
+Expression = Mapping[Key, Symbol]
 """A value by the variables of a segment: matrices that multiply them."""
 
 
@@ -114,7 +114,7 @@ class Segment:
         whole: whether `out` is the last variable.
     """
 
-    variables: tuple[int, ...]
+    variables: tuple[Key, ...]
     widths: tuple[int, ...]
     arguments: tuple[tuple[Expression, Enclosure], ...]
     out: Expression
@@ -133,7 +133,7 @@ class Segment:
             and len(self.variables) > 1
         )
 
-    def columns(self, variable: int) -> slice:
+    def columns(self, variable: Key) -> slice:
         at = self.variables.index(variable)
         return slice(sum(self.widths[:at]), sum(self.widths[: at + 1]))
 
@@ -174,7 +174,7 @@ def pieces(plan: Plan, start: int, end: int, room: int) -> Iterator[Int[np.ndarr
 
 def order_of(plan: Plan, start: int, end: int) -> int:
     """Variables of the segment at one frequency."""
-    inside = [u for u in plan.unknowns if start < u <= end]
+    inside = [v for v, _ in plan.unknowns if start < v <= end]
     return sum(prod(_aliases(plan, v, end)) * plan.views[v].channels for v in (start, *inside))
 
 
@@ -184,47 +184,65 @@ def segment(plan: Plan, start: int, end: int, points: Points, exponent: int) -> 
     Raises:
         NotProvable: a value on the way stands on a coarser torus than the end.
     """
-    network, count = plan.network, len(points)
+    network, count, front = plan.network, len(points), (start, -1)
     ratio = {k: _aliases(plan, k, end) for k in range(start, end + 1)}
     width = {k: prod(r) * plan.views[k].channels for k, r in ratio.items()}
-    values: dict[int, Expression] = {start: {start: Symbol(None, None, exponent, width[start])}}
-    variables, arguments = [start], list[tuple[Expression, Enclosure]]()
+    values: dict[int, Expression] = {start: {front: Symbol(None, None, exponent, width[start])}}
+    variables, arguments = [front], list[tuple[Expression, Enclosure]]()
+
+    def unknown(key: Key, y: Expression) -> Expression:
+        own, repeats = plan.unknowns[key], prod(ratio[key[0]])
+        y, top = _leveled(y)
+        e = int(np.frexp(own.delta.mid.max())[1])
+        delta = Enclosure(
+            np.tile(own.delta.mid, repeats)[:, None], np.tile(own.delta.radius(), repeats)[:, None]
+        )
+        variables.append(key)
+        arguments.append((y, delta.shifted(-e)))
+        return {key: Symbol(None, None, top + e, width[key[0]])}
+
     for k in range(start + 1, end + 1):
         node, repeats = network.made(k), prod(ratio[k])
         inputs = [values[i] for i in node.inputs]
-        if k in plan.taps:
-            M = _at(plan, k, points, ratio[node.inputs[0]], ratio[k])
-            made = {v: M @ S for v, S in inputs[0].items()}
+        if k in plan.taps or k in plan.windows:
+            maps = plan.windows.get(k) or [plan.taps[k]]
+            before = ratio[node.inputs[0]], ratio[k]
+            symbols = [_at(T, plan.torus(node.inputs[0]), points, *before) for T in maps]
+            parts: list[Expression] = [{v: M @ S for v, S in inputs[0].items()} for M in symbols]
+            made = _maximum(k, parts, unknown, count)
         elif isinstance(node.op, Sum):
-            made = _added(
-                [_signed(part, sign) for part, sign in zip(inputs, node.op.signs, strict=True)], count
-            )
+            signed = (_signed(part, sign, count) for part, sign in zip(inputs, node.op.signs, strict=True))
+            made = _added(list(signed), count)
         elif isinstance(node.op, Concatenate):
             made = _beside(inputs, [plan.views[i].channels for i in node.inputs], repeats, count)
         else:
             assert isinstance(node.op, Activation)
             made = inputs[0]
-        unknown = plan.unknowns.get(k)
-        if unknown is None and isinstance(node.op, Activation):  # one slope
-            made = _scaled(made, node.op.alpha.reshape(plan.views[k].channels, -1)[:, 0], repeats, count)
-        if unknown is not None:
-            y, top = _leveled(made)
-            e = int(np.frexp(unknown.delta.mid.max())[1])
-            delta = Enclosure(
-                np.tile(unknown.delta.mid, repeats)[:, None],
-                np.tile(unknown.delta.radius(), repeats)[:, None],
-            )
-            variables.append(k)
-            arguments.append((y, delta.shifted(-e)))
-            own = {k: Symbol(None, None, top + e, width[k])}
-            made = (
-                _added([_scaled(made, unknown.alpha, repeats, count), own], count)
-                if unknown.alpha.any()
-                else own
-            )
+        if (k, 0) in plan.unknowns:
+            alpha, own = plan.unknowns[k, 0].alpha, unknown((k, 0), made)
+            made = _added([_scaled(made, alpha, repeats, count), own], count) if alpha.any() else own
+        elif isinstance(node.op, Activation):  # one slope
+            slope = node.op.alpha.reshape(plan.views[k].channels, -1)[:, 0]
+            made = _scaled(made, slope, repeats, count)
         values[k] = made
     out, top = _leveled(values[end])
-    return Segment(tuple(variables), tuple(width[v] for v in variables), tuple(arguments), out, top)
+    widths = tuple(width[v] for v, _ in variables)
+    return Segment(tuple(variables), widths, tuple(arguments), out, top)
+
+
+def _maximum(
+    k: int, entries: list[Expression], unknown: Callable[[Key, Expression], Expression], count: int
+) -> Expression:
+    """The maximum of expressions as a tree of pairs; of a single one itself."""
+    j = 0
+    while len(entries) > 1:
+        left = list[Expression]()
+        for a, b in zip(entries[::2], entries[1::2], strict=False):
+            j += 1
+            v = unknown((k, j), _added([a, _signed(b, -1, count)], count))
+            left.append(_added([b, v], count))
+        entries = left + entries[len(entries) - len(entries) % 2 :]
+    return entries[0]
 
 
 def aliases_at(plan: Plan, value: int, end: int, points: Points) -> Int[np.ndarray, "f aliases"]:
@@ -256,10 +274,9 @@ def symbol(T: Taps, torus: Pixels, points: Points) -> tuple[Enclosure, Enclosure
     return enclose(re, rad), enclose(im, rad)
 
 
-def _at(plan: Plan, k: int, points: Points, before: Pixels, after: Pixels) -> Symbol:
-    """The matrix of a stationary map between values with `before` and `after` aliases."""
-    T, source = plan.taps[k], plan.network.made(k).inputs[0]
-    torus, m, n = plan.torus(source), T.K.shape[1], T.K.shape[2]
+def _at(T: Taps, torus: Pixels, points: Points, before: Pixels, after: Pixels) -> Symbol:
+    """The matrix of a stationary map from a torus, between values with `before` and `after` aliases."""
+    m, n = T.K.shape[1], T.K.shape[2]
     coarse = tuple(N // r for N, r in zip(torus, before, strict=True))
     fine = np.array(list(product(*map(range, before))))
     every = (points[:, None] + fine * coarse).reshape(-1, len(torus))
@@ -290,10 +307,11 @@ def _leveled(expression: Expression) -> tuple[Expression, int]:
     return {v: Symbol(S.re, S.im, S.exponent - top, S.order) for v, S in expression.items()}, top
 
 
-def _signed(expression: Expression, sign: int) -> Expression:
+def _signed(expression: Expression, sign: int, count: int) -> Expression:
     if sign == 1:
         return expression
-    return {v: Symbol(-A, -B, S.exponent) for v, S in expression.items() for A, B in [S.explicit(1)]}
+    sides = {v: (*S.explicit(count), S.exponent) for v, S in expression.items()}
+    return {v: Symbol(-A, -B, e) for v, (A, B, e) in sides.items()}
 
 
 def _scaled(
@@ -302,7 +320,7 @@ def _scaled(
     """Every channel times a number."""
     e = int(np.frexp(abs(d).max(initial=0.0))[1])
     column = Enclosure.exact(np.tile(d, repeats)[:, None]).shifted(-e)
-    found = dict[int, Symbol]()
+    found = dict[Key, Symbol]()
     for v, S in expression.items():
         A, B = S.explicit(count)
         found[v] = Symbol(A * column, B * column, S.exponent + e)
@@ -310,7 +328,7 @@ def _scaled(
 
 
 def _added(parts: Sequence[Expression], count: int) -> Expression:
-    found = dict[int, Symbol]()
+    found = dict[Key, Symbol]()
     for part in parts:
         for v, S in part.items():
             if v not in found:
@@ -327,7 +345,7 @@ def _beside(parts: Sequence[Expression], channels: Sequence[int], repeats: int, 
     """Channels one after the other, alias by alias."""
     at, total, found = np.cumsum([0, *channels]), sum(channels), list[Expression]()
     for k, part in enumerate(parts):
-        moved = dict[int, Symbol]()
+        moved = dict[Key, Symbol]()
         for v, S in part.items():
             sides = list[Enclosure]()
             for E in S.explicit(count):

@@ -7,8 +7,9 @@ else than 0; a value of which this is so is *dirty*. What stands outside is mult
 made to hold 0, or, where the next map would read it, by a *mask*, which is a function of slopes in [0, 1].
 So every increment of the network is one of the periodic network of the same length.
 
-An activation with difference quotients in $[\alpha, \beta]$ is $\alpha y + v$ with $v (v - \delta y) \le 0$,
-$\delta = \beta - \alpha$: a variable v of its own.
+An activation with difference quotients in $[\alpha, \beta]$ is $\alpha y + v$ with $v (v - \delta y) \le 0$, $\delta = \beta -
+\alpha$: an unknown v of its own. A maximum over windows is a tree of maxima of pairs, $\max(a, b) = b + v$ with $v = \max(a - b, 0)$.
+Entries that a window at the border leaves out are chosen away, v = 0 or v = a - b, whatever stands there.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,7 @@ from sdplip.network import (
     Concatenate,
     Convolution,
     Diagonal,
+    Maximum,
     Network,
     OnAxis,
     Operator,
@@ -38,6 +40,8 @@ from sdplip.network import (
 from sdplip.shapes import Float, Int
 
 Pixels = tuple[int, ...]
+Key = tuple[int, int]
+"""An unknown: the value that it is a part of, and its number there."""
 MOST = 1 << 22
 """Entries of the taps of one map, and points of a torus."""
 
@@ -93,10 +97,8 @@ class Taps:
 
 @dataclass(frozen=True, eq=False)
 class Unknown:
-    r"""A variable: the part v of an activation, or of a mask, with $v (v - \delta y) \le 0$; the value is $\alpha y + v$."""
+    r"""The part v of an activation or mask $\alpha y + v$, or of a maximum, with $v (v - \delta y) \le 0$."""
 
-    value: int
-    source: int
     alpha: Float[np.ndarray, " channels"]
     delta: Enclosure
 
@@ -109,18 +111,20 @@ class Plan:
         network, stop: which.
         views: of every value up to `stop`.
         taps: of every value that a stationary map makes.
+        windows: of every value that is a maximum, the maps to each entry of its windows.
         coarsest: the largest spacing on each axis.
         points: points of the torus of that spacing; the torus of another value has as many more as its pixels are nearer.
-        unknowns: by the value that they are, in order; a mask is counted at the value that it masks.
+        unknowns: in order; a mask is counted at the value that it masks.
     """
 
     network: Network
     stop: int
     views: Sequence[View]
     taps: Mapping[int, Taps]
+    windows: Mapping[int, Sequence[Taps]]
     coarsest: Pixels
     points: Pixels
-    unknowns: Mapping[int, Unknown]
+    unknowns: Mapping[Key, Unknown]
 
     def torus(self, value: int) -> Pixels:
         """Points on each axis of the torus of a value."""
@@ -139,7 +143,8 @@ class Plan:
             users = self.network.users[k]
             alone = len(users) == 1 and isinstance(self.network.made(users[0]).op, Activation)
             joins = k > 0 and isinstance(self.network.made(k).op, Sum | Concatenate)
-            if 0 < k < self.stop and (k in self.unknowns or (joins and not alone)):
+            ends = (k, 0) in self.unknowns or ((joins or k in self.windows) and not alone)
+            if 0 < k < self.stop and ends:
                 found.append(k)
         return (*found, self.stop)
 
@@ -157,7 +162,7 @@ def plan(network: Network, stop: int) -> Plan:
     """
     if stop not in network.cuts or not stop:
         raise NotProvable(f"Not everything passes through value {stop} of the network.")
-    views, taps = [_first(network)], dict[int, Taps]()
+    views, taps, windows = [_first(network)], dict[int, Taps](), dict[int, Sequence[Taps]]()
     for k, node in enumerate(network.nodes[:stop], 1):
         try:
             made, seen = stationary(node.op, [views[i] for i in node.inputs], network.shape(k))
@@ -166,22 +171,30 @@ def plan(network: Network, stop: int) -> Plan:
                 f"Layer {k}, a {node.title}, does not do the same at every pixel: {error}"
             ) from None
         views.append(seen)
-        if made is not None:
+        if isinstance(made, Taps):
             taps[k] = made
+        elif made is not None:
+            windows[k] = made
     coarsest = tuple(max(v.spacing[axis] for v in views) for axis in range(len(views[0].spacing)))
     if any(c % s for v in views for c, s in zip(coarsest, v.spacing, strict=True)):
         raise NotProvable("The strides of the branches of the network do not divide one another.")
-    points = _points(network, views, taps, coarsest)
+    every = [*taps.items(), *((k, T) for k, entries in windows.items() for T in entries)]
+    points = _points(network, views, every, coarsest)
     tori = [_torus(view, coarsest, points) for view in views]
     if prod(tori[0]) > MOST:
         raise NotProvable(
             f"A torus of {tori[0]} points has more frequencies than the {MOST} that are proven."
         )
-    return Plan(network, stop, views, taps, coarsest, points, _unknowns(network, stop, views, taps, tori))
+    unknowns = _unknowns(network, stop, views, taps, windows, tori)
+    return Plan(network, stop, views, taps, windows, coarsest, points, unknowns)
 
 
-def stationary(op: Operator, views: Sequence[View], shape: Pixels) -> tuple[Taps | None, View]:
-    """The taps of an operator, None of an activation or sum, and how its result is seen; `shape` is a hint for means.
+def stationary(
+    op: Operator, views: Sequence[View], shape: Pixels
+) -> tuple[Taps | Sequence[Taps] | None, View]:
+    """The taps of an operator, several of a maximum, None of an activation or sum, and how its result is seen.
+
+    `shape` is a hint for windows.
 
     Raises:
         NotProvable: it does not do the same at every pixel.
@@ -225,6 +238,9 @@ def stationary(op: Operator, views: Sequence[View], shape: Pixels) -> tuple[Taps
         return Taps.of(op.W[None], here, one), View(len(op.W), view.pixels, view.spacing)
     if isinstance(op, Average):
         return _of_average(op, view, shape)
+    if isinstance(op, Maximum):
+        offsets, stride, seen = _moved(op.index, view, shape)
+        return [Taps.of(np.eye(view.channels)[None], o[None], stride) for o in offsets], seen
     kind = "linear map" if isinstance(op, AbstractLinear) else "function"
     raise NotProvable(f"this kind of {kind} is not covered. Use 'product', or prove parts of the network.")
 
@@ -262,50 +278,53 @@ def _of_convolution(op: Convolution) -> Taps:
 
 
 def _of_average(op: Average, view: View, shape: Pixels) -> tuple[Taps, View]:
-    """A mean over windows, all of one shape and size: strides and offsets are read off the windows, and checked on all of them."""
-    pixels, n = tuple(shape[1:]), view.channels
-    if len(shape) != len(view.pixels) + 1 or shape[0] != n or op.inputs != view.length:
-        raise NotProvable("its windows are not on the images of one channel.")
     if (op.divisor != op.divisor[0]).any():
         raise NotProvable("its windows at the border have another number of pixels. Count the padding.")
-    index = op.index.reshape(n, prod(pixels), -1)
+    offsets, stride, seen = _moved(op.index, view, shape)
+    K = np.broadcast_to(np.eye(view.channels) / op.divisor[0], (len(offsets), view.channels, view.channels))
+    return Taps.of(Enclosure.of(K, 2 * UNIT), offsets, stride), seen
+
+
+def _moved(
+    index: Int[np.ndarray, "outputs size"], view: View, shape: Pixels
+) -> tuple[Int[np.ndarray, "size axes"], Pixels, View]:
+    """Offsets and stride of windows, and how the values of the windows are seen: read off some, and checked on all of them."""
+    pixels, n = tuple(shape[1:]), view.channels
+    if len(shape) != len(view.pixels) + 1 or shape[0] != n or len(index) != prod(shape):
+        raise NotProvable("its windows are not on the images of one channel.")
+    index = index.reshape(n, prod(pixels), -1)
     area, inside = prod(view.pixels), index >= 0
-    if (index[0] >= area).any():
+    if (index[0] >= area).any() or not inside[0].any(0).all() or index.shape[2] * n * n > MOST:
         raise NotProvable("its windows are not one window moved over the image of each channel.")
     at = np.stack(np.unravel_index(np.where(inside[0], index[0], 0), view.pixels), -1)
     place = np.array(list(np.ndindex(*pixels)))
-    stride = np.ones(len(pixels), np.intp)
+    stride = np.where(np.array(pixels) == 1, view.pixels, 1)  # a single window may be moved as far as one likes
     for axis in range(len(pixels)):  # by two neighbouring windows that see the same of their pixels
         step = prod(pixels[axis + 1 :])
-        both = (
-            inside[0][:-step]
-            & inside[0][step:]
-            & np.equal(place[:-step, axis] + 1, place[step:, axis])[:, None]
-        )
-        if both.any():
-            w, q = np.argwhere(both)[0]
+        near = np.reshape(np.equal(place[:-step, axis] + 1, place[step:, axis]), (-1, 1))
+        both = np.argwhere(inside[0][:-step] & inside[0][step:] & near)
+        if len(both):
+            w, q = both[0]
             stride[axis] = max(1, at[w + step, q, axis] - at[w, q, axis])
     first = inside[0].argmax(0)
     offsets = at[first, np.arange(at.shape[1])] - place[first] * stride
     there = place[:, None] * stride + offsets
     within = np.asarray(((there >= 0) & (there < np.array(view.pixels))).all(-1))
     flat = np.ravel_multi_index(tuple(np.moveaxis(np.where(within[..., None], there, 0), -1, 0)), view.pixels)
-    wanted = (
-        np.where(within, flat, -1)[None] + np.where(within, 1, 0)[None] * (np.arange(n) * area)[:, None, None]
-    )
-    if not inside[0].any(0).all() or (wanted != index).any() or len(offsets) * n * n > MOST:
-        raise NotProvable("its windows are not one window moved over the image.")
-    K = np.broadcast_to(np.eye(n) / op.divisor[0], (len(offsets), n, n))
+    every = (np.arange(n) * area)[:, None, None] * within + np.where(within, flat, -1)
+    if (every != index).any():
+        raise NotProvable("its windows are not one window moved over the image of each channel.")
     spacing = tuple(int(a * s) for a, s in zip(view.spacing, stride, strict=True))
-    taps = Taps.of(Enclosure.of(K, 2 * UNIT), offsets, tuple(map(int, stride)))
-    return taps, View(n, pixels, spacing)
+    return offsets, tuple(map(int, stride)), View(n, pixels, spacing)
 
 
 def _torus(view: View, coarsest: Pixels, points: Pixels) -> Pixels:
     return tuple(n * c // s for n, c, s in zip(points, coarsest, view.spacing, strict=True))
 
 
-def _points(network: Network, views: Sequence[View], taps: Mapping[int, Taps], coarsest: Pixels) -> Pixels:
+def _points(
+    network: Network, views: Sequence[View], taps: Sequence[tuple[int, Taps]], coarsest: Pixels
+) -> Pixels:
     """The smallest torus on which nothing reads around it into the image, and circular maps fit."""
     found = []
     for axis, c in enumerate(coarsest):
@@ -316,7 +335,7 @@ def _points(network: Network, views: Sequence[View], taps: Mapping[int, Taps], c
 
         for view in views:
             least = max(least, room(view, view.pixels[axis]))
-        for k, T in taps.items():
+        for k, T in taps:
             view = views[network.made(k).inputs[0]]
             if T.circular:
                 fixed.add(view.pixels[axis] * view.spacing[axis])
@@ -332,26 +351,35 @@ def _points(network: Network, views: Sequence[View], taps: Mapping[int, Taps], c
 
 
 def _unknowns(
-    network: Network, stop: int, views: Sequence[View], taps: Mapping[int, Taps], tori: Sequence[Pixels]
-) -> dict[int, Unknown]:
-    found, dirty = dict[int, Unknown](), {0: False}
+    network: Network,
+    stop: int,
+    views: Sequence[View],
+    taps: Mapping[int, Taps],
+    windows: Mapping[int, Sequence[Taps]],
+    tori: Sequence[Pixels],
+) -> dict[Key, Unknown]:
+    found, dirty = dict[Key, Unknown](), {0: False}
     for k in range(1, stop + 1):
         node, view = network.made(k), views[k]
         source = node.inputs[0]
+        zero, one = np.zeros(view.channels), enclose(np.ones(view.channels), 0.0)
         if isinstance(node.op, Activation):
             alpha, beta = _channels(node.op, view)
             if dirty[source]:
                 alpha, beta = np.minimum(alpha, 0.0), np.maximum(beta, 0.0)
             dirty[k] = False
             if (alpha < beta).any():
-                found[k] = Unknown(k, source, alpha, enclose(beta, 0.0) - alpha)
-        elif k in taps:
-            dirty[k] = _is_dirty(taps[k], views[source], view, tori[source], tori[k], dirty=dirty[source])
+                found[k, 0] = Unknown(alpha, enclose(beta, 0.0) - alpha)
+        elif k in taps or k in windows:
+            maps = windows.get(k) or [taps[k]]
+            ends = views[source], view, tori[source], tori[k]
+            dirty[k] = any(_is_dirty(T, *ends, dirty=dirty[source]) for T in maps)
+            found |= {(k, j): Unknown(zero, one) for j in range(1, len(maps))}
         else:
             dirty[k] = any(dirty[i] for i in node.inputs)
         reading = [u for u in network.users[k] if u in taps and u <= stop]
         if dirty[k] and any(_reads_outside(taps[u], view, views[u]) for u in reading):
-            found[k] = Unknown(k, k, np.zeros(view.channels), enclose(np.ones(view.channels), 0.0))
+            found[k, 0] = Unknown(zero, one)
             dirty[k] = False
     return found
 

@@ -32,7 +32,7 @@ from sdplip.kernel.rules.frequency import (
     shadow,
 )
 from sdplip.kernel.stages import Stages, stages
-from sdplip.kernel.stationary import Plan, plan
+from sdplip.kernel.stationary import Key, Plan, plan
 from sdplip.network import Activation, Network
 
 HEAD = 256
@@ -231,7 +231,7 @@ def best_behind(task: Task) -> Proven:
     return min(found, key=lambda one: one.bound)
 
 
-def _estimate(planned: Plan, multipliers: dict[int, Vector]) -> tuple[float, int]:
+def _estimate(planned: Plan, multipliers: dict[Key, Vector]) -> tuple[float, int]:
     r"""$\rho$ and the power of two of the bound, by the metrics that the rule uses, in floating point."""
     n, worst, exponent = planned.views[0].channels, 0.0, 0
     now = Metric(np.broadcast_to(np.eye(n, dtype=complex), (len(grid(planned.torus(0)).points), n, n)), 0)

@@ -239,7 +239,7 @@ def waves(plan: Plan, F: Enclosure | None = None) -> Waves:
         part = segment(plan, start, end, there.points, exponent)
         seen, exponent = aliases_at(plan, start, end, there.points), part.exponent
         arguments = tuple(
-            Argument(part.columns(v), _row(part, k, len(there.points)), which[v], plan.views[v].channels)
+            Argument(part.columns(v), _row(part, k, len(there.points)), which[v], plan.views[v[0]].channels)
             for k, v in enumerate(part.variables[1:])
         )
         ends = F is None and end == plan.stop

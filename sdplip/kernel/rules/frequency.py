@@ -33,8 +33,9 @@ from sdplip.errors import NotProvable
 from sdplip.kernel.data import array, number, vectors, whole
 from sdplip.kernel.frequencies import Segment, aliases_at, grid, pieces, segment, symbol
 from sdplip.kernel.linear import through
+from sdplip.kernel.maxima import maxima_first
 from sdplip.kernel.proof import Goal, Proof, Prove
-from sdplip.kernel.stationary import MOST, Plan, Taps, plan
+from sdplip.kernel.stationary import MOST, Key, Plan, Taps, plan
 from sdplip.network import AbstractLinear, Dense, Network, Node, Transposed
 from sdplip.shapes import Complex, Float
 
@@ -52,7 +53,7 @@ NEAR = 2.0**400
 
 def frequency(goal: Goal, proof: Proof, prove: Prove) -> float:
     """`c`, or what the part proves of the network that begins with `R`."""
-    network = goal.network
+    network = maxima_first(goal.network)
     if "c" in proof.data:
         planned = plan(network, network.output)
         c = number(proof, "c")
@@ -73,7 +74,7 @@ def frequency(goal: Goal, proof: Proof, prove: Prove) -> float:
     return prove(replace(goal, network=behind(network, end, R), region=None), proof.parts[0])
 
 
-def _multipliers(planned: Plan, proof: Proof) -> dict[int, Vector]:
+def _multipliers(planned: Plan, proof: Proof) -> dict[Key, Vector]:
     found = vectors(proof, "multipliers", planned.channels, least=1 / NEAR)
     if any((lam > NEAR).any() for lam in found):
         raise NotProvable(
@@ -90,7 +91,7 @@ class Metric:
     exponent: int
 
 
-def carried(planned: Plan, multipliers: dict[int, Vector], *, whole_way: bool) -> Metric:
+def carried(planned: Plan, multipliers: dict[Key, Vector], *, whole_way: bool) -> Metric:
     """The metric behind the last segment (`whole_way`), or in front of it.
 
     Raises:
@@ -110,7 +111,7 @@ def carried(planned: Plan, multipliers: dict[int, Vector], *, whole_way: bool) -
     return now
 
 
-def last(planned: Plan, now: Metric, multipliers: dict[int, Vector], c: float) -> float:
+def last(planned: Plan, now: Metric, multipliers: dict[Key, Vector], c: float) -> float:
     """`c`, if the last segment proves it.
 
     Raises:
@@ -169,7 +170,7 @@ def front(planned: Plan, now: Metric, F: Enclosure) -> tuple[Enclosure, int]:
 
 
 def inequalities(
-    planned: Plan, start: int, end: int, now: Metric, multipliers: dict[int, Vector]
+    planned: Plan, start: int, end: int, now: Metric, multipliers: dict[Key, Vector]
 ) -> Iterator[tuple[Segment, Enclosure, Enclosure]]:
     """The segment and M, real and imaginary part, at all frequencies of the end in pieces."""
     there = grid(planned.torus(end)).points
@@ -183,7 +184,7 @@ def inequalities(
 
 
 def _inequality(
-    part: Segment, X: Complex[np.ndarray, "f aliases n n"], multipliers: dict[int, Vector]
+    part: Segment, X: Complex[np.ndarray, "f aliases n n"], multipliers: dict[Key, Vector]
 ) -> tuple[Enclosure, Enclosure]:
     count, aliases, n = X.shape[:3]
     mid, rad = np.zeros((2, count, part.order, part.order)), np.zeros((2, 1, part.order, part.order))
