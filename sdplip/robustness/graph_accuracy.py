@@ -19,7 +19,7 @@ from sdplip.bounds.choose import bound
 from sdplip.bounds.methods.product import product_proof
 from sdplip.errors import InvalidProblem, NotProvable
 from sdplip.kernel.accuracy import Arithmetic, margin_constants, radii
-from sdplip.kernel.check import remembering
+from sdplip.kernel.check import conclude, remembering
 from sdplip.kernel.claim import AccuracyClaim
 from sdplip.kernel.document import Document, Entry, digest, write
 from sdplip.kernel.proof import Goal, Proof
