@@ -6,7 +6,7 @@ multiply-add; underflow may flush to zero. TF32, bfloat16 passes, Winograd and F
 Statement. Let g compute each node of f in such arithmetic, x' be within r of x, and write $f_v, g_v$ for value v. With a
 Lipschitz constant $L_{ab}$ of what a span makes of its input (a single node, or several that a sub-proof bounds together),
 
-    |g_b(x') - f_b(x')| <= E_b(r) = L_ab E_a(r) + delta_ab(r),
+    $|g_b(x') - f_b(x')| \le E_b(r) = L_{ab} E_a(r) + \delta_{ab}(r),$
 
 where delta is what the span itself rounds at an input within $d_a(r) = \Lambda_a r + E_a(r)$ of $f_a(x)$, $\Lambda_a$ being a
 constant from the input to a. One linear node with sums of k products and a shift: $\delta = \gamma_{k+2} (\lVert |A| \rVert\,

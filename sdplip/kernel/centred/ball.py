@@ -2,7 +2,7 @@ r"""Increments from a centre within a ball, node by node.
 
 With $D = d + S$, $|S| \le h$, increments behind neurons are $d\,\Delta z + g s$ with $s = S g^{-1} \Delta z$, $g = h^{1/2}$: a
 new source of columns g with $|s| \le q |dx|$, $|s_n| \le p_n |dx|$. An entry of an increment is at most the length of its row of
-A plus, for each source, the smaller of q times the length of its row of M and $|M| p$, times |dx|. The length q of $g \Delta z$
+A plus, for each source, the smaller of q times the length of its row of M and $|M| p$, times $|dx|$. The length q of $g \Delta z$
 comes from one norm of all sources of its rows, weighted, which the prover proves. What is not elementwise and has a constant c
 adds its outputs as a source of their own, $|s| \le c\,|\Delta z|$.
 """

@@ -3,7 +3,7 @@ r"""Backward linear bounds of values inside a network on a region (CROWN: Zhang 
 A row L with $y \le L z + c + e$ for all values z of one node is carried to the input: through a linear map A it becomes $L A$;
 through what is not linear each entry takes the line above where it is positive and the line below where it is negative; where a
 value is used twice the rows add up. At the input $\max L x$ over the region is known. What products and sums round is at most
-$\gamma$ of their absolute values times the largest |z| there, which the intervals know; it is added up in `lost`.
+$\gamma$ of their absolute values times the largest $|z|$ there, which the intervals know; it is added up in `lost`.
 """
 
 from collections.abc import Mapping, Sequence

@@ -3,7 +3,7 @@ r"""Rule `joint`: one linear matrix inequality for the increments of a whole net
 With the system $y = A x + B v$, $f = C x + D v$ (`kernel.system`) and multipliers $\lambda > 0$ of its quadratic
 inequalities, weights $w$ included, the statement
 
-    kappa |x|^2 + sum_i lambda_i w_i (v_i - alpha_i y_i)(v_i - beta_i y_i) - |f|^2 >= 0   for all x and v
+    $\kappa |x|^2 + \sum_i \lambda_i w_i (v_i - \alpha_i y_i)(v_i - \beta_i y_i) - |f|^2 \ge 0$ for all x and v
 
 proves the Lipschitz constant $\sqrt\kappa$, because each sum of a multiplier is at most 0 on increments of the network.
 In matrices
