@@ -571,7 +571,7 @@ def test_other_errors_of_the_system_are_one_sentence_too(run, monkeypatch):
     def denied(*_, **__):
         raise PermissionError(13, "Permission denied", "C.json")
 
-    monkeypatch.setattr("sdplip.kernel.document.tempfile.mkstemp", denied)
+    monkeypatch.setattr("sdplip.writing.tempfile.mkstemp", denied)
     assert "`C.json`: Permission denied" in refusal(run, "check", "net.npz", "--certificate", "C.json")
 
 
@@ -686,7 +686,7 @@ def test_published_convolutions(run, benchmark_files):
         "conv2d",
         [8, 1, 3, 3],
     )
-    assert answer(run, "verify", "C.json", file, "--transpose")[0] == 0
+    assert answer(run, "verify", "C.json", file)[0] == 0
 
 
 def test_published_comparison(run, benchmark_files):
