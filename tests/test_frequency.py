@@ -196,7 +196,7 @@ def maxima(seed, **options):
     return m.done()
 
 
-def overlapping(seed, **options):
+def overlapping(seed, **_options):
     m = Make(seed, 1, (5, 4))
     m.conv(2), m.maximum((3, 2), stride=(2, 1), pads=(1, 0)), m.act(), m.conv(2)
     return m.done()
