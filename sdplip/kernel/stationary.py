@@ -298,7 +298,9 @@ def _moved(
         raise NotProvable("its windows are not one window moved over the image of each channel.")
     at = np.stack(np.unravel_index(np.where(inside[0], index[0], 0), view.pixels), -1)
     place = np.array(list(np.ndindex(*pixels)))
-    stride = np.where(np.array(pixels) == 1, view.pixels, 1)  # a single window may be moved as far as one likes
+    stride = np.where(
+        np.array(pixels) == 1, view.pixels, 1
+    )  # a single window may be moved as far as one likes
     for axis in range(len(pixels)):  # by two neighbouring windows that see the same of their pixels
         step = prod(pixels[axis + 1 :])
         near = np.reshape(np.equal(place[:-step, axis] + 1, place[step:, axis]), (-1, 1))
