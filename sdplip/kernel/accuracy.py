@@ -151,7 +151,7 @@ def margin_constants(network: Network, proof: Proof, prove: Prove) -> Float[np.n
     L = 1.0 if cut == 0 else prove(Goal(network.between(0, cut)), proof.parts[0])
     n = U.shape[1]
     apart = np.array([np.sqrt(((u - U) ** 2).sum(-1)) for u in U]) * (1 + gamma(n + 8)) + n * 2.0**-500
-    return np.nextafter(apart * GENEROUS * L, np.inf)
+    return np.nextafter(apart * L, np.inf)
 
 
 def _pairs(network: Network, proof: Proof, prove: Prove) -> Float[np.ndarray, "classes classes"]:
