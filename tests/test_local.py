@@ -1,6 +1,7 @@
 """Radii from constants of balls: never below those of all inputs, never broken; what cannot be followed is refused by name."""
 
 import functools
+import json
 import runpy
 from dataclasses import replace
 from pathlib import Path
@@ -200,7 +201,7 @@ def test_command_refuses_before_the_solve(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     np.savez("net.npz", a=rng.normal(size=(4, 64)), b=rng.normal(size=(10, 4)))
-    monkeypatch.setattr("sdplip.robustness.tighten.tighten", None)
+    monkeypatch.setattr("sdplip.robustness.tighten.tighten_graph", None)
     monkeypatch.setattr("sdplip.robustness.local.NEURONS", 3)
     code, out, err = invoke("tighten", "net.npz", "--data", "digits", "--limit", 4, "--local", 4)
     assert code == 2 and not out and "4 nonlinear neurons" in err and "Traceback" not in err
@@ -219,5 +220,9 @@ def test_certificates_of_radii(tmp_path, monkeypatch):
     code, text, _ = invoke("verify", "r.json", "net.npz", "r.images.npz")
     assert code == 0 and "12 images" in text
     assert invoke("verify", "r.json", "other.npz", "r.images.npz")[0] == 1
-    code, out, err = invoke(*asked, "--certificate", "r.json")
-    assert (code, out) == (2, "") and "Add --local" in err
+    local = json.loads((tmp_path / "r.json").read_text())["claims"][0]["claim"]
+    assert invoke(*asked, "--certificate", "r.json")[0] == 0  # of the constants of all inputs
+    assert answer(invoke, "verify", "r.json", "net.npz", "r.images.npz")[1]["proven"]
+    plain = json.loads((tmp_path / "r.json").read_text())["claims"][0]["claim"]
+    assert plain["prediction"] == local["prediction"] and plain["index"] == local["index"]
+    assert (np.array(plain["radius"]) <= local["radius"]).all() and plain["radius"] != local["radius"]

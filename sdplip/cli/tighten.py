@@ -1,5 +1,7 @@
 """`sdplip tighten RUN`: a trained network certified again with bounds of the whole network."""
 
+import shlex
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +20,17 @@ from sdplip.cli.subject import (
 )
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    import numpy as np
+    from torch import Tensor
 
     from sdplip.bounds.classes import MarginMethod
     from sdplip.cli.subject import Subject
+    from sdplip.kernel.accuracy import Arithmetic
+    from sdplip.network import Network
+    from sdplip.network.read.understood import Understood
     from sdplip.robustness.arithmetic import Precision
-    from sdplip.robustness.certification import Certification, Progress
+    from sdplip.robustness.certification import Certification
+    from sdplip.robustness.graph_accuracy import Certified
     from sdplip.robustness.local import LocalRadii
     from sdplip.robustness.tighten import Tightened
 
@@ -52,7 +59,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--certificate", type=Output(".json"), metavar="OUT.json",
-    help="Write the proofs of the radii of --local for `sdplip verify`; files beside it as of `sdplip certify`.",
+    help="Write the proof of the radii (of --local, if given) for `sdplip verify`; files beside it as of `sdplip certify`.",
 )  # fmt: skip
 @json_option
 def tighten(
@@ -72,47 +79,34 @@ def tighten(
     """Prove larger radii for the trained network in RUN, without training it again.
 
     The constants of the margins are proven for the whole network and for every pair of classes, in place of a product over its
-    layers. Where they are not smaller the old ones stay, so no radius falls. For networks of dense layers, up to about 3,000
-    inputs and neurons; the kernel proves every constant. MODEL is a weight file as for `sdplip certify`; it needs --data.
+    layers. Where they are not smaller the old ones stay, so no radius falls. Pairs have multipliers of their own up to about 3,000
+    inputs and neurons; the kernel proves every constant. MODEL is a file as for `sdplip certify`; it needs --data.
 
     --local N follows the network around each image: larger radii, for about a second an image.
 
     Exit codes: 0 done (whether it helped or not), 2 bad input, 130 interrupted (nothing is written then).
     """
     from sdplip.cli import render
-    from sdplip.robustness.tighten import tighten as tightened
 
-    if certificate and not local:
-        raise click.UsageError(
-            "--certificate holds the radii of --local. Add --local, or drop --certificate."
-        )
     subject = run_subject(run) if run.is_dir() else file_subject(run)
     wanted = data_named(data, subject.data)
     images, labels = images_of(wanted, split, limit)
     subject, images = arrange(subject, images)
     if not as_json:
         subject.say()
-    if local:
-        _refuse_unknown(subject.model, tuple(images.shape[1:]), precision)
-    with out_of_memory(), network_bar() as watch, image_bar("pairs of classes") as progress:
-        found = tightened(
-            subject.model, images, labels, method, pairs=pairs, precision=precision, watch=watch, progress=progress
-        )  # fmt: skip
+    asked = _Asked(method, pairs, None if local is None else min(local, len(images)), precision)
+    if certificate is None and run.is_dir():
+        found, around = _by_torch(subject, images, labels, asked)
+        known = understood = None
+    else:
+        understood = subject.understood or subject.graph(tuple(images.shape[1:]), precision)
+        found, around, known = _by_kernel(understood.network, images.numpy(), labels.numpy(), asked)
     document = found.to_json(model=str(run), data=wanted.name, radii=radii)
-    document |= {"split": split, "assumed": list(subject.assumed), "note": subject.note}
-    around = None
-    if local:
-        from sdplip.robustness.local import local_radii
-
-        n = min(local, len(images))
-        with image_bar("balls around images") as progress:
-            around = local_radii(subject.model, images[:n], labels[:n], found.after, progress=progress)
+    document |= {"split": split, "assumed": list(subject.assumed), "note": subject.note, "certificate": None}
+    if around is not None:
         document["local"] = around.to_json(radii)
-        if certificate:
-            with image_bar("proofs of radii") as progress:
-                document["local"]["certificate"] = _certified(
-                    certificate, subject, images[:n], labels[:n], precision, progress
-                )
+    if certificate and known and understood:
+        document["certificate"] = _save(certificate, subject, understood, known, images, labels)
     if plot:
         _draw(found, around, plot)
     if as_json:
@@ -121,44 +115,85 @@ def tighten(
         _show(found, around, document, plot)
 
 
-def _refuse_unknown(model: "nn.Module", shape: tuple[int, ...], precision: "Precision") -> None:
-    """What cannot be followed around an image is refused before the long solve."""
+@dataclass(frozen=True)
+class _Asked:
+    """What is asked of the constants, and around how many images."""
+
+    method: "MarginMethod"
+    pairs: bool
+    local: int | None
+    precision: "Precision"
+
+
+def _by_torch(
+    subject: "Subject", images: "Tensor", labels: "Tensor", asked: _Asked
+) -> "tuple[Tightened, LocalRadii | None]":
     from sdplip.robustness.arithmetic import network_in
-    from sdplip.robustness.local import front_of
+    from sdplip.robustness.local import front_of, local_radii
+    from sdplip.robustness.tighten import tighten as tightened
 
-    front_of(network_in(model, precision), shape)
+    if asked.local:  # what cannot be followed around an image is refused before the long solve
+        front_of(network_in(subject.model, asked.precision), tuple(images.shape[1:]))
+    with out_of_memory(), network_bar() as watch, image_bar("pairs of classes") as progress:
+        found = tightened(
+            subject.model, images, labels, asked.method, pairs=asked.pairs, precision=asked.precision, watch=watch,
+            progress=progress,
+        )  # fmt: skip
+    if not asked.local:
+        return found, None
+    n = asked.local
+    with image_bar("balls around images") as progress:
+        return found, local_radii(subject.model, images[:n], labels[:n], found.after, progress=progress)
 
 
-def _certified(
+def _by_kernel(
+    network: "Network", images: "np.ndarray", labels: "np.ndarray", asked: _Asked
+) -> "tuple[Tightened, LocalRadii | None, Certified]":
+    """The same by the kernel alone, of exact arithmetic where the rounding of some function is not known."""
+    from sdplip.errors import NotProvable
+    from sdplip.robustness.local import front_of_graph, local_radii_graph
+    from sdplip.robustness.tighten import tighten_graph
+
+    if asked.local:
+        front_of_graph(network)
+    with network_bar() as watch, image_bar("pairs of classes") as progress:
+
+        def tightened(arithmetic: "Arithmetic") -> "tuple[Tightened, Certified]":
+            return tighten_graph(
+                network, images, labels, asked.method, pairs=asked.pairs, arithmetic=arithmetic, watch=watch, progress=progress
+            )  # fmt: skip
+
+        try:
+            found, known = tightened(asked.precision)
+        except NotProvable:
+            found, known = tightened("exact")
+    if not asked.local:
+        return found, None, known
+    with image_bar("balls around images") as progress:
+        around, known = local_radii_graph(network, images[: asked.local], known, progress=progress)
+    return found, around, known
+
+
+def _save(
     path: Path,
     subject: "Subject",
+    understood: "Understood",
+    known: "Certified",
     images: "Tensor",
     labels: "Tensor",
-    precision: "Precision",
-    progress: "Progress | None",
 ) -> dict[str, Any]:
-    """Writes the certificate of these images, by the kernel alone; what stands in it."""
-    from sdplip.errors import NotProvable
-    from sdplip.robustness.around import enlarge
-    from sdplip.robustness.graph_accuracy import certify_graph, images_file, network_file, save_certificate
+    """Writes the certificate of these images; what stands in it."""
+    from sdplip.robustness.graph_accuracy import images_file, network_file, save_certificate
 
-    understood = subject.understood or subject.graph(tuple(images.shape[1:]), precision)
-    x, y = images.numpy(), labels.numpy()
-    try:
-        known = certify_graph(understood.network, x, y, arithmetic=precision)
-    except NotProvable:  # a function whose rounding nobody states
-        known = certify_graph(understood.network, x, y, arithmetic="exact")
-    found = enlarge(understood.network, x, known, progress=progress)
-    save_certificate(path, found, understood, subject.file, x, y)
-    file = network_file(path) if subject.file is None else subject.file
-    radius = found.certification.radius[found.certification.correct]
+    n = known.certification.n
+    save_certificate(path, known, understood, subject.file, images[:n].numpy(), labels[:n].numpy())
     return {
         "file": str(path),
-        "network": str(file),
+        "network": str(network_file(path) if subject.file is None else subject.file),
         "images": str(images_file(path)),
-        "arithmetic": found.claim.arithmetic,
-        "n": int((radius > 0).sum()),
-        "mean_radius": found.certification.mean_radius,
+        "arithmetic": known.claim.arithmetic,
+        "n": n,
+        "mean_radius": known.certification.mean_radius,
     }
 
 
@@ -208,20 +243,23 @@ def _show(
             f" {around.seconds:.1f} s.",
             soft_wrap=True,
         )
-    words = "rounding subtracted, proven" if found.after.rounding == "proven" else "rounding not subtracted"
-    console.print(
-        f"Certified in {found.after.precision}, {words}. {document['seconds']:.1f} s for the bounds.",
-        soft_wrap=True,
-    )
+    console.print(f"{_scope(found.after)} {document['seconds']:.1f} s for the bounds.", soft_wrap=True)
     if plot:
         console.print(f"Curves: {plot}", soft_wrap=True)
-    if written := document.get("local", {}).get("certificate"):
+    if written := document["certificate"]:
+        again = shlex.join(["sdplip", "verify", written["file"], written["network"], written["images"]])
         console.print(
-            f"Proofs of {written['n']} radii written, of {_passes(written['arithmetic'])}: mean radius"
-            f" {below(written['mean_radius'], 5)}. Check them anywhere: sdplip verify {written['file']} {written['network']}"
-            f" {written['images']}",
+            f"Proof of {written['n']} radii written, of {_passes(written['arithmetic'])}: mean radius"
+            f" {below(written['mean_radius'], 5)}. Check it anywhere: {again}",
             soft_wrap=True,
         )
+
+
+def _scope(found: "Certification") -> str:
+    if found.scope == "exact":
+        return "Certified in exact arithmetic, because the rounding of a function is not known."
+    words = "rounding subtracted, proven" if found.rounding == "proven" else "rounding not subtracted"
+    return f"Certified in {found.precision}, {words}."
 
 
 def _passes(arithmetic: str) -> str:

@@ -11,18 +11,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from sdplip.errors import InvalidProblem, NotProvable, RefusedModule
 from sdplip.kernel.around import pair_network, rows
 from sdplip.kernel.centred import Around, Centre, Front
+from sdplip.kernel.claim import AccuracyClaim
 from sdplip.kernel.system import variables
+from sdplip.network import Network
 from sdplip.network.read.torch import read_module
 from sdplip.nn.bounds.dispatch import lipschitz
 from sdplip.robustness.arithmetic import device_of, network_in, pixels, plain_arithmetic
-from sdplip.robustness.around import BENT, largest_radius, own_proof, refined_radius
+from sdplip.robustness.around import BENT, enlarge, largest_radius, own_proof, refined_radius
 from sdplip.robustness.certification import RADII, Certification, Progress, analysis_of, check_samples, run
+from sdplip.robustness.graph_accuracy import Certified
 from sdplip.robustness.radii import MarginError, certified_radius, margins
 
 NEURONS = 3000
@@ -128,6 +131,40 @@ def local_radii(
     return LocalRadii(before, after, balls, time.perf_counter() - begin)
 
 
+def local_radii_graph(
+    network: Network,
+    images: Shaped[np.ndarray, "n *pixels"],
+    certified: Certified,
+    *,
+    bent: int = BENT,
+    progress: Progress | None = None,
+) -> tuple[LocalRadii, Certified]:
+    """The same of a graph by the kernel alone, with the proof of what is larger.
+
+    Args:
+        images: the first ones of those that were certified, all or some.
+        certified: from `certify_graph` or `tighten_graph`.
+
+    Raises:
+        NotProvable: matrices that are too large to be followed around an image.
+    """
+    begin, n = time.perf_counter(), len(images)
+    claim = certified.claim
+    few = AccuracyClaim(
+        claim.arithmetic,
+        claim.index[:n],
+        claim.sha256[:n],
+        claim.label[:n],
+        claim.prediction[:n],
+        claim.radius[:n],
+    )
+    known = Certified(first(certified.certification, n), few, certified.proof)
+    found = enlarge(network, images, known, bent=bent, progress=progress)
+    balls = 0 if found is known else len(found.proof.data["images"])
+    seconds = time.perf_counter() - begin
+    return LocalRadii(known.certification, found.certification, balls, seconds), found
+
+
 def first(certified: Certification, n: int) -> Certification:
     """The certification of the first `n` images.
 
@@ -147,7 +184,11 @@ def front_of(network: nn.Module, shape: tuple[int, ...]) -> Front:
         RefusedModule: a module that is not understood.
         InvalidProblem: too many neurons.
     """
-    graph = read_module(network, shape)
+    return front_of_graph(read_module(network, shape))
+
+
+def front_of_graph(graph: Network) -> Front:
+    """The same of a graph."""
     count = variables(graph)
     if count > NEURONS:
         raise InvalidProblem(

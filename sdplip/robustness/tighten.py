@@ -5,13 +5,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int, Shaped
 from torch import Tensor, nn
 
 from sdplip.bounds.classes import MarginConstants, MarginMethod, margin_constants
+from sdplip.kernel.accuracy import Arithmetic
+from sdplip.kernel.proof import Proof
+from sdplip.network import Network
 from sdplip.network.read.torch import read_module
 from sdplip.nn.bounds.tree import Bound
 from sdplip.robustness.arithmetic import Precision, network_in
 from sdplip.robustness.certification import RADII, Certification, Progress, Tighter, certify_accuracy
+from sdplip.robustness.graph_accuracy import Certified, certify_graph
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +75,36 @@ class Tightened:
             "precision": self.after.precision,
             "seconds": self.constants.seconds,
         }
+
+
+def tighten_graph(
+    network: Network,
+    images: Shaped[np.ndarray, "n *pixels"],
+    labels: Int[np.ndarray, " n"],
+    method: MarginMethod = "auto",
+    *,
+    pairs: bool = True,
+    arithmetic: Arithmetic = "float64",
+    watch: Callable[[int, float, float], None] | None = None,
+    progress: Progress | None = None,
+) -> tuple[Tightened, Certified]:
+    """The same of a graph by the kernel alone, with the proof of what is better.
+
+    Args:
+        network, images, labels, arithmetic: as for `certify_graph`.
+        method, pairs, watch, progress: as for `tighten`.
+
+    Raises:
+        InvalidProblem, NotProvable: as `certify_graph`; a method that does not take the network.
+    """
+    before = certify_graph(network, images, labels, arithmetic=arithmetic, method="product")
+    known = before.certification.constants
+    found = margin_constants(network, method, pairs=pairs, known=known, watch=watch, progress=progress)
+    after = before
+    if found.whole is not None:
+        proof = Proof("least", {}, (before.proof, found.proof()))
+        after = certify_graph(network, images, labels, arithmetic=arithmetic, proof=proof)
+    return Tightened(before.certification, after.certification, found), after
 
 
 def tighten(
