@@ -8,7 +8,8 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from sdplip.arithmetic.functions import FUNCTIONS
-from sdplip.bounds import bound, jacobian
+from sdplip.bounds import METHODS, bound, jacobian
+from sdplip.bounds.task import Task
 from sdplip.errors import InvalidWeight
 from sdplip.geometry import Geometry
 from sdplip.network import Activation, Dense, Network, chain
@@ -22,6 +23,7 @@ from tests.graphs import by_hand, exported
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 SHAPE = (2, 5, 6)
+RICCATI = METHODS["riccati"]
 VARIANTS = {
     "same": ({"padding": 1}, []),
     "valid": ({"padding": 0}, ["--padding", "0"]),
@@ -148,9 +150,10 @@ def test_every_loader_gives_the_same_bound(tmp_path, monkeypatch, name):
         read_onnx(by_hand(net, SHAPE, tmp_path / "by_hand.onnx")).network,
         kernels(net, options),
     ]
-    values = {bound(network, "riccati").value for network in networks}
+    values = {min(found.bound for found in RICCATI.propose(Task(network))) for network in networks}
     np.savez("net.npz", **{key: value.numpy() for key, value in net.state_dict().items()})
-    for arguments in (["net.npz", "--image-size", "5,6", *flags], ["exported.onnx"], ["by_hand.onnx"]):
+    files = [["net.npz", "--image-size", "5,6", *flags], ["exported.onnx"], ["by_hand.onnx"]]
+    for arguments in files if name == "wide" else files[:1]:
         code, document = answer(invoke, "bound", *arguments, "--method", "riccati")
         assert code == 0
         values.add(document["bound"])
