@@ -7,7 +7,6 @@ from math import inf
 from sdplip.bounds.methods import banded, composite, frequency, greedy, lipsdp, product, riccati
 from sdplip.bounds.methods.multipliers import no_chain
 from sdplip.bounds.methods.work import composite_work, interior_work, metric_work, refuses, seldom
-from sdplip.bounds.numerics.waves import work
 from sdplip.bounds.task import Proven, Task
 from sdplip.network import Network
 
@@ -54,7 +53,7 @@ def _frequency_work(network: Network) -> float:
     """By the entries of all inequalities; networks that LipSDP takes whole are left to it."""
     if interior_work(network) < ENOUGH:
         return inf
-    return work(frequency.split(network).planned) / 1e6
+    return frequency.seconds(network)
 
 
 ENOUGH = 20.0

@@ -5,7 +5,7 @@ frequencies; of larger networks on a coarse torus first, whose optimum is drawn 
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -14,12 +14,14 @@ from jaxtyping import Float
 
 from sdplip.arithmetic.matrix import Enclosure
 from sdplip.bounds.methods import composite, lipsdp, product, riccati
+from sdplip.bounds.methods.product import layers_proof
 from sdplip.bounds.numerics.channels import best_channels, drawn
 from sdplip.bounds.numerics.descent import behind_head, dense_stages, descend
-from sdplip.bounds.numerics.waves import waves, work
+from sdplip.bounds.numerics.waves import cubes, waves, work
 from sdplip.bounds.task import Proven, Task
 from sdplip.errors import NotProvable
-from sdplip.kernel.frequencies import grid
+from sdplip.kernel.frequencies import grid, order_of
+from sdplip.kernel.maxima import maxima_first
 from sdplip.kernel.proof import Proof
 from sdplip.kernel.rules.frequency import (
     Metric,
@@ -33,16 +35,18 @@ from sdplip.kernel.rules.frequency import (
 )
 from sdplip.kernel.stages import Stages, stages
 from sdplip.kernel.stationary import Key, Plan, plan
-from sdplip.network import Activation, Network
+from sdplip.network import Activation, Concatenate, Convolution, Maximum, Network, Sum
 
 HEAD = 256
 """Outputs of what stands behind the convolutions up to which a joint proof is tried."""
 MEMORY = 3e7
 """Complex entries of all inequalities up to which a search holds them at once."""
-COARSE = 2e5
-"""The same of the torus on which a descent begins."""
+STEP, COARSE = 1e8, 2e6
+"""Frequencies times cubes of orders up to which a descent is tried, and of the torus on which it begins."""
 SECONDS = 60.0
 """That the descent takes at most, where no deadline is nearer."""
+SPEED = 5e9
+"""Operations a second of one core in small complex matrices."""
 ROOMS = (1e-12, 1e-10, 1e-8, 1e-6, 1e-4)
 """By which a bound is tried above its estimate."""
 
@@ -51,35 +55,62 @@ Vector = Float[np.ndarray, " p"]
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """A stationary part, from the input, and what stands behind it: nothing, or a linear map up to value `end`."""
+    """A stationary part of a network, and what stands behind it: nothing, or a linear map up to value `end`.
 
+    Attributes:
+        network: from where the part begins, nondecreasing functions behind the maxima that read them.
+        front: that value of the whole network.
+    """
+
+    network: Network
     planned: Plan
     end: int | None = None
     F: Enclosure | None = None
+    front: int = 0
 
 
 def split(network: Network) -> Split:
-    """The longest stationary part with activations that is worth a joint proof.
+    """The longest stationary part with activations or maxima that is worth a joint proof; what stands in front of it is left to others.
 
     Raises:
         NotProvable: there is none.
     """
+    fronts = [k for k in network.cuts[:-1] if k == 0 or _is_first(network, k)]
+    failed = ""
+    for front in fronts[:2]:
+        try:
+            inside = maxima_first(network.between(front, network.output))
+            return replace(_from_input(inside), front=front)
+        except NotProvable as error:
+            failed = failed or str(error)
+    raise NotProvable(failed)
+
+
+def _is_first(network: Network, value: int) -> bool:
+    """Whether everything that follows a value begins with the first convolution."""
+    users = network.users[value]
+    before = (node.op for node in network.nodes[:value])
+    is_next = any(isinstance(network.made(u).op, Convolution) for u in users)
+    return is_next and not any(isinstance(op, Convolution) for op in before)
+
+
+def _from_input(network: Network) -> Split:
     with suppress(NotProvable):
         planned = plan(network, network.output)
         if planned.unknowns:
-            return Split(planned)
+            return Split(network, planned)
     failed = "no convolution stands in front of an activation."
     for cut in reversed(network.cuts[1:-1]):
-        if not isinstance(network.made(cut).op, Activation):
+        if not isinstance(network.made(cut).op, Activation | Maximum | Sum | Concatenate):
             continue
         try:
             planned, end = plan(network, cut), behind_cut(network, cut)
             if end is not None and planned.unknowns:
-                return Split(planned, end, head(network, cut, end))
+                return Split(network, planned, end, head(network, cut, end))
             failed = f"a linear map of at most {HEAD} outputs is needed behind convolutions."
         except NotProvable as error:
             failed = str(error)
-    raise NotProvable(f"There is nothing to prove frequency by frequency: {failed}")
+    raise NotProvable(f"there is nothing to prove frequency by frequency: {failed}")
 
 
 def behind_cut(network: Network, cut: int) -> int | None:
@@ -106,7 +137,13 @@ def unfit(network: Network) -> str | None:
 def propose(task: Task) -> Iterator[Proven]:
     """The best of all proposals."""
     found = split(task.network)
-    return proven(task, found, candidates(task, found))
+    inner = task if found.front == 0 else task.about(found.network)
+    for one in proven(inner, found, candidates(inner, found)):
+        if inner is task:
+            yield one
+            continue
+        proof = layers_proof(task.network, [(found.front, task.network.output, one.proof)])
+        yield replace(one, bound=task.conclude(proof), proof=proof)
 
 
 Candidates = Iterator[tuple[str, Vector]]
@@ -119,7 +156,7 @@ def candidates(task: Task, found: Split) -> Candidates:
     spectral = every.spectral()
     if spectral is None:
         return
-    tail = _tail(task.network, found)
+    tail = _tail(found)
     best = None if tail else best_channels(every, spectral)
     name = "frequency-optimal"
     if best is None:
@@ -128,29 +165,30 @@ def candidates(task: Task, found: Split) -> Candidates:
         # the optimum may lie too near the border for a proof
         for part in (1.0, 1 - 1e-5, 1 - 1e-3, 0.99, 0.9):
             yield name, drawn(every, spectral, best, part)
-    for lam, called in ((best, name), (spectral, "frequency-spectral")):
-        for factor in (1.0, 1 - 1e-3, 0.99, 0.97, 0.9, 0.7) if large and lam is not None else ():
+    ends = [(best, name), (spectral, "frequency-spectral")] if large else []
+    for lam, called in ((lam, called) for lam, called in ends if lam is not None):
+        for factor in (1.0, 1 - 1e-3, 0.99, 0.97, 0.9, 0.7):
             powers = np.repeat(np.arange(1, len(found.planned.channels) + 1), found.planned.channels)
             yield called, lam * factor**powers
     if not large:
         yield "frequency-spectral", spectral
 
 
-def coarser(planned: Plan, entries: float) -> Plan:
-    """The same with so few frequencies that their inequalities have at most so many entries: for proposals."""
+def coarser(planned: Plan, most: float, size: Callable[[Plan], float] = work) -> Plan:
+    """The same with so few frequencies that their inequalities have at most so many entries (or `cubes`): for proposals."""
     points = list(planned.points)
-    while work(replace(planned, points=tuple(points))) > entries and max(points) > 2:
+    while size(replace(planned, points=tuple(points))) > most and max(points) > 2:
         axis = int(np.argmax(points))
         points[axis] = max(2, points[axis] * 2 // 3)
     return replace(planned, points=tuple(points))
 
 
-def _tail(network: Network, found: Split) -> Stages | None:
+def _tail(found: Split) -> Stages | None:
     """What stands behind the head, as a chain of matrices; None where nothing or something else does."""
-    if found.end is None or found.end == network.output:
+    if found.end is None or found.end == found.network.output:
         return None
     with suppress(NotProvable):
-        return stages(network.between(found.end, network.output))
+        return stages(found.network.between(found.end, found.network.output))
     return None
 
 
@@ -161,8 +199,10 @@ def _descended(task: Task, found: Split, tail: Stages | None) -> Vector | None:
     if tail is not None:
         behind, neurons = dense_stages(tail, len(found.planned.channels))
     fine = coarser(found.planned, MEMORY)
-    for planned, steps in ((coarser(fine, COARSE), 600), (fine, 100)):
-        if steps == 100 and lam is not None and planned.points == coarser(fine, COARSE).points:
+    levels = {planned.points: planned for planned in (coarser(fine, COARSE, cubes), fine)}
+    for planned in levels.values():
+        left = min(SECONDS, task.left / 2) - (time.monotonic() - begin)
+        if cubes(planned) > STEP or left < 0:
             break
         every = waves(planned, found.F)
         spectral = every.spectral()
@@ -171,14 +211,22 @@ def _descended(task: Task, found: Split, tail: Stages | None) -> Vector | None:
         starts = [spectral] if lam is None else [drawn(every, spectral, lam[:count], 1 - 1e-3), spectral]
         for start in starts:
             given = start if tail is None else behind_head(every, start, behind)
-            left = min(SECONDS, task.left / 2) - (time.monotonic() - begin)
             if given is None:
                 continue
+            steps = 600 if lam is None and len(levels) > 1 else 100
             better = descend(every, given, behind, neurons, goes_on=task.goes_on, seconds=left, steps=steps)
             if better is not None:
                 lam = better
                 break
     return None if lam is None else lam[:count]
+
+
+def seconds(network: Network) -> float:
+    """About how long the search and the proof take."""
+    planned = split(network).planned
+    proof, search = cubes(planned) * 60 / SPEED, cubes(coarser(planned, MEMORY))
+    joint = order_of(planned, 0, planned.stop) ** 3.0 * 20
+    return 1.0 + 3 * proof + min(60.0, 3e4 * min(search, joint) / SPEED if search < STEP else 0.0)
 
 
 def proven(task: Task, found: Split, proposals: Candidates) -> Iterator[Proven]:
@@ -209,7 +257,7 @@ def conclude(task: Task, found: Split, lam: Vector) -> tuple[float, Proof]:
         raise NotProvable("These multipliers prove nothing.")
     T, exponent = front(planned, carried(planned, by_value, whole_way=True), found.F)
     R = np.ldexp(np.linalg.cholesky(T.mid * (1 + 1e-9) + np.diag(T.mid.diagonal()) * 1e-9), exponent)
-    tail = best_behind(task.about(behind(task.network, found.end, R)))
+    tail = best_behind(task.about(behind(found.network, found.end, R)))
     proof = Proof(
         "frequency", {"multipliers": own, "cut": planned.stop, "head": found.end, "R": R}, (tail.proof,)
     )

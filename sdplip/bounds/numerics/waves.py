@@ -229,6 +229,11 @@ def work(plan: Plan) -> float:
     return float(sum(len(grid(plan.torus(b)).points) * order_of(plan, a, b) ** 2 for a, b in plan.segments))
 
 
+def cubes(plan: Plan) -> float:
+    """Frequencies times the cubes of the orders of all segments: the work of one pass, about fifty operations each."""
+    return float(sum(len(grid(plan.torus(b)).points) * order_of(plan, a, b) ** 3 for a, b in plan.segments))
+
+
 def waves(plan: Plan, F: Enclosure | None = None) -> Waves:
     """The stages of a plan, and of the matrix `F` behind it, one column for each entry of the last value."""
     which = {v: k for k, v in enumerate(plan.unknowns)}
