@@ -77,10 +77,10 @@ def split(network: Network) -> Split:
     """
     fronts = [k for k in network.cuts[:-1] if k == 0 or _is_first(network, k)]
     failed = ""
-    for front in fronts[:2]:
+    for at in fronts[:2]:
         try:
-            inside = maxima_first(network.between(front, network.output))
-            return replace(_from_input(inside), front=front)
+            inside = maxima_first(network.between(at, network.output))
+            return replace(_from_input(inside), front=at)
         except NotProvable as error:
             failed = failed or str(error)
     raise NotProvable(failed)
