@@ -1,0 +1,194 @@
+"""What small weight files mean under a reading, in plain NumPy: nothing of `sdplip` takes part, so that it can be judged by this."""
+
+import itertools
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Points = np.ndarray
+Function = Callable[[Points], Points]
+"""From inputs `(batch, n)` to outputs `(batch, m)`."""
+
+ACTIVATIONS: Mapping[str, Callable[..., np.ndarray]] = {
+    "relu": lambda x: np.maximum(x, 0),
+    "leaky_relu": lambda x, slope=0.01: np.where(x > 0, x, slope * x),
+    "abs": abs,
+    "tanh": np.tanh,
+    "sigmoid": lambda x: 0.5 * (1 + np.tanh(x / 2)),
+    "identity": lambda x: x,
+    "elu": lambda x, alpha=1.0: np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0))),
+    "softplus": lambda x: np.logaddexp(0, x),
+    "gelu": lambda x: x * 0.5 * (1 + np.vectorize(math.erf, otypes=[float])(x / math.sqrt(2))),
+    "silu": lambda x: x * 0.5 * (1 + np.tanh(x / 2)),
+}
+
+
+@dataclass(frozen=True)
+class World:
+    """A file under one reading.
+
+    Attributes:
+        functions: the network; several where the reading allows several (any activation with slopes in an interval).
+        inputs: their length.
+        used: names of the arrays that take part.
+        said: words that must stand in what the verifier prints, because the reading assumed them.
+    """
+
+    functions: tuple[Function, ...]
+    inputs: int
+    used: frozenset[str]
+    said: tuple[str, ...] = ()
+
+
+def activation(name: str) -> Function | None:
+    """An activation of a layer by the name that readings use; None of names that are not known here."""
+    kind, _, parameter = name.partition(":")
+    if kind in ("maxmin", "groupsort"):
+        size = int(parameter) if parameter else 2
+        return lambda x: np.sort(x.reshape(*x.shape[:-1], -1, size), -1).reshape(x.shape)
+    if kind not in ACTIVATIONS:
+        return None
+    f = ACTIVATIONS[kind]
+    return (lambda x: f(x, float(parameter))) if parameter else f
+
+
+def convolution(
+    K: np.ndarray,
+    size: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    mode: str,
+    dilation: Sequence[int],
+    groups: int,
+) -> np.ndarray:
+    """The dense matrix of a convolution `(out, in / groups, *taps)` on images of `size` pixels, by its definition."""
+    out, width, *taps = K.shape
+    sizes = [
+        (n + 2 * p - d * (k - 1) - 1) // s + 1
+        for n, p, d, k, s in zip(size, padding, dilation, taps, stride, strict=True)
+    ]
+    assert min(sizes) > 0, "no output pixel"
+    index = np.arange(width * groups * math.prod(size)).reshape(width * groups, *size)
+    M = np.zeros((out, *sizes, index.size))
+    for o, place in itertools.product(range(out), itertools.product(*map(range, sizes))):
+        group = o // (out // groups)
+        for i, tap in itertools.product(range(width), itertools.product(*map(range, taps))):
+            at = [
+                s * q + d * t - p for s, q, d, t, p in zip(stride, place, dilation, tap, padding, strict=True)
+            ]
+            if mode == "circular":
+                at = [a % n for a, n in zip(at, size, strict=True)]
+            elif any(not 0 <= a < n for a, n in zip(at, size, strict=True)):
+                continue
+            M[(o, *place, index[(group * width + i, *at)])] += K[(o, i, *tap)]
+    return M.reshape(-1, index.size)
+
+
+def axes(value: Any, count: int) -> tuple[int, ...]:
+    return (value,) * count if isinstance(value, int) else tuple(value)
+
+
+def of_arrays(arrays: Mapping[str, np.ndarray], reading: Mapping[str, Any]) -> World | None:
+    """Bare weights under a reading; None where the reading means nothing here (the verifier must refuse it then)."""
+    if set(reading) - {
+        "kind", "activation", "slopes", "transpose", "layers", "ignore", "image_size", "geometry", "flatten", "average",
+    }:  # fmt: skip
+        return None
+    try:
+        return _of_arrays(arrays, reading)
+    except (AssertionError, ValueError, KeyError, IndexError, TypeError, ZeroDivisionError):
+        return None
+
+
+def _of_arrays(arrays: Mapping[str, np.ndarray], reading: Mapping[str, Any]) -> World | None:
+    weights = [name for name in arrays if name.startswith("W") or name.endswith(("weight", "kernel"))]
+    ignore = (
+        set() if reading.get("layers") else set(reading.get("ignore", ()))
+    )  # named layers ignore the rest anyway
+    names = list(reading.get("layers") or [name for name in weights if name not in ignore])
+    if any(name not in weights for name in names) or not names:
+        return None
+    size: tuple[int, ...] | None = None
+    steps, used, inputs = list[tuple[np.ndarray, np.ndarray]](), set[str](), 0
+    for k, name in enumerate(names):
+        W = np.asarray(arrays[name], np.float64)
+        used.add(name)
+        if reading.get("transpose"):
+            W = W.T if W.ndim == 2 else np.moveaxis(W, (-1, -2), (0, 1))
+        bias = name.replace("W", "b").replace("weight", "bias").replace("kernel", "bias")
+        b = np.zeros(len(W))
+        if bias != name and bias in arrays and bias not in ignore:
+            b = np.asarray(arrays[bias], np.float64).reshape(-1)
+            used.add(bias)
+        if W.ndim == 2:
+            if k and size and reading.get("average"):
+                channels = W.shape[1]
+                W = np.repeat(W, math.prod(size), 1) / math.prod(size)
+                assert len(steps[-1][0]) == channels * math.prod(size), "channels fit"
+            elif k and size and reading.get("flatten", "chw") != "chw":
+                assert len(size) == 1 or reading["flatten"] == "hwc", "only what is written here"
+                channels = W.shape[1] // math.prod(size)
+                W = np.moveaxis(W.reshape(len(W), *size, channels), -1, 1).reshape(len(W), -1)
+            size = None
+        else:
+            if k == 0:
+                size = axes(reading["image_size"], W.ndim - 2)
+            assert size is not None, "kernels stand in front"
+            geometry = reading.get("geometry", {})
+            moves = {**geometry.get("", {}), **geometry.get(name, {})}
+            if "max_pool" in moves or "average_pool" in moves:
+                return None
+            count = W.ndim - 2
+            stride, dilation = axes(moves.get("stride", 1), count), axes(moves.get("dilation", 1), count)
+            same = tuple(d * (t - 1) // 2 for d, t in zip(dilation, W.shape[2:], strict=True))
+            padding = axes(moves["padding"], count) if "padding" in moves else same
+            mode, groups = moves.get("padding_mode", "zeros"), moves.get("groups", 1)
+            if mode not in ("zeros", "circular"):
+                return None
+            M = convolution(W, size, stride, padding, mode, dilation, groups)
+            pixels = len(M) // len(W)
+            size = tuple(
+                (n + 2 * p - d * (t - 1) - 1) // s + 1
+                for n, p, d, t, s in zip(size, padding, dilation, W.shape[2:], stride, strict=True)
+            )
+            W, b = M, np.repeat(b, pixels)
+        assert not k or W.shape[1] == len(steps[-1][0]), "widths fit"
+        assert len(b) == len(W), "biases fit"
+        inputs = inputs or W.shape[1]
+        steps.append((W, b))
+    widths = [len(W) for W, _ in steps[:-1]]
+    if reading.get("slopes"):
+        a, b = map(float, reading["slopes"])
+        patterns = itertools.islice(itertools.product((a, b), repeat=sum(widths)), 256)
+        functions = [_chain(steps, _factors(np.array(slopes), widths)) for slopes in patterns]
+        said = tuple(map(repr, reading["slopes"])) if widths else ()
+        return World(tuple(functions), inputs, frozenset(used), said)
+    name = reading.get("activation") or "relu"
+    f = activation(name.lower())
+    if f is None:
+        return None
+    return World((_chain(steps, [f] * len(widths)),), inputs, frozenset(used), (name,) if widths else ())
+
+
+def _factors(slopes: np.ndarray, widths: Sequence[int]) -> list[Function]:
+    parts = np.split(slopes, np.cumsum(widths)[:-1]) if widths else []
+    return [lambda x, s=s: s * x for s in parts]
+
+
+def _chain(steps: Sequence[tuple[np.ndarray, np.ndarray]], between: Sequence[Function]) -> Function:
+    def f(x: Points) -> Points:
+        x = x @ steps[0][0].T + steps[0][1]
+        for (W, b), bend in zip(steps[1:], between, strict=True):
+            x = bend(x) @ W.T + b
+        return x
+
+    return f
+
+
+def key(reading: Mapping[str, Any]) -> str:
+    """A reading as a text."""
+    return json.dumps(reading, sort_keys=True, default=str)
