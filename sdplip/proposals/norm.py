@@ -15,6 +15,8 @@ from sdplip.proposals.dense import certify
 
 MERGED = 1 << 22
 """Entries of the largest matrix that is formed of several layers, or of a layer that has no other proof."""
+SMALL = 1 << 18
+"""Entries of the matrix of a convolution on small images, of which frequencies would prove larger images as well."""
 FREQUENCIES = 4096
 """Frequencies of the image size that are proven; of larger images, cells cover every size."""
 
@@ -56,7 +58,9 @@ def _single(op: AbstractLinear) -> Proof:
 
 
 def _convolution(op: Convolution) -> Proof:
-    """On its image size where that has few frequencies, which is tighter, else on every size."""
+    """As a matrix where it is small, on its image size where that has few frequencies, else on every size: the tightest first."""
+    if op.inputs * op.outputs <= SMALL:
+        return _merged(chain([op]))
     strides = zip(op.image_size, op.reach, op.stride, strict=True)
     count = np.prod([(h + r * (not op.circular)) / s for h, r, s in strides])
     every = bool(count > FREQUENCIES)
