@@ -44,7 +44,39 @@ def test_circular_images_that_are_cropped(taps, size, padding, stride, form):
         assert convolution_holds(K, found) and convolution_lower_bound(K, found) >= found.c_lower
 
 
+SMALL = [  # taps, image, geometry: all that a dense matrix may be
+    ((3,), (3,), Geometry(1, "circular", 0)), ((4, 4), (5, 5), Geometry(1, "circular", 1)), ((3, 3), (6, 4), Geometry(2, "zeros", (1, 0))),
+    ((2, 3), (4, 5), Geometry(1, "zeros", None, 2)), ((4,), (9,), Geometry(2, "zeros", 5, 1, 2)), ((2, 2, 2), (3, 2, 4), Geometry(1, "zeros", 0)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("taps", "size", "geometry"), SMALL)
+@pytest.mark.parametrize("form", ["linear", "residual"])
+def test_dense_matrices_of_small_images(taps, size, geometry, form):
+    rng = np.random.default_rng(1)
+    geometry = replace(geometry, image_size=size)
+    K = rng.normal(size=(4, 2 // geometry.groups, *taps))
+    t = rng.uniform(0.5, 2, 4 if form == "residual" else 2)
+    C = dense_matrix(K, geometry)
+    r = np.repeat(t, C.shape[0 if form == "residual" else 1] // len(t)) ** -0.5
+    truth = float(np.linalg.norm(r[:, None] * C if form == "residual" else C * r, 2))
+    found = certify_convolution(K, t, geometry, form=form, dense=True)
+    assert found.grid == ()
+    assert truth * (1 - 1e-10) <= found.c_lower <= truth * (1 + 1e-14) and truth <= found.c <= truth * (
+        1 + 1e-10
+    )
+    assert convolution_holds(K, found) and convolution_lower_bound(K, found) >= found.c_lower
+    assert not convolution_holds(K, replace(found, c=found.c * 0.999))
+    with pytest.raises(SdplipError):  # an empty grid proves nothing about every size
+        assert not convolution_holds(K, replace(found, geometry=replace(geometry, image_size=None)))
+        raise NotProvable("refused")
+
+
 def test_the_three_pixels_of_the_review():
+    found = certify_convolution(
+        np.full((1, 1, 3), 0.5), np.ones(1), Geometry(1, "circular", 0, image_size=(3,)), dense=True
+    )
+    assert found.c == pytest.approx(0.8660254037844388, rel=1e-12)
     found = certify_convolution(
         np.full((1, 1, 3), 0.5), np.ones(1), Geometry(1, "circular", 0, image_size=(3,))
     )

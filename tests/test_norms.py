@@ -32,6 +32,7 @@ from sdplip.network import (
     pooling_windows,
 )
 from sdplip.proposals import certify_convolution
+from sdplip.proposals import norm as proposals
 from sdplip.proposals.norm import propose_norm
 
 rng = np.random.default_rng(0)
@@ -77,6 +78,21 @@ def test_norms_are_above_dense_norms(op):
                 Goal(chain([op, op]) if op.inputs == op.outputs else chain([op])),
                 Proof("norm", {"c": truth * 0.99, "merged": True}),
             )
+
+
+@pytest.mark.parametrize("op", [op for op in OPERATORS if isinstance(op, Convolution) and op.K.any()])
+@pytest.mark.parametrize("frequencies", [0, 10**9])
+def test_convolutions_by_frequencies(op, frequencies, monkeypatch):
+    """Of the image size, and of every size, whatever the padding."""
+    monkeypatch.setattr(proposals, "SMALL", 0)
+    monkeypatch.setattr(proposals, "FREQUENCIES", frequencies)
+    proof = propose_norm(op)
+    assert proof.data["every_size"] == (frequencies == 0)
+    truth = float(np.linalg.norm(op.dense(), 2))
+    for _ in range(2):  # remembered, then proven again
+        found = conclude(Goal(chain([op])), proof)
+        assert truth <= found <= truth * 1.6
+        known.forget()
 
 
 def test_closed_forms():

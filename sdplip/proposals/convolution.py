@@ -15,6 +15,7 @@ from sdplip.kernel.condition.convolution import Statement, statement, wave_stret
 from sdplip.kernel.condition.powers import root_above, square_below
 from sdplip.kernel.condition.spectrum import Spectrum, spectrum
 from sdplip.kernel.condition.symbol import Symbol
+from sdplip.proposals.dense import certify
 from sdplip.proposals.image import propose_image
 from sdplip.proposals.lattices import affordable
 from sdplip.proposals.peaks import Peak, at, climb, highest, nearest, samples
@@ -28,6 +29,7 @@ def certify_convolution(
     form: Form = "linear",
     scaling: str = "given",
     grid: tuple[int, ...] | None = None,
+    dense: bool = False,
 ) -> Certificate:
     r"""Certificate with a provable $c$: the convolution $C$ by `K` satisfies $C^\top C \preceq c^2 T$ (linear form, $T$ on input
     channels) or $C C^\top \preceq c^2 T$ (residual form, $T$ on hidden = output channels), `t[i]` repeated over the pixels.
@@ -41,6 +43,8 @@ def certify_convolution(
         t: one positive number a channel.
         grid: frequencies on each axis of the finest lattice, when every size is to be covered; more give a smaller `c` at more cost.
             Multiples of high powers of two are the fastest.
+        dense: whether the matrix itself is proven for small images, which is tighter where zeros are padded or outputs cropped: the
+            proof is then about this very padding, not about any amount of it.
 
     Raises:
         InvalidWeight, InvalidScaling: the input is not what the statement needs.
@@ -48,6 +52,8 @@ def certify_convolution(
         NotProvable: the bound leaves the range of double precision.
     """
     stated = statement(K, t, geometry, form, scaling)
+    if dense and stated.is_small and not stated.has_waves:
+        return _dense(stated, scaling)
     lattice, looseness, c = stated.image_lattice, 0.0, 0.0
     attempts, witnesses = list[Attempt](), list[tuple[Symbol, Peak]]()
     for symbol in sorted(stated.symbols, key=_size, reverse=True):
@@ -64,6 +70,15 @@ def certify_convolution(
     c = stated.concluded(attempts)
     certificate = Certificate(stated.t, c, 0.0, np.zeros(0), form, scaling, stated.geometry, lattice, None)
     return _witnessed(stated, certificate, witnesses)
+
+
+def _dense(stated: Statement, scaling: str) -> Certificate:
+    """The certificate of the dense matrix of small images."""
+    found = certify(*stated.matrix(), form=stated.form, scaling=scaling)
+    image = found.witness.reshape(stated.picture.shape)
+    lower = _safe(stated.picture.stretch(image), stated.picture.map.terms + 16)
+    lower = min(lower, found.c_lower)
+    return Certificate(stated.t, found.c, lower, image, stated.form, scaling, stated.geometry, ())
 
 
 def _raised(attempt: Attempt, c: float, peak: Peak | None, looseness: float) -> tuple[float, Peak | None]:

@@ -88,6 +88,6 @@ def check(
 def _check(layer: Layer, method: Method, tolerance: float) -> LayerCheck:
     begin = time.perf_counter()
     with naming(layer):
-        certificate = layer.certify(method.propose(layer), method.name)
+        certificate = layer.certify(method.propose(layer), method.name, dense=True)
     seconds = time.perf_counter() - begin
     return LayerCheck(layer, certificate, certificate.verdict(tolerance), seconds)

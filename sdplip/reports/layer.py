@@ -61,11 +61,11 @@ class Layer:
             return out
         return inputs * self.geometry.groups if self.is_convolution else inputs
 
-    def certify(self, t: Float[np.ndarray, " n"], scaling: str) -> Certificate:
-        """The certificate of the array as its file stores it, in its own precision."""
+    def certify(self, t: Float[np.ndarray, " n"], scaling: str, *, dense: bool = False) -> Certificate:
+        """The certificate of the array as its file stores it, in its own precision; see `certify_convolution` for `dense`."""
         array = self.weight.array
         if self.is_convolution:
-            return certify_convolution(array, t, self.geometry, form=self.form, scaling=scaling)
+            return certify_convolution(array, t, self.geometry, form=self.form, scaling=scaling, dense=dense)
         return certify(array if self.form == "linear" else array.T, t, form=self.form, scaling=scaling)
 
     def rescaled(self, t: Float[np.ndarray, " n"]) -> Float[np.ndarray, "out in *taps"]:

@@ -3,7 +3,8 @@ r"""Convolutions: one $t$ a channel, proven for every frequency, hence for a giv
 With `geometry.image_size` the statement is about that size. Circular padding: $\omega$ runs through the grid $2 \pi j / N$, N =
 image size / stride (a crop of the output only drops rows). Zero padding of any amount: the layer is a compression of the circular
 convolution on $N \ge h + d (k - 1)$ pixels: embed the image, convolve, drop outputs; neither lengthens. Without a size, and where
-its grid would be too fine, the statement is about every size: $\omega$ runs through all frequencies (`cells`).
+its grid would be too fine, the statement is about every size: $\omega$ runs through all frequencies (`cells`). On small images the
+dense matrix itself is proven, which is tighter where zeros are padded or outputs cropped; the certificate has an empty grid then.
 """
 
 from collections.abc import Iterable
@@ -22,7 +23,14 @@ from sdplip.errors import InvalidCertificate, NotProvable
 from sdplip.geometry import ExpandedGeometry, Geometry
 from sdplip.kernel.condition.cells import Attempt, Cover, all_points, every_frequency, unproven
 from sdplip.kernel.condition.certificate import Certificate, Form
-from sdplip.kernel.condition.image import Picture, largest_image, picture, witness_shape
+from sdplip.kernel.condition.dense import holds
+from sdplip.kernel.condition.image import (
+    Picture,
+    largest_image,
+    padded_convolution,
+    picture,
+    witness_shape,
+)
 from sdplip.kernel.condition.known import remember
 from sdplip.kernel.condition.powers import nonzero, root_above, square_below
 from sdplip.kernel.condition.spectrum import spectrum
@@ -34,6 +42,8 @@ Kernel = Float[np.ndarray, "out in_per_group ..."]
 
 MOST = 1 << 16
 """Frequencies of the largest grid of one image size; larger images are covered by cells."""
+DENSE = 1 << 18
+"""Entries of the largest dense matrix of a convolution that is proven."""
 ROOM = 1 << 22
 """Entries of images that are made in any case; more, only in proportion to the witness that is given."""
 
@@ -113,6 +123,26 @@ class Statement:
             sum(p) == r for p, r in zip(pads, reach, strict=True)
         )
 
+    @property
+    def is_small(self) -> bool:
+        """Whether the dense matrix may be proven: it has few entries, each of them one of the kernel."""
+        geometry = self.geometry
+        if geometry.image_size is None:
+            return False
+        reach = [d * (k - 1) for d, k in zip(geometry.dilation, self.K.shape[2:], strict=True)]
+        once = geometry.padding_mode == "zeros" or all(
+            r < h for r, h in zip(reach, geometry.image_size, strict=True)
+        )
+        sizes = [prod(witness_shape(self.K, geometry, form)) for form in ("linear", "residual")]
+        return once and prod(sizes) <= DENSE and largest_image(self.K, geometry) <= DENSE
+
+    def matrix(self) -> tuple[Float[np.ndarray, "m n"], Float[np.ndarray, " n"]]:
+        """The matrix of the condition on small images, entries bit for bit, and t of each of its columns."""
+        assert self.is_small, "dense matrices are for small images"
+        C = padded_convolution(self.K, self.geometry).dense(DENSE)
+        W = C if self.form == "linear" else C.T
+        return W, np.repeat(self.t, W.shape[1] // len(self.t))
+
     def cover(self, symbol: Symbol, grid: Lattice | None) -> Cover:
         """The frequencies that prove a symbol: those of the image size if `grid` says so, else cells that cover all."""
         if grid is None:
@@ -124,7 +154,9 @@ class Statement:
         return every_frequency(symbol.degrees, grid)
 
     def holds(self, c: float, grid: Lattice | None) -> bool:
-        """Whether all groups are proven to stay below `c`."""
+        """Whether all groups are proven to stay below `c`; an empty grid stands for the dense matrix."""
+        if grid == ():
+            return self.is_small and holds(*self.matrix(), c)
         for symbol in self.symbols:
             kappa, where, own = square_below(c, symbol.exponent), self.cover(symbol, grid), spectrum(symbol)
             if not (where.every and kappa >= own.row_sums()) and unproven(own, kappa, where):
