@@ -45,10 +45,11 @@ class Convolution(AbstractLinear):
         K = finite("A convolution kernel", self.K)
         axes = K.ndim - 2
         fields = (self.image_size, self.stride, self.pads, self.dilation)
-        if axes not in (1, 2, 3) or 0 in K.shape or any(len(field) != axes for field in fields):
+        pairs = all(len(pad) == 2 for pad in self.pads)
+        if axes not in (1, 2, 3) or 0 in K.shape or not pairs or any(len(field) != axes for field in fields):
             raise InvalidWeight(
                 f"A kernel must have shape (out, in / groups, *taps) with one to three image axes, but has {K.shape}; image size,"
-                f" stride, padding and dilation {fields} need one entry an axis."
+                f" stride, padding (a pair) and dilation {fields} need one entry an axis."
             )
         if (
             min(map(min, (self.image_size, self.stride, self.dilation))) < 1
