@@ -254,6 +254,20 @@ def test_scale_then_verify_then_check(run):
         assert stored["fc1.weight"].dtype == np.float32
 
 
+def test_scale_json(run):
+    code, document = answer(run, "scale", "net.npz", "--scaling", "aol", "-o", "scaled.npz")
+    assert (code, list(document)) == (0, ["file", "output", "certificate", "layers"])
+    assert document["certificate"] == "scaled.certificate.json"
+    keys = ["name", "shape", "form", "scaling", "trace", "c", "c_lower", "bound", "seconds"]
+    assert [list(layer) for layer in document["layers"]] == [keys] * 2
+    assert [(layer["name"], layer["scaling"]) for layer in document["layers"]] == [
+        ("fc1.weight", "aol"),
+        ("fc2.weight", "aol"),
+    ]
+    proven = answer(run, "verify", document["certificate"], "scaled.npz")[1]
+    assert [e["claim"]["c"] for e in proven["claims"]] == [layer["c"] for layer in document["layers"]]
+
+
 def test_scale_does_not_overwrite(run):
     assert run("scale", "net.npz", "--scaling", "aol", "-o", "scaled.npz")[0] == 0
     before = Path("scaled.npz").read_bytes()

@@ -30,7 +30,7 @@ KEYS = [
     "rounding",
     "precision",
     "scope",
-    "bound",
+    "tree",
     "seconds",
     "split",
     "assumed",

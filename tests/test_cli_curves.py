@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import invoke
+from tests.commands import answer, invoke
 from tests.test_curves import samples, text_of
 
 
@@ -48,6 +48,23 @@ def test_table_figure_and_csv(run):
     assert {("sll", "certified"), ("sll", "pgd"), ("cpl", "clean")} <= kinds
     radius, correct = samples(seed=0)
     assert f"{100 * (correct & (radius > 36 / 255)).mean():.2f}" in out
+
+
+def test_json(run):
+    code, out = answer(run, "curves", "sll", "other.csv", "--reference", "SLL:cifar10")
+    assert (code, list(out)) == (0, ["curves", "references", "figure", "csv"])
+    first, second = out["curves"]
+    keys = ["name", "n", "clean", "certified", "mean_radius", "attacks", "broken", "data"]
+    assert list(first) == list(second) == keys
+    assert (first["name"], first["data"], second["data"]) == ("sll", "cifar10", None)
+    radius, correct = samples(seed=0)
+    assert first["certified"]["36/255"] == (correct & (radius > 36 / 255)).mean()
+    assert first["attacks"] == [
+        {"attack": "pgd", "eps": 36 / 255, "accuracy": 0.68},
+        {"attack": "pgd", "eps": 1.0, "accuracy": 0.4},
+    ]
+    assert out["references"] and all(row["model"] for row in out["references"])
+    assert answer(run, "curves", "broken")[1]["curves"][0]["broken"]
 
 
 def test_without_output_it_prints_the_table(run):

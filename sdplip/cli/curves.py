@@ -1,11 +1,12 @@
 """`sdplip curves RUN...`: certified accuracy over radius, as a table, a figure and a CSV."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from sdplip.cli.options import Finite, Output
+from sdplip.cli.options import Finite, Output, json_option
 
 if TYPE_CHECKING:
     from sdplip.robustness.published import PublishedRow
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     "--csv", "table", type=Output(".csv"), metavar="FILE.csv", help="Every curve, radius by radius."
 )
 @click.option("--max-radius", type=Finite(), metavar="R", help="Where the axis of the figure ends.")
+@json_option
 def curves(
     runs: tuple[Path, ...],
     references: tuple[str, ...],
@@ -40,6 +42,7 @@ def curves(
     output: Path | None,
     table: Path | None,
     max_radius: float | None,
+    as_json: bool,
 ) -> None:
     """Compare the certified accuracy of RUNs over the radius.
 
@@ -63,7 +66,17 @@ def curves(
         from sdplip.plot import draw_curves, save
 
         save(draw_curves(drawn, rows, max_radius=max_radius), output)
-    render.curves(drawn, rows, output, table)
+    if as_json:
+        render.json_lines(
+            {
+                "curves": [{**run.curve.to_json(render.RADII), "data": run.data} for run in found],
+                "references": [asdict(row) for row in rows],
+                "figure": str(output) if output else None,
+                "csv": str(table) if table else None,
+            }
+        )
+    else:
+        render.curves(drawn, rows, output, table)
 
 
 def _names(runs: tuple[Path, ...], names: str | None) -> list[str]:

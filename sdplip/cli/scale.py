@@ -9,6 +9,7 @@ from sdplip.cli.options import (
     Output,
     Source,
     form_option,
+    json_option,
     method_named,
     solver_named,
     solver_options,
@@ -29,8 +30,16 @@ if TYPE_CHECKING:
 @form_option
 @solver_options
 @click.option("--force", is_flag=True, help="Overwrite OUT.npz and OUT.certificate.json.")
+@json_option
 def scale(
-    source: Source, scaling: str, output: Path, form: "Form", solver: str, device: str, force: bool
+    source: Source,
+    scaling: str,
+    output: Path,
+    form: "Form",
+    solver: str,
+    device: str,
+    force: bool,
+    as_json: bool,
 ) -> None:
     """Rescale the layers of FILE so that each is proven 1-Lipschitz.
 
@@ -46,7 +55,11 @@ def scale(
         method = method_named(scaling, solver_named(solver, device), watch)
         report = reports.scale(source.weights(), method, form=form)
     certificate = reports.save(report, output)
-    render.scale(report, source.file, output, certificate)
+    if as_json:
+        files = {"file": str(source.file), "output": str(output), "certificate": str(certificate)}
+        render.json_lines({**files, **report.to_json()})
+    else:
+        render.scale(report, source.file, output, certificate)
 
 
 def _refuse_overwriting(source: Path, output: Path, force: bool) -> None:

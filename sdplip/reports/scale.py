@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -14,6 +15,7 @@ from jaxtyping import Float
 from sdplip.kernel.condition import Certificate, Form
 from sdplip.reports.layer import Layer, naming
 from sdplip.reports.methods import Method
+from sdplip.reports.numbers import finite
 from sdplip.verifier.layers import save_layers
 from sdplip.weights import Weight
 from sdplip.writing import write_bytes
@@ -43,12 +45,30 @@ class LayerScale:
     def t(self) -> Float[np.ndarray, " n"]:
         return self.proposed.t
 
+    def to_json(self) -> dict[str, Any]:
+        proof = self.certificate
+        return {
+            "name": self.stored.name,
+            "shape": list(self.stored.array.shape),
+            "form": self.source.form,
+            "scaling": self.proposed.scaling,
+            "trace": finite(float(self.t.sum())),
+            "c": proof.c,
+            "c_lower": proof.c_lower,
+            "bound": finite(proof.bound),
+            "seconds": self.seconds,
+        }
+
 
 @dataclass(frozen=True, eq=False)
 class ScaleReport:
     """The rescaled layers of a file."""
 
     layers: tuple[LayerScale, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """What `sdplip scale --json` prints of the layers."""
+        return {"layers": [layer.to_json() for layer in self.layers]}
 
 
 def scale(weights: Iterable[Weight], method: Method, *, form: Form = "linear") -> ScaleReport:

@@ -132,7 +132,7 @@ class Certification:
             "rounding": self.rounding,
             "precision": self.precision,
             "scope": self.scope,
-            "bound": str(self.bound).splitlines(),
+            "tree": str(self.bound).splitlines(),
             "seconds": self.seconds,
         }
 

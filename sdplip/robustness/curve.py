@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -85,6 +85,18 @@ class Curve:
         if Fraction(below) > exact:
             below = math.nextafter(below, 0)
         return float(self.accuracy[np.searchsorted(self.radii, below, side="right") - 1])
+
+    def to_json(self, radii: Sequence[str]) -> dict[str, Any]:
+        """What `sdplip curves --json` prints of it."""
+        return {
+            "name": self.name,
+            "n": self.n,
+            "clean": self.clean,
+            "certified": {r: self.at(r) for r in radii},
+            "mean_radius": self.mean_radius if math.isfinite(self.mean_radius) else None,
+            "attacks": [{"attack": p.attack, "eps": p.eps, "accuracy": p.accuracy} for p in self.attacks],
+            "broken": [{"attack": p.attack, "eps": p.eps, "accuracy": p.accuracy} for p in self.broken],
+        }
 
     @property
     def broken(self) -> tuple[AttackPoint, ...]:

@@ -11,15 +11,16 @@ if TYPE_CHECKING:
     from sdplip.robustness.curve import Curve
     from sdplip.robustness.published import PublishedRow
 
+RADII = ("36/255", "72/255", "108/255", "1")
+"""The radii of the literature."""
+
 
 def curves(
     found: "Sequence[Curve]", rows: "Sequence[PublishedRow]", figure: Path | None, table: Path | None
 ) -> None:
     """Prints one row a curve and a published row, then where the files are."""
     console = open_console()
-    radii = list(
-        dict.fromkeys(["36/255", "72/255", "108/255", "1", *(r for row in rows for r, _ in row.certified)])
-    )
+    radii = list(dict.fromkeys([*RADII, *(r for row in rows for r, _ in row.certified)]))
     grid = open_table(
         "curve", n="", clean="clean %", **{f"r{i}": f"> {r}" for i, r in enumerate(radii)}, mean="mean radius"
     )
