@@ -44,6 +44,9 @@ def _operator(body: Mapping[str, Any], header: Mapping[str, Any], data: bytes) -
     """A function of values `(batch, n)`."""
     kind, array = body["kind"], lambda name: _tensor(body[name], header, data)
     b = _tensor(body["b"], header, data) if "b" in body else 0.0
+    if kind == "Activation" and not body["name"]:  # any function of these slopes, for example this one
+        low, high = array("alpha"), array("beta")
+        return lambda x: np.where(x > 0, high * x, low * x)
     if kind == "Activation":
         given = {
             k: _tensor(v, header, data) if isinstance(v, dict) else v for k, v in body["parameters"].items()
@@ -82,7 +85,6 @@ def _matrix(body: Mapping[str, Any], header: Mapping[str, Any], data: bytes) -> 
     if kind == "Dense":
         return array("W")
     if kind == "Diagonal":
-        assert not body.get("error") and "shift_error" not in body, "exact factors"
         return np.diag(array("d"))
     if kind == "OnAxis":
         return np.kron(np.kron(np.eye(body["before"]), array("W")), np.eye(body["after"]))
