@@ -47,6 +47,7 @@ def bound(
         table.add_row(name, above(value, 9), *cells, style="bold" if name == best.method else None)
     console.print(table)
     left = [f"{tried.method} {tried.note}" for tried in best.tried if tried.bound is None and tried.note]
+    left = list(dict.fromkeys(left))  # of every output by itself
     if left:
         console.print(f"Not taken: {'; '.join(left)}.", soft_wrap=True)
     for note in dict.fromkeys(result.note for result in results if result.note):
