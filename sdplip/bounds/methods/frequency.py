@@ -161,17 +161,21 @@ def candidates(task: Task, found: Split) -> Candidates:
     name = "frequency-optimal"
     if best is None:
         best, name = _descended(task, found, tail), "frequency-descent"
-    if best is not None and not large:
+    if not large:
         # the optimum may lie too near the border for a proof
-        for part in (1.0, 1 - 1e-5, 1 - 1e-3, 0.99, 0.9):
-            yield name, drawn(every, spectral, best, part)
-    ends = [(best, name), (spectral, "frequency-spectral")] if large else []
+        near = (
+            []
+            if best is None
+            else [drawn(every, spectral, best, q) for q in (1.0, 1 - 1e-5, 1 - 1e-3, 0.99, 0.9)]
+        )
+        named = [(name, lam) for lam in near] + [("frequency-spectral", spectral)]
+        yield from named if tail else sorted(named, key=lambda one: every.value(one[1]))
+        return
+    ends = [(best, name), (spectral, "frequency-spectral")]
     for lam, called in ((lam, called) for lam, called in ends if lam is not None):
         for factor in (1.0, 1 - 1e-3, 0.99, 0.97, 0.9, 0.7):
             powers = np.repeat(np.arange(1, len(found.planned.channels) + 1), found.planned.channels)
             yield called, lam * factor**powers
-    if not large:
-        yield "frequency-spectral", spectral
 
 
 def coarser(planned: Plan, most: float, size: Callable[[Plan], float] = work) -> Plan:

@@ -36,9 +36,12 @@ def best_channels(waves: Waves, start: Vector, tolerance: float = 1e-6, rounds: 
         return None
     if waves.head is not None and waves.head.shape[1] > JOINT_OUTPUTS:
         return None
-    if waves.head is not None and len(waves.share) * work <= JOINT_WORK:
-        return path(joint(waves), start, tolerance)[1]
-    return _active(waves, start, tolerance, rounds) if waves.head is None else _few(waves, start)
+    if waves.head is None:
+        return _active(waves, start, tolerance, rounds)
+    few = _few(waves, start)
+    if len(waves.share) * work > JOINT_WORK:
+        return few
+    return min((path(joint(waves), start, tolerance)[1], few), key=waves.value)
 
 
 def feasible(waves: Waves, lam: Vector) -> bool:

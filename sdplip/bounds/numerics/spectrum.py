@@ -17,7 +17,7 @@ from jaxtyping import Complex, Float, Int
 
 CENTRED = 0.3
 """Squared Newton decrement below which a point counts as a centre."""
-LOST = 20
+LOST = 45
 """Steps after which the first centre is looked for at a smaller weight."""
 FACTOR = 4.0
 """By which the weight of the objective grows from one centre to the next."""
@@ -130,15 +130,17 @@ def path(
     The last is floating point, from the dual of the last centre; 0 where there was none. `begin` is the relative gap of the first
     centre, `tolerance` that of the last.
     """
-    nu, lower, centre, on = spectrum.degree, 0.0, lam, False
+    nu, lower, centre, on, tries = spectrum.degree, 0.0, lam, False, 3
     weight, since = nu / spectrum.centred(lam, 1e300)[0] / begin, 0
     for _ in range(steps):
         since += 1
-        if since > LOST and not on:
-            weight, since = (
-                weight / 10,
-                0,
-            )  # along the border Newton's method crawls; centres of smaller weight lie inside
+        if (
+            since > LOST and not on
+        ):  # along the border Newton's method crawls; centres of smaller weight lie inside
+            tries -= 1
+            if not tries:
+                break
+            weight, since = weight / 10, 0
         rho, value = spectrum.centred(lam, weight)
         x = np.concatenate([[rho], lam])
         try:  # near the border rounding may leave the inverse of the gap indefinite
