@@ -42,6 +42,7 @@ class Radii:
     radius: Float[np.ndarray, " batch"]
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore")
 def radii(
     network: Network, x: Float[np.ndarray, "batch n"], proof: Proof, arithmetic: Arithmetic, prove: Prove
 ) -> Radii:
