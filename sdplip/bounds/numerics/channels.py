@@ -95,7 +95,7 @@ def _few(waves: Waves, start: Vector) -> Vector:
     lam, best, value = start, start, waves.value(start)
     for most, begin, goal in ((12, 1.0, 0.3), (60, 0.5, 0.1)):
         kept = _first(waves, start, most if cube * most < HEAD_WORK else 5)
-        if best is not start and len(kept) * cube > HEAD_WORK:
+        if best is not start and len(kept) * cube > HEAD_WORK / 4:
             break
         far = reach(waves, start, lam)
         _, lam, _ = path(
