@@ -22,6 +22,7 @@ STEPS = 12
 """Of the power iteration."""
 
 
+@np.errstate(over="ignore", invalid="ignore")  # what is not finite is left out
 def estimate_lower(
     network: Network,
     region: Region | None = None,
@@ -30,12 +31,13 @@ def estimate_lower(
     ascents: int = 60,
     norm: Norm = "l2",
     deadline: float = inf,
+    enough: float = inf,
 ) -> float:
     r"""The largest norm of $J(x)$ at random points and uphill of them; 0.0 where no Jacobian can be computed.
 
     Far out along $\pm(1, \dots, 1)$ a ReLU network with nonnegative weights has every neuron on, so that its exact constant is
     found. Reproducible, up to `deadline` (of `time.monotonic`): the points come from a fixed seed. Large networks get a tenth of
-    them.
+    them. The search ends where it reaches `enough`.
     """
     if not is_known(network):
         return 0.0
@@ -46,14 +48,20 @@ def estimate_lower(
     for point in _points(rng, network.inputs, region, samples):
         found = jacobian_norm(network, point, norm)
         x, most = (point, found) if found > most else (x, most)
-        if time.monotonic() > deadline:
+        if most >= enough or time.monotonic() > deadline:
             return most
     size = _size(region, x)
-    for step in np.geomspace(1.0, 0.01, ascents) * size:
-        trial = _into(x + step * rng.normal(size=len(x)) / np.sqrt(len(x)), region)
-        found = jacobian_norm(network, trial, norm)
-        x, most = (trial, found) if found > most else (x, most)
-        if time.monotonic() > deadline:
+    for k, step in enumerate(np.geomspace(1.0, 0.01, ascents) * size):
+        if k % 4 == 0:  # where the output stretches most, the network may stretch more still
+            steepest = _direction(network, x)
+            trials = [x + step * steepest, x - step * steepest, size * steepest, -size * steepest]
+        else:
+            trials = [x + step * rng.normal(size=len(x)) / np.sqrt(len(x))]
+        for trial in trials:
+            trial = _into(trial, region)
+            found = jacobian_norm(network, trial, norm)
+            x, most = (trial, found) if found > most else (x, most)
+        if most >= enough or time.monotonic() > deadline:
             break
     return most
 
@@ -63,7 +71,6 @@ def jacobian(network: Network, x: Vector) -> Float[np.ndarray, "out in"]:
     return derivative(network, x).matrix()
 
 
-@np.errstate(over="ignore", invalid="ignore")
 def jacobian_norm(network: Network, x: Vector, norm: Norm = "l2") -> float:
     """The norm of the Jacobian at a point, from Euclidean lengths to `norm`; 0.0 where that overflows. Floating point."""
     at = derivative(network, x)
@@ -103,6 +110,18 @@ def operator_norm(J: Matrix, norm: Norm = "l2") -> float:
     if max(J.shape) > 4 * min(J.shape):
         J = np.asarray(np.linalg.qr(J if J.shape[0] > J.shape[1] else J.T, "r"))
     return float(np.linalg.norm(J, 2))
+
+
+def _direction(network: Network, x: Vector) -> Vector:
+    """About the unit vector that the Jacobian at x stretches most, by a few power iterations."""
+    at, v = derivative(network, x), np.random.default_rng(0).normal(size=network.inputs)
+    for _ in range(STEPS):
+        v = at.backward(at.forward(v))
+        length = float(np.linalg.norm(v))
+        if not (np.isfinite(length) and length > 0):
+            return np.zeros(network.inputs)
+        v = v / length
+    return v
 
 
 def _forms(network: Network) -> bool:

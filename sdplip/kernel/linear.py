@@ -91,11 +91,16 @@ def matrix(network: Network) -> Enclosure:
     Raises:
         NotProvable: it is not, or a matrix on the way has more than `LARGEST` entries.
     """
-    if network.inputs**2 > 2 * LARGEST or not all(is_linear(node.op) for node in network.nodes):
-        raise NotProvable("A dense matrix is asked for of what is not linear, or too large.")
-    rows = {0: Enclosure(np.eye(network.inputs), np.zeros((1, 1)))}
+    if not all(is_linear(node.op) for node in network.nodes):
+        raise NotProvable("A dense matrix is asked for of what is not linear.")
+    rows = dict[int, Enclosure]()
     try:
         for k, node in enumerate(network.nodes, 1):
+            if node.inputs == (0,) and isinstance(node.op, AbstractLinear):
+                rows[k] = entries(node.op)  # without an identity matrix, which may be much larger
+                continue
+            if 0 in node.inputs and 0 not in rows:
+                rows[0] = identity(network.inputs)
             rows[k] = step(node, [rows[i] for i in node.inputs])
             for i in dict.fromkeys(node.inputs):
                 if network.users[i][-1] == k:
@@ -105,11 +110,34 @@ def matrix(network: Network) -> Enclosure:
     return rows[network.output]
 
 
+def entries(op: AbstractLinear) -> Enclosure:
+    """The matrix of an operator, with the errors of its entries.
+
+    Raises:
+        InvalidProblem: more than `LARGEST` entries.
+    """
+    mid = op.dense()
+    if op.error:
+        return Enclosure.of(mid, op.error)
+    return enclose(mid, TINY * _holds_subnormals(op))
+
+
+def identity(n: int) -> Enclosure:
+    """The identity matrix.
+
+    Raises:
+        InvalidProblem: more than `LARGEST` entries.
+    """
+    if n * n > LARGEST:
+        raise InvalidProblem(f"An identity matrix of order {n} has more than {LARGEST} entries.")
+    return Enclosure(np.eye(n), np.zeros((1, 1)))
+
+
 def _holds_subnormals(op: AbstractLinear) -> bool:
     """Whether entries are subnormal, by their bits: such may be read as zero."""
     if isinstance(op, Transposed):
         return _holds_subnormals(op.of)
-    arrays = [getattr(op, field.name) for field in fields(op) if field.name in ("W", "K")]  # pyright: ignore[reportArgumentType]
+    arrays = [getattr(op, field.name) for field in fields(op) if field.name in ("W", "K", "d")]  # pyright: ignore[reportArgumentType]
     bits = [np.ascontiguousarray(a, np.float64).view(np.int64) & 0x7FFFFFFFFFFFFFFF for a in arrays]
     return any(bool(((b > 0) & (b < 1 << 52)).any()) for b in bits)
 

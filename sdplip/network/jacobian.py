@@ -34,10 +34,16 @@ STEP = 2.0**-20
 
 @dataclass(frozen=True, eq=False)
 class Derivative:
-    """The derivative of a network at one point: of each node that is not linear, what is needed of it."""
+    """The derivative of a network at one point, or at several: of each node that is not linear, what is needed of it.
+
+    Attributes:
+        kept: slopes, the entries that outputs are, directions, or matrices of groups; of several points with two leading axes,
+            `(points, 1)`, and then so are the vectors that it is multiplied with, `(points, k)`.
+    """
 
     network: Network
     kept: dict[int, np.ndarray]
+    points: int | None = None
 
     def forward(self, v: Rows) -> Rows:
         """$J v$, over leading batch axes."""
@@ -64,11 +70,11 @@ class Derivative:
         first = found[0]
         return np.zeros((*w.shape[:-1], self.network.inputs)) if first is None else first
 
-    def matrix(self) -> Float[np.ndarray, "out in"]:
+    def matrix(self) -> Float[np.ndarray, "*points out in"]:
         """The Jacobian, formed from its smaller side."""
-        if self.network.outputs <= self.network.inputs:
-            return self.backward(np.eye(self.network.outputs))
-        return self.forward(np.eye(self.network.inputs)).T
+        n = min(self.network.outputs, self.network.inputs)
+        unit = np.eye(n) if self.points is None else np.broadcast_to(np.eye(n), (self.points, n, n))
+        return self.backward(unit) if n == self.network.outputs else self.forward(unit).mT
 
     def _forward(self, k: int, node: Node, values: list[Rows]) -> Rows:
         op, kept = node.op, self.kept.get(k)
@@ -83,7 +89,7 @@ class Derivative:
             return (v[..., op.groups] * kept).sum(-1)
         if isinstance(op, Grouped):
             return _grouped(op, kept, v)
-        return v[..., kept]
+        return v[..., kept] if self.points is None else np.take_along_axis(v, kept, -1)
 
     def _backward(self, k: int, node: Node, w: Rows) -> list[Rows]:
         op, kept = node.op, self.kept.get(k)
@@ -102,11 +108,13 @@ class Derivative:
             return [found]
         if isinstance(op, Grouped):
             return [_grouped(op, kept.mT, w)]
-        return [Gather(kept, op.inputs).adjoint(w)]
+        if self.points is None:
+            return [Gather(kept, op.inputs).adjoint(w)]
+        return [np.stack([Gather(own[0], op.inputs).adjoint(v) for own, v in zip(kept, w, strict=True)])]
 
 
-def derivative(network: Network, x: Vector) -> Derivative:
-    """The derivative at `x`.
+def derivative(network: Network, x: Float[np.ndarray, "*points n"]) -> Derivative:
+    """The derivative at `x`, one point or several as rows.
 
     Raises:
         InvalidWeight: an activation of which only the slopes are known.
@@ -115,9 +123,10 @@ def derivative(network: Network, x: Vector) -> Derivative:
     for k, node in enumerate(network.nodes, 1):
         before = [values[i] for i in node.inputs]
         if not isinstance(node.op, AbstractLinear | Sum | Concatenate):
-            kept[k] = _local(node.op, before[0])
+            local = _local(node.op, before[0])
+            kept[k] = local if before[0].ndim == 1 else local[:, None]
         values.append(apply(node.op, before))
-    return Derivative(network, kept)
+    return Derivative(network, kept, None if values[0].ndim == 1 else len(values[0]))
 
 
 def is_known(network: Network) -> bool:
@@ -128,17 +137,18 @@ def is_known(network: Network) -> bool:
     return named and all(group.size * group.shape[1] <= LARGEST for group in groups)
 
 
-def _local(op: Activation | Sort | Norms | Grouped | Maximum, x: Vector) -> np.ndarray:
+def _local(op: Activation | Sort | Norms | Grouped | Maximum, x: Rows) -> np.ndarray:
     """Slopes, the entry that each output is, directions, or matrices of groups."""
     if isinstance(op, Activation):
         return _slopes(op, x)
     if isinstance(op, Maximum):
-        best = np.where(op.index < 0, -np.inf, x[op.index]).argmax(-1)
-        return op.index[np.arange(len(best)), best]
-    groups = x[op.groups]
+        best = np.where(op.index < 0, -np.inf, x[..., op.index]).argmax(-1)
+        return op.index[np.arange(len(op.index)), best]
+    groups = x[..., op.groups]
     if isinstance(op, Sort):
-        index = np.arange(op.length)
-        index[op.groups] = np.take_along_axis(op.groups, np.argsort(groups, -1, kind="stable"), -1)
+        index = np.broadcast_to(np.arange(op.length), x.shape).copy()
+        order = np.argsort(groups, -1, kind="stable")
+        index[..., op.groups] = np.take_along_axis(np.broadcast_to(op.groups, groups.shape), order, -1)
         return index
     if isinstance(op, Norms):
         length = np.linalg.norm(groups, axis=-1, keepdims=True)
@@ -146,12 +156,15 @@ def _local(op: Activation | Sort | Norms | Grouped | Maximum, x: Vector) -> np.n
     return _matrices(op, groups)
 
 
-def _slopes(op: Activation, x: Vector) -> Vector:
+def _slopes(op: Activation, x: Rows) -> Rows:
     if not op.name:
         raise InvalidWeight("Only the slopes of this activation are known, not its values.")
     if FUNCTIONS[op.name].pieces is not None:
         knots, slopes = _pieces(op)
-        return np.clip(np.take_along_axis(slopes, (x >= knots).sum(0)[None], 0)[0], op.alpha, op.beta)
+        piece = (
+            sum((x >= knot).astype(np.intp) for knot in knots) if len(knots) else np.zeros(x.shape, np.intp)
+        )
+        return np.clip(slopes[piece, np.arange(op.length)], op.alpha, op.beta)
     low, high = FUNCTIONS[op.name].derivatives(x, np.nextafter(x, np.inf), **op.parameters)
     return np.clip(low / 2 + high / 2, op.alpha, op.beta)
 
@@ -166,9 +179,11 @@ def _pieces(op: Activation) -> tuple[Float[np.ndarray, "k n"], Float[np.ndarray,
     return np.array([every + knot for knot in knots]), np.array([every + slope for slope in slopes])
 
 
-def _matrices(op: Grouped, groups: Float[np.ndarray, "count size"]) -> Float[np.ndarray, "count size size"]:
+def _matrices(
+    op: Grouped, groups: Float[np.ndarray, "*points count size"]
+) -> Float[np.ndarray, "*points count size size"]:
     """By central differences."""
-    size, function = groups.shape[1], GROUPED[op.name]
+    size, function = groups.shape[-1], GROUPED[op.name]
     h = STEP * (1e-3 + abs(groups).max(-1, keepdims=True))
     columns = []
     for j in range(size):

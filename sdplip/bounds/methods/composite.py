@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from sdplip.bounds.methods.multipliers import no_chain
-from sdplip.bounds.numerics.norms import LEAST, norm_estimate, with_room
+from sdplip.bounds.numerics.norms import provable_norm
 from sdplip.bounds.task import Proven, Task
 from sdplip.errors import NotProvable
 from sdplip.kernel.proof import Proof
@@ -21,21 +21,19 @@ def unfit(network: Network) -> str | None:
 
 def propose(task: Task) -> Iterator[Proven]:
     """The sum over all groupings of the products of the groups' norms."""
-    begin, found = time.monotonic(), list[tuple[float, float, tuple[int, ...]]]()
+    begin, found = time.monotonic(), list[float]()
     with np.errstate(over="ignore", invalid="ignore"):
         for _, _, group in groups(task.parts):
-            found.append((norm_estimate(group.mid), group.error(), group.shape))
+            found.append(provable_norm(group))
             if task.left < time.monotonic() - begin:  # the proof takes about as long
                 raise NotProvable("The time was over before all groups of layers were formed.")
-    for room in (1.0, 8.0, 64.0, 4096.0):
-        norms = np.array(
-            [max(with_room(norm, shape, room) + 2 * error, LEAST) for norm, error, shape in found]
-        )
+    for room in (0.0, 1e-12, 1e-10, 1e-8):
+        norms = np.array(found) * (1 + room)
         proof = Proof("composite", {"norms": norms})
         try:
             yield Proven(task.conclude(proof), proof, "composite")
         except NotProvable:
-            if room == 4096.0:
+            if room == 1e-8:
                 raise
         else:
             return

@@ -2,7 +2,7 @@
 
 from contextlib import suppress
 
-from sdplip.bounds.numerics.norms import LEAST, norm_estimate, with_room
+from sdplip.bounds.numerics.norms import provable_norm
 from sdplip.errors import NotProvable
 from sdplip.kernel.linear import matrix
 from sdplip.kernel.proof import Proof
@@ -12,6 +12,8 @@ from sdplip.proposals.norm import propose_norm
 
 SMALL = 1 << 22
 """Entries of the largest matrix that neighbouring linear nodes are multiplied to."""
+WORK = 2e9
+"""Operations for the Gram matrix of a convolution up to which it is taken as a dense matrix: tighter where images have edges."""
 
 
 def norm_proof(network: Network) -> Proof:
@@ -20,22 +22,31 @@ def norm_proof(network: Network) -> Proof:
     Raises:
         NotProvable: a node that no proof covers, branches that are too large for a dense matrix.
     """
-    if all(isinstance(node.op, AbstractLinear) for node in network.nodes):
-        if not is_small(network) and (op := folded_convolution(network)) is not None:
-            return Proof("folded", {}, (propose_norm(op),))
-        return propose_norm(network)
-    W = matrix(network)
-    bound = max(with_room(norm_estimate(W.mid), W.shape) + 2 * W.error(), LEAST)
+    ops = [node.op for node in network.nodes]
+    if not all(isinstance(op, AbstractLinear) for op in ops):
+        c = _dense_bound(network)
+        return Proof("chain", {"multipliers": [], "kappa": c * c * (1 + 1e-15)})
+    if is_small(network) and (len(ops) > 1 or isinstance(ops[0], Convolution)):
+        return Proof("norm", {"merged": True, "c": _dense_bound(network)})
+    if (op := folded_convolution(network)) is not None:
+        return Proof("folded", {}, (propose_norm(op),))
+    return propose_norm(network)
+
+
+def is_small(network: Network) -> bool:
+    """Whether a linear network is better taken as one dense matrix."""
+    m, n = sorted((network.inputs, network.outputs))
+    widest = network.inputs * max(node.op.outputs for node in network.nodes)
+    return widest <= SMALL and (len(network.nodes) > 1 or 2.0 * m * m * n <= WORK)
+
+
+def _dense_bound(network: Network) -> float:
+    bound = provable_norm(matrix(network))
     if not bound < 1e150:
         raise NotProvable(
             "The norm of a linear part leaves the range of double precision. Rescale the weights."
         )
-    return Proof("chain", {"multipliers": [], "kappa": bound * bound * (1 + 1e-15)})
-
-
-def is_small(network: Network) -> bool:
-    """Whether a linear network may be one dense matrix."""
-    return network.inputs * max(node.op.outputs for node in network.nodes) <= SMALL
+    return bound
 
 
 def folded_convolution(network: Network) -> Convolution | None:

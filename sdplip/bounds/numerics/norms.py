@@ -3,6 +3,8 @@
 import numpy as np
 from jaxtyping import Float
 
+from sdplip.arithmetic.matrix import Enclosure
+from sdplip.arithmetic.rounding import gamma
 from sdplip.arithmetic.semidefinite import slack
 
 LEAST = 1e-150
@@ -21,9 +23,14 @@ def norm_estimate(W: Float[np.ndarray, "m n"]) -> float:
     return size * _top(G) ** 0.5
 
 
-def with_room(norm: float, shape: tuple[int, ...], room: float = 1.0) -> float:
-    """A bound of a matrix of this shape and norm that a proof can reach."""
-    return norm * (1 + room * (slack(min(shape)) + 1e-15 * max(shape)))
+def provable_norm(A: Enclosure, room: float = 1.0) -> float:
+    """A bound of the norm of every member that a proof can reach; more `room` makes it larger."""
+    norm, error = norm_estimate(A.mid), A.error() * (1 + 1e-6)
+    if not (np.isfinite(norm) and norm > 0):
+        return max(norm, LEAST) + error
+    spread = (float(np.linalg.norm(A.mid / norm))) ** 2
+    relative = slack(min(A.shape)) + 2 * gamma(max(A.shape) + 8) * spread
+    return max(norm * (1 + room * relative), LEAST) + error
 
 
 def _top(G: Float[np.ndarray, "n n"]) -> float:
