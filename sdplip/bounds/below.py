@@ -18,6 +18,10 @@ DENSE = 64
 """Rows or columns up to which a Jacobian is formed in any case; larger ones only where the network is small."""
 SIZE = 10**6
 """Numbers on the smaller side times all values of the network, up to which larger Jacobians are formed."""
+BATCH = 2 * 10**6
+"""Numbers of all Jacobians and values that are held at once."""
+TRIALS = 6
+"""Points that are tried around the best one at once."""
 STEPS = 12
 """Of the power iteration."""
 
@@ -41,29 +45,33 @@ def estimate_lower(
     """
     if not is_known(network):
         return 0.0
-    rng = np.random.default_rng(0)
-    if not _forms(network):
+    rng, forms = np.random.default_rng(0), _forms(network)
+    if not forms:
         samples, ascents = samples // 10, ascents // 6
-    x, most = np.zeros(network.inputs), 0.0
-    for point in _points(rng, network.inputs, region, samples):
-        found = jacobian_norm(network, point, norm)
-        x, most = (point, found) if found > most else (x, most)
+    best, most = np.zeros(network.inputs), 0.0
+    batch = _batch(network) if forms else 1
+    points = list(_points(rng, network.inputs, region, samples))
+    for k in range(0, len(points), batch):
+        best, most = _better(network, np.array(points[k : k + batch]), norm, best, most)
         if most >= enough or time.monotonic() > deadline:
             return most
-    size = _size(region, x)
-    for k, step in enumerate(np.geomspace(1.0, 0.01, ascents) * size):
-        if k % 4 == 0:  # where the output stretches most, the network may stretch more still
-            steepest = _direction(network, x)
-            trials = [x + step * steepest, x - step * steepest, size * steepest, -size * steepest]
-        else:
-            trials = [x + step * rng.normal(size=len(x)) / np.sqrt(len(x))]
-        for trial in trials:
-            trial = _into(trial, region)
-            found = jacobian_norm(network, trial, norm)
-            x, most = (trial, found) if found > most else (x, most)
+    at_once = min(batch, TRIALS)
+    for step in np.geomspace(1.0, 0.01, -(-ascents // at_once)) * _size(region, best):
+        moves = step * rng.normal(size=(at_once, len(best))) / np.sqrt(len(best))
+        trials = np.array([_into(best + move, region) for move in moves])
+        best, most = _better(network, trials, norm, best, most)
         if most >= enough or time.monotonic() > deadline:
             break
     return most
+
+
+def _better(
+    network: Network, points: Float[np.ndarray, "points n"], norm: Norm, best: Vector, most: float
+) -> tuple[Vector, float]:
+    """The point of the largest Jacobian so far, and its norm."""
+    found = jacobian_norms(network, points, norm)
+    k = int(np.argmax(found))
+    return (points[k], float(found[k])) if found[k] > most else (best, most)
 
 
 def jacobian(network: Network, x: Vector) -> Float[np.ndarray, "out in"]:
@@ -71,13 +79,18 @@ def jacobian(network: Network, x: Vector) -> Float[np.ndarray, "out in"]:
     return derivative(network, x).matrix()
 
 
-def jacobian_norm(network: Network, x: Vector, norm: Norm = "l2") -> float:
-    """The norm of the Jacobian at a point, from Euclidean lengths to `norm`; 0.0 where that overflows. Floating point."""
-    at = derivative(network, x)
+def jacobian_norms(
+    network: Network, points: Float[np.ndarray, "points n"], norm: Norm = "l2"
+) -> Float[np.ndarray, " points"]:
+    """The norms of Jacobians, from Euclidean lengths to `norm`; 0.0 where one overflows. Floating point."""
     if norm == "l2" and not _forms(network):
-        return _by_iteration(at)
-    J = at.matrix() if _forms(network) else at.backward(np.eye(network.outputs))
-    return operator_norm(J, norm) if np.isfinite(J).all() else 0.0
+        return np.array([_by_iteration(derivative(network, x)) for x in points])
+    if not _forms(network):
+        rows = [derivative(network, x).backward(np.eye(network.outputs)) for x in points]
+        return np.array([operator_norm(J, norm) if np.isfinite(J).all() else 0.0 for J in rows])
+    J = derivative(network, points).matrix()
+    finite = np.isfinite(J).all((-2, -1))
+    return np.where(finite, operator_norms(np.where(finite[:, None, None], J, 0.0), norm), 0.0)
 
 
 def extreme_jacobian(network: Network, *, upper: bool) -> Derivative:
@@ -105,29 +118,30 @@ def extreme_jacobian(network: Network, *, upper: bool) -> Derivative:
 
 def operator_norm(J: Matrix, norm: Norm = "l2") -> float:
     """Of a Jacobian from Euclidean lengths to `norm`: its spectral norm, or its longest row. Floating point."""
+    return float(operator_norms(J[None], norm)[0])
+
+
+def operator_norms(J: Float[np.ndarray, "points m n"], norm: Norm = "l2") -> Float[np.ndarray, " points"]:
+    """The same of several."""
     if norm == "linf":
-        return float(np.linalg.norm(J, axis=1).max())
-    if max(J.shape) > 4 * min(J.shape):
-        J = np.asarray(np.linalg.qr(J if J.shape[0] > J.shape[1] else J.T, "r"))
-    return float(np.linalg.norm(J, 2))
-
-
-def _direction(network: Network, x: Vector) -> Vector:
-    """About the unit vector that the Jacobian at x stretches most, by a few power iterations."""
-    at, v = derivative(network, x), np.random.default_rng(0).normal(size=network.inputs)
-    for _ in range(STEPS):
-        v = at.backward(at.forward(v))
-        length = float(np.linalg.norm(v))
-        if not (np.isfinite(length) and length > 0):
-            return np.zeros(network.inputs)
-        v = v / length
-    return v
+        return np.linalg.norm(J, axis=-1).max(-1)
+    if min(J.shape[-2:]) == 1:
+        return np.linalg.norm(J, axis=(-2, -1))
+    if max(J.shape[-2:]) > 4 * min(J.shape[-2:]):
+        J = np.asarray(np.linalg.qr(J if J.shape[-2] > J.shape[-1] else J.mT, "r"))
+    return np.linalg.norm(J, 2, axis=(-2, -1))
 
 
 def _forms(network: Network) -> bool:
     """Whether Jacobians are formed."""
     side = min(network.inputs, network.outputs)
     return side <= DENSE or side * (network.inputs + sum(node.op.outputs for node in network.nodes)) <= SIZE
+
+
+def _batch(network: Network) -> int:
+    """How many points are looked at once."""
+    side, widest = min(network.inputs, network.outputs), max(node.op.outputs for node in network.nodes)
+    return max(1, BATCH // (side * max(widest, network.inputs)))
 
 
 def _by_iteration(at: Derivative) -> float:
