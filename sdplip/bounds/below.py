@@ -89,7 +89,7 @@ def jacobian_norms(
         rows = [derivative(network, x).backward(np.eye(network.outputs)) for x in points]
         return np.array([operator_norm(J, norm) if np.isfinite(J).all() else 0.0 for J in rows])
     J = derivative(network, points).matrix()
-    finite = np.isfinite(J).all((-2, -1))
+    finite = np.asarray(np.isfinite(J).all((-2, -1)))
     return np.where(finite, operator_norms(np.where(finite[:, None, None], J, 0.0), norm), 0.0)
 
 

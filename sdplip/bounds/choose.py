@@ -43,6 +43,7 @@ def bound(
     report: Callable[[Tried], object] | None = None,
     device: str = "cpu",
     seconds: float = SECONDS,
+    lower: float | None = None,
 ) -> NetworkBound:
     r"""A proven Lipschitz bound of the network, with its proof and what is known from below.
 
@@ -57,6 +58,7 @@ def bound(
         report: called with each method that "auto" has done or left out.
         device: where torch computes the interior-point methods, "cpu" or "cuda"; the proof is NumPy's.
         seconds: the budget of "auto"; at its end, or on an interrupt from the keyboard, the best bound so far is returned.
+        lower: of `lower_side`, where it is known already; None estimates it.
 
     Raises:
         SolverUnavailable: no such device here.
@@ -77,9 +79,8 @@ def bound(
         proof = Proof(
             "local", {}, (proof,)
         )  # its rule concludes what the kernel has concluded of this very local network
-    most = time.monotonic() + max(1.0, SHARE * seconds)
     try:
-        lower = estimate_lower(goal.network, region, norm=goal.norm, deadline=most)
+        lower = _lower(goal, seconds, value * (1 - 1e-14)) if lower is None else lower
     except KeyboardInterrupt:  # what is proven is kept
         lower, run.note = 0.0, run.note or "interrupted in the search for Jacobians"
     return NetworkBound(
@@ -98,6 +99,27 @@ def bound(
         tried=tuple(run.tried),
         note=run.note,
     )
+
+
+def lower_side(
+    network: Network,
+    *,
+    output_pair: tuple[int, int] | None = None,
+    output_norm: Norm = "l2",
+    region: Region | None = None,
+    seconds: float = SECONDS,
+) -> float:
+    """The largest Jacobian that is found, as `bound` with these arguments looks for it.
+
+    Raises:
+        InvalidProblem: outputs that do not exist; a region of another number of inputs.
+    """
+    return _lower(_goal(network, output_pair, output_norm, region), seconds)
+
+
+def _lower(goal: Goal, seconds: float, enough: float = inf) -> float:
+    most = time.monotonic() + max(1.0, SHARE * seconds)
+    return estimate_lower(goal.network, goal.region, norm=goal.norm, deadline=most, enough=enough)
 
 
 def pair_bounds(
@@ -122,12 +144,14 @@ def pair_bounds(
         InvalidProblem, NotProvable: as for `bound`.
     """
     n = network.outputs
-    whole = bound(network, method, region=region, seconds=seconds).bound
+    whole = bound(network, method, region=region, seconds=seconds, lower=0.0).bound
     cap = up(whole * up(2**0.5))
     found, done = np.zeros((n, n)), 0
     for i in range(n):
         for j in range(i):
-            value = bound(network, method, output_pair=(i, j), region=region, seconds=seconds).bound
+            value = bound(
+                network, method, output_pair=(i, j), region=region, seconds=seconds, lower=0.0
+            ).bound
             found[i, j] = found[j, i] = min(value, cap)
             done += 1
             if progress is not None:

@@ -31,7 +31,7 @@ METHODS = (
 ALONE = ("auto", "reference", "reference-layer", "lipsdp-network")
 """What `--compare` leaves out, but for CVXPY's answer on small networks."""
 REFERENCE_ORDER = 60
-"""Up to this number of neurons `--compare` shows CVXPY's answer too: a few seconds."""
+"""Up to this order of the inequality, neurons and the fewer of them and inputs, `--compare` shows CVXPY's answer too: a few seconds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +47,7 @@ class Question:
     device: str = "cpu"
     seconds: float = 60.0
     report: "Callable[[Tried], object] | None" = None
+    lower: float | None = None
 
     def bound(self, method: str) -> "NetworkBound":
         if method not in ("product", "composite"):  # imports are no part of the time
@@ -79,19 +80,26 @@ class Question:
             report=self.report if self.norm == "l2" else None,  # each output by itself would be many lines
             device=self.device,
             seconds=self.seconds,
+            lower=self.lower,
         )
 
 
 def compared(ask: Question) -> "list[NetworkBound]":
     """Every method that takes the network, once; an interrupt from the keyboard leaves out the rest."""
+    from sdplip.bounds.choose import lower_side
     from sdplip.bounds.methods import METHODS as KNOWN
     from sdplip.errors import InvalidProblem, NotProvable
 
+    lower = lower_side(
+        ask.network, output_pair=ask.pair, output_norm=ask.norm, region=ask.region, seconds=ask.seconds
+    )
+    ask = replace(ask, lower=lower)
     first = ask.bound("product")
     results = [first]
     most = 10 * ask.seconds
     large = KNOWN["lipsdp-neuron"].work(ask.network) > most
-    small = first.order <= REFERENCE_ORDER and ask.region is None
+    order = first.order + min(first.order, ask.network.inputs)
+    small = order <= REFERENCE_ORDER and ask.region is None
     left_out = {"product", *ALONE} - ({"reference"} if small else set())
     for name, method in KNOWN.items():
         long = most < method.work(ask.network) < inf or (large and name.startswith("lipsdp"))
