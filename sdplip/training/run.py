@@ -179,7 +179,7 @@ def load_run(folder: Path | str, *, model: nn.Module | None = None) -> tuple[Run
         )
     config = read_config(folder / CONFIG)
     path = folder / MODEL
-    remedy = f"Train with the same command again: `sdplip train --config {folder / CONFIG} --out {folder}`."
+    remedy = f"Go on with its training: `sdplip train --resume {folder}`."
     tensors, header = unpack(path, remedy)
     if "image" not in header:
         raise InvalidRun(f"`{path}` holds no weights of a run but something else. {remedy}")

@@ -62,7 +62,7 @@ class Batches:
     def __post_init__(self) -> None:
         if not 1 <= self.batch <= self.n:
             raise InvalidData(
-                f"`train.batch` must be between 1 and the {self.n} training images, but it is {self.batch}. Set it there."
+                f"`train.batch` must be between 1 and the {self.n} training images, but it is {self.batch}. Set it with `--set train.batch=N`."
             )
         if self.batch % self.world:
             raise InvalidData(
