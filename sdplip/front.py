@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sdplip.errors import InvalidProblem
-from sdplip.network.read.anything import Anything, array, understand
+from sdplip.network.read.anything import Anything, understand
+from sdplip.shapes import array
 from sdplip.weights.weight import Weight
 
 if TYPE_CHECKING:

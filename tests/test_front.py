@@ -107,3 +107,14 @@ def test_radii_that_are_no_numbers():
     )
     with pytest.raises(InvalidProblem, match="abc"):
         found.certified("abc")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
+def test_certify_takes_parameters(dtype):
+    W = torch.tensor([[1.0, 2.0], [0.5, -1.0]], dtype=dtype, requires_grad=True)
+    t = torch.tensor([8.0, 8.0])
+    numbers = np.array([[1.0, 2.0], [0.5, -1.0]])
+    assert sdplip.certify(W, t).c == sdplip.certify(numbers, t.numpy()).c
+    K = torch.arange(1.0, 10.0).reshape(1, 1, 3, 3).to(dtype).requires_grad_()
+    kernel = np.arange(1.0, 10.0).reshape(1, 1, 3, 3)
+    assert sdplip.certify_convolution(K, t[:1]).c == sdplip.certify_convolution(kernel, t.numpy()[:1]).c

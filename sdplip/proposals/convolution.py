@@ -3,7 +3,6 @@ r"""Certificates of convolutions: how fine the frequencies must be, the least pr
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Float
 
 from sdplip.arithmetic.hermitian import guard
 from sdplip.arithmetic.rounding import UNIT, down
@@ -19,6 +18,7 @@ from sdplip.proposals.dense import certify
 from sdplip.proposals.image import propose_image
 from sdplip.proposals.lattices import affordable
 from sdplip.proposals.peaks import Peak, at, climb, highest, nearest, samples
+from sdplip.shapes import Float, array
 
 
 def certify_convolution(
@@ -51,7 +51,7 @@ def certify_convolution(
         UnsupportedConvolution: reflect or replicate padding, or a geometry that contradicts the kernel.
         NotProvable: the bound leaves the range of double precision.
     """
-    stated = statement(K, t, geometry, form, scaling)
+    stated = statement(array(K), array(t), geometry, form, scaling)
     if dense and stated.is_small and not stated.has_waves:
         return _dense(stated, scaling)
     lattice, looseness, c = stated.image_lattice, 0.0, 0.0

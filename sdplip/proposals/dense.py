@@ -3,7 +3,6 @@ r"""Certificates of one matrix: the least provable $c$ with $W^\top W \preceq c^
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Float
 
 from sdplip.arithmetic.rounding import down, gamma
 from sdplip.arithmetic.semidefinite import slack
@@ -11,6 +10,7 @@ from sdplip.kernel.condition.certificate import Certificate, Form
 from sdplip.kernel.condition.dense import Gram, Scaled, scale
 from sdplip.kernel.condition.powers import root_above
 from sdplip.proposals.lanczos import top_eigenvector
+from sdplip.shapes import Float, array
 
 Vector = Float[np.ndarray, " k"]
 
@@ -24,7 +24,7 @@ def certify(
     weight `(out, in)` of a linear layer, the transposed weight `(features, hidden)` of a residual layer.
 
     Args:
-        W: real matrix of any float or integer type; it is taken exactly as it stands.
+        W: real matrix, array or tensor of any float or integer type; it is taken exactly as it stands.
         t: positive on every nonzero column of `W`; it is taken exactly as it stands.
         form: the layer whose bound follows: "linear" $W T^{-1/2} x$ or "residual" $x - 2 W T^{-1} \sigma(W^\top x + b)$.
         scaling: how `t` was proposed, for the record.
@@ -33,7 +33,7 @@ def certify(
         InvalidWeight, InvalidScaling: the input is not what the statement needs.
         NotProvable: the bound leaves the range of double precision.
     """
-    scaled = scale(W, t, scaling)
+    scaled = scale(array(W), array(t), scaling)
     gram = scaled.gram()
     estimate, v = _propose(scaled, gram)
     k, top = len(gram.d), float(gram.d.max())

@@ -1,11 +1,11 @@
 r"""Certificates of residual layers: a small $\gamma$ that is proven for multipliers near the proposed ones."""
 
 import numpy as np
-from jaxtyping import Float
 
 from sdplip.arithmetic.rounding import UNIT
 from sdplip.errors import NotProvable
 from sdplip.kernel.condition.residual import ResidualCertificate, Scaled, inputs, scaled
+from sdplip.shapes import Float, array
 
 
 def certify_residual(
@@ -24,7 +24,7 @@ def certify_residual(
         InvalidWeight, InvalidScaling: shapes or values contradict the statement.
         NotProvable: no finite $\gamma$ was found; other multipliers are needed.
     """
-    H, G, W, multipliers = inputs(H, G, W, multipliers, slopes)
+    H, G, W, multipliers = inputs(array(H), array(G), array(W), array(multipliers), slopes)
     active = W.any(0) & ((multipliers > 0) | G.any(0))  # the others are constants, or absent
     for power in range(4, 22):
         enlarged = np.where(active, multipliers * (1 + UNIT * 4.0**power), 0.0)

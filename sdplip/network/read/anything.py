@@ -10,6 +10,7 @@ import numpy as np
 from sdplip.network.graph import Network, Shape
 from sdplip.network.read.file import read_file
 from sdplip.network.read.understood import Understood
+from sdplip.shapes import array
 from sdplip.weights.weight import Weight
 
 Anything = Any
@@ -57,16 +58,6 @@ def understand(
     arrays = [layer if isinstance(layer, Weight) else array(layer) for layer in layers]
     said = () if len(arrays) == 1 else (f"{activation or 'relu'} stands between the matrices.",)
     return Understood(weights_network(arrays, activation or "relu"), sentences=said)
-
-
-def array(values: Any) -> np.ndarray:
-    """A NumPy array of an array or tensor, also one that requires a gradient; the same numbers."""
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(values, torch.Tensor):
-        values = values.detach().cpu()
-        half = values.dtype == torch.bfloat16
-        return (values.float() if half else values).numpy()
-    return np.asarray(values)
 
 
 def _is_array(value: Any, axes: int) -> bool:
