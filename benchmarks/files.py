@@ -1,19 +1,25 @@
 """Real files: how each is read, what is proven of it, and how far below that a Jacobian was found.
 
-    python benchmarks/files.py DIR... [--method auto] [--seconds 60] [--only NAME] [--json OUT.json]
+    python benchmarks/files.py DIR... [--method auto] [--seconds 60] [--only NAME] [--out ROWS.jsonl [--resume]] [--families]
 
-Every file of the folders is read as `sdplip bound FILE` reads it, with the options that `OPTIONS` says a user would have to give.
-ONNX files are evaluated beside onnxruntime (or onnx.reference) on random inputs before a bound counts: they must agree to 1e-5.
-The last column is a quotient |f(x) - f(y)| / |x - y| of onnxruntime where that is installed, else a Jacobian of what was read.
+Every file of the folders is read as `sdplip bound FILE` reads it, with the options that `OPTIONS` says a user would have to give, in a
+process of its own with limits of time and memory. ONNX files are evaluated beside onnxruntime (or onnx.reference) on random inputs
+before a bound counts: they must agree to 1e-5. The column "found" is a quotient |f(x) - f(y)| / |x - y| of onnxruntime, or of torch
+where the file is no ONNX graph; no bound may lie below it. `--out` keeps a line a file; with `--resume` those are not looked at again.
 """
 
 import argparse
+import fnmatch
+import gzip
 import json
-import sys
+import multiprocessing
+import re
+import resource
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +28,10 @@ import numpy as np
 from sdplip.arithmetic.decimals import above, below
 from sdplip.bounds.choose import bound
 from sdplip.errors import SdplipError
-from sdplip.network.jacobian import derivative
+from sdplip.network import Network
+from sdplip.network.jacobian import derivative, is_known
 from sdplip.network.read.file import kind_of, read_file
+from sdplip.network.read.onnx import verify_understanding
 from sdplip.network.read.understood import Understood
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -35,8 +43,14 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "LeNet5ReLU.mat": {"image_size": [28, 28], "geometry": {"": {"padding": 0, "average_pool": 2}}},
     "zero_mask_buffer.pt": {"ignore": ["mask.mask"]},
 }
-"""By file name: the assumptions that a user states with options."""
+"""By pattern of file names: the assumptions that a user states with options."""
+NO_NETWORK: dict[str, str] = {}
+"""By pattern of file names: files that hold no network, and what they hold."""
+BESIDE = (".md", ".data", ".json", ".jsonl", ".vnnlib")
 AGREE = 1e-5
+STEPS = 8
+POINTS = 4
+Run = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass
@@ -51,6 +65,8 @@ class Row:
     method: str = ""
     bound: float | None = None
     found: float | None = None
+    lower: float | None = None
+    reading: float = 0.0
     seconds: float = 0.0
     refused: str = ""
     assumed: tuple[str, ...] = ()
@@ -61,81 +77,172 @@ def look(path: Path, method: str, seconds: float) -> Row:
     begin, row = time.perf_counter(), Row(path.name)
     try:
         row.kind = kind_of(path)
-        options = OPTIONS.get(path.name, {})
+        options = _said(OPTIONS, path.name, {})
         understood = read_file(path, {"kind": row.kind, **options} if options else None, biases=False)
         network = understood.network
         row.inputs, row.nodes, row.checked = network.inputs, len(network.nodes), understood.checked
-        row.assumed = understood.sentences
+        row.assumed, row.reading = understood.sentences, time.perf_counter() - begin
+        if row.kind == "onnx":
+            _check_agreement(path, row)
         found = bound(network, method, seconds=seconds)
-        row.method, row.bound, row.found = (
-            found.method,
-            found.bound,
-            quotient(path, row.kind, understood, found.lower),
-        )
-        if row.found > row.bound * (1 + 1e-4):
-            raise AssertionError(f"{path}: {row.found} was found, but {row.bound} is 'proven'")
+        row.method, row.lower, row.seconds = found.method, found.lower, found.seconds
+        row.found = quotient(network, run_of(path, row.kind, understood))
+        row.bound = found.bound
+        if max(row.found, found.lower) > found.bound * (1 + 1e-4):
+            raise AssertionError(f"{path}: {row.found}, {found.lower} were found, {found.bound} is 'proven'")
     except SdplipError as error:
         row.refused = " ".join(str(error).split())
-    row.seconds = time.perf_counter() - begin
     return row
 
 
-def quotient(path: Path, kind: str, understood: Understood, lower: float) -> float:
-    """A quotient of onnxruntime along the steepest direction that is known, else the Jacobian that was found."""
-    if kind != "onnx":
-        return lower
+def _said(table: dict[str, Any], name: str, otherwise: Any) -> Any:
+    return next((said for pattern, said in table.items() if fnmatch.fnmatch(name, pattern)), otherwise)
+
+
+def _check_agreement(path: Path, row: Row) -> None:
+    """Raises:
+    AssertionError: the evaluations of the file differ by more than `AGREE`, or there is none.
+    """
+    compared = verify_understanding(path)
+    if not (compared.points and compared.largest <= AGREE):
+        raise AssertionError(f"{path}: {compared}")
+    row.checked = str(compared)
+
+
+def run_of(path: Path, kind: str, understood: Understood) -> Run | None:
+    """Another evaluation of the file: onnxruntime's of a graph, else torch's of what was read."""
+    return _onnxruntime(path, understood.network) if kind == "onnx" else _torch(understood.network)
+
+
+def _torch(network: Network) -> Run | None:
+    if not is_known(network):
+        return None
+    import torch
+
+    from sdplip.robustness.graph_module import GraphModule
+
+    module = GraphModule(network).double().eval()
+
+    @torch.no_grad()
+    def run(x: np.ndarray) -> np.ndarray:
+        return module(torch.from_numpy(x)[None])[0].numpy()
+
+    return run
+
+
+def _onnxruntime(path: Path, network: Network) -> Run | None:
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    packed = path.suffix == ".gz"
     try:
-        import onnxruntime as ort
-    except ImportError:
-        return lower
-    network, rng = understood.network, np.random.default_rng(0)
-    try:
-        session = ort.InferenceSession(_unpacked(path), providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(
+            gzip.decompress(path.read_bytes()) if packed else str(path),
+            options,
+            providers=["CPUExecutionProvider"],
+        )
     except Exception:
-        return lower
+        return None
     inputs = session.get_inputs()
     if len(inputs) != 1 or len(session.get_outputs()) != 1:
-        return lower
+        return None
     (given,) = inputs
     dtype = {"tensor(double)": np.float64, "tensor(float)": np.float32}.get(given.type)
-    if dtype is None:
-        return lower
     shape = [d if isinstance(d, int) and d > 0 else 1 for d in given.shape]
-    if int(np.prod(shape)) != network.inputs:
-        return lower
+    if dtype is None or int(np.prod(shape)) != network.inputs:
+        return None
 
     def run(x: np.ndarray) -> np.ndarray:
-        return session.run(None, {given.name: x.reshape(shape).astype(dtype)})[0].astype(np.float64).ravel()
+        (y,) = session.run(None, {given.name: x.reshape(shape).astype(dtype)})
+        return np.asarray(y, np.float64).ravel()
 
-    best = 0.0
+    return run
+
+
+def quotient(network: Network, run: Run | None) -> float:
+    """The largest quotient of `run` along directions that the derivative of the network calls steep."""
+    if run is None or not is_known(network):
+        return 0.0
+    rng, best = np.random.default_rng(0), 0.0
     for scale in (0.1, 1.0, 10.0):
-        x = rng.normal(size=network.inputs) * scale
-        point = derivative(network, x)
-        v = rng.normal(size=network.inputs)
-        for _ in range(8):
-            v = point.backward(point.forward(v))
-            if not np.linalg.norm(v) > 0:
-                break
-            v /= np.linalg.norm(v)
-        step = 1e-2 * max(1.0, scale) * v
-        a, b = (x + step).astype(dtype).astype(np.float64), (x - step).astype(dtype).astype(np.float64)
-        if np.linalg.norm(a - b) > 0:
+        for _ in range(POINTS):
+            x, v = rng.normal(size=network.inputs) * scale, rng.normal(size=network.inputs)
+            point = derivative(network, x)
+            for _ in range(STEPS):
+                v = v / max(float(np.linalg.norm(v)), 1e-300)
+                v = point.backward(point.forward(v))
+            if not (np.isfinite(v).all() and v.any()):
+                continue
+            step = 1e-2 * max(1.0, scale) * v / np.linalg.norm(v)
+            a, b = (z.astype(np.float32).astype(np.float64) for z in (x + step, x - step))
             best = max(best, float(np.linalg.norm(run(a) - run(b)) / np.linalg.norm(a - b)))
     return best
 
 
-def _unpacked(path: Path) -> str | bytes:
-    import gzip
+def limited(path: Path, options: argparse.Namespace) -> Row:
+    """`look` in a process of its own, ended where it takes too long or too much memory."""
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=_child, args=(sender, path, options))
+    child.start()
+    sender.close()
+    begin = time.perf_counter()
+    try:
+        if not receiver.poll(options.limit):
+            return Row(path.name, refused=f"TOO LONG: over {options.limit:.0f} s", seconds=options.limit)
+        return receiver.recv()
+    except EOFError:
+        return Row(path.name, refused="DIED", seconds=time.perf_counter() - begin)
+    finally:
+        child.terminate()
+        child.join()
 
-    return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else str(path)
+
+def _child(sender: Connection, path: Path, options: argparse.Namespace) -> None:
+    most = options.memory << 30
+    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+    begin = time.perf_counter()
+    try:
+        row = look(path, options.method, options.seconds)
+    except Exception as error:  # said in the table, whatever it is
+        row = Row(path.name, refused=f"FAILED: {type(error).__name__}: {error}")
+    row.seconds = max(row.seconds, time.perf_counter() - begin if row.bound is None else 0.0)
+    sender.send(row)
 
 
-def rows(folders: list[Path], only: str, method: str, seconds: float) -> Iterator[Row]:
+def files(folders: Iterable[Path], only: str) -> Iterator[Path]:
+    """The files to look at; a file may be named itself."""
     for folder in folders:
-        for path in sorted(folder.iterdir()):
-            if path.suffix in (".md", ".data", ".json", ".vnnlib") or only not in path.name:
-                continue
-            yield look(path, method, seconds)
+        for path in sorted(folder.iterdir()) if folder.is_dir() else [folder]:
+            if path.suffix not in BESIDE and only in path.name and not _said(NO_NETWORK, path.name, ""):
+                yield path
+
+
+def line(row: Row) -> str:
+    """Of the table of files."""
+    if row.bound is None:
+        return f"| {row.file} | refused: {row.refused[:200]} | | | | {row.seconds:.1f} |"
+    read = f"{row.kind}, {row.inputs} inputs, {row.nodes} nodes"
+    found = below(max(row.found or 0.0, row.lower or 0.0), 5)
+    return f"| {row.file} | {read} | {row.method} | {above(row.bound, 7)} | {found} | {row.seconds:.1f} |"
+
+
+def families(rows: Iterable[Row]) -> Iterator[str]:
+    """A line for files whose names differ in numbers only: how many are bounded, by what, bound / found, the slowest."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(re.sub(r"\d+(x\d+)*", "*", row.file), []).append(row)
+    for rows_of in groups.values():
+        done = [row for row in rows_of if row.bound is not None]
+        name = rows_of[0].file if len(rows_of) == 1 else re.sub(r"\d+(x\d+)*", "*", rows_of[0].file)
+        ratios = [row.bound / max(row.found or 0.0, row.lower or 0.0, 1e-300) for row in done if row.bound]
+        ratio = f"{min(ratios):.3g} to {max(ratios):.3g}" if len(ratios) > 1 else f"{(*ratios, 0.0)[0]:.3g}"
+        methods = ", ".join(sorted({row.method for row in done}))
+        slowest = max(row.seconds for row in rows_of)
+        why = next((f" refused: {row.refused[:160]}" for row in rows_of if row.bound is None), "")
+        yield f"| {name} | {len(done)} of {len(rows_of)}{why} | {methods} | {ratio} | {slowest:.1f} |"
 
 
 def main() -> None:
@@ -144,31 +251,39 @@ def main() -> None:
     )
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--method", default="auto")
-    parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--only", default="")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--seconds", type=float, default=60.0, help="budget of auto")
+    parser.add_argument("--limit", type=float, default=180.0, help="seconds after which a file is given up")
+    parser.add_argument("--memory", type=int, default=8, help="GB that a file may take")
+    parser.add_argument("--only", default="", help="part of the names of files")
+    parser.add_argument("--out", type=Path, help="a line of JSON for every file")
+    parser.add_argument("--resume", action="store_true", help="leave out the files that stand in --out")
+    parser.add_argument("--families", action="store_true", help="one line for files that are alike")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
+    rows = list[Row]()
+    if options.resume and options.out and options.out.exists():
+        rows = [Row(**json.loads(text)) for text in options.out.read_text().splitlines()]
+    elif options.out:
+        options.out.write_text("")
+    import torch
+
+    torch.set_num_threads(1)
     print("| file | read as | method | bound | found | seconds |\n|---|---|---|---|---|---|", flush=True)
-    found = list[Row]()
-    for row in rows(options.folders, options.only, options.method, options.seconds):
-        found.append(row)
-        read = f"{row.kind}, {row.inputs} inputs, {row.nodes} nodes"
-        if row.refused:
-            print(f"| {row.file} | refused: {row.refused[:160]} | | | | {row.seconds:.1f} |", flush=True)
-        else:
-            assert row.bound is not None and row.found is not None
-            print(
-                f"| {row.file} | {read} | {row.method} | {above(row.bound, 7)} | {below(row.found, 5)} | {row.seconds:.1f} |",
-                flush=True,
-            )
-    bounded = sum(row.bound is not None for row in found)
-    print(
-        f"\n{bounded} of {len(found)} files bounded; slowest {max((r.seconds for r in found), default=0.0):.0f} s."
-    )
-    if options.json:
-        options.json.write_text(json.dumps([asdict(row) for row in found], indent=1) + "\n")
-    sys.exit(0)
+    known = {row.file for row in rows}
+    for path in files(options.folders, options.only):
+        if path.name in known:
+            continue
+        row = limited(path, options)
+        rows.append(row)
+        print(line(row), flush=True)
+        if options.out:
+            with options.out.open("a") as stream:
+                stream.write(json.dumps(asdict(row)) + "\n")
+    if options.families:
+        print("\n| files | bounded | method | bound / found | slowest, s |\n|---|---|---|---|---|")
+        print("\n".join(families(rows)))
+    bounded, slowest = [row for row in rows if row.bound is not None], max(row.seconds for row in rows)
+    print(f"\n{len(bounded)} of {len(rows)} files bounded; slowest {slowest:.1f} s.")
 
 
 if __name__ == "__main__":

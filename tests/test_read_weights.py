@@ -354,6 +354,13 @@ def test_numbers_in_names_and_the_order_of_the_file_must_agree(tmp_path):
     assert "only order that fits" in found.sentences[0]
 
 
+def test_an_output_layer_among_others_stops(tmp_path):
+    path = saved(
+        tmp_path, {name: normal(3, 3) for name in ("fc1.weight", "output.weight", "fc2.weight")}, ".pt"
+    )
+    refused(path, "behind `output.weight`", "--layer")
+
+
 def test_formats_without_order_need_numbers_or_shapes(tmp_path):
     shapes = {"input.weight": (5, 4), "hidden.weight": (6, 5), "output.weight": (2, 6)}
     path = saved(tmp_path, {name: normal(*shape) for name, shape in shapes.items()}, ".safetensors")

@@ -137,7 +137,7 @@ def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def with_reading(**rest: Any) -> Any:
-        given = {name: rest.pop(name) for name in ("image_size", "flatten", "average", "ignore")}
+        given = {name: rest.pop(name) for name in ("image_size", "flatten", "average", "ignore", "structure")}
         geometry: dict[str, dict[str, Any]] = {}
         for name in KERNELS:
             for layer, said in rest.pop(name):
@@ -180,6 +180,12 @@ def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="How the first matrix counts pixels: channels first (torch, default) or last.",
         ),
         click.option("--average", is_flag=True, help="The first matrix takes the mean of every channel."),
+        click.option(
+            "--structure",
+            type=click.Choice(["chain", "residual", "resnet"]),
+            metavar="HOW",
+            help="Of names that speak of blocks: residual is x + f(x), resnet has an activation behind the sum, chain has none.",
+        ),
         click.option(
             "--ignore", multiple=True, metavar="NAME", help="An array of the file that takes no part."
         ),

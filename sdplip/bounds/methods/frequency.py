@@ -157,7 +157,8 @@ def candidates(task: Task, found: Split) -> Candidates:
     if spectral is None:
         return
     tail = _tail(found)
-    best = None if tail else best_channels(every, spectral)
+    until = time.monotonic() + task.left / 2 - 3 * _proof_seconds(found.planned)
+    best = None if tail else best_channels(every, spectral, until=until)
     name = "frequency-optimal"
     if best is None:
         best, name = _descended(task, found, tail), "frequency-descent"
@@ -228,9 +229,13 @@ def _descended(task: Task, found: Split, tail: Stages | None) -> Vector | None:
 def seconds(network: Network) -> float:
     """About how long the search and the proof take."""
     planned = split(network).planned
-    proof, search = cubes(planned) * 60 / SPEED, cubes(coarser(planned, MEMORY))
+    proof, search = _proof_seconds(planned), cubes(coarser(planned, MEMORY))
     joint = order_of(planned, 0, planned.stop) ** 3.0 * 20
     return 1.0 + 3 * proof + min(60.0, 3e4 * min(search, joint) / SPEED if search < STEP else 0.0)
+
+
+def _proof_seconds(planned: Plan) -> float:
+    return cubes(planned) * 60 / SPEED
 
 
 def proven(task: Task, found: Split, proposals: Candidates) -> Iterator[Proven]:

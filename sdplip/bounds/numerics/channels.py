@@ -4,6 +4,9 @@ Behind convolutions alone few frequencies are active at the optimum: a growing s
 multipliers that are feasible everywhere, and the frequencies that stop it join the set. A head couples all frequencies.
 """
 
+import time
+from math import inf
+
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -25,10 +28,13 @@ JOINED = 6
 Vector = Float[np.ndarray, " p"]
 
 
-def best_channels(waves: Waves, start: Vector, tolerance: float = 1e-6, rounds: int = 10) -> Vector | None:
+def best_channels(
+    waves: Waves, start: Vector, tolerance: float = 1e-6, rounds: int = 10, until: float = inf
+) -> Vector | None:
     """Multipliers near the optimum, strictly feasible.
 
-    None where the problem is too large or `start` is not feasible. `tolerance` is that of the squared bound.
+    None where the problem is too large or `start` is not feasible. `tolerance` is that of the squared bound; at `until` (of
+    `time.monotonic`) the search ends with what it has.
     """
     plan = waves.plan
     work = order_of(plan, 0, plan.stop) ** 3.0
@@ -37,11 +43,11 @@ def best_channels(waves: Waves, start: Vector, tolerance: float = 1e-6, rounds: 
     if waves.head is not None and waves.head.shape[1] > JOINT_OUTPUTS:
         return None
     if waves.head is None:
-        return _active(waves, start, tolerance, rounds)
-    few = _few(waves, start)
-    if len(waves.share) * work > JOINT_WORK:
+        return _active(waves, start, tolerance, rounds, until)
+    few = _few(waves, start, until)
+    if len(waves.share) * work > JOINT_WORK or time.monotonic() > until:
         return few
-    return min((path(joint(waves), start, tolerance)[1], few), key=waves.value)
+    return min((path(joint(waves), start, tolerance, until=until)[1], few), key=waves.value)
 
 
 def feasible(waves: Waves, lam: Vector) -> bool:
@@ -65,12 +71,12 @@ def reach(waves: Waves, anchor: Vector, lam: Vector) -> float:
     return low
 
 
-def _active(waves: Waves, anchor: Vector, tolerance: float, rounds: int) -> Vector:
+def _active(waves: Waves, anchor: Vector, tolerance: float, rounds: int, until: float) -> Vector:
     kept, lower, best = _first(waves, anchor, 40), 0.0, anchor
     value = waves.value(anchor)
     for _ in range(rounds):
         goal = max(tolerance / 2, 0.05 * (1 - lower / value)) if lower else 1e-3
-        _, lam, found = path(joint(waves, kept), anchor, goal)
+        _, lam, found = path(joint(waves, kept), anchor, goal, until=until)
         lower = max(lower, found)
         far = reach(waves, anchor, lam)
         for share in (1.0, 1 - 1e-3, 0.97):
@@ -78,7 +84,7 @@ def _active(waves: Waves, anchor: Vector, tolerance: float, rounds: int) -> Vect
             reached = waves.value(trial)
             if reached < value:
                 value, best = reached, trial
-        if value - lower <= tolerance * value:
+        if value - lower <= tolerance * value or time.monotonic() > until:
             break
         swept = waves.sweep(anchor + (1 - 1e-6) * far * (lam - anchor))
         if swept is None:
@@ -89,18 +95,17 @@ def _active(waves: Waves, anchor: Vector, tolerance: float, rounds: int) -> Vect
     return best
 
 
-def _few(waves: Waves, start: Vector) -> Vector:
+def _few(waves: Waves, start: Vector, until: float) -> Vector:
     """The optimum of a few frequencies, then of some more, drawn towards what is feasible at all: not the best in front of a head."""
     cube = order_of(waves.plan, 0, waves.plan.stop) ** 3.0
     lam, best, value = start, start, waves.value(start)
     for most, begin, goal in ((12, 1.0, 0.3), (60, 0.5, 0.1)):
         kept = _first(waves, start, most if cube * most < HEAD_WORK else 5)
-        if best is not start and len(kept) * cube > HEAD_WORK / 4:
+        if best is not start and (len(kept) * cube > HEAD_WORK / 4 or time.monotonic() > until):
             break
         far = reach(waves, start, lam)
-        _, lam, _ = path(
-            joint(waves, kept), start + (0.8 * far if far < 1 else 1.0) * (lam - start), goal, begin=begin
-        )
+        inner = start + (0.8 * far if far < 1 else 1.0) * (lam - start)
+        _, lam, _ = path(joint(waves, kept), inner, goal, begin=begin, until=until)
         far = reach(waves, start, lam)
         for share in (1.0, 1 - 1e-3, 0.97, 0.9):
             trial = start + share * far * (lam - start)

@@ -10,7 +10,9 @@ one for the mean over the frequencies behind a head. The squared bound is $\rho$
 $-\log\det$ is self-concordant: Newton's method follows its central path, $\rho$ eliminated.
 """
 
+import time
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 from jaxtyping import Complex, Float, Int
@@ -123,16 +125,23 @@ class Spectrum:
 
 
 def path(
-    spectrum: Spectrum, lam: Float[np.ndarray, " p"], tolerance: float, steps: int = 150, begin: float = 1.0
+    spectrum: Spectrum,
+    lam: Float[np.ndarray, " p"],
+    tolerance: float,
+    steps: int = 150,
+    begin: float = 1.0,
+    until: float = inf,
 ) -> tuple[float, Float[np.ndarray, " p"], float]:
     """Strictly feasible rho and lambda near the optimum, from a feasible lambda, and a lower value of rho.
 
     The last is floating point, from the dual of the last centre; 0 where there was none. `begin` is the relative gap of the first
-    centre, `tolerance` that of the last.
+    centre, `tolerance` that of the last; at `until` (of `time.monotonic`) it ends where it is.
     """
     nu, lower, centre, on, tries = spectrum.degree, 0.0, lam, False, 3
     weight, since = nu / spectrum.centred(lam, 1e300)[0] / begin, 0
     for _ in range(steps):
+        if time.monotonic() > until:
+            break
         since += 1
         if (
             since > LOST and not on

@@ -9,6 +9,11 @@ from sdplip.errors import InvalidCertificate
 
 MOVES = ("stride", "padding", "padding_mode", "dilation", "groups", "max_pool", "average_pool")
 """What may be said of a kernel; the pools stand behind the activation of its layer."""
+STRUCTURES = ("chain", "residual", "resnet")
+"""What may be said of names that speak of blocks: one layer after the other, or blocks x + f(x) without or with an activation
+behind the sum."""
+BLOCK = {"activation": ("between", "before", "behind"), "sum": ("plain", "activated")}
+"""What may be said of a block beside its layers."""
 Moves = Mapping[str, Any]
 
 
@@ -26,6 +31,11 @@ class Assumptions:
         geometry: how kernels move, by the name of the layer; "" is every kernel. Keys are those of `MOVES`.
         flatten: how the first matrix counts the pixels, `chw` (channels first), `hwc` or `whc`.
         average: whether the first matrix takes the mean of every channel.
+        structure: one of `STRUCTURES`, where names of the layers speak of blocks; normalisations follow the layer of the same
+            number then (`bn1` behind `conv1`). None says nothing, and such files are refused.
+        blocks: residual blocks one by one, `{"layers": [...]}`, also with `shortcut` (layers in the identity's place),
+            `activation` and `sum` as in `BLOCK`.
+        bare: names of layers with no activation behind them.
     """
 
     activation: str | None = None
@@ -37,6 +47,9 @@ class Assumptions:
     geometry: Mapping[str, Moves] = field(default_factory=dict)
     flatten: str | None = None
     average: bool = False
+    structure: str | None = None
+    blocks: tuple[Mapping[str, Any], ...] = ()
+    bare: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """What was said, as plain JSON data."""
@@ -107,6 +120,18 @@ def is_moves(value: Any) -> bool:
     )
 
 
+def _is_block(value: Any) -> bool:
+    """Whether the value is a table of layers, and of what `BLOCK` knows."""
+    return (
+        isinstance(value, Mapping)
+        and not set(value) - {"layers", "shortcut", *BLOCK}
+        and _is_texts(value.get("layers"))
+        and len(value["layers"]) > 0
+        and _is_texts(value.get("shortcut", ()))
+        and all(value.get(key, known[0]) in known for key, known in BLOCK.items())
+    )
+
+
 CHECKS = {
     "activation": _is_text,
     "slopes": _is_slopes,
@@ -119,19 +144,22 @@ CHECKS = {
     ),
     "flatten": lambda value: value in ("chw", "hwc", "whc"),
     "average": lambda value: isinstance(value, bool),
+    "structure": lambda value: value in STRUCTURES,
+    "blocks": lambda value: isinstance(value, list | tuple) and all(map(_is_block, value)),
+    "bare": _is_texts,
 }
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _plain(entry) for key, entry in value.items()}
-    return list(value) if isinstance(value, tuple) else value
+    return [_plain(entry) for entry in value] if isinstance(value, tuple) else value
 
 
 def _tuples(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _tuples(entry) for key, entry in value.items()}
-    return tuple(value) if isinstance(value, list | tuple) else value
+    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
 
 
 def _malformed(what: str) -> InvalidCertificate:

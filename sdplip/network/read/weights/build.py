@@ -1,7 +1,7 @@
 """A chain of layers as the graph: kernels on images, pooling, flattening, matrices, with an activation between them."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
@@ -9,11 +9,12 @@ import numpy as np
 from sdplip.errors import InvalidWeight
 from sdplip.geometry import Geometry
 from sdplip.network.graph import INPUT, Builder, Network
-from sdplip.network.operators import Average, Convolution, Dense, Diagonal, Maximum, pooling_windows
+from sdplip.network.operators import Average, Convolution, Dense, Diagonal, Maximum, Sum, pooling_windows
 from sdplip.network.operators.convolution import pixels_bias
 from sdplip.network.read.normalisation import ERROR
 from sdplip.network.read.weights.assumptions import Assumptions
 from sdplip.network.read.weights.between import between
+from sdplip.network.read.weights.blocks import Block
 from sdplip.network.read.weights.chain import Layer
 from sdplip.network.read.weights.norms import Norm
 
@@ -21,17 +22,20 @@ LARGEST = 1 << 27
 """Numbers of the largest value in a network that is built: 1 GB."""
 
 
-def network_of(layers: Sequence[Layer], assumptions: Assumptions, *, certain: bool = True) -> Network:
+def network_of(
+    layers: Sequence[Layer], assumptions: Assumptions, blocks: Sequence[Block] = (), *, certain: bool = True
+) -> Network:
     """The network of the layers, with the activation between consecutive ones and none behind the last.
 
     Args:
         layers: kernels, then matrices.
         assumptions: activation, image size, how images are flattened or averaged.
+        blocks: residual blocks among the layers.
         certain: whether all biases are known; without, functions that they matter to keep their slopes alone.
 
     Raises:
         InvalidWeight: a matrix before a kernel, widths or channels that do not fit, a kernel without image size, unknown
-            activations.
+            activations, sums of values of different shapes.
     """
     count = sum(layer.W.ndim > 2 for layer in layers)
     if any(layer.W.ndim > 2 for layer in layers[count:]):
@@ -45,21 +49,78 @@ def network_of(layers: Sequence[Layer], assumptions: Assumptions, *, certain: bo
         size = _image_size(layers[0], assumptions)
         groups = (layers[0].geometry or Geometry()).groups
         builder = Builder((layers[0].W.shape[1] * groups, *size))
-    at = INPUT
-    for place, layer in enumerate(layers):
-        at = _kernel(builder, at, layer) if place < count else _matrix(builder, at, layer, assumptions)
+    build, at, parts = _Build(builder, assumptions, certain), INPUT, _parts(layers, blocks)
+    for place, part in enumerate(parts):
+        if isinstance(part, Layer):
+            at = build.layer(at, part, activated=place < len(parts) - 1 and part.name not in assumptions.bare)
+        else:
+            at = build.block(at, *part)
+    return builder.finish(at)
+
+
+Inside = tuple[Block, list[Layer], list[Layer]]
+"""A block, the layers of f and of the identity's place."""
+
+
+def _parts(layers: Sequence[Layer], blocks: Sequence[Block]) -> list[Layer | Inside]:
+    """Layers and blocks, first one first."""
+    by_name, found = {layer.name: layer for layer in layers}, list[Layer | Inside]()
+    inside = {name: block for block in blocks for name in block.names}
+    for layer in layers:
+        block = inside.get(layer.name)
+        if block is None:
+            found.append(layer)
+        elif layer.name == block.layers[0]:
+            found.append((block, [by_name[n] for n in block.layers], [by_name[n] for n in block.shortcut]))
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Build:
+    """The network while it grows."""
+
+    builder: Builder
+    assumptions: Assumptions
+    certain: bool
+
+    def layer(self, at: int, layer: Layer, *, activated: bool) -> int:
+        """A layer with its normalisation, with the activation behind it or not, and its pooling."""
+        builder = self.builder
+        make = _kernel if layer.W.ndim > 2 else _matrix
+        at = make(builder, at, layer, self.assumptions)
         if layer.norm and not layer.norm.behind_activation:
             at = _norm(builder, at, layer.norm)
         if layer.behind not in (None, "identity"):
             at = builder.add(between(layer.behind, builder.shape(at)), at, shape=builder.shape(at))
-        elif layer.behind is None and place < len(layers) - 1:
-            kind, shape = assumptions.activation or "relu", builder.shape(at)
-            op = between(kind, shape, assumptions.slopes, evaluated=certain)
-            at = builder.add(op, at, shape=shape)
+        elif layer.behind is None and activated:
+            at = self.activation(at)
         if layer.norm and layer.norm.behind_activation:
             at = _norm(builder, at, layer.norm)
-        at = _pools(builder, at, layer)
-    return builder.finish(at)
+        return _pools(builder, at, layer)
+
+    def block(self, at: int, block: Block, layers: Sequence[Layer], shortcut: Sequence[Layer]) -> int:
+        """s(x) + f(x)."""
+        made = kept = at
+        for k, layer in enumerate(layers):
+            made = self.activation(made) if block.activation == "before" else made
+            behind = block.activation == "behind" or (block.activation == "between" and k < len(layers) - 1)
+            made = self.layer(made, layer, activated=behind)
+        for layer in shortcut:
+            kept = self.layer(kept, layer, activated=False)
+        if self.builder.shape(made) != self.builder.shape(kept):
+            raise InvalidWeight(
+                f"`{block.title}` adds f(x) of shape {self.builder.shape(made)} to x of shape {self.builder.shape(kept)}. Say stride"
+                " and padding of its layers, and which of them stand in the place of x: `--geometry FILE.toml`."
+            )
+        shape = self.builder.shape(made)
+        at = self.builder.add(Sum((1, 1), prod(shape)), kept, made, shape=shape, name=block.title)
+        return self.activation(at) if block.activated else at
+
+    def activation(self, at: int) -> int:
+        """What stands between the layers."""
+        shape, kind = self.builder.shape(at), self.assumptions.activation or "relu"
+        op = between(kind, shape, self.assumptions.slopes, evaluated=self.certain)
+        return self.builder.add(op, at, shape=shape)
 
 
 def _refuse_idle(assumptions: Assumptions) -> None:
@@ -84,7 +145,7 @@ def _image_size(layer: Layer, assumptions: Assumptions) -> tuple[int, ...]:
     return size
 
 
-def _kernel(builder: Builder, at: int, layer: Layer) -> int:
+def _kernel(builder: Builder, at: int, layer: Layer, _: Assumptions) -> int:
     channels, *size = builder.shape(at)
     geometry = (layer.geometry or Geometry()).expand(layer.W.shape)
     if layer.W.shape[1] * geometry.groups != channels:

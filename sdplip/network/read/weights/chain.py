@@ -9,6 +9,8 @@ import numpy as np
 from sdplip.errors import InvalidWeight
 from sdplip.geometry import Axes, Geometry
 from sdplip.network.read.weights.assumptions import Assumptions
+from sdplip.network.read.weights.blocks import Block, blocks_of, full_name
+from sdplip.network.read.weights.blocks import sentences as of_blocks
 from sdplip.network.read.weights.geometry import ASSUMED, Placed, check_names, placed
 from sdplip.network.read.weights.keras import Model, model_of
 from sdplip.network.read.weights.norms import Norm
@@ -18,7 +20,7 @@ from sdplip.network.read.weights.structure import refuse_other_structures
 from sdplip.network.read.weights.words import counted, joined
 from sdplip.shapes import Float
 from sdplip.weights import hdf5, safetensors
-from sdplip.weights.layers import upright
+from sdplip.weights.layers import known_names, upright
 from sdplip.weights.names import parsed, says_kernel
 from sdplip.weights.read import ARRAYS
 from sdplip.weights.sniff import FORMS, sniff
@@ -62,6 +64,7 @@ class Chain:
     certain: bool
     said: Assumptions
     """What was said by the user, or by the file."""
+    blocks: tuple[Block, ...] = ()
 
 
 def read_chain(path: Path, assumptions: Assumptions, *, biases: bool = False) -> Chain:
@@ -93,19 +96,22 @@ def read_chain(path: Path, assumptions: Assumptions, *, biases: bool = False) ->
     if assumptions.layers:
         found = chosen_arrays(arrays, assumptions.layers, path)
     else:
-        found = all_arrays(arrays, assumptions.ignore, form, path)
+        said = assumptions.structure is not None or bool(assumptions.blocks)
+        found = all_arrays(arrays, assumptions.ignore, form, path, paired=said)
     nameless = "" in arrays  # the name of a file says nothing
     turn = False if nameless and assumptions.transpose is None else assumptions.transpose
     stored = {name: upright(name, array, turn) for name, array in found.layers.items()}
     if assumptions.layers:
-        names, order = (
-            list(stored),
-            "as the configuration in the file says" if model else "as they were named",
-        )
+        names = list(stored)
+        order = "as the configuration in the file says" if model else "as they were named"
     else:
-        refuse_other_structures(list(stored), path)
+        if assumptions.structure != "chain":
+            aside = [name for block in blocks_of(list(stored), assumptions, path) for name in block.names]
+            refuse_other_structures([name for name in stored if name not in aside], path)
         ordered = form != "safetensors" and (form != "hdf5" or hdf5.says_order(path))
         names, order = arranged({name: W.shape for name, W in stored.items()}, path, ordered=ordered)
+    blocks = blocks_of(names, assumptions, path)
+    bare = known_names([full_name(name, names) for name in assumptions.bare], names)
     weights = {
         name: upright(name, checked(name, found.layers[name], path, zero=True), turn) for name in names
     }
@@ -120,7 +126,8 @@ def read_chain(path: Path, assumptions: Assumptions, *, biases: bool = False) ->
     moves = {name: placed(name, assumptions) for name in kernels}
     left = [*found.left_out, *((name, "a bias that belongs to no layer by its name") for name in unpaired)]
     sentences = [
-        _order(names, order),
+        _order(names, order, blocks),
+        *of_blocks(blocks),
         _orientation(names, form, assumptions.transpose, nameless=nameless),
         *_biases(names, vectors, [*unpaired, *found.loose]),
         *(_moves(name, moves[name]) for name in kernels),
@@ -138,7 +145,8 @@ def read_chain(path: Path, assumptions: Assumptions, *, biases: bool = False) ->
         tuple(sentence for sentence in sentences if sentence),
         tuple(left),
         not unpaired and not found.loose,
-        assumptions,
+        replace(assumptions, bare=tuple(bare)),
+        blocks,
     )
 
 
@@ -206,9 +214,11 @@ def _finite(name: str, b: np.ndarray, path: Path) -> np.ndarray:
     return b.astype(np.float64)
 
 
-def _order(names: Sequence[str], order: str) -> str:
+def _order(names: Sequence[str], order: str, blocks: Sequence[Block]) -> str:
     if len(names) == 1:
         return f"`{names[0]}` is the whole network."
+    if blocks:
+        return f"The layers {joined(names)} follow each other {order}, in blocks as follows, with nothing else beside them."
     return f"The layers {joined(names)} follow each other {order}, with nothing beside them."
 
 

@@ -57,8 +57,8 @@ def _names(name: str) -> list[str]:
 
 
 def read_geometry(path: Path, assumptions: Assumptions) -> Assumptions:
-    """The assumptions with what a TOML file says: `image_size`, `flatten`, `average`, `activation`, the keys of `MOVES` for every
-    kernel, and tables `[conv1]` with those keys for one. What was said before wins.
+    """The assumptions with what a TOML file says: `image_size`, `flatten`, `average`, `activation`, `structure`, `bare`, `[[block]]`,
+    the keys of `MOVES` for every kernel, and tables `[conv1]` with those keys for one. What was said before wins.
 
     Raises:
         UnreadableFile: missing, no TOML, unknown keys, values of another kind.
@@ -73,8 +73,9 @@ def read_geometry(path: Path, assumptions: Assumptions) -> Assumptions:
         ) from None
     general = {key: value for key, value in table.items() if key in MOVES}
     layers = {key: value for key, value in table.items() if isinstance(value, Mapping)}
+    table = {"blocks" if key == "block" else key: value for key, value in table.items()}
     others = {key: _tuple(value) for key, value in table.items() if key not in general and key not in layers}
-    allowed = ("image_size", "flatten", "average", "activation")
+    allowed = ("image_size", "flatten", "average", "activation", "structure", "bare", "blocks")
     for key, value in others.items():
         if key not in allowed or not CHECKS[key](value):
             raise UnreadableFile(
@@ -96,4 +97,6 @@ def read_geometry(path: Path, assumptions: Assumptions) -> Assumptions:
 
 
 def _tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+    if isinstance(value, Mapping):
+        return {key: _tuple(entry) for key, entry in value.items()}
+    return tuple(map(_tuple, value)) if isinstance(value, list) else value

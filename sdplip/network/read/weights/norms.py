@@ -12,6 +12,8 @@ from sdplip.network.read.normalisation import Normalisation, normalisation
 
 EPSILON = 1e-5
 """torch's default, which is assumed: a state dict does not hold it."""
+KINDS = ("conv", "fc", "linear", "lin")
+"""What a layer is called beside its number."""
 PARTS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
 
@@ -28,38 +30,54 @@ class Norm:
     def sentence(self) -> str:
         """What was understood, in words."""
         made = f"the activation of `{self.layer}`" if self.behind_activation else f"what `{self.layer}` makes"
-        return (
-            f"`{self.name}` normalises {made}, as its number says, with epsilon {EPSILON}, which is assumed."
-        )
+        return f"`{self.name}` normalises {made}, as its name says, with epsilon {EPSILON}, which is assumed."
 
 
-def norms_of(arrays: Mapping[str, np.ndarray], path: Path) -> tuple[dict[str, Norm], set[str]]:
+def norms_of(
+    arrays: Mapping[str, np.ndarray], path: Path, *, paired: bool = False
+) -> tuple[dict[str, Norm], set[str]]:
     """The normalisations by the layer that they follow, and the names of their arrays.
 
     Of `0.weight`, `1.running_mean`, `1.running_var`, ..., `3.weight` the numbers say that 1 stands right behind 0. With one
-    number between, that is the activation. Everything else is left to be refused.
+    number between, that is the activation. Where the user says so (`paired`), `bn1` stands right behind `conv1`, `fc1` or
+    `linear1`. Everything else is left to be refused.
 
     Raises:
         InvalidWeight: two normalisations behind one layer, vectors of different lengths, a negative variance.
     """
     found, taken = dict[str, Norm](), set[str]()
     for name in arrays:
-        match = re.fullmatch(r"((?:.*\.)?)(\d+)\.running_mean", name)
-        if not match or f"{match[1]}{match[2]}.running_var" not in arrays:
+        prefix = name.removesuffix(".running_mean")
+        if prefix == name or f"{prefix}.running_var" not in arrays:
             continue
-        parent, number = match[1], int(match[2])
-        prefix = f"{parent}{number}"
-        before = [k for k in _layers(arrays, parent) if k < number]
-        if not before or number - max(before) > 2:
+        place = _by_number(arrays, prefix) or (_by_name(arrays, prefix) if paired else None)
+        if place is None:
             continue
-        layer = f"{parent}{max(before)}.weight"
+        layer, behind_activation = place
         if layer in found:
             raise InvalidWeight(
                 f"Two normalisations in `{path}` follow `{layer}` by their numbers. Export the network to ONNX."
             )
-        found[layer] = Norm(prefix, _numbers(arrays, prefix, path), layer, number - max(before) == 2)
+        found[layer] = Norm(prefix, _numbers(arrays, prefix, path), layer, behind_activation)
         taken |= {f"{prefix}.{part}" for part in PARTS if f"{prefix}.{part}" in arrays}
     return found, taken
+
+
+def _by_number(arrays: Mapping[str, np.ndarray], prefix: str) -> tuple[str, bool] | None:
+    """The layer that a normalisation follows in a numbered chain, and whether the activation stands between."""
+    match = re.fullmatch(r"((?:.*\.)?)(\d+)", prefix)
+    before = [k for k in _layers(arrays, match[1]) if k < int(match[2])] if match else []
+    if not match or not before or int(match[2]) - max(before) > 2:
+        return None
+    return f"{match[1]}{max(before)}.weight", int(match[2]) - max(before) == 2
+
+
+def _by_name(arrays: Mapping[str, np.ndarray], prefix: str) -> tuple[str, bool] | None:
+    """The layer of the same number beside a normalisation: `layer1.0.conv2.weight` of `layer1.0.bn2`."""
+    match = re.fullmatch(r"((?:.*\.)?)(?:bn|norm|batchnorm)_?(\d*)", prefix)
+    names = [f"{match[1]}{kind}{match[2]}.weight" for kind in KINDS] if match else []
+    held = [name for name in names if name in arrays and arrays[name].ndim > 1]
+    return (held[0], False) if len(held) == 1 else None
 
 
 def _layers(arrays: Mapping[str, np.ndarray], parent: str) -> list[int]:

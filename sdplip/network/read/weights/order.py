@@ -9,6 +9,8 @@ from sdplip.network.read.weights.words import joined
 from sdplip.weights.names import natural, parsed
 
 Shape = tuple[int, ...]
+LAST = {"final", "head", "last", "output"}
+"""Words of layers behind all others."""
 STEPS = 20_000
 """Places that a search for orders looks at, at most."""
 
@@ -30,6 +32,7 @@ def arranged(shapes: Mapping[str, Shape], path: Path, *, ordered: bool) -> tuple
         stems.setdefault(parsed(name).stem, []).append(name)
     counted = [sorted(group, key=_number) for group in stems.values()]
     if ordered and list(stems.values()) == counted:
+        _check_last(names, path)
         return names, "in the order of the file"
     if not ordered and len(counted) == 1 and len({_number(name) for name in names}) == len(names):
         return counted[0], "in the order of the numbers in their names"
@@ -48,6 +51,14 @@ def arranged(shapes: Mapping[str, Shape], path: Path, *, ordered: bool) -> tuple
     if orders:
         return orders[0], "in the only order that fits"
     return sorted(names, key=natural), "in the order of their names"
+
+
+def _check_last(names: Sequence[str], path: Path) -> None:
+    """torch's files keep the order in which layers were made, which need not be that in which they act."""
+    ends = [bool(LAST & set(parsed(name).tokens)) for name in names]
+    for name, end, after in zip(names, ends, ends[1:], strict=False):
+        if end and not after:
+            raise _which(names, f"the file has others behind `{name}`", path)
 
 
 def _number(name: str) -> tuple[int, ...]:

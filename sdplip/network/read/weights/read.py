@@ -14,6 +14,7 @@ from sdplip.network.read.understood import Understood
 from sdplip.network.read.weights.assumptions import Assumptions
 from sdplip.network.read.weights.build import network_of
 from sdplip.network.read.weights.chain import Chain, Layer, read_chain
+from sdplip.network.read.weights.words import joined
 from sdplip.shapes import Float
 from sdplip.weights import Weight
 from sdplip.weights.sniff import sniff
@@ -41,7 +42,7 @@ def read_weights_network(
     """
     path = Path(path)
     chain = read_chain(path, assumptions, biases=biases)
-    network = network_of(chain.layers, chain.said, certain=chain.certain)
+    network = network_of(chain.layers, chain.said, chain.blocks, certain=chain.certain)
     first, *more = chain.sentences
     said = (first, *_activation(chain, sniff(path)), *more, *_images(chain, chain.said))
     return Understood(network, assumptions.to_json(), said, chain.left_out)
@@ -87,18 +88,20 @@ def _activation(chain: Chain, form: str) -> list[str]:
     behind = [layer.behind for layer in chain.layers if layer.behind]
     if behind:
         return [f"Behind them stand {', '.join(behind)}, as the configuration in the file says."]
-    if len(chain.layers) == 1:
+    if len(chain.layers) == 1 and not chain.blocks:
         return []
+    where = "behind every layer outside of blocks" if chain.blocks else "between them"
     if assumptions.slopes:
         low, high = assumptions.slopes
-        what = f"Functions with slopes in [{low!r}, {high!r}] stand between them, as was said"
+        what = f"Functions with slopes in [{low!r}, {high!r}] stand {where}, as was said"
     elif assumptions.activation:
-        what = f"{assumptions.activation} stands between them, as was said"
+        what = f"{assumptions.activation} stands {where}, as was said"
     elif form == "nnet":
         what = "relu stands between them, as in every .nnet file"
     else:
-        what = "relu stands between them, which is assumed"
-    return [f"{what}, and nothing behind the last."]
+        what = f"relu stands {where}, which is assumed"
+    bare = f"Nothing stands behind {joined(assumptions.bare)}, as was said."
+    return [f"{what}, and nothing behind the last.", *([bare] if assumptions.bare else [])]
 
 
 def _images(chain: Chain, assumptions: Assumptions) -> list[str]:

@@ -72,8 +72,12 @@ def chosen_arrays(arrays: Mapping[str, np.ndarray], names: Sequence[str], path: 
     )
 
 
-def all_arrays(arrays: Mapping[str, np.ndarray], ignore: Sequence[str], form: str, path: Path) -> Sorted:
+def all_arrays(
+    arrays: Mapping[str, np.ndarray], ignore: Sequence[str], form: str, path: Path, *, paired: bool = False
+) -> Sorted:
     """The arrays of a file of which the user names none, apart from those to `ignore`.
+
+    `paired` says that normalisations follow the layer of the same number.
 
     Raises:
         UnknownLayer: `ignore` names what is not there.
@@ -81,7 +85,8 @@ def all_arrays(arrays: Mapping[str, np.ndarray], ignore: Sequence[str], form: st
     """
     named = {name or path.stem: array for name, array in arrays.items()}
     known_names(ignore, list(named))
-    norms, normalising = norms_of({name: array for name, array in arrays.items() if name not in ignore}, path)
+    kept = {name: array for name, array in arrays.items() if name not in ignore}
+    norms, normalising = norms_of(kept, path, paired=paired)
     named = {name: array for name, array in named.items() if name not in normalising}
     taken = {
         name: array

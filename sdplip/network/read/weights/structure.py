@@ -62,7 +62,10 @@ def refuse_other_structures(names: Sequence[str], path: Path) -> None:
     _refuse_several(names, parts, containers, path)
 
 
-REMEDY = "Export the network to ONNX, which says it; or, if its layers are a chain, name them with `--layer`, first layer first."
+REMEDY = (
+    "Export the network to ONNX, which says it; or say it: `--structure residual` (x + f(x)), `resnet` (an activation behind the"
+    " sum) or `chain`, `--geometry FILE.toml`, or `--layer` for its layers, first layer first."
+)
 
 
 def _without_common(parts: Sequence[Name]) -> list[tuple[str, ...]]:
