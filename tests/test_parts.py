@@ -141,3 +141,12 @@ def test_verify_proves_again(run, arguments):
 def test_verify_uses_only_the_readers_and_the_kernel(run):
     certified(run, "pooled.onnx", "--method", "frequency")
     check_what_verify_loads("pooled.onnx")
+
+
+def test_a_method_that_takes_no_part_gives_the_product():
+    module = nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, 3)
+    )
+    network = read_module(module.eval(), (1, 6, 6))
+    found = bound(network, "composite")
+    assert found.method == "product of the parts" and found.bound == bound(network, "product").bound

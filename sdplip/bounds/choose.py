@@ -207,12 +207,12 @@ class _Run:
         why, whole = method.unfit(task.network), [(0, task.network.output)]
         if why is None:
             yield from method.propose(task)
-        if (why is not None or name == "riccati") and cuts not in ([], whole):
-            yield from parts.propose(task, lambda part: self._part(name, part))
-        elif why is not None:
+        if why is not None and cuts == whole:
             raise InvalidProblem(
                 f"The method {name!r} does not take this network: {why}. Use 'auto' or 'product'."
             )
+        if why is not None or (name == "riccati" and cuts not in ([], whole)):
+            yield from parts.propose(task, lambda part: self._part(name, part))
 
     def _part(self, name: str, task: Task) -> Proven | None:
         """The bound of a part, by all methods where this one does not take it."""

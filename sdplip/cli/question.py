@@ -30,6 +30,8 @@ METHODS = (
 """As in `sdplip.bounds.methods`, so that help loads no solver; a test compares them."""
 ALONE = ("auto", "reference", "reference-layer", "lipsdp-network")
 """What `--compare` leaves out, but for CVXPY's answer on small networks."""
+NO_MORE = "product of the parts"
+"""What methods give that take no part of a network."""
 REFERENCE_ORDER = 60
 """Up to this order of the inequality, neurons and the fewer of them and inputs, `--compare` shows CVXPY's answer too: a few seconds."""
 
@@ -107,7 +109,8 @@ def compared(ask: Question) -> "list[NetworkBound]":
             continue
         try:
             with suppress(NotProvable, InvalidProblem):
-                results.append(ask.bound(name))
+                found = ask.bound(name)
+                results += [found] if found.method != NO_MORE else []
         except KeyboardInterrupt:
             return [
                 replace(first, note=f"interrupted in {name}; it and what follows is left out"),
