@@ -292,29 +292,42 @@ def _columns(T: Matrix, error: Vector, size: Vector, square: Vector) -> bool:
             return False
         E = L @ L.mT
         E -= S
-        np.abs(E, out=E)
+        E = np.abs(E, out=E)
         error[..., a:z] += (E.sum(-2) + E.sum(-1)) / 2
-        S[...], square[...], w = L, square + _squares(L), abs(L).sum(-2)
+        S[...] = L
+        square += _squares(L)
+        w = np.abs(L, out=L).sum(-2)
         if z < rows:
-            below, E = _below(T[..., z:, a:z], L, inverse)
-            error[..., a:z] += E.sum(-2)
-            error[..., z:] += E.sum(-1)
-            T[..., z:, a:z], square[...] = below, square + _squares(below)
-            A = np.abs(below, out=below)
-            w = w + A.sum(-2)
+            A = _below(T[..., z:, a:z], S, inverse, error[..., a:z], error[..., z:])
+            square += _squares(A)
+            w += A.sum(-2)
             size[..., z:] += _times(A, w)
-        size[..., a:z] += _times(np.abs(L, out=L), w)
+        size[..., a:z] += _times(L, w)
     return True
 
 
-def _below(S: Matrix, L: Matrix, inverse: Matrix) -> tuple[Matrix, Matrix]:
-    """X with $X L^T$ near S, and the absolute residual. A step of refinement makes it as good as substitution where it is not."""
+def _below(S: Matrix, L: Matrix, inverse: Matrix, columns: Vector, rows: Vector) -> Matrix:
+    """Overwrites S by X with $X L^T$ near S, and adds the sums of the absolute residual; gives $|X|$.
+
+    A step of refinement makes X as good as substitution where it is not.
+    """
     X = S @ inverse
-    E = S - X @ L.mT
-    if np.abs(E).sum(-1).max(initial=0.0) > FINE:
-        X += E @ inverse
-        E = S - X @ L.mT
-    return X, np.abs(E, out=E)
+    E = _residual_of(S, X, L)
+    sums = E.sum(-1)
+    if sums.max(initial=0.0) > FINE:
+        X += (S - X @ L.mT) @ inverse
+        E = _residual_of(S, X, L)
+        sums = E.sum(-1)
+    columns += E.sum(-2)
+    rows += sums
+    S[...] = X
+    return np.abs(X, out=X)
+
+
+def _residual_of(S: Matrix, X: Matrix, L: Matrix) -> Matrix:
+    E = X @ L.mT
+    E -= S
+    return np.abs(E, out=E)
 
 
 def _inverse(L: Matrix) -> Matrix:
@@ -328,8 +341,8 @@ def _inverse(L: Matrix) -> Matrix:
     return X
 
 
-def _squares(L: Matrix) -> Vector:
+def _squares(L: Matrix) -> Vector | float:
     """The square of the Frobenius norm, with an axis for broadcasting."""
     if L.ndim == 2:
-        return np.full(1, np.vdot(L, L))
+        return float(np.vdot(L, L))
     return np.einsum("...ij,...ij->...", L, L)[..., None]

@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from math import inf
 
 import numpy as np
@@ -9,7 +11,7 @@ from jaxtyping import Float
 
 from sdplip.kernel.proof import Norm
 from sdplip.kernel.regions import Ball, Box, Cut, Region
-from sdplip.network import Activation, Grouped, Maximum, Network, Norms, Sort
+from sdplip.network import INPUT, Activation, Dense, Grouped, Maximum, Network, Norms, Sort
 from sdplip.network.jacobian import Derivative, derivative, is_known
 
 Vector = Float[np.ndarray, " n"]
@@ -21,7 +23,13 @@ SIZE = 10**6
 BATCH = 2 * 10**6
 """Numbers of all Jacobians and values that are held at once."""
 TRIALS = 6
-"""Points that are tried around the best one at once."""
+"""Points that are tried at once around the best ones."""
+KEPT = 3
+"""The best points, around which others are tried."""
+SMALL, MORE = 2000, 4
+"""Where so many points can be looked at at once, so many times as many are."""
+SOLVED = 2000
+"""Rows and columns up to which a first matrix is factored."""
 STEPS = 12
 """Of the power iteration."""
 
@@ -37,41 +45,55 @@ def estimate_lower(
     deadline: float = inf,
     enough: float = inf,
 ) -> float:
-    r"""The largest norm of $J(x)$ at random points and uphill of them; 0.0 where no Jacobian can be computed.
+    r"""The largest norm of $J(x)$ at random points and uphill of the best; 0.0 where no Jacobian can be computed.
 
     Far out along $\pm(1, \dots, 1)$ a ReLU network with nonnegative weights has every neuron on, so that its exact constant is
-    found. Reproducible, up to `deadline` (of `time.monotonic`): the points come from a fixed seed. Large networks get a tenth of
-    them. The search ends where it reaches `enough`.
+    found; so it is where a solution of $W_1 x = \pm(1, \dots, 1)$ does that. Reproducible, up to `deadline` (of `time.monotonic`):
+    the points come from a fixed seed. Large networks get a tenth of them, small ones more. The search ends where it reaches `enough`.
     """
     if not is_known(network):
         return 0.0
+    if region is None:
+        network = _narrowed(network)
     rng, forms = np.random.default_rng(0), _forms(network)
-    if not forms:
-        samples, ascents = samples // 10, ascents // 6
-    best, most = np.zeros(network.inputs), 0.0
     batch = _batch(network) if forms else 1
-    points = list(_points(rng, network.inputs, region, samples))
+    more = MORE if batch >= SMALL else 1
+    samples, ascents = (more * samples, more * ascents) if forms else (samples // 10, ascents // 6)
+    points = np.array(list(_points(rng, network, region, samples)))
+    best = _Best(points[:1], np.zeros(1))
     for k in range(0, len(points), batch):
-        best, most = _better(network, np.array(points[k : k + batch]), norm, best, most)
-        if most >= enough or time.monotonic() > deadline:
-            return most
-    at_once = min(batch, TRIALS)
-    for step in np.geomspace(1.0, 0.01, -(-ascents // at_once)) * _size(region, best):
-        moves = step * rng.normal(size=(at_once, len(best))) / np.sqrt(len(best))
-        trials = np.array([_into(best + move, region) for move in moves])
-        best, most = _better(network, trials, norm, best, most)
-        if most >= enough or time.monotonic() > deadline:
+        best = _better(network, points[k : k + batch], norm, best)
+        if best.most >= enough or time.monotonic() > deadline:
+            return best.most
+    at_once = min(batch, more * TRIALS)
+    for step in np.geomspace(1.0, 0.01, -(-ascents // at_once)):
+        around = best.points[np.arange(at_once) % len(best.points)]
+        moves = step * rng.normal(size=around.shape) / np.sqrt(network.inputs)
+        trials = [_into(x + _size(region, x) * move, region) for x, move in zip(around, moves, strict=True)]
+        best = _better(network, np.array(trials), norm, best)
+        if best.most >= enough or time.monotonic() > deadline:
             break
-    return most
+    return best.most
 
 
-def _better(
-    network: Network, points: Float[np.ndarray, "points n"], norm: Norm, best: Vector, most: float
-) -> tuple[Vector, float]:
-    """The point of the largest Jacobian so far, and its norm."""
-    found = jacobian_norms(network, points, norm)
-    k = int(np.argmax(found))
-    return (points[k], float(found[k])) if found[k] > most else (best, most)
+@dataclass(frozen=True, eq=False)
+class _Best:
+    """The points of the largest Jacobians so far, and their norms, the largest first."""
+
+    points: Float[np.ndarray, "kept n"]
+    norms: Float[np.ndarray, " kept"]
+
+    @property
+    def most(self) -> float:
+        return float(self.norms[0])
+
+
+def _better(network: Network, points: Float[np.ndarray, "points n"], norm: Norm, best: _Best) -> _Best:
+    """The best of these points too."""
+    points = np.concatenate([best.points, points])
+    norms = np.concatenate([best.norms, jacobian_norms(network, points[len(best.points) :], norm)])
+    order = np.argsort(-norms, kind="stable")[:KEPT]
+    return _Best(points[order], norms[order])
 
 
 def jacobian(network: Network, x: Vector) -> Float[np.ndarray, "out in"]:
@@ -157,9 +179,13 @@ def _by_iteration(at: Derivative) -> float:
     return stretch
 
 
-def _points(rng: np.random.Generator, n: int, region: Region | None, samples: int) -> Iterator[Vector]:
+def _points(
+    rng: np.random.Generator, network: Network, region: Region | None, samples: int
+) -> Iterator[Vector]:
+    n = network.inputs
     if region is None:  # not 0 itself, where a network without biases has all of its kinks
         yield from (np.full(n, far) for far in (1e6, -1e6, 1.0, -1.0, 1e-3))
+        yield from _all_on(network)
     for k in range(samples):
         if region is None:
             yield (0.1, 1.0, 10.0)[k % 3] * rng.normal(size=n)
@@ -170,6 +196,27 @@ def _points(rng: np.random.Generator, n: int, region: Region | None, samples: in
             v = rng.normal(size=n)
             x = ball.center + v * (ball.radius * rng.uniform() ** (1 / n) / np.linalg.norm(v))
             yield _into(x, region) if isinstance(region, Cut) else x
+
+
+def _all_on(network: Network) -> Iterator[Vector]:
+    """Least solutions of $W_1 x = \\pm(1, \\dots, 1)$, for which all neurons of the first layer have the same sign."""
+    op = network.nodes[0].op
+    if isinstance(op, Dense) and max(op.W.shape) <= SOLVED:
+        with suppress(np.linalg.LinAlgError):
+            x = np.linalg.lstsq(op.W, np.ones(len(op.W)))[0]
+            yield from (10.0 * x, -10.0 * x)
+
+
+def _narrowed(network: Network) -> Network:
+    r"""With a first matrix $W = R^\top Q^\top$ that is wide replaced by $R^\top$: $J(x) = J'(Q^\top x) Q^\top$ has the same norm."""
+    first = network.nodes[0]
+    op = first.op
+    if not isinstance(op, Dense) or len(network.users[INPUT]) > 1 or op.inputs <= op.outputs:
+        return network
+    if max(op.W.shape) > SOLVED:
+        return network
+    narrow = replace(first, op=Dense(np.asarray(np.linalg.qr(op.W.T, "r")).T, op.b))
+    return replace(network, nodes=(narrow, *network.nodes[1:]), input_shape=(op.outputs,))
 
 
 def _size(region: Region | None, x: Vector) -> float:

@@ -14,6 +14,9 @@ from sdplip.shapes import Float, array
 
 Vector = Float[np.ndarray, " k"]
 
+FEW = 72
+"""So many eigenvalues are computed at once."""
+
 
 def certify(
     W: Float[np.ndarray, "m n"], t: Float[np.ndarray, " n"], *, form: Form = "linear", scaling: str = "given"
@@ -71,6 +74,10 @@ def _lower(scaled: Scaled, witness: Vector) -> float:
 def _propose(scaled: Scaled, gram: Gram) -> tuple[float, Vector]:
     """Estimate of the least kappa and a witness that attains it nearly. Not trusted."""
     r = gram.d**-0.5
-    estimate, u = top_eigenvector(lambda x: -r * (gram.minus @ (r * x)), len(r))
+    if len(r) <= FEW:
+        values, vectors = np.linalg.eigh(-r[:, None] * gram.minus * r)
+        estimate, u = float(values[-1]), vectors[:, -1]
+    else:
+        estimate, u = top_eigenvector(lambda x: -r * (gram.minus @ (r * x)), len(r))
     v = scaled.B.T @ u / scaled.tau if scaled.wide else r * u
     return estimate, v / abs(v).max()

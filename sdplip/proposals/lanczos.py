@@ -7,6 +7,9 @@ from jaxtyping import Shaped
 
 Vector = Shaped[np.ndarray, " n"]
 
+CHECK = 8
+"""Steps until convergence is looked at first, and at least from time to time."""
+
 
 def top_eigenvector(
     apply: Callable[[Vector], Vector],
@@ -26,26 +29,26 @@ def top_eigenvector(
     v = v / np.linalg.norm(v)
     basis = np.empty((steps, n), v.dtype)
     alpha, beta = np.zeros(steps), np.zeros(steps)
-    previous, k = 0.0, 0
+    k, check = 0, CHECK
     theta, coefficients = 0.0, np.ones(1)
     for k in range(steps):
         basis[k] = v
-        r = apply(v)
-        alpha[k] = (v.conj() @ r).real
-        r = r - alpha[k] * v
-        if k:
-            r -= previous * basis[k - 1]
-        # every step: a basis with copies would amplify, not remove
-        r -= basis[: k + 1].T @ (basis[: k + 1].conj() @ r)
-        beta[k] = previous = float(np.linalg.norm(r))
-        last = k == steps - 1 or previous <= 1e-14 * (abs(alpha[: k + 1]).max() + previous)
-        if last or k % 8 == 7:
+        known, r = basis[: k + 1], apply(v)
+        parts = known.conj() @ r  # with all, every step: a basis with copies would amplify, not remove
+        r = r - parts @ known
+        alpha[k], beta[k] = parts[k].real, np.vdot(r, r).real ** 0.5
+        if beta[k] < 0.01 * abs(alpha[k]):  # what is left may be rounding
+            r = r - (known.conj() @ r) @ known
+            beta[k] = np.vdot(r, r).real ** 0.5
+        last = k == steps - 1 or beta[k] <= 1e-14 * (abs(alpha[: k + 1]).max() + beta[k])
+        if last or k + 1 == check:
+            check += max(CHECK, check // 2)
             tridiagonal = np.diag(alpha[: k + 1]) + np.diag(beta[:k], 1) + np.diag(beta[:k], -1)
             values, vectors = np.linalg.eigh(tridiagonal)
             theta, coefficients = float(values[-1]), vectors[:, -1]
-            if last or previous * abs(coefficients[-1]) <= tolerance * theta:
+            if last or beta[k] * abs(coefficients[-1]) <= tolerance * theta:
                 break
-        v = r / previous
+        v = r / beta[k]
     x = coefficients @ basis[: k + 1]
     x = x / np.linalg.norm(x)
     return float((x.conj() @ apply(x)).real), x

@@ -52,6 +52,7 @@ def near_one(W: Array, e: Int[np.ndarray, "..."], axes: int | tuple[int, ...]) -
         g = int((own - e).max(initial=-5000, where=m != 0))
         return np.ldexp(m, own - e - g), g
     m, own = np.frexp(size.max(axes, keepdims=True, initial=0.0))
+    del size, small  # memory that is used again costs less than new
     g = int((own - e).max(initial=-5000, where=m != 0))
     return np.ldexp(W, -(e + g)), g
 
