@@ -1,7 +1,8 @@
 """Shapes of arrays in annotations: jaxtyping's names where it is installed, else names that mean nothing. The verifier needs
-NumPy alone. And the array that an array or a tensor is."""
+NumPy alone. Also: the array that an array or a tensor is, and how objects that hold arrays show themselves."""
 
 import sys
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +22,7 @@ else:
 
         Bool = Complex = Float = Int = Shaped = _Named
 
-__all__ = ["Bool", "Complex", "Float", "Int", "Shaped", "array"]
+__all__ = ["Bool", "Complex", "Float", "Int", "Shaped", "array", "short"]
 
 
 def array(values: Any) -> np.ndarray:
@@ -32,3 +33,28 @@ def array(values: Any) -> np.ndarray:
         half = values.dtype == torch.bfloat16
         return (values.float() if half else values).numpy()
     return np.asarray(values)
+
+
+FEW = 6
+"""Entries that are shown; of longer arrays and tuples the size is."""
+
+
+def short(self: Any) -> str:
+    """The `__repr__` of a data class that holds arrays: one line, each long array by its type and shape."""
+    said = (f"{f.name}={_short(getattr(self, f.name))}" for f in fields(self) if f.repr)
+    return f"{type(self).__name__}({', '.join(said)})"
+
+
+def _short(value: Any) -> str:
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        if value.ndim <= 1 and len(value.ravel()) <= FEW:
+            return str(value.tolist())
+        return f"<{' × '.join(map(str, value.shape))} {str(value.dtype).removeprefix('torch.')}>"
+    if isinstance(value, tuple | list | dict) and len(value) > FEW:
+        return f"<{len(value)} entries>"
+    if isinstance(value, tuple | list):
+        inside = ", ".join(map(_short, value)) + ("," if len(value) == 1 and isinstance(value, tuple) else "")
+        return f"({inside})" if isinstance(value, tuple) else f"[{inside}]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{k!r}: {_short(v)}" for k, v in value.items()) + "}"
+    return repr(value)

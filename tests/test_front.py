@@ -118,3 +118,21 @@ def test_certify_takes_parameters(dtype):
     K = torch.arange(1.0, 10.0).reshape(1, 1, 3, 3).to(dtype).requires_grad_()
     kernel = np.arange(1.0, 10.0).reshape(1, 1, 3, 3)
     assert sdplip.certify_convolution(K, t[:1]).c == sdplip.certify_convolution(kernel, t.numpy()[:1]).c
+
+
+def test_reprs_are_one_short_line():
+    rng = np.random.default_rng(0)
+    W = rng.standard_normal((30, 40))
+    found = sdplip.bound([W, W.T], seconds=1)
+    shown = [
+        found,
+        found.goal,
+        found.proof,
+        found.goal.network,
+        sdplip.certify(W, 100 * np.ones(40)),
+        *sdplip.check(W).layers,
+    ]
+    for thing in shown:
+        assert "\n" not in repr(thing) and len(repr(thing)) < 1500, repr(thing)
+    assert f"bound={found.bound!r}" in repr(found)
+    assert "<30 × 40 float64>" in repr(found.goal.network)

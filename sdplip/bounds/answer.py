@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sdplip.kernel.proof import Goal, Proof
+from sdplip.shapes import short
 from sdplip.solvers.solution import Status
 
 
@@ -59,6 +60,8 @@ class NetworkBound:
     row: int | None = None
     tried: tuple[Tried, ...] = ()
     note: str = field(default="")
+
+    __repr__ = short
 
     @property
     def value(self) -> float:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from sdplip.kernel.regions import Region
 from sdplip.network import Network
+from sdplip.shapes import short
 
 Norm = Literal["l2", "linf"]
 
@@ -28,6 +29,8 @@ class Proof:
     data: Mapping[str, Any] = field(default_factory=dict)
     parts: "tuple[Proof, ...]" = ()
 
+    __repr__ = short
+
 
 @dataclass(frozen=True, eq=False)
 class Goal:
@@ -44,6 +47,8 @@ class Goal:
     region: Region | None = None
     norm: Norm = "l2"
     centred: bool = False
+
+    __repr__ = short
 
 
 Prove = Callable[[Goal, Proof], float]

@@ -11,7 +11,7 @@ import numpy as np
 from sdplip.arithmetic.rounding import GENEROUS, TINY, UNIT, gamma
 from sdplip.errors import InvalidProblem, InvalidWeight
 from sdplip.network.operators.linear import finite
-from sdplip.shapes import Float
+from sdplip.shapes import Float, short
 
 Matrix = Float[np.ndarray, "m n"]
 Vector = Float[np.ndarray, " n"]
@@ -27,6 +27,8 @@ class Box:
 
     lower: Vector
     upper: Vector
+
+    __repr__ = short
 
     def __post_init__(self) -> None:
         _set(self, "lower", "The ends of a box")
@@ -63,6 +65,8 @@ class Ball:
 
     center: Vector
     radius: float
+
+    __repr__ = short
 
     def __post_init__(self) -> None:
         _set(self, "center", "The center of a ball")
@@ -102,6 +106,8 @@ class Cut:
 
     ball: Ball
     box: Box
+
+    __repr__ = short
 
     def __post_init__(self) -> None:
         if not (isinstance(self.ball, Ball) and isinstance(self.box, Box)):

@@ -14,7 +14,7 @@ import numpy as np
 
 from sdplip.errors import InvalidProblem, InvalidWeight
 from sdplip.network.operators import AbstractLinear, Activation, Concatenate, Dense, Operator, Sum
-from sdplip.shapes import Float
+from sdplip.shapes import Float, short
 
 Shape = tuple[int, ...]
 INPUT = 0
@@ -37,6 +37,8 @@ class Node:
     shape: Shape
     name: str = ""
 
+    __repr__ = short
+
     @property
     def title(self) -> str:
         """For messages: its kind, and its name where it has one."""
@@ -58,6 +60,8 @@ class Network:
 
     input_shape: Shape
     nodes: tuple[Node, ...]
+
+    __repr__ = short
 
     def __post_init__(self) -> None:
         if not self.nodes:

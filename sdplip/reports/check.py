@@ -9,6 +9,7 @@ from sdplip.kernel.condition import Certificate, Form, Verdict
 from sdplip.reports.layer import Layer, naming
 from sdplip.reports.methods import IDENTITY, Method
 from sdplip.reports.numbers import finite, trace
+from sdplip.shapes import short
 from sdplip.weights import Weight
 
 TOLERANCE = 1e-6
@@ -22,6 +23,8 @@ class LayerCheck:
     certificate: Certificate
     verdict: Verdict
     seconds: float
+
+    __repr__ = short
 
     @property
     def trace(self) -> float:

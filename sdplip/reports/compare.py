@@ -13,6 +13,7 @@ from sdplip.reports.methods import CLOSED_FORMS, Method
 from sdplip.reports.numbers import finite, log_det, trace, trace_above
 from sdplip.reports.optimum import Objective, Optimum, Solver, Watch, optimise
 from sdplip.reports.spectrum import Spectrum, spectrum
+from sdplip.shapes import short
 from sdplip.weights import Weight
 
 
@@ -32,6 +33,8 @@ class ScalingRow:
     spectrum: Spectrum
     seconds: float
     optimum: Optimum | None = None
+
+    __repr__ = short
 
     @property
     def trace(self) -> float:
@@ -84,6 +87,8 @@ class LayerComparison:
     rows: tuple[ScalingRow, ...]
     objective: Objective
     grid: tuple[int, ...] | None
+
+    __repr__ = short
 
     @property
     def best(self) -> ScalingRow:

@@ -12,6 +12,7 @@ from sdplip.errors import SdplipError
 from sdplip.geometry import ExpandedGeometry, Geometry
 from sdplip.kernel.condition import Certificate, Form
 from sdplip.proposals import certify, certify_convolution
+from sdplip.shapes import short
 from sdplip.weights import Weight
 
 
@@ -25,6 +26,8 @@ class Layer:
 
     weight: Weight
     form: Form = "linear"
+
+    __repr__ = short
 
     @property
     def name(self) -> str:

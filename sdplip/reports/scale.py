@@ -16,6 +16,7 @@ from sdplip.kernel.condition import Certificate, Form
 from sdplip.reports.layer import Layer, naming
 from sdplip.reports.methods import Method
 from sdplip.reports.numbers import finite
+from sdplip.shapes import short
 from sdplip.verifier.layers import save_layers
 from sdplip.weights import Weight
 from sdplip.writing import write_bytes
@@ -40,6 +41,8 @@ class LayerScale:
     proposed: Certificate
     certificate: Certificate
     seconds: float
+
+    __repr__ = short
 
     @property
     def t(self) -> Float[np.ndarray, " n"]:

@@ -18,6 +18,7 @@ from sdplip.nn.bounds.tree import Bound, best
 from sdplip.robustness.arithmetic import Precision, device_of, network_in, pixels, plain_arithmetic
 from sdplip.robustness.forward_error import REACH, Analysis, forward_error
 from sdplip.robustness.radii import certified_radius, joint_constant, margins, predictions
+from sdplip.shapes import short
 
 RADII = ("36/255", "72/255", "108/255", "1")
 """The radii of the literature."""
@@ -60,6 +61,8 @@ class Certification:
     rounding: Rounding
     scope: Scope
     seconds: float
+
+    __repr__ = short
 
     @property
     def margin_constant(self) -> float:
@@ -148,6 +151,8 @@ class Tighter:
 
     network: Bound | None
     margins: Float[np.ndarray, "classes classes"]
+
+    __repr__ = short
 
 
 def certify_accuracy(

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from sdplip.errors import InvalidProblem, UnreadableFile
+from sdplip.shapes import short
 from sdplip.writing import write_text
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ class Curve:
     correct: int
     attacks: tuple[AttackPoint, ...] = ()
     source: str = ""
+
+    __repr__ = short
 
     @property
     def accuracy(self) -> Float[np.ndarray, " k"]:

@@ -17,6 +17,7 @@ from sdplip.kernel.condition import (
     trace_lower_bound,
 )
 from sdplip.proposals import certify, certify_residual
+from sdplip.shapes import short
 from sdplip.solvers.problems import MaxVolume, MinTrace, Nearest, Problem, ResidualLMI
 from sdplip.solvers.solution import Solution
 
@@ -36,6 +37,8 @@ class Interval:
     lower: float
     t: Float[np.ndarray, " n"] | None
     certificate: Certificate | ResidualCertificate
+
+    __repr__ = short
 
     @property
     def gap(self) -> float:

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sdplip.errors import InvalidProblem
+from sdplip.shapes import short
 from sdplip.solvers._arrays import array_of, excess, freeze, positive, weight_of
 from sdplip.solvers.convolution_problem import ConvolutionMinTrace
 
@@ -28,6 +29,8 @@ class MinTrace:
 
     W: Float[np.ndarray, "m n"]
     cost: Float[np.ndarray, " n"] = None  # pyright: ignore[reportAssignmentType]
+
+    __repr__ = short
 
     def __post_init__(self):
         freeze(self, W=weight_of(self.W))
@@ -60,6 +63,8 @@ class MaxVolume:
 
     W: Float[np.ndarray, "m n"]
 
+    __repr__ = short
+
     def __post_init__(self):
         freeze(self, W=weight_of(self.W))
 
@@ -90,6 +95,8 @@ class Nearest:
     W: Float[np.ndarray, "m n"]
     target: Float[np.ndarray, " n"]
     weight: Float[np.ndarray, " n"] = None  # pyright: ignore[reportAssignmentType]
+
+    __repr__ = short
 
     def __post_init__(self):
         freeze(self, W=weight_of(self.W))
@@ -139,6 +146,8 @@ class ResidualLMI:
     alpha: float = 0.0
     beta: float = 1.0
     gamma: float | None = None
+
+    __repr__ = short
 
     def __post_init__(self):
         freeze(self, H=weight_of(self.H, "H"), W=weight_of(self.W))

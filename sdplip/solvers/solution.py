@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from sdplip.shapes import short
 from sdplip.solvers.problems import Problem
 
 
@@ -82,6 +83,8 @@ class Solution:
     solver: str
     gamma: float | None = None
     multipliers: Float[np.ndarray, " n"] | None = None
+
+    __repr__ = short
 
 
 class AbstractSolver(abc.ABC):

@@ -8,7 +8,7 @@ import numpy as np
 
 from sdplip.errors import InvalidWeight
 from sdplip.geometry import Geometry
-from sdplip.shapes import Float
+from sdplip.shapes import Float, short
 
 Kind = Literal["dense", "conv1d", "conv2d", "conv3d"]
 
@@ -26,6 +26,8 @@ class Weight:
     name: str
     array: Float[np.ndarray, "out in *taps"]
     geometry: Geometry | None = None
+
+    __repr__ = short
 
     @property
     def kind(self) -> Kind:

@@ -9,7 +9,7 @@ import numpy as np
 from sdplip.arithmetic.rounding import TINY, up
 from sdplip.geometry import Geometry
 from sdplip.kernel.condition.powers import nonzero
-from sdplip.shapes import Float
+from sdplip.shapes import Float, short
 
 Form = Literal["linear", "residual"]
 
@@ -48,6 +48,8 @@ class Certificate:
     geometry: Geometry | None = None
     grid: tuple[int, ...] | None = None
     frequency: tuple[int, ...] | None = None
+
+    __repr__ = short
 
     @property
     def bound(self) -> float:

@@ -21,7 +21,7 @@ from sdplip.arithmetic.semidefinite import proves
 from sdplip.errors import InvalidScaling, InvalidWeight
 from sdplip.kernel.condition.powers import nonzero, split
 from sdplip.kernel.condition.validate import as_weight
-from sdplip.shapes import Float
+from sdplip.shapes import Float, short
 
 Matrix = Float[np.ndarray, "m n"]
 Vector = Float[np.ndarray, " n"]
@@ -41,6 +41,8 @@ class ResidualCertificate:
     gamma: float
     multipliers: Vector
     slopes: Slopes
+
+    __repr__ = short
 
     @property
     def bound(self) -> float:

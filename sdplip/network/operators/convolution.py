@@ -9,7 +9,7 @@ import numpy as np
 from sdplip.errors import InvalidWeight, UnsupportedConvolution
 from sdplip.geometry import Geometry
 from sdplip.network.operators.linear import AbstractLinear, Rows, Vector, finite, set_shift
-from sdplip.shapes import Float
+from sdplip.shapes import Float, short
 
 Pads = tuple[tuple[int, int], ...]
 
@@ -40,6 +40,8 @@ class Convolution(AbstractLinear):
     groups: int = 1
     circular: bool = False
     b: Vector | None = None
+
+    __repr__ = short
 
     def __post_init__(self) -> None:
         K = finite("A convolution kernel", self.K)

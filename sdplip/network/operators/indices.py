@@ -7,7 +7,7 @@ import numpy as np
 
 from sdplip.errors import InvalidWeight
 from sdplip.network.operators.linear import AbstractLinear, Rows, Vector
-from sdplip.shapes import Float, Int
+from sdplip.shapes import Float, Int, short
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +21,8 @@ class Gather(AbstractLinear):
     index: Int[np.ndarray, " outputs"]
     length: int
     b: Vector | None = None
+
+    __repr__ = short
 
     def __post_init__(self) -> None:
         index = np.asarray(self.index)
@@ -74,6 +76,8 @@ class Scatter(AbstractLinear):
     index: Int[np.ndarray, " inputs"]
     length: int
     b: Vector | None = None
+
+    __repr__ = short
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "index", Gather(self.index, self.length).index)

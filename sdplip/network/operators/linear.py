@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from sdplip.errors import InvalidProblem, InvalidWeight
-from sdplip.shapes import Float
+from sdplip.shapes import Float, short
 
 Matrix = Float[np.ndarray, "m n"]
 Vector = Float[np.ndarray, " n"]
@@ -83,6 +83,8 @@ class Dense(AbstractLinear):
     W: Matrix
     b: Vector | None = None
 
+    __repr__ = short
+
     def __post_init__(self) -> None:
         W = finite("The weight of a linear layer", self.W)
         if W.ndim != 2 or 0 in W.shape:
@@ -132,6 +134,8 @@ class OnAxis(AbstractLinear):
     before: int
     after: int
     b: Vector | None = None
+
+    __repr__ = short
 
     def __post_init__(self) -> None:
         W = finite("The weight of a linear layer", self.W)
@@ -186,6 +190,8 @@ class Diagonal(AbstractLinear):
     error: float = 0.0
     shift_error: Vector | None = None
 
+    __repr__ = short
+
     def __post_init__(self) -> None:
         d = finite("The factors of a normalisation", self.d)
         if d.ndim != 1 or not d.size:
@@ -232,6 +238,8 @@ class Transposed(AbstractLinear):
 
     of: AbstractLinear
     b: Vector | None = None
+
+    __repr__ = short
 
     def __post_init__(self) -> None:
         set_shift(self, self.outputs)

@@ -9,7 +9,7 @@ from sdplip.arithmetic.functions import FUNCTIONS
 from sdplip.arithmetic.groups import GROUPED
 from sdplip.errors import InvalidWeight
 from sdplip.network.operators.linear import Rows, Vector, finite
-from sdplip.shapes import Float, Int
+from sdplip.shapes import Float, Int, short
 
 Parameters = Mapping[str, "float | Vector"]
 
@@ -34,6 +34,8 @@ class Activation:
     parameters: Parameters = field(default_factory=dict)
     alpha: Vector = field(default=None)  # type: ignore[assignment]  # filled from the name
     beta: Vector = field(default=None)  # type: ignore[assignment]
+
+    __repr__ = short
 
     def __post_init__(self) -> None:
         if self.name:
@@ -86,6 +88,8 @@ class Sort:
     groups: Int[np.ndarray, "count size"]
     length: int
 
+    __repr__ = short
+
     def __post_init__(self) -> None:
         groups = np.asarray(self.groups)
         if groups.ndim != 2 or not groups.size or groups.dtype.kind not in "iu":
@@ -116,6 +120,8 @@ class Norms:
     groups: Int[np.ndarray, "count size"]
     length: int
 
+    __repr__ = short
+
     def __post_init__(self) -> None:
         Sort(self.groups, self.length)
 
@@ -145,6 +151,8 @@ class Grouped:
     groups: Int[np.ndarray, "count size"]
     length: int
     parameters: Parameters = field(default_factory=dict)
+
+    __repr__ = short
 
     def __post_init__(self) -> None:
         Sort(self.groups, self.length)

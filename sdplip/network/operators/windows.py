@@ -8,7 +8,7 @@ import numpy as np
 from sdplip.errors import InvalidWeight
 from sdplip.network.operators.indices import Gather
 from sdplip.network.operators.linear import AbstractLinear, Rows, Vector
-from sdplip.shapes import Float, Int
+from sdplip.shapes import Float, Int, short
 
 Windows = Int[np.ndarray, "outputs size"]
 
@@ -80,6 +80,8 @@ class Average(AbstractLinear):
     length: int
     b: Vector | None = None
 
+    __repr__ = short
+
     def __post_init__(self) -> None:
         check_windows(self.index, self.length)
         if self.divisor.shape != self.index.shape[:1] or not (self.divisor >= 1).all():
@@ -132,6 +134,8 @@ class Maximum:
 
     index: Windows
     length: int
+
+    __repr__ = short
 
     def __post_init__(self) -> None:
         check_windows(self.index, self.length)

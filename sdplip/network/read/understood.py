@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sdplip.network.graph import Network
+from sdplip.shapes import short
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,3 +26,5 @@ class Understood:
     sentences: tuple[str, ...] = ()
     left_out: tuple[tuple[str, str], ...] = ()
     checked: str = ""
+
+    __repr__ = short

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
+from sdplip.shapes import short
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
@@ -19,6 +21,8 @@ class Split:
 
     images: UInt8[Tensor, "n c h w"]
     labels: Int64[Tensor, " n"]
+
+    __repr__ = short
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -51,6 +55,8 @@ class DataSet:
     validation: Split | None
     test: Split
     classes: tuple[str, ...]
+
+    __repr__ = short
 
     def to(self, device: torch.device | str) -> "DataSet":
         """The same data set on another device."""
