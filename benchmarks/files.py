@@ -34,17 +34,54 @@ from sdplip.network.read.file import kind_of, read_file
 from sdplip.network.read.onnx import verify_understanding
 from sdplip.network.read.understood import Understood
 
+HALVED = {"": {"stride": 2, "padding": 1}}
+STEM = {"stride": 2, "padding": 3, "max_pool": 2}
 OPTIONS: dict[str, dict[str, Any]] = {
-    # What these files of bare weights do not say: kernels with their stride and padding, the size of the image.
-    "kw_mnist.pth": {"image_size": [28, 28], "geometry": {"": {"stride": 2, "padding": 1}}},
-    "cifar_2c2f.pth": {"image_size": [32, 32], "geometry": {"": {"stride": 2, "padding": 1}}},
+    # What these files of bare weights do not say: how kernels move, the size of the image, which activation, what is added.
+    "kw_mnist.pth": {"image_size": [28, 28], "geometry": HALVED},
+    "cifar_2c2f.pth": {"image_size": [32, 32], "geometry": {"": {"padding": 0}}},
     "abc_cifar_marabou_small.pth": {"image_size": [32, 32], "geometry": {"": {"stride": 2, "padding": 0}}},
+    "abc_resnet2b.pth": {
+        "image_size": [32, 32],
+        "structure": "resnet",
+        "geometry": {
+            "conv1": {"stride": 2, "padding": 1},
+            "layer1.0.conv1": {"stride": 2, "padding": 1},
+            "layer1.0.shortcut.0": {"stride": 2, "padding": 0},
+        },
+    },
     "cnn2.pt": {"image_size": [8, 8]},
-    "LeNet5ReLU.mat": {"image_size": [28, 28], "geometry": {"": {"padding": 0, "average_pool": 2}}},
+    "LeNet5ReLU.mat": {
+        "image_size": [28, 28],
+        "geometry": {"net_0": {"padding": 2, "max_pool": 2}, "net_3": {"padding": 0, "max_pool": 2}},
+    },
+    "*FC-R18.*": {"structure": "residual"},
+    "C-R18.pt": {"structure": "residual", "image_size": [28, 28], "geometry": {"stem.0.conv": STEM}},
+    "glipsdp_versatility_C-R18.mat": {
+        "structure": "residual",
+        "image_size": [28, 28],
+        "geometry": {"stem_0_conv": STEM},
+    },
+    "glipsdp_versatility_2C2F.mat": {"image_size": [28, 28], "geometry": HALVED},
+    "glipsdp_digits_cnn*.mat": {"image_size": [8, 8], "transpose": True, "flatten": "whc"},
+    "glipsdp_digits_fnn*.mat": {"transpose": True},
+    "glipsdp_mnist_cnn_*.mat": {"image_size": [28, 28], "average": True},
+    "maxmin_weights*.mat": {"activation": "maxmin"},
+    "maxmin_resweights*.mat": {
+        "activation": "maxmin",
+        "bare": ["W[0]"],
+        "blocks": [{"layers": [f"W[{k}]"], "activation": "behind"} for k in (1, 2, 3)],
+    },
+    "*GroupSort*_weights.npy": {"activation": "maxmin", "transpose": True},
+    "*_weights.npy": {"transpose": True},
+    "residual_blocks_state_dict.pt": {"structure": "residual"},
     "zero_mask_buffer.pt": {"ignore": ["mask.mask"]},
 }
-"""By pattern of file names: the assumptions that a user states with options."""
-NO_NETWORK: dict[str, str] = {}
+"""By pattern of file names, the first that fits: the assumptions that a user states with options."""
+NO_NETWORK = {
+    "*_biases.npy": "the biases of the weights beside them, which no bound over all inputs depends on",
+    "glipsdp_digits_published_bounds.mat": "results of another tool",
+}
 """By pattern of file names: files that hold no network, and what they hold."""
 BESIDE = (".md", ".data", ".json", ".jsonl", ".vnnlib")
 AGREE = 1e-5
@@ -68,6 +105,7 @@ class Row:
     lower: float | None = None
     reading: float = 0.0
     seconds: float = 0.0
+    cpu: float = 0.0
     refused: str = ""
     assumed: tuple[str, ...] = ()
 
@@ -209,6 +247,7 @@ def _child(sender: Connection, path: Path, options: argparse.Namespace) -> None:
     except Exception as error:  # said in the table, whatever it is
         row = Row(path.name, refused=f"FAILED: {type(error).__name__}: {error}")
     row.seconds = max(row.seconds, time.perf_counter() - begin if row.bound is None else 0.0)
+    row.cpu = time.process_time()
     sender.send(row)
 
 
