@@ -384,7 +384,7 @@ _add("ReduceSum, all axes", lambda g, x: g("ReduceSum", x), (1, 5, 4))
 _add("TopK", lambda g, x: g("TopK", x, _i(6), outputs=2))
 _add("TopK, smallest", lambda g, x: g("TopK", x, _i(2), outputs=2, axis=1, largest=0), TOKENS)
 for _kind in ("Relu", "LeakyRelu", "Elu", "Selu", "Celu", "Gelu", "HardSwish", "HardSigmoid", "Sigmoid", "Tanh", "Softplus",
-              "Softsign", "Erf", "Mish", "Abs", "Atan", "Softmax", "LogSoftmax"):  # fmt: skip
+              "Softsign", "Erf", "Mish", "Abs", "Atan", "Sin", "Cos", "Softmax", "LogSoftmax"):  # fmt: skip
     _add(_kind, lambda g, x, k=_kind: g(k, x))
 _add("Gelu, tanh", lambda g, x: g("Gelu", x, approximate="tanh"))
 _add("LeakyRelu, alpha", lambda g, x: g("LeakyRelu", x, alpha=1.7))

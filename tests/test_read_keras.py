@@ -1,6 +1,8 @@
 """Whole models of Keras in .h5 files: the configuration says the network, and what is not a chain of known layers is refused."""
 
+import io
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,9 @@ import pytest
 import torch
 
 from sdplip.errors import InvalidWeight, SdplipError
+from sdplip.network.read.file import read_file
 from sdplip.network.read.weights import Assumptions, read_weights_network
+from sdplip.weights import read
 
 h5py = pytest.importorskip("h5py")
 RNG = np.random.default_rng(0)
@@ -140,5 +144,165 @@ def test_what_is_no_chain_of_known_layers_is_refused(tmp_path, case):
 
 
 def test_other_classes_are_refused(tmp_path):
-    with pytest.raises(InvalidWeight, match="Functional"):
-        read_weights_network(saved(tmp_path / "m.h5", CNN, ARRAYS, "Functional"))
+    with pytest.raises(InvalidWeight, match="Subclassed"):
+        read_weights_network(saved(tmp_path / "m.h5", CNN, ARRAYS, "Subclassed"))
+
+
+# --- functional models ---
+
+
+def taking(entry: dict[str, Any], *before: str, version: int = 3) -> dict[str, Any]:
+    """A layer of a functional model, as Keras 2 or 3 writes what it takes."""
+    name = entry["config"]["name"]
+    if version == 2:
+        nodes = [[[other, 0, 0, {}] for other in before]] if before else []
+    else:
+        tensors = [{"class_name": "__keras_tensor__", "config": {"keras_history": [b, 0, 0]}} for b in before]
+        nodes = [{"args": tensors if len(before) < 2 else [tensors], "kwargs": {}}] if before else []
+    return {**entry, "name": name, "inbound_nodes": nodes}
+
+
+def functional(version: int = 3) -> list[dict[str, Any]]:
+    """The layers of `CNN`, called by their place, in the order of the alphabet: not that in which they act."""
+    named = [
+        entry
+        if entry["config"]["name"] != "x"
+        else layer(entry["class_name"], **{**entry["config"], "name": f"x{k}"})
+        for k, entry in enumerate(CNN)
+    ]
+    names = [entry["config"]["name"] for entry in named]
+    found = [taking(entry, *names[max(0, k - 1) : k], version=version) for k, entry in enumerate(named)]
+    return sorted(found, key=lambda entry: entry["name"])
+
+
+@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("kind", ["Functional", "Model"])
+def test_functional_models_that_are_chains(tmp_path, version, kind):
+    found = read_weights_network(saved(tmp_path / "m.h5", functional(version), ARRAYS, kind), biases=True)
+    x = normal(4, 2, 9, 8)
+    np.testing.assert_allclose(found.network(x.reshape(4, -1)), by_torch(x), atol=1e-12)
+
+
+def dense(name: str, *before: str, version: int = 3) -> dict[str, Any]:
+    return taking(layer("Dense", name, activation="relu"), *before, version=version)
+
+
+ENTRY = taking(layer("InputLayer", "in", batch_shape=[None, 3]))
+BRANCHED = {
+    "sum": [ENTRY, dense("a", "in"), taking(layer("Add", "s"), "a", "in"), dense("b", "s")],
+    "fork": [ENTRY, dense("a", "in"), dense("b", "a"), dense("c", "a")],
+    "two inputs": [ENTRY, dense("a", "in"), taking(layer("InputLayer", "in2")), dense("b", "a")],
+    "used twice": [ENTRY, {**dense("a", "in"), "inbound_nodes": 2 * dense("a", "in")["inbound_nodes"]}],
+    "circle": [ENTRY, dense("a", "b"), dense("b", "a")],
+    "same name": [ENTRY, dense("a", "in"), dense("a", "in")],
+    "no such layer": [ENTRY, dense("a", "gone")],
+    "no nodes": [ENTRY, {**dense("a", "in"), "inbound_nodes": 3}],
+    "no entries": [ENTRY, 3],
+    "in keywords": [ENTRY, {**dense("a", "in"), "inbound_nodes": [[["in", 0, 0, {"y": ["in", 0, 0]}]]]}],
+}
+
+
+@pytest.mark.parametrize("case", BRANCHED)
+def test_functional_models_that_are_no_chains_are_refused(tmp_path, case):
+    arrays = {f"{name}/kernel": normal(3, 3) for name in "abc"}
+    with pytest.raises(InvalidWeight, match="no chain"):
+        read_weights_network(saved(tmp_path / "m.h5", BRANCHED[case], arrays, "Functional"))
+
+
+# --- normalisations ---
+
+
+@pytest.mark.parametrize("behind", [False, True])
+def test_normalisations_stand_where_the_configuration_says(tmp_path, behind):
+    norm = layer("BatchNormalization", "n", axis=[1], epsilon=0.01)
+    relu = layer("Activation", "r", activation="relu")
+    layers = [
+        layer("Dense", "a", batch_input_shape=[None, 3]),
+        *((relu, norm) if behind else (norm, relu)),
+        layer("Dense", "b"),
+    ]
+    W1, W2, v = normal(3, 4), normal(4, 2), abs(normal(4)) + 0.1
+    arrays = {
+        "a/kernel": W1,
+        "b/kernel": W2,
+        "n/beta": normal(4),
+        "n/moving_mean": normal(4),
+        "n/moving_variance": v,
+    }
+    found = read_weights_network(saved(tmp_path / "m.h5", layers, arrays))
+
+    def normalised(y):
+        return (y - arrays["n/moving_mean"]) / np.sqrt(v + 0.01) + arrays["n/beta"]
+
+    x = normal(5, 3)
+    y = normalised(np.maximum(x @ W1, 0)) if behind else np.maximum(normalised(x @ W1), 0)
+    np.testing.assert_allclose(found.network(x), y @ W2, atol=1e-9)
+    assert (
+        any("epsilon 0.01, as the configuration" in said for said in found.sentences) and not found.left_out
+    )
+    del arrays["n/moving_variance"]
+    with pytest.raises(InvalidWeight, match="statistics"):
+        read_weights_network(saved(tmp_path / "n.h5", layers, arrays))
+
+
+# --- Keras' own format ---
+
+
+def archived(path: Path, layers: list[dict[str, Any]], arrays: dict[str, np.ndarray], kind: str) -> Path:
+    """As Keras 3 writes `.keras`: groups called by the class, the name of the layer beside its variables."""
+    content, counts = io.BytesIO(), dict[str, int]()
+    with h5py.File(content, "w") as file:
+        for entry in layers:
+            stem = entry["class_name"].lower()
+            counts[stem] = counts.get(stem, -1) + 1
+            group = file.create_group(f"layers/{stem}{f'_{counts[stem]}' if counts[stem] else ''}/vars")
+            group.attrs["name"] = entry["config"]["name"]
+            own = [array for name, array in arrays.items() if name.split("/")[0] == entry["config"]["name"]]
+            for k, array in enumerate(own):
+                group.create_dataset(str(k), data=array)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("metadata.json", "{}")
+        archive.writestr("config.json", json.dumps({"class_name": kind, "config": {"layers": layers}}))
+        archive.writestr("model.weights.h5", content.getvalue())
+    return path
+
+
+@pytest.mark.parametrize("kind", ["Sequential", "Functional"])
+def test_archives_of_keras(tmp_path, kind):
+    layers = CNN if kind == "Sequential" else functional()
+    path = archived(tmp_path / "m.keras", layers, ARRAYS, kind)
+    found = read_weights_network(path, biases=True)
+    x = normal(4, 2, 9, 8)
+    np.testing.assert_allclose(found.network(x.reshape(4, -1)), by_torch(x), atol=1e-12)
+    again = read_file(path, {"kind": "weights", **found.reading}).network
+    np.testing.assert_array_equal(again(x.reshape(4, -1)), found.network(x.reshape(4, -1)))
+    assert {weight.name for weight in read(path)} == {"a/kernel", "b/kernel", "c/kernel", "d/kernel"}
+
+
+def test_damaged_archives_leave_no_traceback(tmp_path):
+    whole = archived(tmp_path / "m.keras", CNN, ARRAYS, "Sequential").read_bytes()
+    for end in (100, len(whole) // 2, len(whole) - 30):
+        (tmp_path / "d.keras").write_bytes(whole[:end])
+        with pytest.raises(SdplipError):
+            read_weights_network(tmp_path / "d.keras")
+    with zipfile.ZipFile(tmp_path / "e.keras", "w") as archive:
+        archive.writestr("config.json", "{")
+        archive.writestr("model.weights.h5", b"")
+    with pytest.raises(SdplipError):
+        read_weights_network(tmp_path / "e.keras")
+
+
+def test_weights_of_a_network_with_sums_stop(tmp_path):
+    """Files of weights alone have a group of every layer, also of those without arrays."""
+    with h5py.File(tmp_path / "m.h5", "w") as file:
+        for name in ("dense", "dense_1"):
+            file.create_dataset(f"layers/{name}/vars/0", data=normal(3, 3))
+        file.create_group("layers/add/vars")
+    with pytest.raises(InvalidWeight, match="layers/add"):
+        read_weights_network(tmp_path / "m.h5")
+    assert (
+        read_weights_network(
+            tmp_path / "m.h5", Assumptions(layers=("dense/kernel", "dense_1/kernel"))
+        ).network.inputs
+        == 3
+    )

@@ -257,6 +257,7 @@ FUNCTIONS: dict[str, tuple[Callable[[Tensor], Tensor], Shape]] = {
     "kthvalue": (lambda x: x.kthvalue(2, 1, keepdim=True).values, (4,)),
     "fmax": (lambda x: torch.fmax(x, x.flip(1)) + torch.fmin(x, 2 * x), (4,)),
     "erf and atan": (lambda x: torch.erf(x) + torch.atan(x), (4,)),
+    "sine and cosine": (lambda x: torch.sin(x) + 2 * torch.cos(x), (4,)),
     "norms": (lambda x: torch.norm(x, 1, 2) + torch.linalg.vector_norm(x, float("inf"), 2), (3, 2)),
     "frobenius": (lambda x: torch.linalg.matrix_norm(x).unsqueeze(1), (3, 2)),
     "aligned": (lambda x: F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True), (1, 3, 5)),

@@ -13,6 +13,10 @@ from sdplip.weights.content import Room, opened, room_of
 from sdplip.weights.damaged import refuse_damaged
 from sdplip.weights.names import natural
 
+MERGES = (
+    r"(add|subtract|multiply|average|maximum|minimum|concatenate|dot|\w*attention|lstm|gru|simple_rnn)(_\d+)?"
+)
+"""Names that Keras gives layers by which a network is no chain: files of weights hold a group of each, without arrays."""
 VARIABLES = {1: ("kernel",), 2: ("kernel", "bias"), 4: ("gamma", "beta", "moving_mean", "moving_variance")}
 """What the numbered variables of a layer are in files of Keras 3, by how many there are."""
 
@@ -39,6 +43,30 @@ def configuration(path: Path) -> Any:
 
 
 def _read(path: Path) -> tuple[dict[str, np.ndarray], bool, Any]:
+    h5py = library(path)
+    with refuse_damaged(path, "an HDF5 file"), opened(path) as stream, h5py.File(stream, "r") as file:
+        ordered = "layer_names" in file.attrs or "layer_names" in getattr(
+            file.get("model_weights"), "attrs", ()
+        )
+        found = dict(walk(file, "", room_of(path), path))
+        config = json.loads(text(file.attrs["model_config"])) if "model_config" in file.attrs else None
+    return renamed(found), ordered, config
+
+
+def merges(path: Path) -> list[str]:
+    """Names of layers that add, join or repeat, in a file of weights."""
+    h5py, found = library(path), list[str]()
+    with refuse_damaged(path, "an HDF5 file"), opened(path) as stream, h5py.File(stream, "r") as file:
+        file.visit(found.append)
+    return [name for name in found if re.fullmatch(MERGES, name.split("/")[-1])]
+
+
+def library(path: Path) -> Any:
+    """The package h5py.
+
+    Raises:
+        MissingDependency: it is not installed.
+    """
     try:
         import h5py
     except ImportError:
@@ -46,19 +74,18 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], bool, Any]:
             f"Reading `{path}`, an HDF5 file, needs the package `h5py`. Install it with `pip install h5py`, or save the"
             " arrays with `numpy.savez`."
         ) from None
-    with refuse_damaged(path, "an HDF5 file"), opened(path) as stream, h5py.File(stream, "r") as file:
-        ordered = "layer_names" in file.attrs or "layer_names" in getattr(
-            file.get("model_weights"), "attrs", ()
-        )
-        found = dict(_walk(file, "", room_of(path), path))
-        config = json.loads(_text(file.attrs["model_config"])) if "model_config" in file.attrs else None
-    return _renamed(found), ordered, config
+    return h5py
 
 
-def _walk(group: Any, name: str, room: Room, path: Path) -> Iterator[tuple[str, np.ndarray]]:
+def walk(group: Any, name: str, room: Room, path: Path) -> Iterator[tuple[str, np.ndarray]]:
+    """The arrays of a group and of all groups in it, in the order that it lists.
+
+    Raises:
+        UnreadableFile: links, arrays that lie in other files, more memory than a file of its size may ask for.
+    """
     import h5py
 
-    listed = [_text(label) for label in group.attrs.get("layer_names", ())]
+    listed = [text(label) for label in group.attrs.get("layer_names", ())]
     for label in [*listed, *(key for key in sorted(group, key=natural) if key not in listed)]:
         if not isinstance(group.get(label, getlink=True), h5py.HardLink):
             raise UnreadableFile(
@@ -66,7 +93,7 @@ def _walk(group: Any, name: str, room: Room, path: Path) -> Iterator[tuple[str, 
             )
         entry = group[label]
         if isinstance(entry, h5py.Group):
-            yield from _walk(entry, f"{name}{label}/", room, path)
+            yield from walk(entry, f"{name}{label}/", room, path)
         elif entry.dtype.kind in "fiubc":
             if entry.is_virtual or entry.external:
                 raise UnreadableFile(
@@ -76,7 +103,7 @@ def _walk(group: Any, name: str, room: Room, path: Path) -> Iterator[tuple[str, 
             yield f"{name}{label}", np.asarray(entry[()])
 
 
-def _renamed(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def renamed(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Names as people know them: without the folders that repeat the layer, and numbered variables as what they are."""
     numbered: dict[str, list[str]] = {}
     for name in found:
@@ -106,5 +133,6 @@ def _short(name: str) -> str:
     return "/".join(parts if len(parts) < 2 or parts[0].startswith("optim") else (parts[0], parts[-1]))
 
 
-def _text(label: Any) -> str:
+def text(label: Any) -> str:
+    """Of an attribute, which may be bytes."""
     return label.decode() if isinstance(label, bytes) else str(label)

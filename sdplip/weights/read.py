@@ -8,7 +8,7 @@ import numpy as np
 
 from sdplip.errors import InvalidScaling, InvalidWeight, UnreadableFile
 from sdplip.shapes import Shaped
-from sdplip.weights import hdf5, mat, nnet, npy, onnx, safetensors, table, torch
+from sdplip.weights import hdf5, keras, mat, nnet, npy, onnx, safetensors, table, torch
 from sdplip.weights.layers import layers as named_layers
 from sdplip.weights.layers import select
 from sdplip.weights.sniff import FORMS, sniff
@@ -23,6 +23,7 @@ ARRAYS: Mapping[str, Callable[[Path], dict[str, np.ndarray]]] = {
     "nnet": nnet.arrays,
     "csv": table.arrays,
     "hdf5": hdf5.arrays,
+    "keras": keras.arrays,
 }
 """The formats that hold named arrays, and how each is read."""
 
@@ -35,7 +36,7 @@ def read(
     Biases, batch-norm vectors and other 1-D arrays are left out. Nothing in the file is executed: pickles are refused.
 
     Args:
-        path: a .npy, .npz, .mat, .pt, .pth, .safetensors, .onnx, .nnet, .csv or .h5 file, also packed as .gz.
+        path: a .npy, .npz, .mat, .pt, .pth, .safetensors, .onnx, .nnet, .csv, .h5 or .keras file, also packed as .gz.
         transpose: whether the file stores `(in, out)` matrices and `(*taps, in, out)` kernels (Keras, TensorFlow, some MATLAB
             exports); None is what the names say, which is so of Keras' and Flax's `kernel` alone. ONNX and .nnet say themselves
             which way a weight acts, so there it is refused.

@@ -22,6 +22,7 @@ SUFFIXES = {
     ".tsv": "csv",
     ".h5": "hdf5",
     ".hdf5": "hdf5",
+    ".keras": "keras",
 }
 FORMS = {
     "npy": ".npy (one NumPy array)",
@@ -33,6 +34,7 @@ FORMS = {
     "nnet": ".nnet (text)",
     "csv": ".csv (one matrix as text)",
     "hdf5": ".h5 (HDF5 of Keras)",
+    "keras": ".keras (a model of Keras)",
 }
 TEXT = ("nnet", "csv")
 """Formats whose first bytes say little: the suffix and the parser decide."""
@@ -152,6 +154,8 @@ def _zip(path: Path) -> str:
         )
     if any(member.endswith("/data.pkl") for member in members):
         return "torch"
+    if {"config.json", "model.weights.h5"} <= set(members):
+        return "keras"
     if all(member.endswith(".npy") for member in members):
         return "npz"
     raise UnreadableFile(

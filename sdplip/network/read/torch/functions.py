@@ -24,6 +24,8 @@ PLAIN = {
     "atan": "atan",
     "arctan": "atan",
     "erf": "erf",
+    "sin": "sin",
+    "cos": "cos",
 }
 """torch's name -> ours, of functions without parameters."""
 

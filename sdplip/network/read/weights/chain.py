@@ -13,13 +13,13 @@ from sdplip.network.read.weights.blocks import Block, blocks_of, full_name
 from sdplip.network.read.weights.blocks import sentences as of_blocks
 from sdplip.network.read.weights.geometry import ASSUMED, Placed, check_names, placed
 from sdplip.network.read.weights.keras import Model, model_of
-from sdplip.network.read.weights.norms import Norm
+from sdplip.network.read.weights.norms import Norm, of_keras
 from sdplip.network.read.weights.order import arranged
 from sdplip.network.read.weights.sorted import Sorted, all_arrays, chosen_arrays
 from sdplip.network.read.weights.structure import refuse_other_structures
 from sdplip.network.read.weights.words import counted, joined
 from sdplip.shapes import Float
-from sdplip.weights import hdf5, safetensors
+from sdplip.weights import hdf5, keras, safetensors
 from sdplip.weights.layers import known_names, upright
 from sdplip.weights.names import parsed, says_kernel
 from sdplip.weights.read import ARRAYS
@@ -28,6 +28,8 @@ from sdplip.weights.weight import checked
 
 KERNEL = "/kernel"
 """End of the names of weights of Keras."""
+CONFIGURATIONS = {"hdf5": hdf5.configuration, "keras": keras.configuration}
+"""Formats that may hold what Keras says about a whole model."""
 RUN = "sdplip"
 """What the metadata of safetensors files in run folders hold."""
 
@@ -89,12 +91,13 @@ def read_chain(path: Path, assumptions: Assumptions, *, biases: bool = False) ->
             " `sdplip certify` with the folder of the run, or export the network: `sdplip.nn.save_plain`."
         )
     arrays = ARRAYS[form](path)
-    config = hdf5.configuration(path) if form == "hdf5" else None
+    config = CONFIGURATIONS[form](path) if form in CONFIGURATIONS else None
     model = None if config is None else model_of(config, path)
     if model:
         assumptions = _of_model(model, assumptions, path)
     if assumptions.layers:
         found = chosen_arrays(arrays, assumptions.layers, path)
+        found = _with_norms(found, model, arrays, path) if model else found
     else:
         said = assumptions.structure is not None or bool(assumptions.blocks)
         found = all_arrays(arrays, assumptions.ignore, form, path, paired=said)
@@ -105,6 +108,11 @@ def read_chain(path: Path, assumptions: Assumptions, *, biases: bool = False) ->
         names = list(stored)
         order = "as the configuration in the file says" if model else "as they were named"
     else:
+        if form == "hdf5" and (merging := hdf5.merges(path)):
+            raise InvalidWeight(
+                f"`{path}` holds weights of a network with a layer `{merging[0]}`, and does not say which values meet there. Export"
+                " the network to ONNX; or, if its layers are a chain, name them with `--layer`, first layer first."
+            )
         if assumptions.structure != "chain":
             aside = [name for block in blocks_of(list(stored), assumptions, path) for name in block.names]
             refuse_other_structures([name for name in stored if name not in aside], path)
@@ -155,6 +163,12 @@ def _layer(name: str, W: np.ndarray, b: np.ndarray | None, move: Placed | None, 
     if move is None:
         return Layer(name, W, b, behind=behind)
     return Layer(name, W, b, move.geometry, move.max_pool, move.average_pool, behind=behind)
+
+
+def _with_norms(found: Sorted, model: Model, arrays: Mapping[str, np.ndarray], path: Path) -> Sorted:
+    norms, taken = of_keras(arrays, model.norms, KERNEL, path)
+    left = tuple((name, why) for name, why in found.left_out if name not in taken)
+    return replace(found, norms=norms, left_out=left)
 
 
 def _of_model(model: Model, assumptions: Assumptions, path: Path) -> Assumptions:

@@ -1,4 +1,4 @@
-"""The configuration that Keras writes into `.h5` files of whole models: which layers, how they move, what stands behind them."""
+"""The configuration that Keras writes into files of whole models: which layers, how they move, what stands behind them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,6 +7,7 @@ from typing import Any
 
 from sdplip.errors import InvalidWeight
 from sdplip.network.read.weights.assumptions import is_moves
+from sdplip.network.read.weights.keras_graph import in_order
 
 IDLE = {
     "Dropout",
@@ -45,6 +46,7 @@ class Model:
         moves: how kernels move, by the name of the layer, with pooling behind their activation.
         activations: what stands behind each layer.
         average: whether the first matrix takes the mean of every channel.
+        norms: by the layer that they follow, `(name, epsilon, whether behind its activation)`.
         axes: of what the last layer made, without that of samples.
     """
 
@@ -54,34 +56,33 @@ class Model:
     moves: dict[str, dict[str, Any]] = field(default_factory=dict)
     activations: dict[str, str] = field(default_factory=dict)
     average: bool = False
+    norms: dict[str, tuple[str, float, bool]] = field(default_factory=dict)
 
 
 def model_of(config: Any, path: Path) -> Model:
-    """The chain of a configuration of class Sequential.
+    """The chain of a configuration of class Sequential, or Functional where its layers follow each other.
 
     Raises:
         InvalidWeight: another class, layers that are not known here, strange numbers; the message names the layer.
     """
-    body = config.get("config") if isinstance(config, Mapping) else None
+    if not isinstance(config, Mapping):
+        raise _damaged(path)
+    kind, body = str(config.get("class_name")), config.get("config")
     entries = body.get("layers") if isinstance(body, Mapping) else body
-    if (
-        not isinstance(config, Mapping)
-        or config.get("class_name") != "Sequential"
-        or not isinstance(entries, list)
-    ):
-        kind = config.get("class_name") if isinstance(config, Mapping) else None
+    if not isinstance(entries, list) or kind not in ("Sequential", "Functional", "Model"):
         raise InvalidWeight(
-            f"`{path}` holds a Keras model of class {str(kind)[:30]!r}, whose layers need not follow each other. Export it to"
-            " ONNX."
+            f"`{path}` holds a Keras model of class {kind[:30]!r}, whose layers need not follow each other. Export it to ONNX."
         )
     model = Model()
-    for entry in entries:
+    for entry in entries if kind == "Sequential" else in_order(entries, path):
         if not isinstance(entry, Mapping) or not isinstance(entry.get("config"), Mapping):
-            raise InvalidWeight(
-                f"The configuration of the model in `{path}` is damaged. Export the model to ONNX."
-            )
+            raise _damaged(path)
         _take(model, str(entry.get("class_name")), entry["config"], path)
     return model
+
+
+def _damaged(path: Path) -> InvalidWeight:
+    return InvalidWeight(f"The configuration of the model in `{path}` is damaged. Export the model to ONNX.")
 
 
 def _take(model: Model, kind: str, said: Mapping[str, Any], path: Path) -> None:
@@ -113,6 +114,8 @@ def _take(model: Model, kind: str, said: Mapping[str, Any], path: Path) -> None:
             model.average, model.axes = True, 1
         case "Flatten" if said.get("data_format", "channels_last") == "channels_last":
             model.axes = 1
+        case "BatchNormalization" if said.get("axis", -1) in (-1, model.axes, [model.axes]):
+            _norm(model, said, name, path)
         case _ if kind in IDLE:
             return
         case _:
@@ -121,7 +124,7 @@ def _take(model: Model, kind: str, said: Mapping[str, Any], path: Path) -> None:
 
 def _unknown(kind: str, name: str, path: Path) -> InvalidWeight:
     return InvalidWeight(
-        f"`{name}` in `{path}` is a Keras layer {kind[:40]} that is not read from .h5 files where it stands. Export the model"
+        f"`{name}` in `{path}` is a Keras layer {kind[:40]} that is not read from such files where it stands. Export the model"
         " to ONNX."
     )
 
@@ -150,6 +153,16 @@ def _behind(model: Model, function: str, name: str, path: Path) -> None:
     if last is None or last in model.activations or pooled or (model.average and last in model.moves):
         raise _unknown(function, name, path)
     model.activations[last] = function
+
+
+def _norm(model: Model, said: Mapping[str, Any], name: str, path: Path) -> None:
+    """A normalisation behind a layer or its activation, in front of its pooling."""
+    last, epsilon = model.layers[-1] if model.layers else None, said.get("epsilon", 1e-3)
+    pooled = {"max_pool", "average_pool"} & set(model.moves.get(last or "", {}))
+    fine = isinstance(epsilon, int | float) and 0 <= epsilon < 1e3 and not isinstance(epsilon, bool)
+    if last is None or last in model.norms or pooled or not fine or (model.average and last in model.moves):
+        raise _unknown("BatchNormalization", name, path)
+    model.norms[last] = (name, float(epsilon), last in model.activations)
 
 
 def _function(kind: str, said: Mapping[str, Any], name: str, path: Path) -> str:

@@ -25,12 +25,13 @@ class Norm:
     numbers: Normalisation
     layer: str
     behind_activation: bool
+    said: str = f"as its name says, with epsilon {EPSILON}, which is assumed"
 
     @property
     def sentence(self) -> str:
         """What was understood, in words."""
         made = f"the activation of `{self.layer}`" if self.behind_activation else f"what `{self.layer}` makes"
-        return f"`{self.name}` normalises {made}, as its name says, with epsilon {EPSILON}, which is assumed."
+        return f"`{self.name}` normalises {made}, {self.said}."
 
 
 def norms_of(
@@ -54,11 +55,12 @@ def norms_of(
         if place is None:
             continue
         layer, behind_activation = place
+        parts = tuple(f"{prefix}.{part}" for part in PARTS[:4])
         if layer in found:
             raise InvalidWeight(
                 f"Two normalisations in `{path}` follow `{layer}` by their numbers. Export the network to ONNX."
             )
-        found[layer] = Norm(prefix, _numbers(arrays, prefix, path), layer, behind_activation)
+        found[layer] = Norm(prefix, _numbers(arrays, parts, EPSILON, path), layer, behind_activation)
         taken |= {f"{prefix}.{part}" for part in PARTS if f"{prefix}.{part}" in arrays}
     return found, taken
 
@@ -87,13 +89,41 @@ def _layers(arrays: Mapping[str, np.ndarray], parent: str) -> list[int]:
     return [int(match[1]) for match, array in matches if match and array.ndim > 1]
 
 
-def _numbers(arrays: Mapping[str, np.ndarray], prefix: str, path: Path) -> Normalisation:
-    mean, variance = arrays[f"{prefix}.running_mean"], arrays[f"{prefix}.running_var"]
-    gamma = arrays.get(f"{prefix}.weight", np.ones(mean.shape))
-    beta = arrays.get(f"{prefix}.bias", np.zeros(mean.shape))
+def of_keras(
+    arrays: Mapping[str, np.ndarray], places: Mapping[str, tuple[str, float, bool]], end: str, path: Path
+) -> tuple[dict[str, Norm], set[str]]:
+    """The normalisations that a configuration places behind layers, `(name, epsilon, whether behind the activation)`; `end` follows
+    the name of a layer. And the names of their arrays.
+
+    Raises:
+        InvalidWeight: as `norms_of`, and arrays that are not there.
+    """
+    found, taken = dict[str, Norm](), set[str]()
+    said = "as the configuration in the file says"
+    for layer, (name, epsilon, behind) in places.items():
+        parts = tuple(f"{name}/{part}" for part in ("gamma", "beta", "moving_mean", "moving_variance"))
+        if not {*parts[2:]} <= set(arrays):
+            raise InvalidWeight(
+                f"`{path}` does not hold the statistics of `{name}`. Export the model to ONNX."
+            )
+        numbers = _numbers(arrays, parts, epsilon, path)
+        found[f"{layer}{end}"] = Norm(
+            name, numbers, f"{layer}{end}", behind, f"with epsilon {epsilon!r}, {said}"
+        )
+        taken |= {part for part in parts if part in arrays}
+    return found, taken
+
+
+def _numbers(
+    arrays: Mapping[str, np.ndarray], parts: tuple[str, ...], epsilon: float, path: Path
+) -> Normalisation:
+    """Of the arrays called `parts`: scale and shift, which may be missing, mean and variance."""
+    scale, shift, *statistics = parts
+    mean, variance = (arrays[part] for part in statistics)
+    gamma, beta = arrays.get(scale, np.ones(mean.shape)), arrays.get(shift, np.zeros(mean.shape))
     vectors = (gamma, beta, mean, variance)
     if any(v.ndim != 1 or v.shape != mean.shape or v.dtype.kind != "f" for v in vectors):
         raise InvalidWeight(
-            f"The vectors of the normalisation `{prefix}` in `{path}` have different lengths."
+            f"The vectors of the normalisation `{parts[2]}` in `{path}` have different lengths."
         )
-    return normalisation(*vectors, EPSILON)
+    return normalisation(*vectors, epsilon)

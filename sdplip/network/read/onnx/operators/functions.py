@@ -150,6 +150,8 @@ FUNCTIONS: Mapping[str, Operator] = {
     "Mish": _function("mish"),
     "Abs": _function("abs"),
     "Atan": _function("atan"),
+    "Sin": _function("sin"),
+    "Cos": _function("cos"),
     "Shrink": Operator(_shrink, ("bias", "lambd"), "soft shrinkage (`bias` = `lambd`)"),
     "Softmax": _softmax("softmax"),
     "LogSoftmax": _softmax("log_softmax"),
