@@ -5,6 +5,7 @@ pieces that the interval meets.
 """
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -27,11 +28,22 @@ def _of(
 ) -> Function:
     """The function whose `pieces` are exact, or else known up to one rounding of the slopes."""
 
-    def known(**given: Any) -> Pieces:
-        given = {**parameters, **given}
+    def made(**given: Any) -> Pieces:
         need_finite(name, **given)
         check(**given)
         return pieces(**given)
+
+    @lru_cache(maxsize=64)
+    def of_numbers(items: tuple[tuple[str, float], ...]) -> Pieces:
+        knots, s, first = made(**dict(items))
+        knots.setflags(write=False)
+        s.setflags(write=False)
+        return knots, s, first
+
+    def known(**given: Any) -> Pieces:
+        given = {**parameters, **given}
+        numbers = all(isinstance(v, float) for v in given.values())
+        return of_numbers(tuple(given.items())) if numbers else made(**given)
 
     def slopes(**given: Any) -> tuple[Any, Any]:
         _, s, _ = known(**given)

@@ -208,8 +208,8 @@ def lengths(A: Float[np.ndarray, "*batch n"]) -> Float[np.ndarray, "*batch"]:
         square = np.einsum("...j,...j->...", A, A)
         found = np.sqrt(square) * (1 + gamma(n + 4)) + n * TINY
         unsure = ~((square > 2.0**-600) & (square < 2.0**600))
-        if unsure.any():
-            found[unsure] = _scaled_lengths(A[unsure])
+        if unsure.any() and (rows := A[unsure]).any():  # rows of zeros or subnormal numbers have their n TINY
+            found[unsure] = _scaled_lengths(rows)
     return found
 
 

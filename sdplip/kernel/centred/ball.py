@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from sdplip.arithmetic.matrix import Enclosure
 from sdplip.arithmetic.rounding import GENEROUS, TINY, UNIT, gamma
+from sdplip.arithmetic.semidefinite import slack
 from sdplip.errors import NotProvable
 from sdplip.kernel.centred.front import Centre, linear_step
 from sdplip.kernel.centred.increments import Increments, chosen, mapped, scaled
 from sdplip.kernel.centred.slopes import secants
 from sdplip.kernel.reach.linear import Linear
 from sdplip.kernel.regions import lengths
-from sdplip.kernel.spectral import norm_holds
+from sdplip.kernel.condition.dense import holds
 from sdplip.network import Activation, Builder, Dense, Grouped, Network, Norms, Sort
 from sdplip.shapes import Float
 
@@ -151,17 +151,12 @@ class Around:
         found = np.zeros(len(z.error))
         for source, M in z.M.items():
             if source == 0:
-                found = found + lengths(M.T)
+                found = found + z.rows[source]
             else:
                 known = self.sources[source]
-                lost = (
-                    4
-                    * TINY
-                    * len(M)
-                    * (1 + float(known.each.max(initial=0.0)) + float(abs(M).max(initial=0.0)))
-                )
+                lost = 4 * TINY * len(M) * (1 + float(known.each.max(initial=0.0)) + z.largest)
                 sums = (known.each @ abs(M)) * (1 + gamma(len(M) + 8)) + lost
-                found = found + np.fmin(lengths(M.T) * known.length + 4 * TINY, sums)
+                found = found + np.fmin(z.rows[source] * known.length + 4 * TINY, sums)
         return (found + z.error * self._total() * GENEROUS) * ONCE + TINY
 
     def _length(self, z: Increments, each: Vector) -> float:
@@ -172,12 +167,12 @@ class Around:
         parts = [(M, q) for M, q in parts if q > 0 and M.any()]
         if not parts:
             return min(whole, off)
-        weight = np.array([(q / _estimate(M)) ** 0.5 for M, q in parts])
+        weight = np.array([(q / _estimate(M)) ** 0.5 for M, q in parts] if len(parts) > 1 else [1.0])
         stack = np.concatenate([w * M for w, (M, _) in zip(weight, parts, strict=True)])
         if not (np.isfinite(stack).all() and np.isfinite(weight).all() and (weight > 0).all()):
             return whole
         root = float(np.sqrt(np.sum((np.array([q for _, q in parts]) / weight) ** 2))) * ONCE + TINY
-        lost = 4 * TINY * stack.size * (1 + float(weight.max()) + z.largest())
+        lost = 4 * TINY * stack.size * (1 + float(weight.max()) + z.largest)
         rounded = 2 * UNIT * float(lengths(stack.reshape(1, -1))[0]) + lost
         found = (root * (norm_above(stack) + rounded) + off) * ONCE
         return min(whole, found) if np.isfinite(found) else whole
@@ -190,7 +185,7 @@ class Around:
 def norm_above(A: Matrix) -> float:
     r"""A proven upper bound of $\lVert A \rVert_2$: little above the computed norm, or the root of the sum of squares."""
     frobenius = float(lengths(A.reshape(1, -1))[0])
-    if not np.isfinite(frobenius) or frobenius == 0:
+    if not np.isfinite(frobenius) or not A.any():
         return frobenius
     e = int(np.clip(np.frexp(frobenius)[1], -1000, 1000))
     scaled = np.ldexp(A, -e)  # exact, but for entries that vanish
@@ -199,9 +194,11 @@ def norm_above(A: Matrix) -> float:
         least = float(np.sqrt(max(np.linalg.eigvalsh(gram)[-1], 0.0)))
     except np.linalg.LinAlgError:
         return frobenius
-    for room in (1e-9, 1e-6, 1e-3):
+    trace = float(np.trace(gram)) / max(least**2, TINY)
+    likely = slack(len(gram)) / 2 + gamma(max(A.shape) + 4) * trace
+    for room in (min(likely, 1e-9), 1e-9, 1e-6, 1e-3):
         c = least * (1 + room)
-        if norm_holds(Enclosure.exact(scaled), c):
+        if holds(scaled, np.ones(scaled.shape[1]), c):
             return min(float(np.ldexp(c + 4 * TINY * A.size, e)) * ONCE + TINY, frobenius)
     return frobenius
 

@@ -6,6 +6,7 @@ each entry of $\Delta z$ is off by at most `error` times $|dx| + \sum_j |s_j|$.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -32,15 +33,22 @@ class Increments:
         """Number of columns."""
         return sum(map(len, self.M.values()))
 
+    @cached_property
+    def rows(self) -> Mapping[int, Vector]:
+        """At least the length of each row, by source."""
+        return {source: lengths(M.T) for source, M in self.M.items()}
+
+    @cached_property
     def length(self) -> Vector:
         """At least the length of each row, over all sources together."""
         if not self.M:
             return np.zeros(len(self.error))
-        return lengths(np.array([lengths(M.T) for M in self.M.values()]).T)
+        return lengths(np.array(list(self.rows.values())).T)
 
+    @cached_property
     def largest(self) -> float:
-        """Of all entries."""
-        return max((float(abs(M).max(initial=0.0)) for M in self.M.values()), default=0.0)
+        """At least every entry."""
+        return max((float(v.max(initial=0.0)) for v in self.rows.values()), default=0.0)
 
 
 def mapped(layer: Linear, z: Increments) -> Increments:
@@ -51,9 +59,9 @@ def mapped(layer: Linear, z: Increments) -> Increments:
     """
     allow(z.count, layer.op.outputs)
     op = layer.op
-    error = layer.absolute.apply(z.error) * (1 + op.error)
-    error = error + layer.relative(op.terms) * (layer.absolute.apply(z.length()) * GENEROUS)
-    lost = 4 * TINY * z.count * ((op.terms + 2) * (1 + z.largest()) + layer.sums)
+    off, size = layer.absolute.apply(np.array([z.error, z.length]))
+    error = off * (1 + op.error) + layer.relative(op.terms) * (size * GENEROUS)
+    lost = 4 * TINY * z.count * ((op.terms + 2) * (1 + z.largest) + layer.sums)
     lost = lost + 4 * TINY * ((op.terms + 2) * (1 + float(z.error.max(initial=0.0))) + layer.sums)
     return Increments({source: op.apply(M) for source, M in z.M.items()}, (error + lost) * GENEROUS)
 
@@ -65,7 +73,7 @@ def added(signs: Sequence[int], parts: Sequence[Increments]) -> Increments:
         for source, columns in part.M.items():
             own = sign * columns
             M[source] = M[source] + own if source in M else own
-    rounded = gamma(len(parts) + 2) * np.sum([part.length() for part in parts], 0)
+    rounded = gamma(len(parts) + 2) * np.sum([part.length for part in parts], 0)
     count = sum(map(len, M.values()))
     error = np.sum([part.error for part in parts], 0) + rounded + 4 * TINY * len(parts) * (count + 1)
     return Increments(M, error * GENEROUS)
@@ -90,8 +98,8 @@ def beside(parts: Sequence[Increments]) -> Increments:
 
 def scaled(d: Vector, z: Increments) -> Increments:
     """Each row times its factor."""
-    lost = 4 * TINY * (z.count + 1) * (1 + z.largest() + abs(d) + z.error)
-    error = (abs(d) * (z.error + 2 * UNIT * z.length()) + lost) * GENEROUS
+    lost = 4 * TINY * (z.count + 1) * (1 + z.largest + abs(d) + z.error)
+    error = (abs(d) * (z.error + 2 * UNIT * z.length) + lost) * GENEROUS
     return Increments({source: M * d for source, M in z.M.items()}, error)
 
 

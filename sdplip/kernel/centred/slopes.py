@@ -15,7 +15,8 @@ from sdplip.network import Activation
 from sdplip.shapes import Float
 
 Vector = Float[np.ndarray, " n"]
-Points = Float[np.ndarray, "points n"]
+Sides = Float[np.ndarray, "sides n"]
+Points = Float[np.ndarray, "points sides n"]
 
 PARTS = 8
 """Of each side, where the function is not piecewise linear."""
@@ -28,18 +29,22 @@ def secants(op: Activation, near: tuple[Vector, Vector], low: Vector, high: Vect
     r"""Ends of the slopes of secants from a point of `near` to one of [low, high], which contains `near`."""
     if not op.name or not len(low):
         return quotients(op, low, high)
-    sides = [_points(op, near[1], high), _points(op, near[0], low)]
-    first = [np.minimum(points[:-1], points[1:]) for points in sides]
-    last = [np.maximum(points[:-1], points[1:]) for points in sides]
+    points = _points(op, np.array([near[1], near[0]]), np.array([high, low]))
+    first, last = np.minimum(points[:-1], points[1:]), np.maximum(points[:-1], points[1:])
+    n = len(low)
     a, b = quotients(
-        op, np.concatenate([[low, near[0]], *first]), np.concatenate([[high, near[1]], *last])
+        op,
+        np.concatenate([[low, near[0]], first.reshape(-1, n)]),
+        np.concatenate([[high, near[1]], last.reshape(-1, n)]),
     )  # all at once: a call costs more than a row
     least, most, here = a[0], b[0], (a[1], b[1])
-    alpha, beta, cut = here[0], here[1], 2 + len(first[0])
-    for k, part in enumerate((slice(2, cut), slice(cut, None))):
-        below, above, size = _means(a[part], b[part], last[k] - first[k], near[1] - near[0], here)
-        pad = 4 * (len(below) + 16) * UNIT * size + LOST
-        alpha, beta = np.fmin(alpha, below.min(0) - pad), np.fmax(beta, above.max(0) + pad)
+    below, above, size = _means(
+        a[2:].reshape(first.shape), b[2:].reshape(first.shape), last - first, near[1] - near[0], here
+    )
+    pad = 4 * (2 * len(first) + 16) * UNIT * size + LOST
+    low_ends, high_ends = below - pad, above + pad
+    alpha = np.fmin(np.fmin(here[0], low_ends[0]), low_ends[1])
+    beta = np.fmax(np.fmax(here[1], high_ends[0]), high_ends[1])
     known = np.isfinite(low) & np.isfinite(high)
     alpha, beta = (
         np.where(known, np.maximum(alpha, least), least),
@@ -50,35 +55,33 @@ def secants(op: Activation, near: tuple[Vector, Vector], low: Vector, high: Vect
 
 def _means(
     a: Points, b: Points, way: Points, near: Vector, here: tuple[Vector, Vector]
-) -> tuple[Points, Points, Vector]:
-    """Lower and upper means of one side, of all numbers of parts, without and with the interval of the centre; the largest size.
+) -> tuple[Sides, Sides, Sides]:
+    """Of both sides the least lower and the largest upper mean, of all numbers of parts, without and with the interval of the
+    centre; the largest size.
 
     Parts of the lengths `way` have quotients in [a, b], the interval of the length `near` has those of `here`.
     """
     total, sums = np.cumsum(way, 0), [np.cumsum(way * part, 0) for part in (a, b)]
     ends = np.fmin(np.minimum.accumulate(a), here[0]), np.fmax(np.maximum.accumulate(b), here[1])
-    found = list[list[Points]]()
-    for weight in (np.zeros_like(near), near):
-        whole = weight + total
-        means = [(weight * own + part) / whole for own, part in zip(here, sums, strict=True)]
-        bad = ~((whole > SMALL) & np.isfinite(means[0]) & np.isfinite(means[1]))
-        found.append([np.where(bad, end, mean) for end, mean in zip(ends, means, strict=True)])
+    weight = np.array([np.zeros_like(near), near])[:, None, None]
+    whole = weight + total
+    means = [(weight * own + part) / whole for own, part in zip(here, sums, strict=True)]
+    bad = ~((whole > SMALL) & np.isfinite(means[0]) & np.isfinite(means[1]))
     size = np.maximum(np.maximum(abs(a), abs(b)).max(0), np.maximum(abs(here[0]), abs(here[1])))
-    return np.concatenate([one[0] for one in found]), np.concatenate([one[1] for one in found]), size
+    below, above = (np.where(bad, end, mean) for end, mean in zip(ends, means, strict=True))
+    return below.min((0, 1)), above.max((0, 1)), size
 
 
-def _points(op: Activation, start: Vector, end: Vector) -> Points:
+def _points(op: Activation, start: Sides, end: Sides) -> Points:
     """From `start` to `end`, with the knots between, or at equal distances."""
     function = FUNCTIONS[op.name]
     low, high = np.minimum(start, end), np.maximum(start, end)
     if function.pieces is not None:
-        knots = [
-            np.clip(np.zeros(len(low)) + knot, low, high) for knot in function.pieces(**op.parameters)[0]
-        ]
-        between = np.sort(knots, 0)
+        steps = [np.zeros(low.shape) + knot for knot in function.pieces(**op.parameters)[0]]
+    else:
+        steps = [start + (end / PARTS - start / PARTS) * k for k in range(1, PARTS)]
+    between = np.clip(steps, low, high)
+    if len(between) > 1:
+        between = np.sort(between, 0)
         between = np.where(start <= end, between, between[::-1])
-        return np.array([start, *between, end])
-    steps = [start + (end / PARTS - start / PARTS) * k for k in range(1, PARTS)]
-    between = np.clip(np.sort(steps, 0), low, high)
-    between = np.where(start <= end, between, between[::-1])
-    return np.array([start, *between, end])
+    return np.concatenate([start[None], between, end[None]]) if len(between) else np.array([start, end])
