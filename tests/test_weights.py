@@ -579,11 +579,6 @@ def zip_of(path: Path, *members: str) -> bytes:
 
 
 FOREIGN = {
-    "v7.3": (
-        "w.mat",
-        b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(512) + b"\x89HDF\r\n\x1a\n",
-        ["7.3", "'-v7'"],
-    ),
     "octave": ("w.mat", b"# Created by Octave 8.4.0, Mon\n# name: W\n", ["Octave", "save -v7"]),
     "lfs": (
         "w.pt",
@@ -605,7 +600,9 @@ def test_zip_archives_of_something_else_are_refused(tmp_path):
     zip_of(tmp_path / "a.pt", "m/data.pkl", "m/constants.pkl")
     refused(tmp_path / "a.pt", UnreadableFile, "TorchScript", "state_dict()")
     zip_of(tmp_path / "b.keras", "config.json", "model.weights.h5")
-    refused(tmp_path / "b.keras", UnreadableFile, "config.json")
+    refused(tmp_path / "b.keras", UnreadableFile, "a Keras model")
+    zip_of(tmp_path / "b.zip", "readme.txt")
+    refused(tmp_path / "b.zip", UnreadableFile, "readme.txt")
     zip_of(tmp_path / "c.npz")
     refused(tmp_path / "c.npz", UnreadableFile, "no array")
 

@@ -1,4 +1,4 @@
-"""MATLAB's .mat of version 5 to 7: matrices, cell arrays of them (LipSDP's `weights`), nested structs.
+"""MATLAB's .mat of version 5 to 7: matrices, cell arrays of them (LipSDP's `weights`), nested structs. `mat73` reads 7.3.
 
 # Note [own decoder]: `scipy.io.loadmat` indexes tables with bytes of the file unchecked, so that a damaged file can end the
 # process instead of raising. The format is small; here every length is checked against the bytes that are there.
@@ -18,7 +18,8 @@ import numpy as np
 
 from sdplip.errors import InvalidWeight, UnreadableFile
 from sdplip.shapes import Shaped
-from sdplip.weights.content import Room, content, room_of
+from sdplip.weights import mat73
+from sdplip.weights.content import Room, content, opened, room_of
 from sdplip.weights.damaged import refuse_damaged
 from sdplip.weights.names import is_vector, says_bias, says_weight
 
@@ -60,17 +61,27 @@ def arrays(path: Path) -> dict[str, Shaped[np.ndarray, "..."]]:
     Raises:
         UnreadableFile: truncated, damaged, larger than a file of its size may be, or with a class object or function handle.
         InvalidWeight: a cell of numbers that may be a list or a matrix.
+        MissingDependency: version 7.3 without the package `h5py`.
     """
     with refuse_damaged(path, "a MATLAB file"):
         whole = memoryview(content(path))
-        order = {b"IM": "<", b"MI": ">"}[bytes(whole[126:128])]
-        found = dict(_variables(whole[128:], File(order, room_of(path), path)))
+        if whole[: len(mat73.START)] == mat73.START:
+            found = mat73.entries(path)
+        else:
+            order = {b"IM": "<", b"MI": ">"}[bytes(whole[126:128])]
+            found = dict(_variables(whole[128:], File(order, room_of(path), path)))
     matrices = [name for name, array in found.items() if sum(axis != 1 for axis in array.shape) > 1]
     only_vectors = len(found) > 1 and not matrices and not any(map(says_weight, found))
     return {
         name: array.reshape(-1) if only_vectors or is_vector(name, array.shape) else array
         for name, array in found.items()
     }
+
+
+def says_order(path: Path) -> bool:
+    """Whether the file keeps the order in which variables were saved, as those before version 7.3 do."""
+    with opened(path) as stream:
+        return stream.read(len(mat73.START)) != mat73.START
 
 
 def _variables(whole: memoryview, file: File) -> Iterator[tuple[str, np.ndarray]]:

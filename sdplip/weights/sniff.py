@@ -27,7 +27,7 @@ SUFFIXES = {
 FORMS = {
     "npy": ".npy (one NumPy array)",
     "npz": ".npz (NumPy arrays)",
-    "mat": ".mat (MATLAB 5 to 7)",
+    "mat": ".mat (MATLAB 5 to 7.3)",
     "torch": ".pt (a torch state dict)",
     "safetensors": ".safetensors",
     "onnx": ".onnx",
@@ -41,7 +41,6 @@ TEXT = ("nnet", "csv")
 LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """The first pickle of a torch file of before 2020."""
 UNHELPFUL = (  # contents that are recognised and not read: first bytes, what it is, what to do
-    (b"MATLAB 7.3", "a MATLAB 7.3 file, which is HDF5", "Save it in MATLAB with `save(file, ..., '-v7')`"),
     (b"# Created by Octave", "Octave's text format", "Save it in Octave with `save -v7 file ...`"),
     (
         b"\x80",
@@ -125,6 +124,7 @@ def _content(head: bytes, claimed: str | None) -> str | None:
     for start, form in (
         (b"\x93NUMPY", "npy"),
         (b"MATLAB 5.0", "mat"),
+        (b"MATLAB 7.3", "mat"),
         (b"\x89HDF\r\n\x1a\n", "hdf5"),
         (LEGACY, "torch"),
     ):

@@ -19,7 +19,7 @@ from sdplip.network.read.weights.sorted import Sorted, all_arrays, chosen_arrays
 from sdplip.network.read.weights.structure import refuse_other_structures
 from sdplip.network.read.weights.words import counted, joined
 from sdplip.shapes import Float
-from sdplip.weights import hdf5, keras, safetensors
+from sdplip.weights import hdf5, keras, mat, safetensors
 from sdplip.weights.layers import known_names, upright
 from sdplip.weights.names import parsed, says_kernel
 from sdplip.weights.read import ARRAYS
@@ -30,6 +30,8 @@ KERNEL = "/kernel"
 """End of the names of weights of Keras."""
 CONFIGURATIONS = {"hdf5": hdf5.configuration, "keras": keras.configuration}
 """Formats that may hold what Keras says about a whole model."""
+SAY_ORDER = {"safetensors": lambda _: False, "hdf5": hdf5.says_order, "mat": mat.says_order}
+"""Whether a file keeps the order in which arrays were written; those of other formats do."""
 RUN = "sdplip"
 """What the metadata of safetensors files in run folders hold."""
 
@@ -116,7 +118,7 @@ def read_chain(path: Path, assumptions: Assumptions, *, biases: bool = False) ->
         if assumptions.structure != "chain":
             aside = [name for block in blocks_of(list(stored), assumptions, path) for name in block.names]
             refuse_other_structures([name for name in stored if name not in aside], path)
-        ordered = form != "safetensors" and (form != "hdf5" or hdf5.says_order(path))
+        ordered = SAY_ORDER.get(form, lambda _: True)(path)
         names, order = arranged({name: W.shape for name, W in stored.items()}, path, ordered=ordered)
     blocks = blocks_of(names, assumptions, path)
     bare = known_names([full_name(name, names) for name in assumptions.bare], names)
