@@ -2,6 +2,7 @@
 # ruff: noqa: ARG005
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import product
 
@@ -100,12 +101,73 @@ def test_operations_with_arrays_and_with_common_radii(flush: bool) -> None:
             assert_contains(ours, true)
 
 
+@dataclass(frozen=True)
+class Gauss:
+    """An exact complex number."""
+
+    re: Fraction
+    im: Fraction
+
+    def __add__(self, other: "Gauss") -> "Gauss":
+        return Gauss(self.re + other.re, self.im + other.im)
+
+    def __sub__(self, other: "Gauss") -> "Gauss":
+        return self + other * Gauss(Fraction(-1), Fraction(0))
+
+    def __mul__(self, other: "Gauss") -> "Gauss":
+        return Gauss(self.re * other.re - self.im * other.im, self.re * other.im + self.im * other.re)
+
+    def conjugate(self) -> "Gauss":
+        return Gauss(self.re, -self.im)
+
+
+gauss = np.vectorize(lambda z: Gauss(Fraction(z.real), Fraction(z.imag)), otypes=[object])
+conjugate = np.vectorize(Gauss.conjugate, otypes=[object])
+COMPLEX: dict[str, tuple[Callable, Callable]] = {
+    "sum": (lambda A, B: A + B, lambda A, B: A + B),
+    "difference": (lambda A, B: A - B, lambda A, B: A - B),
+    "product": (lambda A, B: A @ B, lambda A, B: A @ B),
+    "adjoint": (lambda A, B: A.H @ A, lambda A, B: conjugate(A.T) @ A),
+    "entries": (lambda A, B: A * B, lambda A, B: A * B),
+    "powers of two": (
+        lambda A, B: A.shifted(-600, 100), lambda A, B: A * np.array(Gauss(Fraction(2) ** -500, Fraction(0)))
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("flush", [False, True])
+@pytest.mark.parametrize("name", COMPLEX)
+def test_complex_operations_contain_the_exact_result(name: str, flush: bool) -> None:
+    """With radii in all directions, and with a real operand."""
+    rng = np.random.default_rng(len(name))
+    ours, true = COMPLEX[name]
+    for k, spread in enumerate((3, 300, 500, 1074) * 8):
+        mids, rads, truths = [], [], []
+        for j in range(2):
+            mid = drawn(rng, (3, 3), spread) + (0 if k % 3 == 1 and j else 1j) * drawn(rng, (3, 3), spread)
+            rad = abs(drawn(rng, (3, 3), spread)) * float(rng.choice([0.0, 1.0, 2.0**-30]))
+            turn = gauss(rng.choice([1.0, -1j, 0.6 + 0.79j, 0.0, 0.5j], size=(3, 3)) + 0j)
+            if not np.iscomplexobj(mid):
+                turn = gauss(rng.choice([-1.0, 1.0, 0.5], size=(3, 3)) + 0j)
+            mids.append(mid)
+            rads.append(rad)
+            truths.append(gauss(mid + 0j) + gauss(rad + 0j) * turn)
+        with denormals(flush):
+            found = ours(*map(enclose, mids, rads))
+        mid, rad, truth = found.mid.ravel(), found.radius().ravel(), true(*truths).ravel()
+        for m, r, z in zip(mid, rad, truth, strict=True):
+            far = (Fraction(m.real) - z.re) ** 2 + (Fraction(m.imag) - z.im) ** 2
+            assert r == np.inf or far <= Fraction(r) ** 2
+
+
 def test_errors_stay_near_the_roundings() -> None:
     rng = np.random.default_rng(2)
     A, B = Enclosure.exact(rng.normal(size=(40, 50))), Enclosure.exact(rng.normal(size=(50, 30)))
     assert (A @ B).rad.max() < 60 * 2.0**-53 * 80
     assert (A + A).rad.max() < 2.0**-53 * 16
     assert Enclosure.block([[A, np.zeros((40, 3))]]).radius().max() == 0
+    C = Enclosure.exact(A.mid + 1j * rng.normal(size=(40, 50)))
+    assert (C @ C.H).rad.max() < 60 * 2.0**-53 * 80 * 8
 
 
 def test_exact_zeros_stay_exact() -> None:

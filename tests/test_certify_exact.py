@@ -124,14 +124,14 @@ def test_no_false_certificate_and_no_false_violation():
 
 
 def test_without_the_guards_certificates_are_false(monkeypatch: pytest.MonkeyPatch):
-    def factors(M: Enclosure) -> bool:
+    def factors(M: Enclosure) -> np.ndarray:
         try:
             np.linalg.cholesky(M.mid)
         except np.linalg.LinAlgError:
-            return False
-        return True
+            return np.zeros(len(M), bool)
+        return np.ones(len(M), bool)
 
-    monkeypatch.setattr(dense, "proves", factors)
+    monkeypatch.setattr(dense, "which", factors)
     monkeypatch.setattr(dense, "gamma", lambda _: 0.0)
     monkeypatch.setattr(dense, "UNIT", 0.0)
     monkeypatch.setattr(proposals_dense, "slack", lambda _: 0.0)

@@ -1,11 +1,15 @@
 r"""One matrix with errors: every operation widens the radius by what it rounds, so that the truth stays inside.
 
-`Enclosure(mid, rad)` stands for every real matrix $M^*$ with $|M^* - M| \le R$ entry by entry. For enclosures $A \ni A^*$,
-$B \ni B^*$ the result of an operation contains the exact result for $A^*$, $B^*$, whatever they are.
+`Enclosure(mid, rad)` stands for every matrix $M^*$ with $|M^* - M| \le R$ entry by entry, real, or complex where `mid` is. For
+enclosures $A \ni A^*$, $B \ni B^*$ the result of an operation contains the exact result for $A^*$, $B^*$, whatever they are.
 
 **Rounding.** Round to nearest gives $|fl(x) - x| \le u |fl(x)|$ for one operation, and $k$ products summed in any order, with or
 without fused multiply-add, are within $\gamma_k \sum |a_i b_i|$ (Higham 2002, sections 2.2 and 3.1). Radii are sums and
 products of nonnegative numbers; `GENEROUS` covers their own rounding.
+
+**Complex numbers.** Real and imaginary part of a sum of k products are sums of 2k real ones, so each is within $\gamma_{2k} \sum
+|a_i| |b_i|$ (Cauchy), and the number within $\sqrt 2$ times that: `rounding_of`. Matrices are multiplied in the conventional way, no
+Strassen, four real products for a complex one. Where $|x|$ is asked for, $|\mathrm{Re}\,x| + |\mathrm{Im}\,x|$ serves.
 
 **Underflow: one rule.** Midpoints and radii of an enclosure are never subnormal. A subnormal number becomes $0$ with the radius
 `TINY` (the smallest normal number, which exceeds it). So it does not matter whether the processor takes subnormal inputs for
@@ -86,6 +90,11 @@ class Enclosure:
     def T(self) -> "Enclosure":
         return Enclosure(self.mid.mT, self.rad.mT)
 
+    @property
+    def H(self) -> "Enclosure":
+        """The adjoint."""
+        return Enclosure(self.mid.conj().mT, self.rad.mT)
+
     def __len__(self) -> int:
         return len(self.mid)
 
@@ -105,10 +114,10 @@ class Enclosure:
     def magnitude(self) -> Array:
         """At least the absolute value of every entry of every member."""
         with np.errstate(all="ignore"):
-            return (abs(self.mid) + self.rad) * GENEROUS
+            return (size_of(self.mid) + self.rad) * GENEROUS
 
     def ends(self) -> tuple[Array, Array]:
-        """Below and above every entry of every member."""
+        """Below and above every entry of every real member."""
         with np.errstate(all="ignore"):
             pad = self.rad + (UNIT * 2 * (abs(self.mid) + self.rad) * GENEROUS + TINY) * (self.rad > 0)
             return self.mid - pad, self.mid + pad
@@ -129,7 +138,7 @@ class Enclosure:
         with np.errstate(all="ignore"):
             other = Enclosure.exact(other)
             mid = self.mid + other.mid
-            small = (abs(mid) < SMALL) & ((self.mid != 0) | (other.mid != 0))
+            small = (size_of(mid) < SMALL) & ((self.mid != 0) | (other.mid != 0))
             return enclose(mid, _sum(_sum(self.rad, other.rad), _rounded(mid, small)))
 
     def __radd__(self, other: Array) -> "Enclosure":
@@ -146,9 +155,9 @@ class Enclosure:
         with np.errstate(all="ignore"):
             a, b = self, Enclosure.exact(other)
             mid = a.mid * b.mid
-            small = (abs(mid) < SMALL) & (a.mid != 0) & (b.mid != 0)
+            small = (size_of(mid) < SMALL) & (a.mid != 0) & (b.mid != 0)
             rad = _rounded(mid, small)
-            for x, y in ((abs(a.mid), b.rad), (_sum(abs(b.mid), b.rad), a.rad)):
+            for x, y in ((size_of(a.mid), b.rad), (_sum(size_of(b.mid), b.rad), a.rad)):
                 if y.any():
                     rad = _sum(rad, x * y * GENEROUS + TINY * ((x != 0) & (y > 0)))
             return enclose(mid, rad)
@@ -163,8 +172,14 @@ class Enclosure:
         rows, columns = np.asarray(rows, np.int64), np.asarray(columns, np.int64)
         e = np.expand_dims(rows, -1) + (np.expand_dims(columns, -2) if columns.ndim > 1 else columns)
         with np.errstate(all="ignore"):
-            mid = np.ldexp(self.mid, e)
-            lost = _small(mid) & (self.mid != 0)
+            mid, lost = (
+                np.array(np.broadcast_to(self.mid, np.broadcast_shapes(self.shape, e.shape))),
+                np.zeros(1),
+            )
+            for part in _parts(mid):
+                there = part != 0
+                np.ldexp(part, e, out=part)
+                lost = lost + (_small(part) & there)
             rad = np.ldexp(self.rad, e) + TINY * (self.rad > 0) if self.rad.any() else np.zeros(1)
             return enclose(mid, _sum(rad, TINY * lost) * GENEROUS)
 
@@ -188,17 +203,18 @@ def enclose(mid: "Array | float", rad: "Array | float") -> Enclosure:
 
     `rad` has the shape of `mid`, or broadcasts to it.
     """
-    mid, rad = np.asarray(mid, np.float64), np.asarray(rad, np.float64)
+    mid, rad = np.asarray(mid), np.asarray(rad, np.float64)
+    mid = mid.astype(np.complex128 if mid.dtype.kind == "c" else np.float64, copy=False)
     if rad.ndim < mid.ndim:
         rad = rad.reshape((1,) * (mid.ndim - rad.ndim) + rad.shape)
     with np.errstate(all="ignore"):
         if not (rad >= TINY).all():  # zero, subnormal, negative, NaN
             rad = np.where(_small(rad), TINY * _nonzero(rad), np.where(rad > 0, rad, np.inf))
-        subnormal = _small(mid)
-        if subnormal.any():
-            subnormal &= _nonzero(mid)
-            if subnormal.any():
-                mid, rad = np.where(subnormal, 0.0, mid), rad * GENEROUS + TINY * subnormal
+        for k, part in enumerate(_parts(mid)):
+            subnormal = _small(part)
+            if subnormal.any() and (subnormal := subnormal & _nonzero(part)).any():
+                mid, rad = mid.copy(), rad * GENEROUS + TINY * subnormal
+                _parts(mid)[k][subnormal] = 0.0
         if not np.isfinite(mid.sum()):
             lost = ~np.isfinite(mid)
             mid, rad = np.where(lost, 0.0, mid), np.where(lost, np.inf, rad)
@@ -208,28 +224,28 @@ def enclose(mid: "Array | float", rad: "Array | float") -> Enclosure:
 def product(A: Enclosure, B: Enclosure) -> Enclosure:
     r"""$A B$; a vector on the right is a column.
 
-    With $k$ terms, $|fl(AB) - A^* B^*| \le \gamma_k |A| |B| + |A| R_B + R_A (|B| + R_B)$. Where $R_A$ has to be multiplied by
-    a matrix anyway, $\gamma_k |A|$ rides along; else $(|A| |B|)_{ij} \le \lVert a_i \rVert \lVert b_j \rVert$
+    With $k$ terms, $|fl(AB) - A^* B^*| \le \gamma_k |A| |B| + |A| R_B + R_A (|B| + R_B)$ (complex: see above). Where $R_A$ has to
+    be multiplied by a matrix anyway, $\gamma_k |A|$ rides along; else $(|A| |B|)_{ij} \le \lVert a_i \rVert \lVert b_j \rVert$
     (Cauchy-Schwarz) saves the product. Each of the $k$ products and partial sums, here and in the two products of the radius,
-    may lose `TINY` when it is written and when it is read: $16 (k + 2)$ of them at most. What underflows in $\gamma_k |A|$
+    may lose `TINY` when it is written and when it is read: $64 (k + 2)$ of them at most. What underflows in $\gamma_k |A|$
     would be multiplied by $|B|$ afterwards, so `TINY` is added there.
     """
     if B.mid.ndim == 1:
         column = product(A, Enclosure(B.mid[:, None], B.rad[:, None]))
         return Enclosure(column.mid[..., 0], column.rad[..., 0])
     k = A.mid.shape[-1]
-    lost, rounding = 16 * (k + 2) * TINY, gamma(k + 2) * GENEROUS
+    lost, rounding = 64 * (k + 2) * TINY, rounding_of(k + 2, A.mid, B.mid) * GENEROUS
     with np.errstate(all="ignore"):
         mid = A.mid @ B.mid
         if A.rad.shape[-1] > 1 and A.rad.any():
-            size = abs(A.mid)
-            rad = (rounding * size + A.rad + TINY * (size != 0)) @ (abs(B.mid) + B.rad)
+            size = size_of(A.mid)
+            rad = (rounding * size + A.rad + TINY * (size != 0)) @ (size_of(B.mid) + B.rad)
         else:
             rad = (rounding * lengths(A.mid)) * lengths(B.mid.mT).mT
             if A.rad.any():
-                rad += A.rad * (abs(B.mid) + B.rad).sum(-2, keepdims=True)
+                rad += A.rad * (size_of(B.mid) + B.rad).sum(-2, keepdims=True)
         if B.rad.any():
-            size = abs(A.mid)
+            size = size_of(A.mid)
             rad += size.sum(-1, keepdims=True) * B.rad if B.rad.shape[-2] == 1 else size @ B.rad
         rad *= GENEROUS
         rad += lost
@@ -238,6 +254,8 @@ def product(A: Enclosure, B: Enclosure) -> Enclosure:
 
 def lengths(A: Matrix) -> Float[np.ndarray, "*batch m 1"]:
     """At least the Euclidean length of each row; at least `TINY` where the row is not 0."""
+    if A.dtype.kind == "c":
+        A = np.concatenate(_parts(A), -1)
     largest = np.maximum(A.max(-1, keepdims=True, initial=0.0), -A.min(-1, keepdims=True, initial=0.0))
     with np.errstate(all="ignore"):
         if ((largest > 2.0**-400) & (largest < 2.0**400)).all():
@@ -258,8 +276,19 @@ def norm_above(R: Float[np.ndarray, "m n"]) -> float:
     return found if np.isfinite(R).all() and np.isfinite(found) else np.inf
 
 
-def _rows(A: Matrix) -> Matrix:
-    return A.sum(-1, keepdims=True)
+def rounding_of(k: int, *operands: Array) -> float:
+    r"""The error of a sum of `k` products in any order, relative to $\sum |a_i| |b_i|$."""
+    return 1.5 * gamma(2 * k) if any(A.dtype.kind == "c" for A in operands) else gamma(k)
+
+
+def size_of(x: Array) -> Array:
+    """At least the absolute value, but for one rounding; of real numbers that itself."""
+    return abs(x) if x.dtype.kind != "c" else abs(np.real(x)) + abs(np.imag(x))
+
+
+def _parts(x: Array) -> list[Array]:
+    """The real numbers that x is made of: views."""
+    return [np.real(x), np.imag(x)] if x.dtype.kind == "c" else [x]
 
 
 def _sum(a: Array, b: Array) -> Array:
@@ -270,9 +299,12 @@ def _sum(a: Array, b: Array) -> Array:
 
 
 def _rounded(mid: Array, small: Bool[np.ndarray, "..."]) -> Array:
-    """The error of one operation with the result `mid`; `small` are results that may have underflowed."""
-    rad = UNIT * abs(mid)
-    return rad + 2 * TINY * small if small.any() else rad
+    """The error of one operation with the result `mid`; `small` are results that may have underflowed.
+
+    A complex product has three roundings in either part, relative to $|a| |b|$, and may lose `TINY` six times.
+    """
+    rad = UNIT * (1 if mid.dtype.kind != "c" else 5) * size_of(mid)
+    return rad + 8 * TINY * small if small.any() else rad
 
 
 def _small(x: Array) -> Bool[np.ndarray, "..."]:

@@ -1,8 +1,9 @@
 r"""The one prover: is every member of a symmetric enclosure positive semidefinite? A yes is a proof, and trusts no LAPACK.
 
-**Statement.** `proves(M)` is True only if every symmetric $M^*$ with $|M^* - M| \le R$ is positive semidefinite. `mid` and
-`rad` should be symmetric; of blocks below the diagonal the lower triangle counts. `proves_arrow` says the same of block
-tridiagonal matrices with a border.
+**Statement.** `proves(M)` is True only if every symmetric $M^*$ with $|M^* - M| \le R$ is positive semidefinite; every Hermitian
+one, where M is complex. `mid` and `rad` should be symmetric; of blocks below the diagonal the lower triangle counts. `which` says
+it of each matrix of a batch, `proves_arrow` of block tridiagonal matrices with a border. For complex matrices read $L^*$ for
+$L^\top$ below.
 
 **Proof.** Powers of two bring the diagonal into $[1/2, 2)$: $S = (2^{e_i + e_j} M_{ij})$. Let $d_i$ be the sum of row i of the
 scaled radii. Scaled, $M^*$ is $S + \Delta$ with $|\Delta|$ at most those radii, and $\Delta + \mathrm{diag}(d) \succeq 0$ by
@@ -19,22 +20,23 @@ product away.
 
 **Rounding.** Of one entry let $a$ be that of $S - \mathrm{diag}(d) - \sigma I$, $x_1, \dots, x_p$ the exact sums that are
 subtracted one after another (of the columns of earlier blocks, of $K$, of $J$), $X_q$ the sums of their absolute values. Each
-is computed with an error of at most $\gamma_k X_q$, $k$ the longest sum, and each subtraction rounds by $u$ times its result.
+is computed with an error of at most $\gamma_k X_q$, $k$ the longest sum ($1.5 \gamma_{2k}$ if complex: `matrix.rounding_of`), and
+each subtraction rounds by $u$ times its result.
 Read backwards from the last result $\hat e$, such a result is at most $(|\hat e| + \sum_q X_q)(1 + \gamma_{k+p})$. Hence
 $|\hat e - e| \le \gamma_{k + 2 p + 4} \sum_q X_q + \gamma_{2p} |\hat e|$. The matrix of the sums $\sum_q X_q$ is
 $|L| |L|^\top$, with the norm at most $\lVert L \rVert_F^2$ and at most its largest row sum. So
 
-$$ \lVert E \rVert_2 \le \bigl(\lVert \hat E \rVert_\infty + \gamma_{k + 2p + 4}
+$$ \lVert E \rVert_2 \le \bigl(\lVert \hat E \rVert_F + \gamma_{k + 2p + 4}
 \min(\lVert L \rVert_F^2, \lVert |L| |L|^\top \rVert_\infty)\bigr)(1 + 2^{-20}) + 16 u + \text{underflow} , $$
 
 where $16 u$ pays for the diagonal, $S_{ii} - (d_i + \sigma)$ with $S_{ii} < 2$ and $\sigma \le 1/4$ (if $d_i > 2$, then
-$\lVert E \rVert_2 > \sigma$ by far). Only products of matrices are trusted: any order of summation, with or without fused
+$\lVert E \rVert_2 > \sigma$ by far), and for squares that underflow, which are those of numbers below $2^{-511}$. Only products of matrices are trusted: any order of summation, with or without fused
 multiply-add, but conventional (no Strassen). A NaN or an infinity anywhere makes a comparison false: not proven.
 
 **Underflow.** Entries of an enclosure are zero or normal. Scaling an entry may lose `TINY` after the first factor, which the
 second, $2^{e_j}$, multiplies: $\texttt{TINY} (1 + 2^{e_j})$ an entry, and likewise in the radii. An entry of $\hat E$
 loses `TINY` in each of $N$ products and sums and in each entry of $L$ that is read as zero, times another entry of $L$: with N
-the order, $8 (N + p + 2)(1 + \lVert L \rVert_F)$ `TINY`, and N times that in a row.
+the order, $8 (N + p + 2)(1 + \lVert L \rVert_F)$ `TINY`, and N times that in a row; four times as much if complex.
 """
 
 from collections.abc import Callable, Iterator
@@ -43,30 +45,34 @@ from itertools import pairwise
 
 import numpy as np
 
-from sdplip.arithmetic.matrix import Enclosure
+from sdplip.arithmetic.matrix import Enclosure, rounding_of, size_of
 from sdplip.arithmetic.rounding import GENEROUS, TINY, UNIT, gamma
-from sdplip.shapes import Float, Int
+from sdplip.shapes import Bool, Float, Int
 
-Matrix = Float[np.ndarray, "*batch m n"]
+Matrix = Float[np.ndarray, "*batch m n"]  # or complex
 Vector = Float[np.ndarray, "*batch n"]
 Exponents = Int[np.ndarray, "*batch n"]
 
-WHOLE, BLOCK = 128, 64
+WHOLE, BLOCK = 224, 64
 """LAPACK factors so many columns at once where there are no more; else so many. The rest is products of matrices."""
+ENTRIES = 1 << 16
+"""Of the matrices of a batch that are treated at once: what the cache holds."""
+STRIP = 32
+"""Columns of a residual on the diagonal that are computed at once."""
 FINE = 2.0**-46
-"""Absolute row sums of a residual that are too small to matter."""
+"""The norm of a residual that is too small to matter."""
 
 
-def slack(order: int, trace: float | None = None) -> float:
+def slack(order: int, trace: float | None = None, *, complex: bool = False) -> float:
     r"""What the eigenvalues of a matrix scaled to a diagonal in $[1/2, 2)$ must lie above 0 so that a proof is sure to succeed.
 
     For those who propose. It is about $n u\,\mathrm{tr}\,S$; `trace` is that of the scaled matrix, at most twice its order, which
     is the default. A tenth of it is often enough.
     """
-    return 1.15 * gamma(order + 12) * (2.0 * order if trace is None else trace) + 64 * UNIT
+    rounding = 1.5 * gamma(2 * order + 24) if complex else gamma(order + 12)
+    return 1.15 * rounding * (2.0 * order if trace is None else trace) + 64 * UNIT
 
 
-@np.errstate(all="ignore")
 def proves(M: Enclosure) -> bool:
     r"""True only if every symmetric member is positive semidefinite; of a batch `(*batch, n, n)`, all of them.
 
@@ -75,41 +81,35 @@ def proves(M: Enclosure) -> bool:
     if M.mid.ndim < 2 or M.shape[-1] != M.shape[-2]:
         return False
     d = np.diagonal(M.mid, axis1=-2, axis2=-1)
-    if not d.size:
-        return True
     if M.mid.ndim == 2 and (d == 0).any() and _empty(M, d == 0):
         rows = np.flatnonzero(d)
-        return not rows.size or proves(M[np.ix_(rows, rows)])
-    e = _exponents(d)
-    if e is None:
-        return False
-    n, s = d.shape[-1], np.ldexp(1.0, e)
-    lost = 4 * n * TINY * (1 + s.max(-1, keepdims=True))
+        M = M[np.ix_(rows, rows)]
+    return bool(which(M).all())
+
+
+@np.errstate(all="ignore")
+def which(M: Enclosure) -> Bool[np.ndarray, "*batch"]:
+    """Of which matrices of a batch `(*batch, n, n)` it is proven."""
+    n, d = M.shape[-1], np.real(np.diagonal(M.mid, axis1=-2, axis2=-1))
+    if not d.size:
+        return np.ones(d.shape[:-1], bool)
+    if M.mid.ndim == 3 and len(M) > (some := max(1, ENTRIES // n**2)):
+        return np.concatenate([which(M[k : k + some]) for k in range(0, len(M), some)])
+    good = (np.isfinite(d) & (d >= TINY)).all(-1)
+    if not good.any():
+        return good
+    e = _exponents(np.where(good[..., None], d, 1.0))
+    s = np.ldexp(1.0, e)
+    lost = 8 * n * TINY * (1 + s.max(-1, keepdims=True))
     off = (s * _row_sums(M.rad, s, n) + lost) * GENEROUS
-    plain = not e.any()
 
     def scaled() -> Iterator[Matrix]:
-        S = M.mid.copy() if plain else M.mid * s[..., :, None]
-        if not plain:
+        S = M.mid.copy() if not e.any() else M.mid * s[..., :, None]
+        if e.any():
             S *= s[..., None, :]
         yield S
 
-    return _proven(scaled, [off], 0)
-
-
-def hermitian(real: Enclosure, imaginary: Enclosure) -> Enclosure:
-    r"""$\begin{bmatrix} A & -B \\ B & A \end{bmatrix}$: positive semidefinite exactly where the Hermitian $A + i B$ is.
-
-    With A symmetric and B skew symmetric it has the eigenvalues of $A + i B$, each twice.
-    """
-
-    def put(a: Matrix, b: Matrix, sign: float) -> Matrix:
-        return np.concatenate([np.concatenate([a, sign * b], -1), np.concatenate([b, a], -1)], -2)
-
-    mid = put(real.mid, imaginary.mid, -1.0)
-    if not (real.rad.any() or imaginary.rad.any()):
-        return Enclosure(mid, np.zeros((1,) * mid.ndim))
-    return Enclosure(mid, put(real.radius(), imaginary.radius(), 1.0))
+    return good & _proven(scaled, [off], 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,10 +154,10 @@ def proves_arrow(M: Arrow) -> bool:
     """True only if every symmetric member is positive semidefinite, at the price of the blocks alone."""
     if not M.fits():
         return False
-    e = [_exponents(np.diagonal(A.mid)) for A in (*M.diagonal, M.corner)]
-    s = [np.ldexp(1.0, v) for v in e if v is not None]
-    if len(s) < len(e):
+    d = [np.diagonal(A.mid) for A in (*M.diagonal, M.corner)]
+    if not all((np.isfinite(v) & (v >= TINY)).all() for v in d):
         return False
+    s = [np.ldexp(1.0, _exponents(v)) for v in d]
     order, largest = sum(map(len, s)), max(float(v.max(initial=0.0)) for v in s)
     sums = [_row_sums(A.rad, v, len(v)) for A, v in zip((*M.diagonal, M.corner), s, strict=True)]
     for k, (a, b) in enumerate(pairwise(s[:-1])):
@@ -175,7 +175,7 @@ def proves_arrow(M: Arrow) -> bool:
             yield np.concatenate([(C * v[:, None]) * s[k] for C, v in (*below, (M.border[k].mid, s[-1]))])
         yield (M.corner.mid * s[-1][:, None]) * s[-1]
 
-    return _proven(scaled, off, len(s[-1]))
+    return bool(_proven(scaled, off, len(s[-1])).all())
 
 
 def _empty(M: Enclosure, rows: np.ndarray) -> bool:
@@ -184,9 +184,9 @@ def _empty(M: Enclosure, rows: np.ndarray) -> bool:
     return not any(A.any() for A in (M.mid[rows], M.mid[:, rows], R[rows], R[:, rows]))
 
 
-def _exponents(d: Vector) -> Exponents | None:
-    """Powers of two whose squares bring `d` into [1/2, 2); None unless all are positive and finite."""
-    return -(np.frexp(d)[1] // 2) if (np.isfinite(d) & (d >= TINY)).all() else None
+def _exponents(d: Vector) -> Exponents:
+    """Powers of two whose squares bring `d` into [1/2, 2)."""
+    return -(np.frexp(d)[1] // 2)
 
 
 def _row_sums(R: Matrix, s: Vector, n: int) -> Vector:
@@ -212,7 +212,7 @@ def _width(n: int) -> int:
     return max(n, 1) if n <= WHOLE else BLOCK
 
 
-def _proven(scaled: Callable[[], Iterator[Matrix]], off: list[Vector], m: int) -> bool:
+def _proven(scaled: Callable[[], Iterator[Matrix]], off: list[Vector], m: int) -> Bool[np.ndarray, "*batch"]:
     r"""Whether the matrix with the panels `scaled()`, less `off` on its diagonal, is proven positive semidefinite.
 
     A panel holds a block of columns from the diagonal downwards: the block, the next block, the border of m rows.
@@ -220,114 +220,127 @@ def _proven(scaled: Callable[[], Iterator[Matrix]], off: list[Vector], m: int) -
     panels = list(scaled())
     order, p = sum(v.shape[-1] for v in off), len(panels)
     widest = max(v.shape[-1] for v in off)
-    rounding = gamma(widest + 2 * p + 8)
-    lost = 8.0 * (order + p + 2) * order * TINY
+    rounding = rounding_of(widest + 2 * p + 8, panels[0])
+    lost = 32.0 * (order + p + 2) * order * TINY
     shift = 1.1 * rounding * _size(panels, widest) + 24 * UNIT
     for _ in range(4):
-        if not (shift <= 0.25).all():
-            return False
         need = _residual(panels, [v + shift for v in off], m, rounding, lost)
-        if need is None:
-            return False
-        if (need <= shift).all():
-            return True
-        shift, panels = np.where(need <= shift, shift, 1.5 * need), list(scaled())
-    return False
+        proven = (need <= shift) & (shift <= 0.25)
+        if not (~proven & (need <= 0.15)).any():  # nothing is left that more room would prove
+            break
+        shift, panels = np.where(proven, shift, 1.5 * need), list(scaled())
+    return proven[..., 0]
 
 
 def _size(panels: list[Matrix], widest: int) -> Vector:
     r"""A guess of $\min(\mathrm{tr}\,S, \lVert |L| |L|^\top \rVert_\infty)$ from some rows. A bad one costs time."""
-    trace = sum(np.diagonal(T, axis1=-2, axis2=-1).sum(-1, keepdims=True) for T in panels)
+    trace = sum(np.real(np.diagonal(T, axis1=-2, axis2=-1)).sum(-1, keepdims=True) for T in panels)
     rows = [
-        abs(T[..., :: max(1, T.shape[-2] // 32), :]).sum(-1).max(-1, initial=0.0, keepdims=True)
+        size_of(T[..., :: max(1, T.shape[-2] // 32), :]).sum(-1).max(-1, initial=0.0, keepdims=True)
         for T in panels
     ]
     return np.minimum(trace, 0.6 * widest**0.5 * np.max(rows, 0))
 
 
-def _residual(panels: list[Matrix], off: list[Vector], m: int, rounding: float, lost: float) -> Vector | None:
-    r"""At least $\lVert E \rVert_2$ of every matrix of the batch, see above; the panels are overwritten by L. None where the
+def _residual(panels: list[Matrix], off: list[Vector], m: int, rounding: float, lost: float) -> Vector:
+    r"""At least $\lVert E \rVert_2$ of every matrix of the batch, see above; the panels are overwritten by L. NaN where the
     factorization breaks down."""
-    errors, sizes = [np.zeros_like(v) for v in off], [np.zeros_like(v) for v in off]
-    square = np.zeros((*off[0].shape[:-1], 1))
+    sizes, square, error = [np.zeros_like(v) for v in off], *np.zeros((2, *off[0].shape[:-1], 1))
     for k, (T, d) in enumerate(zip(panels, off, strict=True)):
         n, behind = d.shape[-1], T.shape[-2] - m
         T[..., range(n), range(n)] -= d
-        error, size = np.zeros(T.shape[:-1]), np.zeros(T.shape[:-1])
-        if not _columns(T, error, size, square):
-            return None
-        last = k == len(panels) - 1
-        for v, part in ((errors, error), (sizes, size)):
-            v[k] += part[..., :n]
-            if not last:
-                v[-1] += part[..., behind:]
-                v[k + 1][..., : behind - n] += part[..., n:behind]
-        if not last:
+        size = _columns(T, error, square)
+        if np.isnan(square).all():
+            return square
+        sizes[k] += size[..., :n]
+        if k < len(panels) - 1:
+            sizes[-1] += size[..., behind:]
+            sizes[k + 1][..., : behind - n] += size[..., n:behind]
             C, B = T[..., n:behind, :], T[..., behind:, :]
-            panels[-1] -= B @ B.mT
+            panels[-1] -= B @ _adjoint(B)
             if k < len(panels) - 2:
-                panels[k + 1][..., : behind - n, :] -= C @ C.mT
-                panels[k + 1][..., panels[k + 1].shape[-2] - m :, :] -= B @ C.mT
-    error = np.concatenate(errors, -1).max(-1, keepdims=True)
+                panels[k + 1][..., : behind - n, :] -= C @ _adjoint(C)
+                panels[k + 1][..., panels[k + 1].shape[-2] - m :, :] -= B @ _adjoint(C)
     size = np.minimum(np.concatenate(sizes, -1).max(-1, keepdims=True), square)
-    return (error + rounding * size * GENEROUS + lost * (1 + np.sqrt(square))) * GENEROUS + 16 * UNIT
+    return (np.sqrt(error) + rounding * size * GENEROUS + lost * (1 + np.sqrt(square))) * GENEROUS + 16 * UNIT
 
 
-def _columns(T: Matrix, error: Vector, size: Vector, square: Vector) -> bool:
-    r"""Factors a panel in place. Adds the absolute row sums of its part of the symmetric $\hat E$ and of $|L| |L|^\top$, and
-    $\lVert L \rVert_F^2$. False where the factorization breaks down.
-
-    On diagonal blocks $\hat E$ need not be symmetric: of its symmetric part, row and column sum share the row sum.
-    """
-    n, rows = T.shape[-1], T.shape[-2]
+def _columns(T: Matrix, error: Vector, square: Vector) -> Vector:
+    r"""Factors a panel in place: the row sums of its part of $|L| |L|^\top$. Adds its part of $\lVert \hat E \rVert_F^2$ to `error`,
+    of $\lVert L \rVert_F^2$ to `square`, which is NaN where the factorization breaks down."""
+    n, rows, size = T.shape[-1], T.shape[-2], np.zeros(T.shape[:-1])
     for a in range(0, n, width := _width(n)):
         z = min(a + width, n)
         if a:
-            T[..., a:, a:z] -= T[..., a:, :a] @ T[..., a:z, :a].mT
+            T[..., a:, a:z] -= T[..., a:, :a] @ _adjoint(T[..., a:z, :a])
         S = T[..., a:z, a:z]
-        try:
-            L = np.linalg.cholesky(S)
-            inverse = _inverse(L).mT if z < rows else L
-        except np.linalg.LinAlgError:
-            return False
-        E = L @ L.mT
-        E -= S
-        E = np.abs(E, out=E)
-        error[..., a:z] += (E.sum(-2) + E.sum(-1)) / 2
-        S[...] = L
+        L = _cholesky(S)
         square += _squares(L)
-        w = np.abs(L, out=L).sum(-2)
+        if np.isnan(square).all():
+            break
+        error += _on_diagonal(S, L)
+        S[...] = L
+        L = _absolute(L)
+        w = L.sum(-2)
         if z < rows:
-            A = _below(T[..., z:, a:z], S, inverse, error[..., a:z], error[..., z:])
-            square += _squares(A)
-            w += A.sum(-2)
-            size[..., z:] += _times(A, w)
+            below, own = _below(T[..., z:, a:z], S)
+            error += own
+            square += _squares(below)
+            T[..., z:, a:z] = below
+            below = _absolute(below)
+            w = w + below.sum(-2)
+            size[..., z:] += _times(below, w)
         size[..., a:z] += _times(L, w)
-    return True
+    return size
 
 
-def _below(S: Matrix, L: Matrix, inverse: Matrix, columns: Vector, rows: Vector) -> Matrix:
-    """Overwrites S by X with $X L^T$ near S, and adds the sums of the absolute residual; gives $|X|$.
+def _cholesky(S: Matrix) -> Matrix:
+    """Lower factors by LAPACK, NaN where it breaks down: halves of a batch, or one by one, where one of them does."""
+    try:
+        if S.ndim == 2 or S.shape[-1] < STRIP:
+            return np.linalg.cholesky(S)
+        L = np.empty_like(S)
+        for own, A in zip(L, S, strict=True):
+            own[...] = _cholesky(A)
+        return L
+    except np.linalg.LinAlgError:
+        if S.ndim == 2 or len(S) == 1:
+            return np.full_like(S, np.nan)
+        return np.concatenate([_cholesky(S[: len(S) // 2]), _cholesky(S[len(S) // 2 :])])
 
-    A step of refinement makes X as good as substitution where it is not.
-    """
+
+def _on_diagonal(S: Matrix, L: Matrix) -> Vector:
+    r"""$\lVert S - L L^* \rVert_F^2$ by strips of columns: what lies above them is mirrored. That of the symmetric part is no larger."""
+    total = np.zeros((*S.shape[:-2], 1))
+    for a in range(0, S.shape[-1], STRIP):
+        z = min(a + STRIP, S.shape[-1])
+        E = S[..., a:, a:z] - L[..., a:, :z] @ _adjoint(L[..., a:z, :z])
+        total += _squares(E[..., : z - a, :]) + 2 * _squares(E[..., z - a :, :])
+    return total
+
+
+def _below(S: Matrix, L: Matrix) -> tuple[Matrix, Vector]:
+    r"""X with $X L^*$ near S, and $2 \lVert S - X L^* \rVert_F^2$. A step of refinement makes it as good as substitution where it is
+    not."""
+    try:
+        inverse = _adjoint(_inverse(L))
+    except np.linalg.LinAlgError:
+        return S, np.full((*S.shape[:-2], 1), np.nan)
     X = S @ inverse
-    E = _residual_of(S, X, L)
-    sums = E.sum(-1)
-    if sums.max(initial=0.0) > FINE:
-        X += (S - X @ L.mT) @ inverse
-        E = _residual_of(S, X, L)
-        sums = E.sum(-1)
-    columns += E.sum(-2)
-    rows += sums
-    S[...] = X
-    return np.abs(X, out=X)
+    E = S - X @ _adjoint(L)
+    if _squares(E).max() > FINE**2:
+        X += E @ inverse
+        E = S - X @ _adjoint(L)
+    return X, 2 * _squares(E)
 
 
-def _residual_of(S: Matrix, X: Matrix, L: Matrix) -> Matrix:
-    E = X @ L.mT
-    E -= S
-    return np.abs(E, out=E)
+def _adjoint(A: Matrix) -> Matrix:
+    return A.conj().mT
+
+
+def _absolute(A: Matrix) -> Matrix:
+    """Absolute values, as `size_of`; real numbers are overwritten."""
+    return size_of(A) if np.iscomplexobj(A) else np.abs(A, out=A)
 
 
 def _inverse(L: Matrix) -> Matrix:
@@ -341,8 +354,9 @@ def _inverse(L: Matrix) -> Matrix:
     return X
 
 
-def _squares(L: Matrix) -> Vector | float:
+def _squares(L: Matrix) -> Vector:
     """The square of the Frobenius norm, with an axis for broadcasting."""
     if L.ndim == 2:
-        return float(np.vdot(L, L))
-    return np.einsum("...ij,...ij->...", L, L)[..., None]
+        return np.full(1, np.real(np.vdot(L, L)))
+    parts = (np.real(L), np.imag(L)) if np.iscomplexobj(L) else (L,)
+    return sum(np.einsum("...ij,...ij->...", A, A) for A in parts)[..., None]

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from sdplip.arithmetic.hermitian import guard
 from sdplip.arithmetic.rounding import UNIT, down
+from sdplip.arithmetic.semidefinite import slack
 from sdplip.errors import NotProvable
 from sdplip.geometry import Geometry
 from sdplip.kernel.condition.cells import Attempt, Cells, Cover, lattice_for
@@ -108,7 +108,8 @@ def _raised(attempt: Attempt, c: float, peak: Peak | None, looseness: float) -> 
 
 
 def _guard(own: Spectrum, kappa: float) -> float:
-    return 2 * guard(own.order, kappa * float(own.d.sum()), own.error + 2.0**-48 * kappa) / float(own.d.min())
+    room = slack(own.order, own.order, complex=True) * kappa * float(own.d.max())
+    return 2 * (own.error + 2.0**-48 * kappa + room) / float(own.d.min())
 
 
 def _failed(own: Spectrum, cover: Cover, cells: Cells) -> Peak:

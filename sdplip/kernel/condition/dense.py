@@ -17,14 +17,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sdplip.arithmetic.matrix import enclose
+from sdplip.arithmetic.matrix import Enclosure
 from sdplip.arithmetic.rayleigh import quotient
 from sdplip.arithmetic.rounding import GENEROUS, TINY, UNIT, down, gamma
-from sdplip.arithmetic.semidefinite import proves
+from sdplip.arithmetic.semidefinite import which
 from sdplip.kernel.condition.powers import near_one, some_nonzero, split, square_below
 from sdplip.kernel.condition.validate import as_scaling, as_weight
 from sdplip.network import Dense
-from sdplip.shapes import Float, Int
+from sdplip.shapes import Bool, Float, Int
 
 
 def holds(W: Float[np.ndarray, "m n"], t: Float[np.ndarray, " n"], c: float) -> bool:
@@ -62,10 +62,24 @@ class Gram:
 
     def below(self, kappa: float) -> bool:
         r"""True only if $G \preceq \kappa\,\mathrm{diag}(d)$ is proven. The diagonal of `minus` is overwritten."""
-        k = len(self.d)
-        rounding = 8 * UNIT * (kappa * float(self.d.max()) + float(self.diagonal.max()) + self.error)
-        self.minus[range(k), range(k)] = kappa * self.d - self.diagonal - (self.error + rounding) * GENEROUS
-        return proves(enclose(self.minus, 0.0))
+        return bool(dominated(self.minus[None], -self.diagonal[None], self.d, kappa, self.error).all())
+
+
+def dominated(
+    minus: Float[np.ndarray, "f k k"],
+    diagonal: Float[np.ndarray, "f k"],
+    d: Float[np.ndarray, " k"],
+    kappa: float,
+    error: float,
+) -> Bool[np.ndarray, " f"]:
+    r"""Where $G \preceq \kappa\,\mathrm{diag}(d)$ is proven for every G within `error` of `-minus` in norm, which may be complex.
+
+    The diagonal of `minus` is overwritten; it was `diagonal`. Entries that are subnormal count as part of the error.
+    """
+    k = range(len(d))
+    rounding = 8 * UNIT * (kappa * float(d.max()) + float(abs(diagonal).max(initial=0.0)) + error)
+    minus[:, k, k] = kappa * d + diagonal - (error + rounding) * GENEROUS
+    return which(Enclosure(minus, np.zeros((1, 1, 1))))
 
 
 @dataclass(frozen=True, eq=False)

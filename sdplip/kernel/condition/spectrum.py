@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sdplip.arithmetic.hermitian import positive
-from sdplip.arithmetic.rounding import GENEROUS, TINY, UNIT, gamma
+from sdplip.arithmetic.rounding import GENEROUS, TINY, gamma
+from sdplip.kernel.condition.dense import dominated
 from sdplip.kernel.condition.symbol import Lattice, Points, Symbol, waves
 from sdplip.shapes import Bool, Complex, Float, Int
 
@@ -91,10 +91,7 @@ class Spectrum:
         if not 0 < kappa < np.inf:
             return np.zeros(len(points), bool)
         S, k = self.minus_gram(points, lattice), self.order
-        diagonal = np.real(S[:, range(k), range(k)])
-        S[:, range(k), range(k)] = kappa * self.d + diagonal
-        rounding = 8 * UNIT * (kappa * float(self.d.max()) + float(abs(diagonal).max(initial=0.0)))
-        return positive(S, (self.error + rounding) * GENEROUS)
+        return dominated(S, np.real(S[:, range(k), range(k)]), self.d, kappa, self.error)
 
     def row_sums(self) -> float:
         r"""A proven $\kappa$ for every frequency; infinite where it would cost too much."""
