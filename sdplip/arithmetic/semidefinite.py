@@ -30,8 +30,9 @@ $$ \lVert E \rVert_2 \le \bigl(\lVert \hat E \rVert_F + \gamma_{k + 2p + 4}
 \min(\lVert L \rVert_F^2, \lVert |L| |L|^\top \rVert_\infty)\bigr)(1 + 2^{-20}) + 16 u + \text{underflow} , $$
 
 where $16 u$ pays for the diagonal, $S_{ii} - (d_i + \sigma)$ with $S_{ii} < 2$ and $\sigma \le 1/4$ (if $d_i > 2$, then
-$\lVert E \rVert_2 > \sigma$ by far), and for squares that underflow, which are those of numbers below $2^{-511}$. Only products of matrices are trusted: any order of summation, with or without fused
-multiply-add, but conventional (no Strassen). A NaN or an infinity anywhere makes a comparison false: not proven.
+$\lVert E \rVert_2 > \sigma$ by far), and for squares that underflow, which are those of numbers below $2^{-511}$. Only products
+of matrices are trusted: any order of summation, with or without fused multiply-add, but conventional (no Strassen). A NaN or an
+infinity anywhere makes a comparison false: not proven.
 
 **Underflow.** Entries of an enclosure are zero or normal. Scaling an entry may lose `TINY` after the first factor, which the
 second, $2^{e_j}$, multiplies: $\texttt{TINY} (1 + 2^{e_j})$ an entry, and likewise in the radii. An entry of $\hat E$
@@ -95,7 +96,7 @@ def which(M: Enclosure) -> Bool[np.ndarray, "*batch"]:
         return np.ones(d.shape[:-1], bool)
     if M.mid.ndim == 3 and len(M) > (some := max(1, ENTRIES // n**2)):
         return np.concatenate([which(M[k : k + some]) for k in range(0, len(M), some)])
-    good = (np.isfinite(d) & (d >= TINY)).all(-1)
+    good = np.asarray((np.isfinite(d) & (d >= TINY)).all(-1))
     if not good.any():
         return good
     e = _exponents(np.where(good[..., None], d, 1.0))
@@ -223,6 +224,7 @@ def _proven(scaled: Callable[[], Iterator[Matrix]], off: list[Vector], m: int) -
     rounding = rounding_of(widest + 2 * p + 8, panels[0])
     lost = 32.0 * (order + p + 2) * order * TINY
     shift = 1.1 * rounding * _size(panels, widest) + 24 * UNIT
+    proven = np.zeros(shift.shape, bool)
     for _ in range(4):
         need = _residual(panels, [v + shift for v in off], m, rounding, lost)
         proven = (need <= shift) & (shift <= 0.25)
@@ -358,5 +360,5 @@ def _squares(L: Matrix) -> Vector:
     """The square of the Frobenius norm, with an axis for broadcasting."""
     if L.ndim == 2:
         return np.full(1, np.real(np.vdot(L, L)))
-    parts = (np.real(L), np.imag(L)) if np.iscomplexobj(L) else (L,)
-    return sum(np.einsum("...ij,...ij->...", A, A) for A in parts)[..., None]
+    found = np.einsum("...ij,...ij->...", np.real(L), np.real(L))[..., None]
+    return found + _squares(np.imag(L)) if np.iscomplexobj(L) else found

@@ -27,7 +27,7 @@ from sdplip.arithmetic.twiddle import table
 from sdplip.errors import NotProvable
 from sdplip.kernel.stationary import Key, Pixels, Plan, Taps
 from sdplip.network import Activation, Concatenate, Sum
-from sdplip.shapes import Bool, Complex, Float, Int
+from sdplip.shapes import Bool, Float, Int
 
 Points = Int[np.ndarray, "f axes"]
 LARGEST = 4096
@@ -67,33 +67,24 @@ def grid(torus: Pixels) -> Grid:
 
 @dataclass(frozen=True, eq=False)
 class Symbol:
-    """$2^e (A + i B)$, a matrix a frequency; without `re` the identity of order `order`."""
+    """$2^e M$, a complex matrix a frequency; without `M` the identity of order `order`."""
 
-    re: Enclosure | None
-    im: Enclosure | None
+    M: Enclosure | None
     exponent: int
     order: int = 0
 
-    @property
-    def mid(self) -> Complex[np.ndarray, "f m n"]:
-        """In floating point, without the power of two."""
-        if self.re is None or self.im is None:
-            return np.eye(self.order, dtype=complex)[None]
-        return self.re.mid + 1j * self.im.mid
-
-    def explicit(self, count: int) -> "tuple[Enclosure, Enclosure]":
-        if self.re is not None and self.im is not None:
-            return self.re, self.im
-        eye = np.broadcast_to(np.eye(self.order), (count, self.order, self.order))
-        return Enclosure(eye, ZERO), Enclosure(np.zeros_like(eye), ZERO)
+    def explicit(self, count: int) -> Enclosure:
+        if self.M is not None:
+            return self.M
+        return Enclosure(
+            np.broadcast_to(np.eye(self.order, dtype=complex), (count, self.order, self.order)), ZERO
+        )
 
     def __matmul__(self, other: "Symbol") -> "Symbol":
         e = self.exponent + other.exponent
-        if other.re is None or other.im is None:
-            return Symbol(self.re, self.im, e, self.order)
-        if self.re is None or self.im is None:
-            return Symbol(other.re, other.im, e)
-        return Symbol(self.re @ other.re - self.im @ other.im, self.re @ other.im + self.im @ other.re, e)
+        if self.M is None or other.M is None:
+            return Symbol(other.M if self.M is None else self.M, e, self.order)
+        return Symbol(self.M @ other.M, e)
 
 
 Expression = Mapping[Key, Symbol]
@@ -129,7 +120,7 @@ class Segment:
         """Whether the value behind is the last variable, and nothing else."""
         return (
             len(self.out) == 1
-            and self.out.get(self.variables[-1], _NONE).re is None
+            and self.out.get(self.variables[-1], _NONE).M is None
             and len(self.variables) > 1
         )
 
@@ -137,24 +128,18 @@ class Segment:
         at = self.variables.index(variable)
         return slice(sum(self.widths[:at]), sum(self.widths[: at + 1]))
 
-    def matrix(self, expression: Expression, count: int) -> tuple[Enclosure, Enclosure]:
+    def matrix(self, expression: Expression, count: int) -> Enclosure:
         """An expression as one matrix over all variables, its powers of two carried out."""
-        parts = {v: S.explicit(count) for v, S in expression.items()}
-        rows = next(iter(parts.values()))[0].shape[-2]
-        found = []
-        for side in (0, 1):
-            mid = np.zeros((count, rows, self.order))
-            rad = np.zeros(
-                (count if any(p[side].rad.shape[0] > 1 for p in parts.values()) else 1, rows, self.order)
-            )
-            for v, pair in parts.items():
-                E = pair[side].shifted(expression[v].exponent)
-                mid[:, :, self.columns(v)], rad[:, :, self.columns(v)] = E.mid, E.rad
-            found.append(Enclosure(mid, rad))
-        return found[0], found[1]
+        parts = {v: S.explicit(count).shifted(S.exponent) for v, S in expression.items()}
+        rows = next(iter(parts.values())).shape[-2]
+        mid = np.zeros((count, rows, self.order), complex)
+        rad = np.zeros((max(len(E.rad) for E in parts.values()), rows, self.order))
+        for v, E in parts.items():
+            mid[:, :, self.columns(v)], rad[:, :, self.columns(v)] = E.mid, E.rad
+        return Enclosure(mid, rad)
 
 
-_NONE = Symbol(Enclosure(ZERO, ZERO), None, 0)
+_NONE = Symbol(Enclosure(ZERO, ZERO), 0)
 
 
 def pieces(plan: Plan, start: int, end: int, room: int) -> Iterator[Int[np.ndarray, " f"]]:
@@ -187,7 +172,7 @@ def segment(plan: Plan, start: int, end: int, points: Points, exponent: int) -> 
     network, count, front = plan.network, len(points), (start, -1)
     ratio = {k: _aliases(plan, k, end) for k in range(start, end + 1)}
     width = {k: prod(r) * plan.views[k].channels for k, r in ratio.items()}
-    values: dict[int, Expression] = {start: {front: Symbol(None, None, exponent, width[start])}}
+    values: dict[int, Expression] = {start: {front: Symbol(None, exponent, width[start])}}
     variables, arguments = [front], list[tuple[Expression, Enclosure]]()
 
     def unknown(key: Key, y: Expression) -> Expression:
@@ -199,7 +184,7 @@ def segment(plan: Plan, start: int, end: int, points: Points, exponent: int) -> 
         )
         variables.append(key)
         arguments.append((y, delta.shifted(-e)))
-        return {key: Symbol(None, None, top + e, width[key[0]])}
+        return {key: Symbol(None, top + e, width[key[0]])}
 
     for k in range(start + 1, end + 1):
         node, repeats = network.made(k), prod(ratio[k])
@@ -259,19 +244,19 @@ def _aliases(plan: Plan, value: int, end: int) -> Pixels:
     return tuple(b // a for a, b in zip(here, there, strict=True))
 
 
-def symbol(T: Taps, torus: Pixels, points: Points) -> tuple[Enclosure, Enclosure]:
-    """Real and imaginary part of the symbol of taps at frequencies of the torus, without the power of two."""
-    angle = np.ones((len(points), len(T.offsets))), np.zeros((len(points), len(T.offsets)))
+def symbol(T: Taps, torus: Pixels, points: Points) -> Enclosure:
+    """The symbol of taps at frequencies of the torus, without the power of two."""
+    z = np.ones((len(points), len(T.offsets)), complex)
     for axis, n in enumerate(torus):
         steps = points[:, axis, None] * T.offsets[:, axis] % n
-        cos, sin = (column[steps] for column in table(n))
-        angle = angle[0] * cos - angle[1] * sin, angle[0] * sin + angle[1] * cos
+        cos, sin = table(n)
+        z = z * (cos[steps] + 1j * sin[steps])
     q, m, n = T.K.shape
     flat = T.K.mid.reshape(q, -1)
-    rad = gamma(q + 16 * len(torus) + 16) * abs(flat).sum(0) + T.K.radius().reshape(q, -1).sum(0) * 1.01
-    rad = ((rad + 8 * (q + 2) * TINY * (flat != 0).any(0)) * GENEROUS).reshape(1, m, n)
-    re, im = ((part @ flat).reshape(-1, m, n) for part in angle)
-    return enclose(re, rad), enclose(im, rad)
+    rad = 1.5 * gamma(q + 16 * len(torus) + 16) * abs(flat).sum(0) + T.K.radius().reshape(q, -1).sum(0) * 1.01
+    rad = (rad + 16 * (q + 2) * TINY * (flat != 0).any(0)) * GENEROUS
+    mid = (np.real(z) @ flat) + 1j * (np.imag(z) @ flat)
+    return enclose(mid.reshape(-1, m, n), rad.reshape(1, m, n))
 
 
 def _at(T: Taps, torus: Pixels, points: Points, before: Pixels, after: Pixels) -> Symbol:
@@ -281,37 +266,31 @@ def _at(T: Taps, torus: Pixels, points: Points, before: Pixels, after: Pixels) -
     fine = np.array(list(product(*map(range, before))))
     every = (points[:, None] + fine * coarse).reshape(-1, len(torus))
     seen = np.asarray(np.ravel_multi_index(tuple((fine % after).T), after))
-    factor, root = Enclosure.exact(np.ones((1, 1, 1))), prod(T.stride)
+    found, root = symbol(T, torus, every), prod(T.stride)
     if root > 1:
         power = root & (root - 1) == 0 and root.bit_length() % 2 == 1
-        factor = enclose(np.full((1, 1, 1), root**-0.5), 0.0 if power else 8 * UNIT)
-    sides = list[Enclosure]()
-    for part in symbol(T, torus, every):
-        scaled = part if root == 1 else part * factor
-        if len(fine) == 1:
-            sides.append(scaled)
-            continue
-        mid = np.zeros((len(points), prod(after), m, len(fine), n))
-        rad = np.zeros((1, *mid.shape[1:]))
-        values, radii = scaled.mid.reshape(len(points), len(fine), m, n), scaled.rad.max(0)
-        for a, b in enumerate(seen):
-            mid[:, b, :, a], rad[:, b, :, a] = values[:, a], radii
-        shape = prod(after) * m, len(fine) * n
-        sides.append(Enclosure(mid.reshape(-1, *shape), rad.reshape(1, *shape)))
-    return Symbol(sides[0], sides[1], T.exponent)
+        found = found * enclose(np.full((1, 1, 1), root**-0.5), 0.0 if power else 8 * UNIT)
+    if len(fine) == 1:
+        return Symbol(found, T.exponent)
+    mid = np.zeros((len(points), prod(after), m, len(fine), n), complex)
+    rad = np.zeros((1, *mid.shape[1:]))
+    values, radii = found.mid.reshape(len(points), len(fine), m, n), found.rad.max(0)
+    for a, b in enumerate(seen):
+        mid[:, b, :, a], rad[:, b, :, a] = values[:, a], radii
+    shape = prod(after) * m, len(fine) * n
+    return Symbol(Enclosure(mid.reshape(-1, *shape), rad.reshape(1, *shape)), T.exponent)
 
 
 def _leveled(expression: Expression) -> tuple[Expression, int]:
     """The same with one power of two taken out of all parts."""
     top = max(S.exponent for S in expression.values())
-    return {v: Symbol(S.re, S.im, S.exponent - top, S.order) for v, S in expression.items()}, top
+    return {v: Symbol(S.M, S.exponent - top, S.order) for v, S in expression.items()}, top
 
 
 def _signed(expression: Expression, sign: int, count: int) -> Expression:
     if sign == 1:
         return expression
-    sides = {v: (*S.explicit(count), S.exponent) for v, S in expression.items()}
-    return {v: Symbol(-A, -B, e) for v, (A, B, e) in sides.items()}
+    return {v: Symbol(-S.explicit(count), S.exponent) for v, S in expression.items()}
 
 
 def _scaled(
@@ -320,11 +299,7 @@ def _scaled(
     """Every channel times a number."""
     e = int(np.frexp(abs(d).max(initial=0.0))[1])
     column = Enclosure.exact(np.tile(d, repeats)[:, None]).shifted(-e)
-    found = dict[Key, Symbol]()
-    for v, S in expression.items():
-        A, B = S.explicit(count)
-        found[v] = Symbol(A * column, B * column, S.exponent + e)
-    return found
+    return {v: Symbol(S.explicit(count) * column, S.exponent + e) for v, S in expression.items()}
 
 
 def _added(parts: Sequence[Expression], count: int) -> Expression:
@@ -335,9 +310,8 @@ def _added(parts: Sequence[Expression], count: int) -> Expression:
                 found[v] = S
                 continue
             e = max(found[v].exponent, S.exponent)
-            (A, B), (C, D) = found[v].explicit(count), S.explicit(count)
-            own, new = found[v].exponent - e, S.exponent - e
-            found[v] = Symbol(A.shifted(own) + C.shifted(new), B.shifted(own) + D.shifted(new), e)
+            own = found[v].explicit(count).shifted(found[v].exponent - e)
+            found[v] = Symbol(own + S.explicit(count).shifted(S.exponent - e), e)
     return found
 
 
@@ -347,16 +321,16 @@ def _beside(parts: Sequence[Expression], channels: Sequence[int], repeats: int, 
     for k, part in enumerate(parts):
         moved = dict[Key, Symbol]()
         for v, S in part.items():
-            sides = list[Enclosure]()
-            for E in S.explicit(count):
-                n = E.shape[-1]
-                mid = np.zeros((E.shape[0], repeats, total, n))
-                rad = np.zeros((E.rad.shape[0], repeats, total, n))
-                mid[:, :, at[k] : at[k + 1]] = E.mid.reshape(E.shape[0], repeats, -1, n)
-                rad[:, :, at[k] : at[k + 1]] = np.broadcast_to(E.rad, (len(rad), *E.shape[1:])).reshape(
-                    len(rad), repeats, -1, n
-                )
-                sides.append(Enclosure(mid.reshape(len(mid), -1, n), rad.reshape(len(rad), -1, n)))
-            moved[v] = Symbol(sides[0], sides[1], S.exponent)
+            E, here = S.explicit(count), slice(at[k], at[k + 1])
+            n = E.shape[-1]
+            mid, rad = (
+                np.zeros((len(E), repeats, total, n), complex),
+                np.zeros((len(E.rad), repeats, total, n)),
+            )
+            mid[:, :, here] = E.mid.reshape(len(E), repeats, -1, n)
+            rad[:, :, here] = np.broadcast_to(E.rad, (len(rad), *E.shape[1:])).reshape(
+                len(rad), repeats, -1, n
+            )
+            moved[v] = Symbol(Enclosure(mid.reshape(len(E), -1, n), rad.reshape(len(rad), -1, n)), S.exponent)
         found.append(moved)
     return _added(found, count)

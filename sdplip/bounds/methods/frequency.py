@@ -294,11 +294,10 @@ def _estimate(planned: Plan, multipliers: dict[Key, Vector]) -> tuple[float, int
     now = Metric(np.broadcast_to(np.eye(n, dtype=complex), (len(grid(planned.torus(0)).points), n, n)), 0)
     for start, end in planned.segments:
         found = list[np.ndarray]()
-        for part, re, im in inequalities(planned, start, end, now, multipliers):
-            M, exponent = re.mid + 1j * im.mid, part.exponent
+        for part, inequality in inequalities(planned, start, end, now, multipliers):
+            M, exponent = inequality.mid, part.exponent
             if end == planned.stop:
-                A, B = part.matrix(part.out, len(M))
-                S = shadow(M, A.mid + 1j * B.mid)
+                S = shadow(M, part.matrix(part.out, len(M)).mid)
                 if S is None:
                     raise NotProvable("These multipliers leave no metric positive definite.")
                 worst = max(worst, float(np.linalg.eigvalsh(S)[:, -1].max()))

@@ -269,8 +269,8 @@ def waves(plan: Plan, F: Enclosure | None = None) -> Waves:
         places = np.array(list(np.ndindex(*view.pixels)))
         K = F.mid.reshape(len(F), view.channels, -1)
         taps = Taps.of(np.moveaxis(K, 2, 0), places, (1,) * len(torus))
-        A, B = symbol(taps, torus, last.points)
-        head, exponent = (A.mid + 1j * B.mid) * prod(torus) ** -0.5, exponent + taps.exponent
+        head = symbol(taps, torus, last.points).mid * prod(torus) ** -0.5
+        exponent += taps.exponent
     return Waves(plan, tuple(stages), head, plan.views[0].channels, plan.channels, exponent)
 
 
@@ -300,5 +300,4 @@ def _row(part: Segment, k: int, count: int) -> Complex[np.ndarray, "f rows befor
 
 
 def _matrix(part: Segment, expression, count: int) -> Complex[np.ndarray, "f m order"]:
-    A, B = part.matrix(expression, count)
-    return A.mid + 1j * B.mid
+    return part.matrix(expression, count).mid

@@ -101,9 +101,9 @@ def carried(planned: Plan, multipliers: dict[Key, Vector], *, whole_way: bool) -
     now = Metric(np.broadcast_to(np.eye(n, dtype=complex), (len(grid(planned.torus(0)).points), n, n)), 0)
     for start, end in planned.segments if whole_way else planned.segments[:-1]:
         found, exponent = list[Hermitian](), 0
-        for part, re, im in inequalities(planned, start, end, now, multipliers):
-            X = behind_segment(part, re.mid + 1j * im.mid)
-            if X is None or not _holds(part, re, im, X):
+        for part, M in inequalities(planned, start, end, now, multipliers):
+            X = behind_segment(part, M.mid)
+            if X is None or not _holds(part, M, X):
                 raise NotProvable(f"These multipliers prove no metric of value {end} of the network.")
             found.append(X)
             exponent = part.exponent
@@ -118,10 +118,10 @@ def last(planned: Plan, now: Metric, multipliers: dict[Key, Vector], c: float) -
         NotProvable: it does not.
     """
     start, end = planned.segments[-1]
-    for part, re, im in inequalities(planned, start, end, now, multipliers):
+    for part, M in inequalities(planned, start, end, now, multipliers):
         root = Enclosure.exact(np.full((1, 1), c)).shifted(-part.exponent)
-        A, B = part.matrix(part.out, len(re))
-        if not proves(_bordered(re, im, A, B, root * root * np.eye(A.shape[-2]))):
+        G = part.matrix(part.out, len(M))
+        if not proves(_bordered(M, G, root * root * np.eye(G.shape[-2]))):
             raise NotProvable(f"These multipliers do not prove the bound {c}.")
     return c
 
@@ -145,8 +145,8 @@ def front(planned: Plan, now: Metric, F: Enclosure) -> tuple[Enclosure, int]:
     cut = [slice(at, at + step) for at in range(0, len(every.points), step)]
     found = [symbol(taps, torus, every.points[some]) for some in cut]
     shadows = list[Hermitian]()
-    for some, (A, B) in zip(cut, found, strict=True):
-        S = shadow(now.X[some], A.mid + 1j * B.mid)
+    for some, G in zip(cut, found, strict=True):
+        S = shadow(now.X[some], G.mid)
         if S is None:
             raise NotProvable("A metric in front of the last linear map is not positive definite.")
         shadows.append(S)
@@ -155,12 +155,11 @@ def front(planned: Plan, now: Metric, F: Enclosure) -> tuple[Enclosure, int]:
         for some, S in zip(cut, shadows, strict=True)
     )
     mean = trace / prod(torus) / m
-    for some, (A, B), Y in zip(cut, found, shadows, strict=True):
+    for some, G, Y in zip(cut, found, shadows, strict=True):
         k, own = range(m), np.real(Y[:, range(m), range(m)])
         Y = Y * (1 + ROOM)
         Y[:, k, k] += 2 * ROOM * (own + mean)
-        X = now.X[some]
-        if not proves(_bordered(Enclosure.exact(np.real(X)), Enclosure.exact(np.imag(X)), A, B, Y)):
+        if not proves(_bordered(Enclosure.exact(now.X[some]), G, Enclosure.exact(Y))):
             raise NotProvable("The map behind the convolutions is not proven.")
         total += (every.share[some, None, None] * np.real(Y)).sum(0)
         size += (every.share[some, None, None] * abs(np.real(Y))).sum(0)
@@ -171,8 +170,8 @@ def front(planned: Plan, now: Metric, F: Enclosure) -> tuple[Enclosure, int]:
 
 def inequalities(
     planned: Plan, start: int, end: int, now: Metric, multipliers: dict[Key, Vector]
-) -> Iterator[tuple[Segment, Enclosure, Enclosure]]:
-    """The segment and M, real and imaginary part, at all frequencies of the end in pieces."""
+) -> Iterator[tuple[Segment, Enclosure]]:
+    """The segment and M at all frequencies of the end in pieces."""
     there = grid(planned.torus(end)).points
     before = grid(planned.torus(start))
     for some in pieces(planned, start, end, PIECE):
@@ -180,41 +179,38 @@ def inequalities(
         seen = aliases_at(planned, start, end, there[some])
         X = now.X[before.place[seen]]
         X = np.where(before.mirrored[seen][..., None, None], X.conj(), X)
-        yield part, *_inequality(part, X, multipliers)
+        yield part, _inequality(part, X, multipliers)
 
 
 def _inequality(
     part: Segment, X: Complex[np.ndarray, "f aliases n n"], multipliers: dict[Key, Vector]
-) -> tuple[Enclosure, Enclosure]:
+) -> Enclosure:
     count, aliases, n = X.shape[:3]
-    mid, rad = np.zeros((2, count, part.order, part.order)), np.zeros((2, 1, part.order, part.order))
+    mid, rad = np.zeros((count, part.order, part.order), complex), np.zeros((1, part.order, part.order))
     for a in range(aliases):
         here = slice(a * n, (a + 1) * n)
-        mid[0][:, here, here], mid[1][:, here, here] = np.real(X[:, a]), np.imag(X[:, a])
+        mid[:, here, here] = X[:, a]
     for v, width, (y, delta) in zip(part.variables[1:], part.widths[1:], part.arguments, strict=True):
         lam = np.tile(multipliers[v], width // len(multipliers[v]))
         rows = part.columns(v)
-        mid[0][:, range(rows.start, rows.stop), range(rows.start, rows.stop)] = lam
+        mid[:, range(rows.start, rows.stop), range(rows.start, rows.stop)] = lam
         weight = delta * (-0.5 * lam)[:, None]
         for u, S in y.items():
-            columns = part.columns(u)
-            for side, E in enumerate(S.explicit(1)):
-                C, sign = E.shifted(S.exponent) * weight, -1.0 if side else 1.0
-                mid[side][:, rows, columns], mid[side][:, columns, rows] = C.mid, sign * C.mid.mT
-                largest = C.rad.max(0)
-                rad[side][0, rows, columns], rad[side][0, columns, rows] = largest, largest.T
-    return Enclosure(mid[0], rad[0]), Enclosure(mid[1], rad[1])
+            columns, C = part.columns(u), S.explicit(1).shifted(S.exponent) * weight
+            mid[:, rows, columns], mid[:, columns, rows] = C.mid, C.H.mid
+            largest = C.rad.max(0)
+            rad[0, rows, columns], rad[0, columns, rows] = largest, largest.T
+    return Enclosure(mid, rad)
 
 
 def behind_segment(part: Segment, M: Hermitian) -> Hermitian | None:
     r"""A metric nearly as large as it can be, exactly Hermitian; None where M is not positive definite. A proposal."""
-    room = slack(2 * part.order)
+    room = slack(part.order, complex=True)
     if not part.whole:
-        A, B = part.matrix(part.out, len(M))
-        Y = shadow(M, A.mid + 1j * B.mid)
-        k = range(A.shape[-2])
+        Y = shadow(M, part.matrix(part.out, len(M)).mid)
         if Y is None:
             return None
+        k = range(Y.shape[-1])
         Y[:, k, k] *= 1 + 4 * room + WIDE
         try:
             X = np.linalg.inv(Y) * (1 - WIDE)
@@ -240,50 +236,33 @@ def shadow(M: Hermitian, G: Complex[np.ndarray, "f m n"]) -> Hermitian | None:
     return (S + S.conj().mT) / 2
 
 
-def _holds(part: Segment, re: Enclosure, im: Enclosure, X: Hermitian) -> bool:
+def _holds(part: Segment, M: Enclosure, X: Hermitian) -> bool:
     """Whether M - G* X G is positive semidefinite."""
     if not part.whole:
-        A, B = part.matrix(part.out, len(re))
-        P, Q = Enclosure.exact(np.real(X)), Enclosure.exact(np.imag(X))
-        HA, HB = P @ A - Q @ B, P @ B + Q @ A
-        return proves(_embedded(re - (A.T @ HA + B.T @ HB), im - (A.T @ HB - B.T @ HA)))
-    at = part.order - part.widths[-1]
-    real, imaginary, rad = (
-        re.mid,
-        im.mid,
-        re.rad.copy(),
-    )  # entries off the diagonal of the last block are 0 there
+        G = part.matrix(part.out, len(M))
+        return proves(_common(M - G.H @ (Enclosure.exact(X) @ G)))
+    at, rad = part.order - part.widths[-1], M.rad.copy()
     k = range(at, part.order)
-    real[:, at:, at:] -= np.real(X)
-    imaginary[:, at:, at:] -= np.imag(X)
-    rad[:, k, k] = 2 * UNIT * abs(real[:, k, k]).max(0)
-    return proves(_embedded(Enclosure(real, rad), im))
+    M.mid[:, at:, at:] -= X  # entries off the diagonal of the last block are 0 there
+    rad[:, k, k] = 2 * UNIT * abs(np.real(M.mid[:, k, k])).max(0)
+    return proves(Enclosure(M.mid, rad))
 
 
-def _bordered(
-    re: Enclosure, im: Enclosure, A: Enclosure, B: Enclosure, D: "Enclosure | Hermitian"
-) -> Enclosure:
-    """[[M, G*], [G, D]] with G = A + iB, D real or complex."""
-    count, n, m = len(A), A.shape[-1], A.shape[-2]
-    E = D if isinstance(D, Enclosure) else Enclosure(np.real(D), np.zeros((1, 1, 1)))
-    Z = np.zeros((1, 1)) if isinstance(D, Enclosure) else np.imag(D)
-    mid, rad = np.zeros((2, count, n + m, n + m)), np.zeros((2, 1, n + m, n + m))
-    for side, (M, G, C, sign) in enumerate(((re, A, E.mid, 1.0), (im, B, Z, -1.0))):
-        mid[side][:, :n, :n], mid[side][:, n:, n:] = M.mid, C
-        mid[side][:, n:, :n], mid[side][:, :n, n:] = G.mid, sign * G.mid.mT
-        largest = G.rad.max(0)
-        rad[side][0, :n, :n], rad[side][0, n:, :n], rad[side][0, :n, n:] = M.rad.max(0), largest, largest.T
-    rad[0][:, n:, n:] = E.rad
-    return _embedded(Enclosure(mid[0], rad[0]), Enclosure(mid[1], rad[1]))
-
-
-def _embedded(re: Enclosure, im: Enclosure) -> Enclosure:
-    """As `hermitian`, one radius for all frequencies."""
-    sides = (np.broadcast_to(E.rad.max(0, keepdims=True), (1, *E.shape[1:])) for E in (re, im))
-    own, off = (np.maximum(R, R.mT) for R in sides)
-    rad = np.concatenate([np.concatenate([own, off], -1), np.concatenate([off, own], -1)], -2)
-    mid = np.concatenate([np.concatenate([re.mid, -im.mid], -1), np.concatenate([im.mid, re.mid], -1)], -2)
+def _bordered(M: Enclosure, G: Enclosure, D: Enclosure) -> Enclosure:
+    """[[M, G*], [G, D]], of one D or one a frequency."""
+    n, m = G.shape[-1], G.shape[-2]
+    mid, rad = np.zeros((len(G), n + m, n + m), complex), np.zeros((1, n + m, n + m))
+    mid[:, :n, :n], mid[:, n:, n:], mid[:, n:, :n], mid[:, :n, n:] = M.mid, D.mid, G.mid, G.H.mid
+    largest = G.rad.max(0)
+    rad[0, :n, :n], rad[0, n:, n:] = M.rad.max(0), D.rad if D.mid.ndim == 2 else D.rad.max(0)
+    rad[0, n:, :n], rad[0, :n, n:] = largest, largest.T
     return Enclosure(mid, rad)
+
+
+def _common(M: Enclosure) -> Enclosure:
+    """One radius for all frequencies."""
+    rad = M.radius().max(0)
+    return Enclosure(M.mid, np.maximum(rad, rad.T)[None])
 
 
 def head(network: Network, start: int, end: int) -> Enclosure:
