@@ -316,7 +316,8 @@ def _on_diagonal(S: Matrix, L: Matrix) -> Vector:
     total = np.zeros((*S.shape[:-2], 1))
     for a in range(0, S.shape[-1], STRIP):
         z = min(a + STRIP, S.shape[-1])
-        E = S[..., a:, a:z] - L[..., a:, :z] @ _adjoint(L[..., a:z, :z])
+        E = L[..., a:, :z] @ _adjoint(L[..., a:z, :z])
+        E -= S[..., a:, a:z]
         total += _squares(E[..., : z - a, :]) + 2 * _squares(E[..., z - a :, :])
     return total
 
@@ -329,10 +330,12 @@ def _below(S: Matrix, L: Matrix) -> tuple[Matrix, Vector]:
     except np.linalg.LinAlgError:
         return S, np.full((*S.shape[:-2], 1), np.nan)
     X = S @ inverse
-    E = S - X @ _adjoint(L)
+    E = X @ _adjoint(L)
+    E -= S
     if _squares(E).max() > FINE**2:
-        X += E @ inverse
-        E = S - X @ _adjoint(L)
+        X -= E @ inverse
+        E = X @ _adjoint(L)
+        E -= S
     return X, 2 * _squares(E)
 
 
