@@ -15,6 +15,7 @@ from sdplip.network import INPUT, Activation, Dense, Grouped, Maximum, Network, 
 from sdplip.network.jacobian import Derivative, derivative, is_known
 
 Vector = Float[np.ndarray, " n"]
+Points = Float[np.ndarray, "points n"]
 Matrix = Float[np.ndarray, "m n"]
 DENSE = 64
 """Rows or columns up to which a Jacobian is formed in any case; larger ones only where the network is small."""
@@ -26,8 +27,8 @@ TRIALS = 6
 """Points that are tried at once around the best ones."""
 KEPT = 3
 """The best points, around which others are tried."""
-SMALL, MORE = 2000, 4
-"""Where so many points can be looked at at once, so many times as many are."""
+EACH, MORE = 2000, 3
+"""For so many points that can be looked at at once, once more as many are; at most so many times."""
 SOLVED = 2000
 """Rows and columns up to which a first matrix is factored."""
 STEPS = 12
@@ -57,9 +58,9 @@ def estimate_lower(
         network = _narrowed(network)
     rng, forms = np.random.default_rng(0), _forms(network)
     batch = _batch(network) if forms else 1
-    more = MORE if batch >= SMALL else 1
+    more = int(np.clip(batch // EACH, 1, MORE))
     samples, ascents = (more * samples, more * ascents) if forms else (samples // 10, ascents // 6)
-    points = np.array(list(_points(rng, network, region, samples)))
+    points = _points(rng, network, region, samples)
     best = _Best(points[:1], np.zeros(1))
     for k in range(0, len(points), batch):
         best = _better(network, points[k : k + batch], norm, best)
@@ -68,9 +69,8 @@ def estimate_lower(
     at_once = min(batch, more * TRIALS)
     for step in np.geomspace(1.0, 0.01, -(-ascents // at_once)):
         around = best.points[np.arange(at_once) % len(best.points)]
-        moves = step * rng.normal(size=around.shape) / np.sqrt(network.inputs)
-        trials = [_into(x + _size(region, x) * move, region) for x, move in zip(around, moves, strict=True)]
-        best = _better(network, np.array(trials), norm, best)
+        moves = step * _size(region, around) * rng.normal(size=around.shape) / np.sqrt(network.inputs)
+        best = _better(network, _into(around + moves, region), norm, best)
         if best.most >= enough or time.monotonic() > deadline:
             break
     return best.most
@@ -179,32 +179,29 @@ def _by_iteration(at: Derivative) -> float:
     return stretch
 
 
-def _points(
-    rng: np.random.Generator, network: Network, region: Region | None, samples: int
-) -> Iterator[Vector]:
+def _points(rng: np.random.Generator, network: Network, region: Region | None, samples: int) -> Points:
     n = network.inputs
-    if region is None:  # not 0 itself, where a network without biases has all of its kinks
-        yield from (np.full(n, far) for far in (1e6, -1e6, 1.0, -1.0, 1e-3))
-        yield from _all_on(network)
-    for k in range(samples):
-        if region is None:
-            yield (0.1, 1.0, 10.0)[k % 3] * rng.normal(size=n)
-        elif isinstance(region, Box):
-            yield region.lower + rng.uniform(size=n) * (region.upper - region.lower)
-        else:
-            ball = region.ball if isinstance(region, Cut) else region
-            v = rng.normal(size=n)
-            x = ball.center + v * (ball.radius * rng.uniform() ** (1 / n) / np.linalg.norm(v))
-            yield _into(x, region) if isinstance(region, Cut) else x
+    if region is None:
+        far = np.array([1e6, -1e6, 1.0, -1.0, 1e-3])[:, None] * np.ones(n)
+        scale = np.array([0.1, 1.0, 10.0])[np.arange(samples) % 3, None]
+        # not 0 itself, where a network without biases has all of its kinks
+        return np.concatenate([far, *_all_on(network), scale * rng.normal(size=(samples, n))])
+    if isinstance(region, Box):
+        return region.lower + rng.uniform(size=(samples, n)) * (region.upper - region.lower)
+    ball = region.ball if isinstance(region, Cut) else region
+    v = rng.normal(size=(samples, n))
+    share = rng.uniform(size=(samples, 1)) ** (1 / n) / np.linalg.norm(v, axis=1, keepdims=True)
+    points = ball.center + v * (ball.radius * share)
+    return _into(points, region) if isinstance(region, Cut) else points
 
 
-def _all_on(network: Network) -> Iterator[Vector]:
+def _all_on(network: Network) -> Iterator[Points]:
     """Least solutions of $W_1 x = \\pm(1, \\dots, 1)$, for which all neurons of the first layer have the same sign."""
     op = network.nodes[0].op
     if isinstance(op, Dense) and max(op.W.shape) <= SOLVED:
         with suppress(np.linalg.LinAlgError):
             x = np.linalg.lstsq(op.W, np.ones(len(op.W)))[0]
-            yield from (10.0 * x, -10.0 * x)
+            yield np.array([10.0 * x, -10.0 * x])
 
 
 def _narrowed(network: Network) -> Network:
@@ -219,27 +216,34 @@ def _narrowed(network: Network) -> Network:
     return replace(network, nodes=(narrow, *network.nodes[1:]), input_shape=(op.outputs,))
 
 
-def _size(region: Region | None, x: Vector) -> float:
+def _size(region: Region | None, points: Points) -> Float[np.ndarray, "points 1"]:
+    """How far moves from these points may be worth while."""
     if region is None:
-        return float(np.linalg.norm(x))
+        return np.linalg.norm(points, axis=1, keepdims=True)
     if isinstance(region, Cut):
-        return min(region.ball.radius, _size(region.box, x))
-    return float(np.linalg.norm(region.upper - region.lower)) if isinstance(region, Box) else region.radius
+        return np.minimum(region.ball.radius, _size(region.box, points))
+    size = np.linalg.norm(region.upper - region.lower) if isinstance(region, Box) else region.radius
+    return np.full((len(points), 1), float(size))
 
 
-def _into(x: Vector, region: Region | None) -> Vector:
-    """The nearest point of the region, up to rounding; of a ball in a box one that is near."""
+def _into(points: Points, region: Region | None) -> Points:
+    """The nearest points of the region, up to rounding; of a ball in a box ones that are near."""
     if isinstance(region, Cut):
-        inside = np.clip(region.ball.center, region.box.lower, region.box.upper)
-        x = np.clip(_into(x, region.ball), region.box.lower, region.box.upper)
-        for _ in range(40):  # towards a point of both, as far as it takes
-            if np.linalg.norm(x - region.ball.center) <= region.ball.radius:
-                return x
-            x = x / 2 + inside / 2
-        return inside
+        return np.array([_into_cut(x, region) for x in points])
     if isinstance(region, Box):
-        return np.clip(x, region.lower, region.upper)
+        return np.clip(points, region.lower, region.upper)
     if isinstance(region, Ball):
-        away = x - region.center
-        return region.center + away * min(1.0, region.radius / max(float(np.linalg.norm(away)), 1e-300))
-    return x
+        away = points - region.center
+        far = np.linalg.norm(away, axis=1, keepdims=True)
+        return region.center + away * np.minimum(1.0, region.radius / np.maximum(far, 1e-300))
+    return points
+
+
+def _into_cut(x: Vector, region: Cut) -> Vector:
+    inside = np.clip(region.ball.center, region.box.lower, region.box.upper)
+    x = np.clip(_into(x[None], region.ball)[0], region.box.lower, region.box.upper)
+    for _ in range(40):  # towards a point of both, as far as it takes
+        if np.linalg.norm(x - region.ball.center) <= region.ball.radius:
+            return x
+        x = x / 2 + inside / 2
+    return inside

@@ -108,6 +108,10 @@ class Derivative:
             return [found]
         if isinstance(op, Grouped):
             return [_grouped(op, kept.mT, w)]
+        if isinstance(op, Sort):  # every entry once
+            found = np.empty(w.shape)
+            np.put_along_axis(found, np.broadcast_to(kept, w.shape), w, -1)
+            return [found]
         if self.points is None:
             return [Gather(kept, op.inputs).adjoint(w)]
         return [np.stack([Gather(own[0], op.inputs).adjoint(v) for own, v in zip(kept, w, strict=True)])]

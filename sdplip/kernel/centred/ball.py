@@ -18,9 +18,9 @@ from sdplip.errors import NotProvable
 from sdplip.kernel.centred.front import Centre, linear_step
 from sdplip.kernel.centred.increments import Increments, chosen, mapped, scaled
 from sdplip.kernel.centred.slopes import secants
+from sdplip.kernel.condition.dense import holds
 from sdplip.kernel.reach.linear import Linear
 from sdplip.kernel.regions import lengths
-from sdplip.kernel.condition.dense import holds
 from sdplip.network import Activation, Builder, Dense, Grouped, Network, Norms, Sort
 from sdplip.shapes import Float
 
