@@ -330,6 +330,28 @@ def test_an_open_size_is_found_where_the_weights_admit_one(tmp_path: Path) -> No
         read_onnx(saved(single(lambda g, x: g("Relu", x), ("N", 3, "H", "W")), tmp_path))
 
 
+def test_a_graph_that_runs_on_one_sample_only(tmp_path: Path) -> None:
+    """The batch is open by its name, but flattened together with the features that the matrix takes."""
+    model = single(lambda g, x: g("MatMul", g("Flatten", x, axis=0), g.normal(20, 2)), TOKENS)
+    found = read_onnx(saved(model, tmp_path))
+    assert found.network.inputs == 20 and "agrees with" in found.checked
+    assert "It runs on one sample at a time." in found.sentences
+
+
+def test_nodes_in_another_order_are_the_same_graph(tmp_path: Path) -> None:
+    body = lambda g, x: g("Add", g("Relu", g("MatMul", x, g("Mul", g.normal(6, 6), np.float32(2)))), x)  # noqa: E731
+    model = single(body, VECTOR)
+    wanted = read_onnx(saved(model, tmp_path)).network
+    nodes = list(model.graph.node)[::-1]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    x = np.random.default_rng(0).normal(size=6)
+    np.testing.assert_array_equal(read_onnx(saved(model, tmp_path)).network(x), wanted(x))
+    model.graph.node[0].input[0] = model.graph.node[0].output[0]  # a circle
+    with pytest.raises(InvalidWeight, match="nothing before it makes"):
+        read_onnx(saved(model, tmp_path))
+
+
 def test_left_and_right_product_is_bounded_on_the_whole_matrix(tmp_path: Path) -> None:
     g = Graph(np.random.default_rng(2), dtype=np.float64)
     A, B = g.rng.normal(size=(4, 4)), g.rng.normal(size=(4, 4))

@@ -224,7 +224,18 @@ def test_biases_that_belong_to_no_layer_stop_only_where_they_matter(tmp_path):
 
 # --- what may be another network ---
 
-SILENT = ["epoch", "loss_history", "num_batches_tracked", "labels", "metadata.width", "best_acc", "seed"]
+SILENT = [
+    "epoch",
+    "err",
+    "test_error",
+    "loss_history",
+    "num_batches_tracked",
+    "labels",
+    "metadata.width",
+    "best_acc",
+    "seed",
+    "sampler_indices",
+]
 MULTIPLY = [
     "log_s", "log_scale", "gain", "alpha", "q", "s", "g", "d", "D", "diag", "layer_scale", "ls1", "psi", "rescale", "scaling",
     "temperature", "scale", "gamma", "t", "mask", "beta", "weight_scale", "1.weight", "1.running_var", "std", "mean",

@@ -1,5 +1,6 @@
 """An ONNX file as a model that says only what it seems to say: no foreign operators, no files from elsewhere, no names twice."""
 
+import heapq
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ def open_model(path: Path) -> Any:
         model = inliner.inline_local_functions(model)
     for tensor in tensors(model.graph):
         _bring_in(tensor, path)
+    _put_in_order(model.graph)
     _check_names(model.graph, path)
     return model
 
@@ -140,6 +142,34 @@ def _size(
         inner = [(node.domain, node.op_type) for node in bodies[key].node]
         sizes[key] = min(NODES + 1, sum(_size(k, bodies, sizes, (*within, key), path) for k in inner))
     return sizes[key]
+
+
+def _put_in_order(graph: Any) -> None:
+    """Puts each node behind those that make what it takes, which some writers of files do not, and runtimes do not ask for.
+
+    A graph with a circle, or with graphs within its nodes, stays as it is.
+    """
+    nodes = list(graph.node)
+    if any(a.HasField("g") or a.graphs for node in nodes for a in node.attribute):
+        return
+    makers = {name: k for k, node in enumerate(nodes) for name in node.output if name}
+    before = [{makers[name] for name in node.input if name in makers} for node in nodes]
+    users: dict[int, list[int]] = {}
+    for k, made in enumerate(before):
+        for other in made:
+            users.setdefault(other, []).append(k)
+    missing = [len(made) for made in before]
+    ready, order = [k for k, count in enumerate(missing) if not count], list[int]()
+    while ready:
+        order.append(heapq.heappop(ready))
+        for k in users.get(order[-1], ()):
+            missing[k] -= 1
+            if not missing[k]:
+                heapq.heappush(ready, k)
+    if len(order) == len(nodes) and order != sorted(order):
+        ordered = [type(nodes[k]).FromString(nodes[k].SerializeToString()) for k in order]
+        del graph.node[:]
+        graph.node.extend(ordered)
 
 
 def _check_names(graph: Any, path: Path) -> None:

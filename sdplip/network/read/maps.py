@@ -70,6 +70,10 @@ def matmul(x: Array, M: Constant, *, left: bool = False) -> Array:
         y = matmul(x, M[None] if left else M[:, None], left=left)
         return reshape(y, (*y.full[:-2], y.full[-1]) if left else y.full[:-1])
     W = M if left else M.swapaxes(-1, -2)
+    if (
+        W.shape[-1] != x.full[-2 if left else -1]
+    ):  # before anything is said of samples: the graph does not run so
+        raise Misfit(f"{x.tape.subject} multiplies shapes {x.full} and {M.shape}.")
     if prod(W.shape[:-2]) == 1:
         y = on_axis(x, W.reshape(W.shape[-2:]), -2 if left else -1)
         new = max(0, W.ndim - y.rank)

@@ -21,6 +21,9 @@ RECORDS = {
     "classes",
     "epoch",
     "epochs",
+    "err",
+    "error",
+    "errors",
     "history",
     "label",
     "labels",
@@ -28,6 +31,7 @@ RECORDS = {
     "losses",
     "lr",
     "metadata",
+    "sampler",
     "seed",
 }
 """Words in names of what training leaves behind."""
