@@ -94,6 +94,8 @@ def which(M: Enclosure) -> Bool[np.ndarray, "*batch"]:
     n, d = M.shape[-1], np.real(np.diagonal(M.mid, axis1=-2, axis2=-1))
     if not d.size:
         return np.ones(d.shape[:-1], bool)
+    if M.mid.ndim == 3 and len(M) == 1:  # cheaper without an axis
+        return np.atleast_1d(which(Enclosure(M.mid[0], M.rad[0])))
     if M.mid.ndim == 3 and len(M) > (some := max(1, ENTRIES // n**2)):
         return np.concatenate([which(M[k : k + some]) for k in range(0, len(M), some)])
     good = np.asarray((np.isfinite(d) & (d >= TINY)).all(-1))
@@ -250,7 +252,8 @@ def _residual(panels: list[Matrix], off: list[Vector], m: int, rounding: float, 
     sizes, square, error = [np.zeros_like(v) for v in off], *np.zeros((2, *off[0].shape[:-1], 1))
     for k, (T, d) in enumerate(zip(panels, off, strict=True)):
         n, behind = d.shape[-1], T.shape[-2] - m
-        T[..., range(n), range(n)] -= d
+        diagonal = np.einsum("...ii->...i", T[..., :n, :])  # a view
+        diagonal -= d
         size = _columns(T, error, square)
         if np.isnan(square).all():
             return square
@@ -336,7 +339,7 @@ def _below(S: Matrix, L: Matrix) -> tuple[Matrix, Vector]:
         X -= E @ inverse
         E = X @ _adjoint(L)
         E -= S
-    return X, 2 * _squares(E)
+    return X, np.asarray(2 * _squares(E))
 
 
 def _adjoint(A: Matrix) -> Matrix:
@@ -359,9 +362,10 @@ def _inverse(L: Matrix) -> Matrix:
     return X
 
 
-def _squares(L: Matrix) -> Vector:
-    """The square of the Frobenius norm, with an axis for broadcasting."""
+def _squares(L: Matrix) -> Vector | np.float64:
+    """The square of the Frobenius norm; of a batch with an axis for broadcasting."""
+    if np.iscomplexobj(L):
+        return _squares(np.real(L)) + _squares(np.imag(L))
     if L.ndim == 2:
-        return np.full(1, np.real(np.vdot(L, L)))
-    found = np.einsum("...ij,...ij->...", np.real(L), np.real(L))[..., None]
-    return found + _squares(np.imag(L)) if np.iscomplexobj(L) else found
+        return np.float64(np.vdot(L, L))
+    return np.einsum("...ij,...ij->...", L, L)[..., None]

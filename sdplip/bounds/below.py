@@ -198,9 +198,13 @@ def _points(rng: np.random.Generator, network: Network, region: Region | None, s
 def _all_on(network: Network) -> Iterator[Points]:
     """Least solutions of $W_1 x = \\pm(1, \\dots, 1)$, for which all neurons of the first layer have the same sign."""
     op = network.nodes[0].op
-    if isinstance(op, Dense) and max(op.W.shape) <= SOLVED:
-        with suppress(np.linalg.LinAlgError):
-            x = np.linalg.lstsq(op.W, np.ones(len(op.W)))[0]
+    if not isinstance(op, Dense) or max(op.W.shape) > SOLVED or op.inputs > op.outputs:
+        return
+    with suppress(np.linalg.LinAlgError):
+        ones = np.ones(op.outputs)
+        square = op.inputs == op.outputs
+        x = np.linalg.solve(op.W, ones) if square else np.linalg.lstsq(op.W, ones)[0]
+        if np.isfinite(x).all():
             yield np.array([10.0 * x, -10.0 * x])
 
 

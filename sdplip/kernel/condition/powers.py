@@ -45,21 +45,20 @@ def near_one(W: Array, e: Int[np.ndarray, "..."], axes: int | tuple[int, ...]) -
 
     e has length 1 on `axes`, and elsewhere the shape of W.
     """
-    size = abs(W)
+    size = np.abs(W, dtype=np.float64)
     small = size < TINY  # subnormal or 0, also where the processor takes one for the other
     if small.any() and nonzero(W[small]).any():
         m, own = split(W)
         g = int((own - e).max(initial=-5000, where=m != 0))
         return np.ldexp(m, own - e - g), g
     m, own = np.frexp(size.max(axes, keepdims=True, initial=0.0))
-    del size, small  # memory that is used again costs less than new
     g = int((own - e).max(initial=-5000, where=m != 0))
-    return np.ldexp(W, -(e + g)), g
+    return np.ldexp(W, -(e + g), out=size), g  # memory that is used again costs less than new
 
 
 def some_nonzero(W: Array, axes: int | tuple[int, ...]) -> Bool[np.ndarray, "..."]:
     """Whether W has an entry other than 0 along the axes."""
-    sure = abs(W).max(axes) >= TINY
+    sure = np.maximum(W.max(axes), -W.min(axes)) >= TINY
     return sure if sure.all() else np.asarray(nonzero(W).any(axes))
 
 
