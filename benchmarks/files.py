@@ -2,10 +2,11 @@
 
     python benchmarks/files.py DIR... [--method auto] [--seconds 60] [--only NAME] [--out ROWS.jsonl [--resume]] [--families]
 
-Every file of the folders is read as `sdplip bound FILE` reads it, with the options that `OPTIONS` says a user would have to give, in a
-process of its own with limits of time and memory. ONNX files are evaluated beside onnxruntime (or onnx.reference) on random inputs
-before a bound counts: they must agree to 1e-5. The column "found" is a quotient |f(x) - f(y)| / |x - y| of onnxruntime, or of torch
-where the file is no ONNX graph; no bound may lie below it. `--out` keeps a line a file; with `--resume` those are not looked at again.
+Every file of the folders is read as `sdplip bound FILE` reads it, with the options that `OPTIONS` says a user would have to give,
+or a geometry file FILE.toml beside it, in a process of its own with limits of time and memory. ONNX files are evaluated beside
+onnxruntime (or onnx.reference) on random inputs before a bound counts: they must agree to 1e-5. The column "found" is a quotient
+|f(x) - f(y)| / |x - y| of onnxruntime, or of torch where the file is no ONNX graph, or the norm of a Jacobian of what was read if that
+is larger; no bound may lie below it. `--out` keeps a line a file; with `--resume` those are not looked at again.
 """
 
 import argparse
@@ -33,6 +34,7 @@ from sdplip.network.jacobian import derivative, is_known
 from sdplip.network.read.file import kind_of, read_file
 from sdplip.network.read.onnx import verify_understanding
 from sdplip.network.read.understood import Understood
+from sdplip.network.read.weights import Assumptions, read_geometry
 
 HALVED = {"": {"stride": 2, "padding": 1}}
 STEM = {"stride": 2, "padding": 3, "max_pool": 2}
@@ -83,7 +85,7 @@ NO_NETWORK = {
     "glipsdp_digits_published_bounds.mat": "results of another tool",
 }
 """By pattern of file names: files that hold no network, and what they hold."""
-BESIDE = (".md", ".data", ".json", ".jsonl", ".vnnlib")
+BESIDE = (".md", ".data", ".json", ".jsonl", ".vnnlib", ".toml")
 AGREE = 1e-5
 STEPS = 8
 POINTS = 4
@@ -115,7 +117,7 @@ def look(path: Path, method: str, seconds: float) -> Row:
     begin, row = time.perf_counter(), Row(path.name)
     try:
         row.kind = kind_of(path)
-        options = _said(OPTIONS, path.name, {})
+        options = said_of(path)
         understood = read_file(path, {"kind": row.kind, **options} if options else None, biases=False)
         network = understood.network
         row.inputs, row.nodes, row.checked = network.inputs, len(network.nodes), understood.checked
@@ -131,6 +133,12 @@ def look(path: Path, method: str, seconds: float) -> Row:
     except SdplipError as error:
         row.refused = " ".join(str(error).split())
     return row
+
+
+def said_of(path: Path) -> dict[str, Any]:
+    """What a user says of a file: by its name in `OPTIONS`, or in a geometry file beside it."""
+    options, table = _said(OPTIONS, path.name, {}), path.with_name(f"{path.name}.toml")
+    return read_geometry(table, Assumptions.from_json(options)).to_json() if table.exists() else options
 
 
 def _said(table: dict[str, Any], name: str, otherwise: Any) -> Any:

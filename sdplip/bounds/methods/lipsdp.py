@@ -27,7 +27,7 @@ def of_system(task: Task, gap: float = 1e-8) -> Callable[[Increments], Proposal]
     """Proposes the best multipliers of a system, up to a relative gap of the squared bound."""
     from sdplip.bounds.numerics.joint_lipsdp import lipsdp  # loads torch
 
-    return partial(lipsdp, goes_on=task.goes_on, gap=gap, device=task.device)
+    return partial(lipsdp, goes_on=task.pace(), gap=gap, device=task.device)
 
 
 def layer(task: Task) -> Iterator[Proven]:
@@ -51,4 +51,4 @@ def _of_chain(task: Task, form: Literal["neuron", "layer"]) -> Iterator[Proven]:
     from sdplip.bounds.numerics.lipsdp import LipSDP  # loads torch
 
     method = LipSDP(form, device=task.device)
-    return by_chain(task, {method.name: partial(method, goes_on=task.goes_on)})
+    return by_chain(task, {method.name: partial(method, goes_on=task.pace())})
