@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.forge.honest import Case, every_case
-from tests.forge.trial import OUTCOMES, graph_trials, judged, trials
+from tests.forge.trial import OUTCOMES, file_trials, judged, trials
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -39,9 +39,9 @@ def test_mutants(cases, folder, seed):
     assert min(outcomes[name] for name in OUTCOMES[:3]) > 25, "a test in which all is refused shows nothing"
 
 
-def test_mutants_of_network_files(cases, folder):
+def test_mutants_of_files_with_their_certificates(cases, folder):
     outcomes = collections.Counter[str]()
-    for case, how, found in graph_trials(cases, 150, 0, folder):
+    for case, how, found in file_trials(cases, 300, 0, folder):
         assert not found.bad, (case.kind, how, found)
         outcomes[found.outcome] += 1
-    assert outcomes["accepted"] > 5
+    assert min(outcomes[name] for name in OUTCOMES[:3]) > 20, "a test in which all is refused shows nothing"

@@ -14,6 +14,7 @@ MODULES = (
     "shapes.py",
     "writing.py",
     "geometry.py",
+    "stored.py",
     "arithmetic",
     "network",
     "kernel",

@@ -39,6 +39,7 @@ from sdplip.network.operators import (
     Transposed,
 )
 from sdplip.network.operators.nonlinear import known
+from sdplip.stored import widened
 
 KEY = "sdplip.network"
 HEADER = 1 << 26
@@ -235,7 +236,7 @@ class _Tensors(dict[str, np.ndarray]):
         if not 0 <= start <= end <= len(self.data) or end - start != prod(shape) * dtype.itemsize:
             raise ValueError(f"tensor {name!r} does not fit the file")
         found = np.frombuffer(self.data[start:end].tobytes(), dtype).reshape(shape)
-        found = found.astype(np.float64 if dtype.kind == "f" else np.int64)
+        found = widened(found) if dtype.kind == "f" else found.astype(np.int64)
         found.setflags(write=False)
         self[name] = found
         return found

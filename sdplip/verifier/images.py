@@ -10,6 +10,7 @@ import numpy as np
 
 from sdplip.errors import UnreadableFile
 from sdplip.shapes import Float, Int, Shaped
+from sdplip.stored import widened
 
 NAMES = (("images", "labels"), ("test_images", "test_labels"), ("x_test", "y_test"), ("x", "y"))
 """Names of images and labels in a .npz, the first pair that is there."""
@@ -29,7 +30,7 @@ class Images:
         x = self.x[where].reshape(len(where), -1)
         dtype = np.float32 if arithmetic == "float32" else np.float64
         found = x.astype(dtype) / dtype(255) if x.dtype == np.uint8 else x.astype(dtype)
-        return found.astype(np.float64)
+        return widened(found)
 
 
 def image_digest(row: Float[np.ndarray, " inputs"]) -> str:

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sdplip.errors import InvalidCertificate, NotProvable, SdplipError
+from sdplip.errors import InvalidCertificate, NotProvable
 from sdplip.kernel.claim import AccuracyClaim, Claim, ConditionClaim, LipschitzClaim
 from sdplip.network import Network
 from sdplip.network.read.file import KINDS, read_file
@@ -78,16 +78,11 @@ class Subject:
         """Arrays of the file that no claim is about."""
         if self.reading["kind"] != LAYERS:
             return self.understood.left_out
-        from sdplip.weights.read import read
+        from sdplip.weights.read import names
 
         named = {claim.layer for claim in claims if isinstance(claim, ConditionClaim)}
-        try:
-            names = [weight.name for weight in read(self.path, transpose=self.reading.get("transpose"))]
-        except SdplipError as error:
-            return (
-                ("other arrays", f"not all of the file is read as layers ({' '.join(str(error).split())})"),
-            )
-        return tuple((name, "no claim names this layer") for name in names if name not in named)
+        named |= {layer.rpartition("#")[0] for layer in named}  # one of the uses of an array of ONNX
+        return tuple((name, "no claim names it") for name in names(self.path) if name not in named)
 
 
 def subject_of(path: Path, reading: Mapping[str, Any], claims: Sequence[Claim]) -> Subject:

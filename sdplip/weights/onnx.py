@@ -41,6 +41,23 @@ def read(path: Path) -> tuple[Weight, ...]:
     return found
 
 
+def constants(path: Path) -> tuple[str, ...]:
+    """The names of the arrays that the graph holds: initialisers, and matrices and kernels of Constant nodes.
+
+    Raises:
+        UnreadableFile: truncated or damaged.
+        MissingDependency: the package `onnx` is not installed.
+    """
+    with refuse_damaged(path, "ONNX"):
+        graph = open_model(path).graph
+        kept = [tensor.name for tensor in graph.initializer]
+        kept += [tensor.values.name for tensor in graph.sparse_initializer]
+        for node in graph.node:
+            wide = any(len(attribute.t.dims) > 1 for attribute in node.attribute)
+            kept += list(node.output) if node.op_type == "Constant" and wide else []
+        return tuple(kept)
+
+
 def open_graph(path: Path) -> Any:
     """The graph of an ONNX file, its local functions inlined. Damage is the caller's to refuse, with `refuse_damaged`."""
     return open_model(path).graph

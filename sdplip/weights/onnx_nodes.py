@@ -10,6 +10,7 @@ import numpy as np
 
 from sdplip.errors import InvalidWeight, UnsupportedConvolution
 from sdplip.geometry import Geometry
+from sdplip.stored import widened
 from sdplip.weights.content import Room
 from sdplip.weights.onnx_constants import attributes, fold, folds
 from sdplip.weights.onnx_constants import decode as decoded
@@ -253,7 +254,7 @@ def _times(alpha: float, W: np.ndarray, name: str, path: Path) -> np.ndarray:
         raise InvalidWeight(
             f"`{name}` in `{path}` is float64 and multiplied by alpha = {alpha}. Fold alpha into the weight."
         )
-    return W.astype(np.float64) * alpha
+    return widened(W) * alpha
 
 
 LAYERS: dict[str, Callable[[Any, Known, Path], Iterator[Weight]]] = {

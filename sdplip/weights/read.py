@@ -60,6 +60,18 @@ def read(
     return named_layers(ARRAYS[form](path), path, transpose=transpose, only=layers)
 
 
+def names(path: str | PathLike[str]) -> tuple[str, ...]:
+    """The names of all arrays of the file, layers or not, as `read` calls them; of ONNX the constants of the graph.
+
+    Raises:
+        UnreadableFile, MissingDependency: as `read`.
+    """
+    path = Path(path)
+    form = sniff(path)
+    found = onnx.constants(path) if form == "onnx" else ARRAYS[form](path)
+    return tuple(name or path.stem for name in found)
+
+
 def read_vectors(path: str | PathLike[str]) -> dict[str, Shaped[np.ndarray, " n"]]:
     """The vectors `t` or `q` of a file, one a layer name; a .npy file has one, named "".
 

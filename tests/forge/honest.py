@@ -117,14 +117,22 @@ def _saved(folder: Path, name: str, arrays: Mapping[str, np.ndarray]) -> tuple[P
         savemat(file, dict(arrays))
     else:
         np.savez(file, **arrays)
+    return file, judge_of_arrays(arrays)
+
+
+def judge_of_arrays(arrays: Mapping[str, np.ndarray]) -> Judge:
+    """The judge of a file of bare arrays."""
 
     def layer(name: str, transpose: bool) -> np.ndarray | None:
         W = arrays.get(name)
-        if W is None or W.ndim < 2 or not transpose:
+        if W is None or W.dtype.kind not in "fiub" or W.ndim < 2:
+            return None
+        W = W.astype(np.float64)
+        if not transpose:
             return W
         return W.T if W.ndim == 2 else np.moveaxis(W, (-1, -2), (0, 1))
 
-    return file, Judge(lambda reading: of_arrays(arrays, reading), layer, names=frozenset(arrays))
+    return Judge(lambda reading: of_arrays(arrays, reading), layer, names=frozenset(arrays))
 
 
 def _layers(

@@ -397,20 +397,22 @@ def _exchanged(document: Json, rng: Rng, others: Sequence[Json]) -> None:
         own.pop(int(rng.integers(len(own))))
 
 
-MEANINGS = (anything, smaller, _reading, _claim, _proof, _exchanged)
+MEANINGS = {
+    "any place": anything, "claims more": smaller, "reading": _reading, "claim": _claim, "proof": _proof, "exchange": _exchanged,
+}  # fmt: skip
 WEIGHTS = np.array([0.2, 0.15, 0.15, 0.18, 0.25, 0.07])
 
 
-def by_meaning(document: Json, rng: Rng, others: Sequence[Json]) -> str:
-    """A mutant of one to three changes, as text."""
-    document = copy.deepcopy(document)
+def by_meaning(document: Json, rng: Rng, others: Sequence[Json]) -> tuple[str, str]:
+    """A mutant of one to three changes: the name of the first, and the text."""
+    document, names = copy.deepcopy(document), []
     for _ in range(int(choice(rng, (1, 1, 1, 2, 3)))):
-        change = MEANINGS[int(rng.choice(len(MEANINGS), p=WEIGHTS))]
+        names.append(tuple(MEANINGS)[int(rng.choice(len(MEANINGS), p=WEIGHTS))])
         try:
-            change(document, rng, others)
+            MEANINGS[names[-1]](document, rng, others)
         except (KeyError, IndexError, TypeError, AttributeError, ValueError, OverflowError):
             continue  # an earlier change has taken away what this one changes
-    return written(document)
+    return names[0], written(document)
 
 
 def written(document: Any) -> str:

@@ -20,10 +20,9 @@ from sdplip.kernel.condition.known import forget
 from sdplip.network.read import file as reader
 from sdplip.verifier import subject
 from sdplip.verifier.main import main
-from tests.forge.graphs import network_file
+from tests.forge.files import forge_of
 from tests.forge.honest import Case
-from tests.forge.mutants import anything, by_bytes, by_meaning, written
-from tests.forge.truth import Judge
+from tests.forge.mutants import by_bytes, by_meaning
 
 OUTCOMES = ("malformed", "refuted", "accepted", "false", "silent", "traceback", "hang", "memory")
 """What may come of a mutant; from the fourth on it must not."""
@@ -58,54 +57,34 @@ def trials(
     limit: float | None = None,
     share: float = 0.75,
 ) -> Iterator[tuple[Case, str, Trial]]:
-    """Mutants of the cases in turn, `share` of them by meaning; with what came of them. `limit` is in seconds."""
+    """Mutants of the cases in turn, `share` of them by meaning; with what came of them. `limit` is in seconds of the processor."""
     documents, texts = [case.document for case in cases], [case.text for case in cases]
     with remembered():
         for k in range(count):
             rng = np.random.default_rng([seed, k])
             at = k % len(cases)
             if rng.random() < share:
-                how, text = (
-                    "meaning",
-                    by_meaning(documents[at], rng, documents).encode("utf-8", "surrogatepass"),
-                )
+                how, written = by_meaning(documents[at], rng, documents)
+                text = written.encode("utf-8", "surrogatepass")
             else:
                 how, text = "bytes", by_bytes(texts[at], rng, texts)
             yield cases[at], how, trial(cases[at], text, folder, limit)
 
 
-def graph_trials(
+def file_trials(
     cases: Sequence[Case], count: int, seed: int, folder: Path, *, limit: float | None = None
 ) -> Iterator[tuple[Case, str, Trial]]:
-    """Network files whose graph was changed, under certificates that name them: whoever hands out both may forge both."""
-    chosen = [case for case in cases if case.document["file"]["reading"] == {"kind": "network"}]
+    """Weight files that were changed, under certificates that name them: whoever hands out both may forge both."""
+    chosen = [case for case in cases if forge_of(case) is not None]
     for k in range(count):
         rng, case = np.random.default_rng([seed, k]), chosen[k % len(chosen)]
-        file = folder / "forged.safetensors"
-        forged_graph(case.file, file, rng)
+        file, forge = folder / f"forged{case.file.suffix}", forge_of(case)
+        assert forge is not None, "chosen for it"
+        judge = forge(case, file, rng)
         document = case.document
         document["file"]["sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
-        judge = Judge(lambda reading, file=file: network_file(file))  # noqa: ARG005
-        yield (
-            case,
-            "graph",
-            trial(Case(case.kind, file, case.text, judge), json.dumps(document).encode(), folder, limit),
-        )
-
-
-def forged_graph(file: Path, to: Path, rng: np.random.Generator) -> None:
-    """A network file with one or two changes in its list of nodes or tensors."""
-    raw = file.read_bytes()
-    length = int.from_bytes(raw[:8], "little")
-    header = json.loads(raw[8 : 8 + length])
-    graph = json.loads(header["__metadata__"]["sdplip.network"])
-    for _ in range(int(rng.integers(1, 3))):
-        whole = {"graph": graph, "tensors": header} if rng.random() < 0.2 else graph
-        with contextlib.suppress(KeyError, IndexError, TypeError, AttributeError, ValueError, OverflowError):
-            anything(whole, rng, [graph])
-    header["__metadata__"] = {"sdplip.network": written(graph)}
-    text = written(header).encode("utf-8", "surrogatepass")
-    to.write_bytes(len(text).to_bytes(8, "little") + text + raw[8 + length :])
+        forged = Case(case.kind, file, json.dumps(document), judge, case.images)
+        yield case, "file", trial(forged, forged.text.encode(), folder, limit)
 
 
 def trial(case: Case, text: bytes, folder: Path, limit: float | None = None) -> Trial:
@@ -125,16 +104,18 @@ def judged(case: Case, text: bytes, folder: Path, limit: float | None = None) ->
     path = folder / "mutant.json"
     path.write_bytes(text)
     arguments = [str(path), str(case.file), *([str(case.images)] if case.images else []), "--json"]
-    begin = time.perf_counter()
+    begin = time.process_time()
     code, out, error = _run(arguments, limit)
-    seconds = time.perf_counter() - begin
+    seconds = time.process_time() - begin
     for more in (["--show", str(path)], arguments[:-1]) if len(text) % 16 == 0 else ():
         error = error or _run(more, limit)[2]
     if error:
         return Trial("hang" if error == "hang" else "traceback", error, text, seconds)
     said = json.loads(out) if out else {}
+    if code == 2 and not out:
+        return Trial("memory", "what was read asks for more memory than there is", text, seconds)
     if code == 2:
-        return Trial("malformed", str(said.get("error", ""))[:200], text, seconds)
+        return Trial("malformed", str(said["error"])[:200], text, seconds)
     reasons = "; ".join(c["reason"] for c in said["claims"] if not c["proven"]) or said["reason"]
     if "memory" in reasons:
         return Trial("memory", reasons, text, seconds)
@@ -179,10 +160,10 @@ def _run(arguments: list[str], limit: float | None) -> tuple[int, str, str]:
         raise Hang
 
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
-    before = signal.signal(signal.SIGALRM, over) if limit else None
+    before = signal.signal(signal.SIGPROF, over) if limit else None
     try:
         if limit:
-            signal.setitimer(signal.ITIMER_REAL, limit)
+            signal.setitimer(signal.ITIMER_PROF, limit)
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             code = main(arguments)
     except Hang:
@@ -191,8 +172,8 @@ def _run(arguments: list[str], limit: float | None) -> tuple[int, str, str]:
         return -1, "", traceback.format_exc()
     finally:
         if limit:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            signal.signal(signal.SIGPROF, before)
     return code, out.buffer.getvalue().decode(), ""  # type: ignore[attr-defined]
 
 

@@ -36,12 +36,14 @@ class World:
         inputs: their length.
         used: names of the arrays that take part.
         said: words that must stand in what the verifier prints, because the reading assumed them.
+        coarse: the functions compute in single precision.
     """
 
     functions: tuple[Function, ...]
     inputs: int
     used: frozenset[str]
     said: tuple[str, ...] = ()
+    coarse: bool = False
 
 
 def activation(name: str) -> Function | None:
@@ -98,6 +100,23 @@ def of_arrays(arrays: Mapping[str, np.ndarray], reading: Mapping[str, Any]) -> W
         "kind", "activation", "slopes", "transpose", "layers", "ignore", "image_size", "geometry", "flatten", "average",
     }:  # fmt: skip
         return None
+    found = _tried(arrays, reading)
+    if found is not None or reading.get("layers") or len(arrays) > 7:
+        return found
+    weights = [name for name in arrays if is_weight(name)]
+    others = {name: A for name, A in arrays.items() if name not in weights}
+    orders = (
+        {**{name: arrays[name] for name in names}, **others} for names in itertools.permutations(weights)
+    )
+    fitting = [world for order in orders if (world := _tried(order, reading)) is not None]
+    return fitting[0] if len(fitting) == 1 else None  # the only order that fits
+
+
+def is_weight(name: str) -> bool:
+    return name.startswith("W") or name.endswith(("weight", "kernel"))
+
+
+def _tried(arrays: Mapping[str, np.ndarray], reading: Mapping[str, Any]) -> World | None:
     try:
         return _of_arrays(arrays, reading)
     except (AssertionError, ValueError, KeyError, IndexError, TypeError, ZeroDivisionError):
@@ -105,7 +124,7 @@ def of_arrays(arrays: Mapping[str, np.ndarray], reading: Mapping[str, Any]) -> W
 
 
 def _of_arrays(arrays: Mapping[str, np.ndarray], reading: Mapping[str, Any]) -> World | None:
-    weights = [name for name in arrays if name.startswith("W") or name.endswith(("weight", "kernel"))]
+    weights = [name for name in arrays if is_weight(name)]
     ignore = (
         set() if reading.get("layers") else set(reading.get("ignore", ()))
     )  # named layers ignore the rest anyway
@@ -121,7 +140,8 @@ def _of_arrays(arrays: Mapping[str, np.ndarray], reading: Mapping[str, Any]) -> 
             W = W.T if W.ndim == 2 else np.moveaxis(W, (-1, -2), (0, 1))
         bias = name.replace("W", "b").replace("weight", "bias").replace("kernel", "bias")
         b = np.zeros(len(W))
-        if bias != name and bias in arrays and bias not in ignore:
+        vector = bias in arrays and sum(n != 1 for n in arrays[bias].shape) < 2
+        if bias != name and vector and bias not in ignore:
             b = np.asarray(arrays[bias], np.float64).reshape(-1)
             used.add(bias)
         if W.ndim == 2:

@@ -60,6 +60,7 @@ class Gram:
     d: Float[np.ndarray, " k"]
     error: float
 
+    @np.errstate(all="ignore")  # what overflows proves nothing
     def below(self, kappa: float) -> bool:
         r"""True only if $G \preceq \kappa\,\mathrm{diag}(d)$ is proven. The diagonal of `minus` is overwritten."""
         return bool(dominated(self.minus[None], -self.diagonal[None], self.d, kappa, self.error).all())

@@ -19,16 +19,6 @@ def nonzero(x: Array) -> Bool[np.ndarray, "..."]:
     return _bits(x) & MAGNITUDE != 0
 
 
-def widened(x: np.ndarray) -> Array:
-    """Numbers of at most 64 bits as float64, every one unchanged: subnormal float32 too, whatever the processor does with them."""
-    double = x.astype(np.float64, copy=False)
-    if x.dtype != np.float32:
-        return double
-    bits = np.ascontiguousarray(x).view(np.int32).reshape(x.shape) & 0x7FFFFFFF
-    subnormal = (bits < 0x00800000) & (bits != 0)
-    return np.where(subnormal, np.copysign(bits * 2.0**-149, x), double) if subnormal.any() else double
-
-
 def split(x: Array) -> tuple[Array, Int[np.ndarray, "..."]]:
     r"""m and e with $x = m 2^e$ and $1/2 \le |m| < 1$, exactly; (0, 0) of 0."""
     bits = _bits(x) & MAGNITUDE

@@ -86,6 +86,7 @@ class Spectrum:
         G[..., 1] = (np.imag(z) @ self.odd).reshape(f, k, k)
         return G.view(np.complex128)[..., 0]
 
+    @np.errstate(all="ignore")  # what overflows proves nothing
     def below(self, kappa: float, points: Points, lattice: Lattice) -> Bool[np.ndarray, " f"]:
         r"""At which of the lattice points $G \preceq \kappa\,\mathrm{diag}(d)$ is proven."""
         if not 0 < kappa < np.inf:

@@ -3,8 +3,9 @@
 import numpy as np
 
 from sdplip.errors import InvalidScaling, InvalidWeight
-from sdplip.kernel.condition.powers import nonzero, widened
+from sdplip.kernel.condition.powers import nonzero
 from sdplip.shapes import Bool, Float
+from sdplip.stored import widened
 
 
 def as_weight(

@@ -8,6 +8,7 @@ import numpy as np
 
 from sdplip.errors import InvalidProblem, InvalidWeight
 from sdplip.shapes import Float, short
+from sdplip.stored import widened
 
 Matrix = Float[np.ndarray, "m n"]
 Vector = Float[np.ndarray, " n"]
@@ -287,7 +288,7 @@ def finite(what: str, array: np.ndarray) -> Float[np.ndarray, "..."]:
     array = np.asarray(array)
     if array.dtype.kind not in "fiub":
         raise InvalidWeight(f"{what} must hold real numbers, but its type is {array.dtype}.")
-    double = array.astype(np.float64, copy=False)
+    double = widened(array)
     if not np.isfinite(double).all():
         raise InvalidWeight(f"{what} holds NaN or infinity. Repair or retrain the layer.")
     if array.dtype.itemsize > 8 or (array.dtype.kind in "iu" and abs(double).max(initial=0.0) > 2.0**53):

@@ -8,6 +8,7 @@ import numpy as np
 
 from sdplip.network.read.arrays import Array, Tape
 from sdplip.shapes import Shaped
+from sdplip.stored import widened
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +70,7 @@ class Step:
     def constant(self, k: int) -> Shaped[np.ndarray, "..."]:
         """Input k, a constant, in double precision: every type of the format up to 64 bits is exact in it."""
         value = self.raw(k)
-        return value if value.dtype == np.float64 else value.astype(np.float64)
+        return widened(value)
 
     def vector(self, k: int) -> Shaped[np.ndarray, " n"] | None:
         """Input k, an optional constant with one axis."""

@@ -19,6 +19,7 @@ from sdplip.network.read.weights.sorted import Sorted, all_arrays, chosen_arrays
 from sdplip.network.read.weights.structure import refuse_other_structures
 from sdplip.network.read.weights.words import counted, joined
 from sdplip.shapes import Float
+from sdplip.stored import widened
 from sdplip.weights import hdf5, keras, mat, safetensors
 from sdplip.weights.layers import known_names, upright
 from sdplip.weights.names import parsed, says_kernel
@@ -227,7 +228,7 @@ def _paired(
 def _finite(name: str, b: np.ndarray, path: Path) -> np.ndarray:
     if not np.isfinite(b).all():
         raise InvalidWeight(f"`{name}` in `{path}` is not finite. Repair or retrain the layer.")
-    return b.astype(np.float64)
+    return widened(b)
 
 
 def _order(names: Sequence[str], order: str, blocks: Sequence[Block]) -> str:
