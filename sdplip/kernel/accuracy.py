@@ -20,6 +20,7 @@ from sdplip.kernel.evaluate import Near, evaluate
 from sdplip.kernel.passes import FORMATS, REACH, Affine, Pass, Span, check_numbers, lengths, pass_error
 from sdplip.kernel.proof import Goal, Proof
 from sdplip.kernel.rules import Prove
+from sdplip.kernel.subnormal import refuse_lost_numbers
 from sdplip.network import Dense, Network, followed
 from sdplip.shapes import Float, Int
 
@@ -55,6 +56,7 @@ def radii(
     Raises:
         NotProvable: the proof proves nothing of this network.
     """
+    refuse_lost_numbers(network)
     balls: dict[str, Ball] = {}
     if proof.rule == "around":
         proof, balls = balls_of(proof, network.outputs)

@@ -7,6 +7,7 @@ import numpy as np
 from sdplip.errors import NotProvable
 from sdplip.kernel.proof import Goal, Proof, Prove
 from sdplip.kernel.rules import RULES
+from sdplip.kernel.subnormal import refuse_lost_numbers
 
 DEEPEST = 64
 """Rules in one another, at most."""
@@ -22,6 +23,8 @@ def conclude(goal: Goal, proof: Proof, *, depth: int = 0) -> float:
         raise NotProvable(f"There is no rule `{proof.rule}`. Use one of {', '.join(RULES)}.")
     if depth > DEEPEST:
         raise NotProvable(f"The proof nests more than {DEEPEST} rules.")
+
+    refuse_lost_numbers(goal.network)
 
     def prove(subgoal: Goal, part: Proof) -> float:
         return conclude(subgoal, part, depth=depth + 1)

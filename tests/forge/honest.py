@@ -52,7 +52,7 @@ from sdplip.robustness.graph_accuracy import certify_graph
 from sdplip.verifier.condition import condition_claim, condition_proof
 from tests.forge.graphs import network_file, small_onnx
 from tests.forge.truth import Judge
-from tests.forge.worlds import World, of_arrays
+from tests.forge.worlds import World, is_real, of_arrays
 
 Json = dict[str, Any]
 
@@ -125,7 +125,7 @@ def judge_of_arrays(arrays: Mapping[str, np.ndarray]) -> Judge:
 
     def layer(name: str, transpose: bool) -> np.ndarray | None:
         W = arrays.get(name)
-        if W is None or W.dtype.kind not in "fiub" or W.ndim < 2:
+        if W is None or not is_real(W) or W.ndim < 2:
             return None
         W = W.astype(np.float64)
         if not transpose:

@@ -116,6 +116,10 @@ def is_weight(name: str) -> bool:
     return name.startswith("W") or name.endswith(("weight", "kernel"))
 
 
+def is_real(A: np.ndarray) -> bool:
+    return A.dtype.kind in "fiub"
+
+
 def _tried(arrays: Mapping[str, np.ndarray], reading: Mapping[str, Any]) -> World | None:
     try:
         return _of_arrays(arrays, reading)
@@ -134,13 +138,14 @@ def _of_arrays(arrays: Mapping[str, np.ndarray], reading: Mapping[str, Any]) -> 
     size: tuple[int, ...] | None = None
     steps, used, inputs = list[tuple[np.ndarray, np.ndarray]](), set[str](), 0
     for k, name in enumerate(names):
+        assert is_real(arrays[name]), "numbers"
         W = np.asarray(arrays[name], np.float64)
         used.add(name)
         if reading.get("transpose"):
             W = W.T if W.ndim == 2 else np.moveaxis(W, (-1, -2), (0, 1))
         bias = name.replace("W", "b").replace("weight", "bias").replace("kernel", "bias")
         b = np.zeros(len(W))
-        vector = bias in arrays and sum(n != 1 for n in arrays[bias].shape) < 2
+        vector = bias in arrays and sum(n != 1 for n in arrays[bias].shape) < 2 and is_real(arrays[bias])
         if bias != name and vector and bias not in ignore:
             b = np.asarray(arrays[bias], np.float64).reshape(-1)
             used.add(bias)
