@@ -105,6 +105,28 @@ def test_networks_are_those_of_torch(tmp_path, suffix):
         assert np.array_equal(values(again, x), values(found, x)) and again.sentences == found.sentences
 
 
+def test_pooling_windows_that_overlap(tmp_path):
+    module = nn.Sequential(
+        nn.Conv2d(1, 4, 5, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2, 1), nn.Conv2d(4, 3, 3), nn.ReLU(), nn.AvgPool2d((2, 3), 1),
+        nn.Flatten(), nn.Linear(3 * 4 * 2, 5), nn.ReLU(), nn.Linear(5, 2),
+    ).double()  # fmt: skip
+    path = saved(tmp_path, {name: tensor.numpy() for name, tensor in module.state_dict().items()}, ".pt")
+    first = {"padding": 2, "max_pool": 3, "pool_stride": 2, "pool_padding": 1}
+    second = {"padding": 0, "average_pool": (2, 3), "pool_stride": 1}
+    said = Assumptions(image_size=(13, 12), geometry={"0": first, "3": second})
+    found = read_weights_network(path, said, biases=True)
+    x = normal(4, 1, 13, 12)
+    np.testing.assert_allclose(values(found, x), module(torch.tensor(x)).detach().numpy(), atol=1e-12)
+    assert "then max pool 3; then pool stride 2; then pool padding 1" in " ".join(found.sentences)
+    for wrong in (
+        {"pool_stride": 2},
+        {"average_pool": 3, "pool_padding": 1},
+        {"max_pool": 2, "pool_stride": 0},
+        {"max_pool": 2, "pool_padding": 2},
+    ):
+        refused(path, "ooling", assumptions=Assumptions(image_size=(13, 12), geometry={"0": wrong}))
+
+
 def test_pooling_is_said_layer_by_layer(tmp_path):
     module = nn.Sequential(
         nn.Conv2d(1, 4, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 3, 3), nn.ReLU(), nn.AvgPool2d((2, 3)),

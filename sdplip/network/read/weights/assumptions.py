@@ -7,8 +7,9 @@ from typing import Any
 
 from sdplip.errors import InvalidCertificate
 
-MOVES = ("stride", "padding", "padding_mode", "dilation", "groups", "max_pool", "average_pool")
-"""What may be said of a kernel; the pools stand behind the activation of its layer."""
+POOLS = ("max_pool", "average_pool", "pool_stride", "pool_padding")
+MOVES = ("stride", "padding", "padding_mode", "dilation", "groups", *POOLS)
+"""What may be said of a kernel; the pools stand behind the activation of its layer, windows side by side unless said otherwise."""
 STRUCTURES = ("chain", "residual", "resnet")
 """What may be said of names that speak of blocks: one layer after the other, or blocks x + f(x) without or with an activation
 behind the sum."""

@@ -210,23 +210,39 @@ def _norm(builder: Builder, at: int, norm: Norm) -> int:
 
 
 def _pools(builder: Builder, at: int, layer: Layer) -> int:
-    for window, largest in ((layer.max_pool, True), (layer.average_pool, False)):
-        if window is None:
-            continue
-        channels, *size = builder.shape(at)
-        sides = (window,) * len(size) if isinstance(window, int) else window
-        if len(sides) != len(size) or any(not 1 <= k <= h for k, h in zip(sides, size, strict=True)):
-            raise InvalidWeight(
-                f"Pooling windows {sides} behind `{layer.name}` do not fit {tuple(size)} pixels."
-            )
-        if largest:
-            index = pooling_windows(channels, tuple(size), sides, sides, ((0, 0),) * len(size))
-            op: Maximum | Average = Maximum(index, channels * prod(size))
-        else:
-            op = _average(channels, tuple(size), sides, sides)
-        pixels = tuple(h // k for h, k in zip(size, sides, strict=True))
-        at = builder.add(op, at, shape=(channels, *pixels), name=f"{layer.name} pool")
-    return at
+    pool = layer.pool
+    if pool is None:
+        return at
+    window = pool.average_pool if pool.max_pool is None else pool.max_pool
+    if (
+        window is None
+        or (pool.max_pool is None) == (pool.average_pool is None)
+        or (pool.max_pool is None and pool.pool_padding)
+    ):
+        raise InvalidWeight(
+            f"Pooling behind `{layer.name}` needs `max_pool` or `average_pool`, one of them, and padding is for maxima alone."
+        )
+    channels, *pixels = builder.shape(at)
+    size = tuple(pixels)
+    stride = window if pool.pool_stride is None else pool.pool_stride
+    sides, steps, pads = (
+        (n,) * len(size) if isinstance(n, int) else n for n in (window, stride, pool.pool_padding)
+    )
+    if not len(sides) == len(steps) == len(pads) == len(size) or any(
+        not (1 <= k <= h and s >= 1 and 2 * p <= k)
+        for k, s, p, h in zip(sides, steps, pads, size, strict=True)
+    ):
+        raise InvalidWeight(
+            f"Pooling windows {sides} of stride {steps} and padding {pads} behind `{layer.name}` do not fit {size} pixels."
+        )
+    around = tuple((p, p) for p in pads)
+    if pool.max_pool is not None:
+        index = pooling_windows(channels, size, sides, steps, around)
+        op: Maximum | Average = Maximum(index, channels * prod(size))
+    else:
+        op = _average(channels, size, sides, steps)
+    made = tuple((h + 2 * p - k) // s + 1 for h, k, s, p in zip(size, sides, steps, pads, strict=True))
+    return builder.add(op, at, shape=(channels, *made), name=f"{layer.name} pool")
 
 
 def _average(

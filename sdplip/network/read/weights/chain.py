@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from sdplip.errors import InvalidWeight
-from sdplip.geometry import Axes, Geometry
-from sdplip.network.read.weights.assumptions import Assumptions
+from sdplip.geometry import Geometry
+from sdplip.network.read.weights.assumptions import POOLS, Assumptions
 from sdplip.network.read.weights.blocks import Block, blocks_of, full_name
 from sdplip.network.read.weights.blocks import sentences as of_blocks
-from sdplip.network.read.weights.geometry import ASSUMED, Placed, check_names, placed
+from sdplip.network.read.weights.geometry import ASSUMED, Placed, Pool, check_names, placed
 from sdplip.network.read.weights.keras import Model, model_of
 from sdplip.network.read.weights.norms import Norm, of_keras
 from sdplip.network.read.weights.order import arranged
@@ -45,8 +45,7 @@ class Layer:
     W: Float[np.ndarray, "out in *taps"]
     b: Float[np.ndarray, " out"] | None = None
     geometry: Geometry | None = None
-    max_pool: Axes | None = None
-    average_pool: Axes | None = None
+    pool: Pool | None = None
     norm: Norm | None = None
     behind: str | None = None
     """The activation behind it, where the file says one; None is what was assumed."""
@@ -165,7 +164,7 @@ def _layer(name: str, W: np.ndarray, b: np.ndarray | None, move: Placed | None, 
     behind = model.activations.get(name.removesuffix(KERNEL), "identity") if model else None
     if move is None:
         return Layer(name, W, b, behind=behind)
-    return Layer(name, W, b, move.geometry, move.max_pool, move.average_pool, behind=behind)
+    return Layer(name, W, b, move.geometry, move.pool, behind=behind)
 
 
 def _with_norms(found: Sorted, model: Model, arrays: Mapping[str, np.ndarray], path: Path) -> Sorted:
@@ -280,11 +279,7 @@ def _moves(name: str, move: Placed) -> str:
     assumed = [f"{key.replace('_', ' ')} {value(key)}" for key in ASSUMED if key not in move.said]
     parts = [f"{', '.join(said)}, as was said"] if said else []
     parts += [f"{', '.join(assumed)}, which is assumed"] if assumed else []
-    pools = [
-        f"then {key.replace('_', ' ')} {value(key)}"
-        for key in ("max_pool", "average_pool")
-        if key in move.said
-    ]
+    pools = [f"then {key.replace('_', ' ')} {value(key)}" for key in POOLS if key in move.said]
     return f"`{name}` moves with {'; '.join([*parts, *pools])}."
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from sdplip.errors import UnknownLayer, UnreadableFile
 from sdplip.geometry import Axes, Geometry
-from sdplip.network.read.weights.assumptions import CHECKS, MOVES, Assumptions, Moves, is_moves
+from sdplip.network.read.weights.assumptions import CHECKS, MOVES, POOLS, Assumptions, Moves, is_moves
 from sdplip.weights.names import parsed
 
 ASSUMED = {"stride": 1, "padding": "same", "padding_mode": "zeros", "dilation": 1, "groups": 1}
@@ -21,10 +21,24 @@ class Placed:
     """How a kernel moves, and the pooling behind its activation."""
 
     geometry: Geometry
-    max_pool: Axes | None
-    average_pool: Axes | None
     said: Moves
     """What was said; the rest is assumed."""
+
+    @property
+    def pool(self) -> "Pool | None":
+        """What was said of pooling."""
+        said = {key: value for key, value in self.said.items() if key in POOLS}
+        return Pool(**said) if said else None
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Windows of pooling, how far they move, and the pixels around that are nothing to a maximum."""
+
+    max_pool: Axes | None = None
+    average_pool: Axes | None = None
+    pool_stride: Axes | None = None
+    pool_padding: Axes = 0
 
 
 def placed(name: str, assumptions: Assumptions) -> Placed:
@@ -32,8 +46,7 @@ def placed(name: str, assumptions: Assumptions) -> Placed:
     said: dict[str, Any] = dict(assumptions.geometry.get("", {}))
     for key in _names(name):
         said |= assumptions.geometry.get(key, {})
-    moves = {key: value for key, value in said.items() if key not in ("max_pool", "average_pool")}
-    return Placed(Geometry(**moves), said.get("max_pool"), said.get("average_pool"), said)
+    return Placed(Geometry(**{key: value for key, value in said.items() if key not in POOLS}), said)
 
 
 def check_names(names: Sequence[str], geometry: Mapping[str, Moves]) -> None:
