@@ -21,13 +21,13 @@ DENSE = 64
 """Rows or columns up to which a Jacobian is formed in any case; larger ones only where the network is small."""
 SIZE = 10**6
 """Numbers on the smaller side times all values of the network, up to which larger Jacobians are formed."""
-BATCH = 2 * 10**6
-"""Numbers of all Jacobians and values that are held at once."""
+BATCH = 2 * 10**5
+"""Numbers of all Jacobians and values that are held at once: what stays near the processor."""
 TRIALS = 6
 """Points that are tried at once around the best ones."""
 KEPT = 3
 """The best points, around which others are tried."""
-EACH, MORE = 2000, 3
+EACH, MORE = 200, 3
 """For so many points that can be looked at at once, once more as many are; at most so many times."""
 SOLVED = 2000
 """Rows and columns up to which a first matrix is factored."""

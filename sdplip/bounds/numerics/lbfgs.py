@@ -8,6 +8,9 @@ from jaxtyping import Float
 
 Vector = Float[np.ndarray, " p"]
 
+SHORT = 1e-4
+"""Share of a step at which its direction is given up."""
+
 
 @dataclass(frozen=True, eq=False)
 class Point:
@@ -40,14 +43,20 @@ def lbfgs(
         if slope <= 0:
             pairs.clear()
             continue
+        shortest = SHORT if pairs else 1e-9
         there = function(here.x - c * q)
         while there is None or there.value > here.value - 1e-4 * c * slope:
             c /= 3
-            if c < 1e-9:
-                return
+            if c < shortest:
+                break
             there = function(here.x - c * q)
+        if c < shortest or there is None:
+            if not pairs:
+                return
+            pairs.clear()  # what they say of the curvature leads nowhere
+            continue
         s, y = there.x - here.x, there.gradient - here.gradient
-        if s @ y > 1e-12 * (y @ y):
+        if s @ y > 1e-10 * ((s @ s) * (y @ y)) ** 0.5:
             pairs = [*pairs, (s, y)][-memory:]
         gain, here = here.value - there.value, there
         yield here
