@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from sdplip.bounds.choose import bound
-from sdplip.kernel.claim import LipschitzClaim
-from sdplip.kernel.document import Document, Entry, digest, write
 from sdplip.network.read.anything import understand
+from sdplip.verifier.claim import LipschitzClaim
+from sdplip.verifier.document import Document, Entry, digest, write
 
 
 def main(folder: Path) -> None:

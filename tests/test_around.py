@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from sdplip.errors import NotProvable
-from sdplip.kernel import document
 from sdplip.kernel.accuracy import radii
 from sdplip.kernel.around import image_key
 from sdplip.kernel.check import conclude
@@ -16,6 +15,7 @@ from sdplip.network import Activation, Dense, chain
 from sdplip.network.jacobian import derivative
 from sdplip.robustness.around import BALLS, enlarge, largest_radius, refined_radius
 from sdplip.robustness.graph_accuracy import certify_graph
+from sdplip.verifier import document
 from sdplip.verifier.images import Images
 from tests.regional import groups, plain
 

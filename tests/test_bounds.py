@@ -318,6 +318,6 @@ def test_proofs_survive_json():
 
 
 def _plain(proof: Proof) -> Proof:
-    from sdplip.kernel.document import plain
+    from sdplip.verifier.document import plain
 
     return Proof(proof.rule, plain(proof.data), tuple(map(_plain, proof.parts)))

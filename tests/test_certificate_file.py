@@ -8,9 +8,9 @@ import pytest
 
 from sdplip.errors import InvalidCertificate
 from sdplip.geometry import Geometry
-from sdplip.kernel.document import digest
 from sdplip.proposals import certify, certify_convolution
 from sdplip.scalings import aol
+from sdplip.verifier.document import digest
 from sdplip.verifier.layers import save_layers
 from sdplip.verifier.verify import Verification, verify
 

@@ -425,7 +425,7 @@ def test_a_graph_says_its_activations(run):
     assert run("verify", "C.json", "sigmoid.onnx")[0] == 0
     code, found = answer(run, "verify", "C.json", "relu.onnx")
     assert code == 1 and "SHA-256" in found["reason"]
-    from sdplip.kernel.document import digest
+    from sdplip.verifier.document import digest
 
     document["file"]["sha256"] = digest("relu.onnx")  # a proof for smaller slopes
     assert rewritten(run, document, "relu.onnx")[0] == 1

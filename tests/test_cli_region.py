@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from sdplip.bounds.choose import bound
-from sdplip.kernel.document import digest
 from sdplip.kernel.regions import Ball, Box
 from sdplip.network import Network
 from sdplip.network.read.weights import weights_network
+from sdplip.verifier.document import digest
 from tests.commands import answer, invoke
 
 

@@ -11,8 +11,6 @@ import pytest
 
 from sdplip.errors import SdplipError
 from sdplip.kernel.check import conclude
-from sdplip.kernel.claim import claim_of
-from sdplip.kernel.document import _to_proof
 from sdplip.kernel.proof import Goal, Proof
 from sdplip.kernel.regions import Ball, Box, Cut
 from sdplip.kernel.rules import RULES
@@ -20,6 +18,8 @@ from sdplip.kernel.rules.local import local_network
 from sdplip.kernel.rules.secants import secant_network
 from sdplip.network import Activation, Dense, Network, chain
 from sdplip.network.read.file import read_file
+from sdplip.verifier.claim import claim_of
+from sdplip.verifier.document import _to_proof
 from tests.forge.honest import Case, every_case, rules_of
 from tests.forge.mutants import is_number, paths, put
 from tests.forge.truth import _padded

@@ -117,8 +117,8 @@ def test_outputs_and_pairs():
 
 
 def test_bits_of_a_certificate_go_there_and_back(tmp_path, found):
-    from sdplip.kernel import document
-    from sdplip.kernel.claim import LipschitzClaim, claim_of
+    from sdplip.verifier import document
+    from sdplip.verifier.claim import LipschitzClaim, claim_of
 
     claim = LipschitzClaim(found.bound, (), "l2", found.goal.region)
     path = tmp_path / "c.json"

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from sdplip.errors import InvalidCertificate, UnreadableFile
-from sdplip.kernel import document
-from sdplip.kernel.document import read
+from sdplip.verifier import document
+from sdplip.verifier.document import read
 from sdplip.verifier.main import main
 from sdplip.verifier.verify import verify
 from tests.smoke_certificate import main as write_smoke

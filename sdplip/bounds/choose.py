@@ -16,12 +16,12 @@ from sdplip.bounds.methods.multipliers import by_chain, no_chain
 from sdplip.bounds.numerics.chain import Chain, Proposal
 from sdplip.bounds.task import Proven, Task, Watch
 from sdplip.errors import InvalidProblem, NotProvable
-from sdplip.kernel.claim import chosen
 from sdplip.kernel.proof import Goal, Norm, Proof
 from sdplip.kernel.regions import Region
 from sdplip.kernel.rules.local import local_network
 from sdplip.network import Activation, Grouped, Maximum, Network, Norms, Sort
 from sdplip.solvers.solution import Status
+from sdplip.verifier.claim import chosen
 
 SECONDS = 60.0
 """Budget of "auto"."""

@@ -23,10 +23,10 @@ from sdplip.bounds.methods.norm import norm_proof
 from sdplip.bounds.numerics.shared import SharedMultipliers
 from sdplip.bounds.task import Proven, Task, Watch
 from sdplip.errors import NotProvable
-from sdplip.kernel.claim import chosen
 from sdplip.kernel.proof import Proof
 from sdplip.kernel.system import variables
 from sdplip.network import Activation, Network
+from sdplip.verifier.claim import chosen
 
 PAIR_ORDER = 400
 """Up to this number of nonlinear variables every pair gets a solve of its own: a second each at 200."""
@@ -46,7 +46,7 @@ class MarginConstants:
     Attributes:
         whole: bound of all outputs together, None if nothing could be gained by one; no entry exceeds $\sqrt 2$ times it.
         values: symmetric, 0 on the diagonal; not above those that were known.
-        proofs: of the pairs (i, j), i < j, that were bounded by themselves, about `kernel.claim.chosen(network, (i, j))`.
+        proofs: of the pairs (i, j), i < j, that were bounded by themselves, about `verifier.claim.chosen(network, (i, j))`.
         tried: pairs that were bounded by themselves.
         hopeless: pairs of which the known constant is attained by slopes that the inequalities allow, up to `LEAST_GAIN`.
         pairs: which multipliers the pairs had.

@@ -16,10 +16,10 @@ from sdplip.cli.region import Given, RegionType, given_region
 
 if TYPE_CHECKING:
     from sdplip.bounds.answer import NetworkBound
-    from sdplip.kernel.claim import LipschitzClaim
     from sdplip.kernel.proof import Norm
     from sdplip.network import Network
     from sdplip.network.read.understood import Understood
+    from sdplip.verifier.claim import LipschitzClaim
 
 
 class Two(click.ParamType):
@@ -189,14 +189,14 @@ def _save(path: Path, file: Path, understood: "Understood", best: "NetworkBound"
     """Writes the certificate file."""
     from importlib.metadata import version
 
-    from sdplip.kernel.document import Document, Entry, digest, write
+    from sdplip.verifier.document import Document, Entry, digest, write
 
     entry = Entry(_claim(best, ask).to_json(), best.proof)
     write(path, Document(digest(file), understood.reading, (entry,)), version("sdplip"))
 
 
 def _claim(result: "NetworkBound", ask: Question) -> "LipschitzClaim":
-    from sdplip.kernel.claim import LipschitzClaim
+    from sdplip.verifier.claim import LipschitzClaim
 
     return LipschitzClaim(result.bound, ask.pair or (), ask.norm, ask.region)
 

@@ -15,8 +15,8 @@ def show(certificate: Path, as_json: bool) -> None:
 
     Exit code: 0, or 2 where the file is no certificate.
     """
-    from sdplip.kernel.claim import claim_of
-    from sdplip.kernel.document import plain, read
+    from sdplip.verifier.claim import claim_of
+    from sdplip.verifier.document import plain, read
     from sdplip.verifier.show import show_lines
 
     if not as_json:

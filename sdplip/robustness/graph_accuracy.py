@@ -20,14 +20,14 @@ from sdplip.bounds.methods.product import product_proof
 from sdplip.errors import InvalidProblem, NotProvable
 from sdplip.kernel.accuracy import Arithmetic, margin_constants, radii
 from sdplip.kernel.check import conclude, remembering
-from sdplip.kernel.claim import AccuracyClaim
-from sdplip.kernel.document import Document, Entry, digest, write
 from sdplip.kernel.proof import Goal, Proof
 from sdplip.network import Dense, Network
 from sdplip.network.file import write_network
 from sdplip.network.read.understood import Understood
 from sdplip.nn.bounds.tree import Bound
 from sdplip.robustness.certification import Certification
+from sdplip.verifier.claim import AccuracyClaim
+from sdplip.verifier.document import Document, Entry, digest, write
 from sdplip.verifier.images import Images, image_digest
 from sdplip.verifier.verify import BATCH
 from sdplip.writing import write_bytes

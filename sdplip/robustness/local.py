@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from sdplip.errors import InvalidProblem, NotProvable, RefusedModule
 from sdplip.kernel.around import pair_network, rows
 from sdplip.kernel.centred import Around, Centre, Front
-from sdplip.kernel.claim import AccuracyClaim
 from sdplip.kernel.system import variables
 from sdplip.network import Network
 from sdplip.network.read.torch import read_module
@@ -27,6 +26,7 @@ from sdplip.robustness.around import BENT, enlarge, largest_radius, own_proof, r
 from sdplip.robustness.certification import RADII, Certification, Progress, analysis_of, check_samples, run
 from sdplip.robustness.graph_accuracy import Certified
 from sdplip.robustness.radii import MarginError, certified_radius, margins
+from sdplip.verifier.claim import AccuracyClaim
 
 NEURONS = 3000
 """Networks of more nonlinear variables are not followed around images: their matrices are dense."""

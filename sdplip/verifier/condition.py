@@ -7,7 +7,6 @@ import numpy as np
 
 from sdplip.errors import InvalidCertificate, NotProvable
 from sdplip.geometry import Geometry
-from sdplip.kernel.claim import ConditionClaim
 from sdplip.kernel.condition import (
     Certificate,
     convolution_holds,
@@ -16,6 +15,7 @@ from sdplip.kernel.condition import (
     lower_bound,
 )
 from sdplip.kernel.proof import Proof
+from sdplip.verifier.claim import ConditionClaim
 from sdplip.weights.weight import Weight
 
 RULE = "scaling"

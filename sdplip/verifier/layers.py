@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from importlib.metadata import version
 
 from sdplip.kernel.condition import Certificate
-from sdplip.kernel.document import Document, Entry, digest, write
 from sdplip.verifier.condition import condition_claim, condition_proof
+from sdplip.verifier.document import Document, Entry, digest, write
 
 
 def save_layers(

@@ -2,9 +2,9 @@
 
 import os
 
-from sdplip.kernel.claim import claim_of
-from sdplip.kernel.document import read
 from sdplip.kernel.proof import Proof
+from sdplip.verifier.claim import claim_of
+from sdplip.verifier.document import read
 
 ROOM = 12
 """Lines of a proof that are shown."""

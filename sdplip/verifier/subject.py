@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from sdplip.errors import InvalidCertificate, NotProvable
-from sdplip.kernel.claim import AccuracyClaim, Claim, ConditionClaim, LipschitzClaim
 from sdplip.network import Network
 from sdplip.network.read.file import KINDS, read_file
 from sdplip.network.read.understood import Understood
+from sdplip.verifier.claim import AccuracyClaim, Claim, ConditionClaim, LipschitzClaim
 from sdplip.weights.weight import Weight
 
 LAYERS = "layers"

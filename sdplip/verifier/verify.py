@@ -11,11 +11,11 @@ import numpy as np
 from sdplip.errors import InvalidCertificate, NotProvable, SdplipError
 from sdplip.kernel.accuracy import radii
 from sdplip.kernel.check import conclude, remembering
-from sdplip.kernel.claim import AccuracyClaim, Claim, ConditionClaim, LipschitzClaim, claim_of
-from sdplip.kernel.document import digest, plain, read
 from sdplip.kernel.proof import Proof
 from sdplip.network import Network
+from sdplip.verifier.claim import AccuracyClaim, Claim, ConditionClaim, LipschitzClaim, claim_of
 from sdplip.verifier.condition import check_condition
+from sdplip.verifier.document import digest, plain, read
 from sdplip.verifier.images import Images, image_digest, read_images
 from sdplip.verifier.subject import Subject, subject_of
 

@@ -17,8 +17,6 @@ from sdplip.bounds.task import Proven, Task
 from sdplip.errors import NotProvable
 from sdplip.geometry import Geometry
 from sdplip.kernel.check import conclude
-from sdplip.kernel.claim import LipschitzClaim, Output
-from sdplip.kernel.document import Document, Entry, digest, write
 from sdplip.kernel.proof import Goal, Norm, Proof
 from sdplip.kernel.regions import Ball, Box, Cut, Region
 from sdplip.kernel.rules.folded import fold
@@ -49,7 +47,9 @@ from sdplip.network.read.file import read_file
 from sdplip.proposals import certify, certify_convolution
 from sdplip.robustness.around import enlarge
 from sdplip.robustness.graph_accuracy import certify_graph
+from sdplip.verifier.claim import LipschitzClaim, Output
 from sdplip.verifier.condition import condition_claim, condition_proof
+from sdplip.verifier.document import Document, Entry, digest, write
 from tests.forge.graphs import network_file, small_onnx
 from tests.forge.truth import Judge
 from tests.forge.worlds import World, is_real, of_arrays

@@ -71,7 +71,7 @@ def bound(
 
 def _claim(best: "NetworkBound", region: "Region | None", pair: tuple[int, int] | None) -> str:
     """The inequality, its outputs, its norms, its region."""
-    from sdplip.kernel.claim import region_words
+    from sdplip.verifier.claim import region_words
 
     f = "|f(x) - f(y)|"
     where = "" if region is None else f" in {region_words(region)}"

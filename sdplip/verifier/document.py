@@ -37,7 +37,7 @@ PIECE = 1 << 22
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """A claim, as plain JSON data (`kernel.claim` gives it a meaning), and its proof."""
+    """A claim, as plain JSON data (`verifier.claim` gives it a meaning), and its proof."""
 
     claim: Mapping[str, Any]
     proof: Proof
