@@ -15,12 +15,14 @@ from sdplip.arithmetic.rounding import GENEROUS, gamma, up
 from sdplip.errors import NotProvable
 from sdplip.kernel.around import Ball, Margins, balls_of, image_key, stays
 from sdplip.kernel.centred import Front
-from sdplip.kernel.data import array, whole
+from sdplip.kernel.data import whole
 from sdplip.kernel.evaluate import Near, evaluate
 from sdplip.kernel.passes import FORMATS, REACH, Affine, Pass, Span, check_numbers, lengths, pass_error
 from sdplip.kernel.proof import Goal, Proof
 from sdplip.kernel.rules import Prove
 from sdplip.kernel.subnormal import refuse_lost_numbers
+from sdplip.kernel.rules.layers import spans_of
+from sdplip.kernel.surgery import between
 from sdplip.network import Dense, Network, followed
 from sdplip.shapes import Float, Int
 
@@ -202,7 +204,7 @@ def margin_errors(
         passed = Pass(Affine(nothing, 0.0), Affine(nothing, 1.0))
     else:
         part = network if cut == network.output else network.between(0, cut)
-        passed = pass_error(part, spans_of(part, layers, prove), values[: part.output + 1], format)[-1]
+        passed = pass_error(part, proven_spans(part, layers, prove), values[: part.output + 1], format)[-1]
     classes = network.outputs
     if cut == network.output:
         error = up(2**0.5) * passed.error
@@ -247,19 +249,7 @@ def flow(proof: Proof, network: Network) -> tuple[int, Proof]:
     raise NotProvable("A certificate of a computed pass needs a proof by `margins` over `layers`.")
 
 
-def spans_of(network: Network, layers: Proof, prove: Prove) -> dict[int, Span]:
+def proven_spans(network: Network, layers: Proof, prove: Prove) -> dict[int, Span]:
     """The spans of a proof by `layers`, each with its proven constant."""
-    pairs = layers.data.get("spans", [])
-    try:
-        count = len(pairs)
-        ends = array(layers, "spans", (count, 2), least=0.0).astype(int).tolist() if count else []
-    except TypeError:
-        raise NotProvable("`spans` must be pairs of values.") from None
-    if len(ends) != len(layers.parts):
-        raise NotProvable("A proof by `layers` needs one part for each span.")
-    found = dict[int, Span]()
-    for (a, b), part in zip(ends, layers.parts, strict=True):
-        if not 0 <= a < b <= network.output or b in found:
-            raise NotProvable(f"The span from {a} to {b} is none of this network.")
-        found[b] = Span(a, b, prove(Goal(network.between(a, b)), part))
-    return found
+    found = spans_of(network, layers)
+    return {b: Span(a, b, prove(Goal(between(network, a, b)), part)) for b, (a, part) in found.items()}

@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from sdplip.arithmetic.functions import FUNCTIONS
+from sdplip.kernel.surgery import rewritten
 from sdplip.network import Activation, Builder, Gather, Maximum, Network, Sort
 from sdplip.shapes import Int
 
@@ -19,43 +20,48 @@ Windows = list[Int[np.ndarray, " size"]]
 
 def without_maxima(network: Network) -> Network:
     """The same function without `Maximum` nodes; the network itself where it has none."""
-    if not any(isinstance(node.op, Maximum) for node in network.nodes):
-        return network
-    builder, place = Builder(network.input_shape), {0: 0}
-    for k, node in enumerate(network.nodes, 1):
-        if not isinstance(node.op, Maximum):
-            place[k] = builder.add(node.op, *(place[i] for i in node.inputs), name=node.name)
-            continue
-        (below,) = node.inputs
-        before = network.made(below).op if below else None
-        if isinstance(before, Activation) and network.users[below] == (k,) and _nondecreasing(before):
-            (start,) = network.made(below).inputs
-            value = _maxima(builder, place[start], node.op)
-            place[k] = builder.add(_behind(before, node.op), value, name=node.name)
-        else:
-            place[k] = _maxima(builder, place[below], node.op)
-    return builder.finish(place[network.output])
+
+    def change(builder: Builder, k: int, place: list[int]) -> int | None:
+        op = network.made(k).op
+        if not isinstance(op, Maximum):
+            return None
+        value, before = _in_front(network, k)
+        found = _maxima(builder, place[value], op)
+        return found if before is None else builder.add(_behind(before, op), found, name=network.made(k).name)
+
+    return rewritten(network, change) if any(isinstance(n.op, Maximum) for n in network.nodes) else network
 
 
 def maxima_first(network: Network) -> Network:
     """The same function with nondecreasing functions behind the maxima that alone read them, where they act on fewer entries."""
-    builder, place = Builder(network.input_shape), {0: 0}
-    for k, node in enumerate(network.nodes, 1):
-        before = network.made(node.inputs[0]).op if node.inputs[0] else None
-        alone = network.users[node.inputs[0]] == (k,)
-        inputs = tuple(place[i] for i in node.inputs)
-        if (
-            isinstance(node.op, Maximum)
-            and isinstance(before, Activation)
-            and alone
-            and _nondecreasing(before)
-        ):
-            (start,) = network.made(node.inputs[0]).inputs
-            value = builder.add(node.op, place[start], shape=node.shape, name=node.name)
-            place[k] = builder.add(_behind(before, node.op), value, shape=node.shape, name=node.name)
-        else:
-            place[k] = builder.add(node.op, *inputs, shape=node.shape, name=node.name)
-    return builder.finish(place[network.output])
+
+    def change(builder: Builder, k: int, place: list[int]) -> int | None:
+        node = network.made(k)
+        if not isinstance(node.op, Maximum):
+            return None
+        value, before = _in_front(network, k)
+        found = builder.add(node.op, place[value], shape=node.shape, name=node.name)
+        return (
+            found
+            if before is None
+            else builder.add(_behind(before, node.op), found, shape=node.shape, name=node.name)
+        )
+
+    return rewritten(network, change)
+
+
+def _in_front(network: Network, k: int) -> tuple[int, Activation | None]:
+    """The value in front of maximum k, and None; in front of a nondecreasing function that it alone reads, and that."""
+    (below,) = network.made(k).inputs
+    before = network.made(below) if below else None
+    if (
+        before
+        and isinstance(before.op, Activation)
+        and network.users[below] == (k,)
+        and _nondecreasing(before.op)
+    ):
+        return before.inputs[0], before.op
+    return below, None
 
 
 def _maxima(builder: Builder, value: int, op: Maximum) -> int:

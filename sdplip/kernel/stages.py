@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from sdplip.arithmetic.matrix import Enclosure
-from sdplip.errors import InvalidProblem, NotProvable
+from sdplip.errors import NotProvable
 from sdplip.kernel.linear import matrix
+from sdplip.kernel.surgery import between
 from sdplip.network import Activation, Network, is_linear
 from sdplip.shapes import Bool, Float
 
@@ -59,11 +60,7 @@ def stages(network: Network) -> Stages:
         if start == end:
             weights.append(Enclosure(np.eye(network.length(start)), np.zeros((1, 1))))
         else:
-            try:
-                inside = network.between(start, end)
-            except InvalidProblem as error:
-                raise NotProvable(f"No chain of matrices and activations: {error}") from None
-            weights.append(matrix(inside))
+            weights.append(matrix(between(network, start, end)))
         if start:
             op = network.made(start).op
             assert isinstance(op, Activation)

@@ -13,8 +13,9 @@ from sdplip.bounds.task import Proven, Task
 from sdplip.errors import NotProvable
 from sdplip.kernel.proof import Proof
 from sdplip.kernel.rules.banded import size, with_last
-from sdplip.kernel.rules.frequency import behind, head
+from sdplip.kernel.rules.frequency import head
 from sdplip.kernel.strip import MOST, Placed, Strip, leading
+from sdplip.kernel.surgery import behind
 from sdplip.network import Network
 
 

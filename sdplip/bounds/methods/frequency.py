@@ -25,7 +25,6 @@ from sdplip.kernel.maxima import maxima_first
 from sdplip.kernel.proof import Proof
 from sdplip.kernel.rules.frequency import (
     Metric,
-    behind,
     behind_segment,
     carried,
     front,
@@ -35,6 +34,7 @@ from sdplip.kernel.rules.frequency import (
 )
 from sdplip.kernel.stages import Stages, stages
 from sdplip.kernel.stationary import Key, Plan, plan
+from sdplip.kernel.surgery import behind
 from sdplip.network import Activation, Concatenate, Convolution, Maximum, Network, Sum
 
 HEAD = 256

@@ -8,7 +8,7 @@ adds its outputs as a source of their own, $|s| \le c\,|\Delta z|$.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from sdplip.kernel.centred.slopes import secants
 from sdplip.kernel.condition.dense import holds
 from sdplip.kernel.reach.linear import Linear
 from sdplip.kernel.regions import lengths
-from sdplip.network import Activation, Builder, Dense, Grouped, Network, Norms, Sort
+from sdplip.network import Activation, Dense, Grouped, Network, Norms, Sort
 from sdplip.shapes import Float
 
 Vector = Float[np.ndarray, " n"]
@@ -92,12 +92,9 @@ class Around:
 
     def network(self) -> Network:
         """The network with the slopes of secants: bounds of it for all inputs hold for increments from the centre."""
-        of, place = self.centre.front.network, {0: 0}
-        builder = Builder(of.input_shape)
-        for k, node in enumerate(of.nodes, 1):
-            op = self.slopes.get(k, node.op)
-            place[k] = builder.add(op, *(place[i] for i in node.inputs), shape=node.shape, name=node.name)
-        return builder.finish(place[of.output])
+        of = self.centre.front.network
+        nodes = [replace(node, op=self.slopes.get(k, node.op)) for k, node in enumerate(of.nodes, 1)]
+        return replace(of, nodes=tuple(nodes))
 
     def _nonlinear(self, k: int, op: object, i: int, found: Mapping[int, Increments]) -> Increments:
         z = found[i]

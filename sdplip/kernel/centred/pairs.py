@@ -4,6 +4,7 @@ import numpy as np
 
 from sdplip.kernel.maxima import without_maxima
 from sdplip.kernel.reach.groups import without_mirrors
+from sdplip.kernel.surgery import rewritten
 from sdplip.network import Activation, Builder, Concatenate, Diagonal, Gather, Network, Sort, Sum
 from sdplip.shapes import Int
 
@@ -14,14 +15,14 @@ LARGEST = 4
 def without_pairs(network: Network) -> Network:
     """The same function without maxima and small sorted groups."""
     network = without_maxima(without_mirrors(network))
-    builder, place = Builder(network.input_shape), {0: 0}
-    for k, node in enumerate(network.nodes, 1):
-        inputs = [place[i] for i in node.inputs]
-        if isinstance(node.op, Sort) and node.op.groups.shape[1] <= LARGEST:
-            place[k] = _sorted(builder, inputs[0], node.op)
-        else:
-            place[k] = builder.add(node.op, *inputs, shape=node.shape, name=node.name)
-    return builder.finish(place[network.output])
+
+    def change(builder: Builder, k: int, place: list[int]) -> int | None:
+        node = network.made(k)
+        if not isinstance(node.op, Sort) or node.op.groups.shape[1] > LARGEST:
+            return None
+        return _sorted(builder, place[node.inputs[0]], node.op)
+
+    return rewritten(network, change)
 
 
 def _sorted(builder: Builder, value: int, op: Sort) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 from sdplip.arithmetic.rounding import GENEROUS, TINY, gamma
 from sdplip.kernel.reach.relaxed import Lines, Relaxed
 from sdplip.kernel.regions import lengths
+from sdplip.kernel.surgery import rewritten
 from sdplip.network import Builder, Concatenate, Diagonal, Gather, Grouped, Network, Norms, Sum
 from sdplip.network.operators import Activation
 from sdplip.shapes import Float
@@ -97,16 +98,14 @@ RANGES: Mapping[str, Callable[..., Ends]] = {
 
 def without_mirrors(network: Network) -> Network:
     r"""The same function with reflections $z + 2 v\,\mathrm{relu}(-v^\top z)$ of pairs written out, so that each has slopes."""
-    if not any(isinstance(node.op, Grouped) and node.op.name == "householder" for node in network.nodes):
-        return network
-    builder, place = Builder(network.input_shape), {0: 0}
-    for k, node in enumerate(network.nodes, 1):
-        inputs = [place[i] for i in node.inputs]
-        if isinstance(node.op, Grouped) and node.op.name == "householder":
-            place[k] = _written_out(builder, inputs[0], node.op)
-        else:
-            place[k] = builder.add(node.op, *inputs, shape=node.shape, name=node.name)
-    return builder.finish(place[network.output])
+
+    def change(builder: Builder, k: int, place: list[int]) -> int | None:
+        node = network.made(k)
+        if not isinstance(node.op, Grouped) or node.op.name != "householder":
+            return None
+        return _written_out(builder, place[node.inputs[0]], node.op)
+
+    return rewritten(network, change)
 
 
 def _written_out(builder: Builder, value: int, op: Grouped) -> int:

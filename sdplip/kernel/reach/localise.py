@@ -9,6 +9,7 @@ import numpy as np
 
 from sdplip.kernel.reach.walk import Reached, Sorted, reached
 from sdplip.kernel.regions import Region
+from sdplip.kernel.surgery import rewritten
 from sdplip.network import Activation, Builder, Gather, Maximum, Network, Sort
 from sdplip.shapes import Int
 
@@ -24,20 +25,19 @@ def localise(network: Network, region: Region) -> Network:
 
 def local(network: Network, found: Reached) -> Network:
     """The network of what was found of `network`."""
-    builder = Builder(network.input_shape)
-    place = [0]
-    for node, op in zip(network.nodes, found.ops, strict=True):
+
+    def change(builder: Builder, k: int, place: list[int]) -> int | None:
+        node, op = network.made(k), found.ops[k - 1]
         inputs = [place[i] for i in node.inputs]
         if isinstance(op, Sorted):
-            value = _sorted(builder, inputs[0], op)
-        elif isinstance(op, Maximum):
-            value = _maxima(builder, inputs[0], op)
-        elif isinstance(op, Activation) and ((op.alpha == 1) & (op.beta == 1)).all():
-            value = inputs[0]  # the identity, up to constants
-        else:
-            value = builder.add(op, *inputs, shape=node.shape, name=node.name)
-        place.append(value)
-    return builder.finish(place[-1])
+            return _sorted(builder, inputs[0], op)
+        if isinstance(op, Maximum):
+            return _maxima(builder, inputs[0], op)
+        if isinstance(op, Activation) and ((op.alpha == 1) & (op.beta == 1)).all():
+            return inputs[0]  # the identity, up to constants
+        return builder.add(op, *inputs, shape=node.shape, name=node.name)
+
+    return rewritten(network, change)
 
 
 def _sorted(builder: Builder, value: int, op: Sorted) -> int:

@@ -36,7 +36,8 @@ from sdplip.kernel.linear import through
 from sdplip.kernel.maxima import maxima_first
 from sdplip.kernel.proof import Goal, Proof, Prove
 from sdplip.kernel.stationary import MOST, Key, Plan, Taps, plan
-from sdplip.network import AbstractLinear, Dense, Network, Node, Transposed
+from sdplip.kernel.surgery import behind
+from sdplip.network import AbstractLinear, Network, Transposed
 from sdplip.shapes import Complex, Float
 
 Hermitian = np.ndarray  # Complex "f n n"
@@ -285,12 +286,3 @@ def head(network: Network, start: int, end: int) -> Enclosure:
     for op in reversed(ops):
         rows = through(Transposed(op), rows)
     return rows.T
-
-
-def behind(network: Network, end: int, R: Float[np.ndarray, "m m"]) -> Network:
-    """The network that begins with R, in front of what stands behind value `end`."""
-    nodes = [Node(Dense(R), (0,), (len(R),))]
-    for k in range(end + 1, network.output + 1):
-        node = network.made(k)
-        nodes.append(replace(node, inputs=tuple(i - end + 1 for i in node.inputs)))
-    return Network((len(R),), tuple(nodes))

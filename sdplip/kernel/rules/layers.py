@@ -13,23 +13,25 @@ from math import inf
 import numpy as np
 
 from sdplip.arithmetic.rounding import up
-from sdplip.errors import InvalidProblem, NotProvable
+from sdplip.errors import NotProvable
 from sdplip.kernel.proof import Goal, Proof, Prove
 from sdplip.kernel.rules.closed import node_factor
+from sdplip.kernel.surgery import between
 from sdplip.network import Concatenate, Network, Node, Sum
 
 Spans = dict[int, tuple[int, Proof]]
+"""By their ends, the starts and proofs of spans."""
 
 
 def layers(goal: Goal, proof: Proof, prove: Prove) -> float:
     """The constant of the output value."""
     network = goal.network
-    spans = _spans(network, proof)
+    spans = spans_of(network, proof)
     bounds = {0: 1.0}
     for k in needed(network, {b: a for b, (a, _) in spans.items()}):
         if k in spans:
             start, part = spans[k]
-            factor, before = prove(Goal(_between(network, start, k)), part), bounds[start]
+            factor, before = prove(Goal(between(network, start, k)), part), bounds[start]
         else:
             node = network.made(k)
             factor, before = _factor(node), together(node, [bounds[i] for i in node.inputs])
@@ -75,7 +77,12 @@ def _factor(node: Node) -> float:
     return factor
 
 
-def _spans(network: Network, proof: Proof) -> Spans:
+def spans_of(network: Network, proof: Proof) -> Spans:
+    """By their ends, the starts and proofs of the spans.
+
+    Raises:
+        NotProvable: malformed data.
+    """
     given = proof.data.get("spans", [])
     if isinstance(given, np.ndarray):
         given = given.tolist()
@@ -96,10 +103,3 @@ def _spans(network: Network, proof: Proof) -> Spans:
             raise NotProvable(f"Two spans end at value {pair[1]}.")
         found[pair[1]] = (pair[0], part)
     return found
-
-
-def _between(network: Network, start: int, end: int) -> Network:
-    try:
-        return network.between(start, end)
-    except InvalidProblem as error:
-        raise NotProvable(str(error)) from None

@@ -17,7 +17,8 @@ from sdplip.arithmetic.semidefinite import proves, slack
 from sdplip.errors import NotProvable
 from sdplip.kernel.linear import matrix
 from sdplip.kernel.proof import Goal, Proof, Prove
-from sdplip.network import Dense, Network, Node, is_linear
+from sdplip.kernel.surgery import behind
+from sdplip.network import Network, is_linear
 
 
 def narrow(goal: Goal, proof: Proof, prove: Prove) -> float:
@@ -56,11 +57,5 @@ def narrowed(network: Network) -> Network:
         except np.linalg.LinAlgError:
             continue
         if proves(Enclosure.exact(np.ascontiguousarray(R.T)) @ R - G):
-            return _in_front(network, at, np.ascontiguousarray(R.T))
+            return behind(network, at, np.ascontiguousarray(R.T))
     raise NotProvable("No square matrix is proven to dominate the first linear part of the network.")
-
-
-def _in_front(network: Network, at: int, R: np.ndarray) -> Network:
-    first = Node(Dense(R), (0,), network.shape(at), "narrowed")
-    rest = [replace(node, inputs=tuple(i - at + 1 for i in node.inputs)) for node in network.nodes[at:]]
-    return Network((R.shape[1],), (first, *rest))

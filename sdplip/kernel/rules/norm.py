@@ -13,6 +13,7 @@ import numpy as np
 
 from sdplip.arithmetic.rounding import up
 from sdplip.errors import NotProvable, SdplipError
+from sdplip.kernel.condition.certificate import Form
 from sdplip.kernel.condition.convolution import statement
 from sdplip.kernel.condition.dense import holds
 from sdplip.kernel.condition.known import known
@@ -22,6 +23,7 @@ from sdplip.kernel.proof import Goal, Proof, Prove
 from sdplip.kernel.rules.closed import linear_factor
 from sdplip.kernel.spectral import norm_holds
 from sdplip.network import AbstractLinear, Convolution, Dense, OnAxis, Transposed
+from sdplip.shapes import Float
 
 
 def norm(goal: Goal, proof: Proof, prove: Prove) -> float:
@@ -64,7 +66,7 @@ def _single(op: AbstractLinear, proof: Proof) -> float:
     if isinstance(op, Dense | OnAxis):
         proven = holds(op.W, np.ones(op.W.shape[1]), c)
     elif isinstance(op, Convolution):
-        proven = _convolution(op, proof, c)
+        proven = convolution_proven(op, op.K, np.ones(op.channels), "linear", proof, c)
     else:
         raise NotProvable(f"The norm of a {type(op).__name__} is proven with `merged`.")
     if not proven:
@@ -72,10 +74,16 @@ def _single(op: AbstractLinear, proof: Proof) -> float:
     return c
 
 
-def _convolution(op: Convolution, proof: Proof, c: float) -> bool:
-    stated = statement(
-        op.K, np.ones(op.channels), op.geometry(every_size=flag(proof, "every_size")), "linear"
-    )
+def convolution_proven(
+    op: Convolution,
+    K: Float[np.ndarray, "..."],
+    t: Float[np.ndarray, " channels"],
+    form: Form,
+    proof: Proof,
+    c: float,
+) -> bool:
+    """Whether `c` is proven of the kernel K, which moves as `op` does, on the frequencies that the proof names or its image has."""
+    stated = statement(K, t, op.geometry(every_size=flag(proof, "every_size")), form)
     least = known(stated.digest)
     if least is not None and least <= c:
         return True

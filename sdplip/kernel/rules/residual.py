@@ -15,12 +15,11 @@ import numpy as np
 
 from sdplip.arithmetic.rounding import TINY, up
 from sdplip.errors import NotProvable, SdplipError
-from sdplip.kernel.condition.certificate import Certificate
-from sdplip.kernel.condition.convolution import convolution_holds
 from sdplip.kernel.condition.dense import holds
 from sdplip.kernel.condition.powers import nonzero
-from sdplip.kernel.data import flag, number, wholes
+from sdplip.kernel.data import number
 from sdplip.kernel.proof import Goal, Proof, Prove
+from sdplip.kernel.rules.norm import convolution_proven
 from sdplip.network import (
     AbstractLinear,
     Activation,
@@ -28,6 +27,7 @@ from sdplip.network import (
     Dense,
     Diagonal,
     Network,
+    Node,
     OnAxis,
     Sum,
     Transposed,
@@ -86,50 +86,48 @@ def residual(goal: Goal, proof: Proof, prove: Prove) -> float:  # noqa: ARG001
 
 def _holds(block: Block, proof: Proof, c: float) -> bool:
     W, t = block.weight, block.t
-    if not isinstance(block.A, Convolution):
-        return holds(W.T, t, c)
-    geometry = block.A.geometry(every_size=flag(proof, "every_size"))
-    given = proof.data.get("grid") is not None
-    grid = wholes(proof, "grid", len(block.A.image_size), 1, 1 << 20) if given else None
-    return convolution_holds(W, Certificate(t, c, 0.0, np.zeros(0), "residual", geometry=geometry, grid=grid))
+    if isinstance(block.A, Convolution):
+        return convolution_proven(block.A, W, t, "residual", proof, c)
+    return holds(W.T, t, c)
 
 
 def block_of(network: Network) -> Block | None:
     """The residual layer that a network is; None where it is none. Every node of a network is used, so what is not looked at here
     is not there."""
-    last = network.nodes[-1]
-    if not isinstance(last.op, Sum) or sorted(last.op.signs) != [-1, 1]:
-        return None
-    skip, update = (last.inputs[last.op.signs.index(sign)] for sign in (1, -1))
+    skip, way = residual_path(network)
     h = _factor(network, skip)
-    if h is None or update == 0:
+    if h is None or len(way) not in (3, 4):
         return None
-    down = network.made(update)
-    if not isinstance(down.op, Transposed) or down.op.b is not None:
-        return None
-    hidden, step = network.made(down.inputs[0]) if down.inputs[0] else None, np.ones(down.op.inputs)
-    if hidden is not None and isinstance(hidden.op, Diagonal):
-        if hidden.op.b is not None or hidden.op.error or (hidden.op.d < 0).any() or not hidden.inputs[0]:
+    down, *steps, hidden, A = (node.op for node in way)
+    step = np.ones(down.inputs) if isinstance(down, Transposed) else np.ones(0)
+    for op in steps:
+        if not isinstance(op, Diagonal) or op.b is not None or op.error or (op.d < 0).any():
             return None
-        step, hidden = hidden.op.d, network.made(hidden.inputs[0])
-    if (
-        hidden is None
-        or not isinstance(hidden.op, Activation)
-        or (hidden.op.alpha < 0).any()
-        or not hidden.inputs[0]
-    ):
+        step = op.d
+    if not isinstance(down, Transposed) or down.b is not None:
         return None
-    A = network.made(hidden.inputs[0])
-    if (
-        A.inputs != (0,)
-        or not isinstance(A.op, Dense | OnAxis | Convolution)
-        or not same_map(A.op, down.op.of)
-    ):
+    if not isinstance(hidden, Activation) or (hidden.alpha < 0).any():
+        return None
+    if not isinstance(A, Dense | OnAxis | Convolution) or not same_map(A, down.of):
         return None
     k = np.where(
-        (step > 0) & (hidden.op.beta > 0), np.maximum(np.nextafter(step * hidden.op.beta, np.inf), TINY), 0.0
+        (step > 0) & (hidden.beta > 0), np.maximum(np.nextafter(step * hidden.beta, np.inf), TINY), 0.0
     )
-    return Block(A.op, _of_channels(A.op, k), h)
+    return Block(A, _of_channels(A, k), h)
+
+
+def residual_path(network: Network) -> tuple[int, list[Node]]:
+    """Of a network $s - u$ the value s, and the nodes in a row that make u of the input, last one first; none of another network."""
+    last, way = network.nodes[-1], list[Node]()
+    if not isinstance(last.op, Sum) or sorted(last.op.signs) != [-1, 1]:
+        return 0, []
+    skip, value = (last.inputs[last.op.signs.index(sign)] for sign in (1, -1))
+    while value:
+        way.append(network.made(value))
+        if len(way[-1].inputs) != 1:
+            return 0, []
+        value = way[-1].inputs[0]
+    return skip, way
 
 
 def same_map(A: AbstractLinear, B: AbstractLinear) -> bool:

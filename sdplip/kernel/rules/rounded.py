@@ -16,6 +16,7 @@ from sdplip.arithmetic.rounding import GENEROUS, TINY, UNIT, gamma, up
 from sdplip.errors import NotProvable
 from sdplip.kernel.data import array
 from sdplip.kernel.proof import Goal, Proof, Prove
+from sdplip.kernel.rules.residual import residual_path
 from sdplip.network import (
     AbstractLinear,
     Activation,
@@ -87,16 +88,8 @@ def rounded(goal: Goal, proof: Proof, prove: Prove) -> float:
 
 def rounded_layer(network: Network) -> Rounded | None:
     """The layer that a network is, None where it is none. Shifts play no role."""
-    last = network.nodes[-1]
-    if not isinstance(last.op, Sum) or sorted(last.op.signs) != [-1, 1] or len(network.nodes) not in (4, 5):
-        return None
-    skip, update = (last.inputs[last.op.signs.index(sign)] for sign in (1, -1))
-    way = []
-    value = update
-    while value and len(way) < 4:
-        way.append(network.made(value))
-        value = way[-1].inputs[0]
-    if len(way) != 3 or any(len(node.inputs) != 1 for node in way):
+    skip, way = residual_path(network)
+    if len(way) != 3:
         return None
     down, activation, above = (node.op for node in way)
     side = None if skip == 0 else network.made(skip)

@@ -10,10 +10,11 @@ import numpy as np
 
 from sdplip.arithmetic.matrix import lengths
 from sdplip.arithmetic.rounding import gamma, up
-from sdplip.errors import InvalidProblem, NotProvable
+from sdplip.errors import NotProvable
 from sdplip.kernel.data import whole, wholes
 from sdplip.kernel.linear import matrix
 from sdplip.kernel.proof import Goal, Proof, Prove
+from sdplip.kernel.surgery import between
 from sdplip.network import Dense, Network, followed
 from sdplip.shapes import Float
 
@@ -28,9 +29,9 @@ def rows(goal: Goal, proof: Proof, prove: Prove) -> float:
         if not parts and proof.data["behind"] != 0:
             raise NotProvable("`rows` with `behind` lacks the proof of what stands in front.")
         at = whole(proof, "behind", 0, network.output)
-        front = 1.0 if at == 0 else prove(Goal(_between(network, 0, at), goal.region), parts.pop(0))
+        front = 1.0 if at == 0 else prove(Goal(between(network, 0, at), goal.region), parts.pop(0))
         ends = at == network.output
-        factors = np.ones(network.outputs) if ends else row_lengths(_between(network, at, network.output))
+        factors = np.ones(network.outputs) if ends else row_lengths(between(network, at, network.output))
         bounds = {i: up(front * length) for i, length in enumerate(factors.tolist())}
     outputs = wholes(proof, "outputs", len(parts), 0, network.outputs - 1)
     for i, part in zip(outputs, parts, strict=True):
@@ -63,10 +64,3 @@ def row_lengths(network: Network) -> Float[np.ndarray, " m"]:
     length = np.sqrt(np.einsum("ij,ij->i", scaled, scaled)) * (1 + gamma(n + 8))
     found = np.ldexp(length, e[:, 0]) + lengths(W.radius())[:, 0]
     return np.nextafter(np.nextafter(found, np.inf), np.inf)
-
-
-def _between(network: Network, start: int, end: int) -> Network:
-    try:
-        return network.between(start, end)
-    except InvalidProblem as error:
-        raise NotProvable(str(error)) from None
