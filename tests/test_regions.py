@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from sdplip.arithmetic.matrix import lengths
 from sdplip.errors import InvalidProblem, NotProvable
 from sdplip.kernel.check import conclude
 from sdplip.kernel.proof import Goal, Proof
 from sdplip.kernel.reach import localise, reached
 from sdplip.kernel.reach.linear import Linear
-from sdplip.kernel.regions import Ball, Box, Cut, apart, furthest, lengths
+from sdplip.kernel.regions import Ball, Box, Cut, apart, furthest
 from sdplip.kernel.rules.local import local_network
 from sdplip.network import Activation, Dense, Gather, Maximum, Sort, chain
 from tests import regional

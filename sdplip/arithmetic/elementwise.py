@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sdplip.arithmetic.powers import subnormal
 from sdplip.arithmetic.rounding import TINY, UNIT
 from sdplip.errors import InvalidWeight
 from sdplip.shapes import Float
@@ -88,7 +89,7 @@ def intervals(low: "Array | float", high: "Array | float") -> tuple[Array, Array
     """Ends as doubles, none subnormal; what is no interval (NaN, ends exchanged) becomes the whole line."""
     low, high = np.broadcast_arrays(np.asarray(low, np.float64), np.asarray(high, np.float64))
     good = low <= high
-    return _normal(np.where(good, low, -np.inf), np.where(good, high, np.inf))
+    return normal(np.where(good, low, -np.inf), np.where(good, high, np.inf))
 
 
 @np.errstate(all="ignore")
@@ -96,12 +97,12 @@ def within(ends: tuple[Array, Array], least: "float | Array", most: "float | Arr
     """Ends cut to what is known of all of them; what is not a number becomes that. None is subnormal."""
     low, high = ends
     low = np.where(low >= least, np.minimum(low, most), least)
-    return _normal(low, np.where(high <= most, np.maximum(high, least), most))
+    return normal(low, np.where(high <= most, np.maximum(high, least), most))
 
 
-def _normal(low: Array, high: Array) -> tuple[Array, Array]:
+def normal(low: Array, high: Array) -> tuple[Array, Array]:
     """Subnormal ends moved outward to 0 or to `TINY`: it does not matter whether the processor reads them as 0."""
-    a, b = ((abs(x) < TINY) & ((x.view(np.int64) & 0x7FFFFFFFFFFFFFFF) != 0) for x in (low, high))
+    a, b = subnormal(low), subnormal(high)
     if a.any():
         low = np.where(a, np.where(np.signbit(low), -TINY, 0.0), low)
     if b.any():

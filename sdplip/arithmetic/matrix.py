@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from sdplip.arithmetic.powers import nonzero
 from sdplip.arithmetic.rounding import GENEROUS, TINY, UNIT, gamma
 from sdplip.shapes import Bool, Float, Int
 
@@ -209,10 +210,10 @@ def enclose(mid: "Array | float", rad: "Array | float") -> Enclosure:
         rad = rad.reshape((1,) * (mid.ndim - rad.ndim) + rad.shape)
     with np.errstate(all="ignore"):
         if not (rad >= TINY).all():  # zero, subnormal, negative, NaN
-            rad = np.where(_small(rad), TINY * _nonzero(rad), np.where(rad > 0, rad, np.inf))
+            rad = np.where(_small(rad), TINY * nonzero(rad), np.where(rad > 0, rad, np.inf))
         for k, part in enumerate(_parts(mid)):
             subnormal = _small(part)
-            if subnormal.any() and (subnormal := subnormal & _nonzero(part)).any():
+            if subnormal.any() and (subnormal := subnormal & nonzero(part)).any():
                 mid, rad = mid.copy(), rad * GENEROUS + TINY * subnormal
                 _parts(mid)[k][subnormal] = 0.0
         if not np.isfinite(mid.sum()):
@@ -241,7 +242,7 @@ def product(A: Enclosure, B: Enclosure) -> Enclosure:
             size = size_of(A.mid)
             rad = (rounding * size + A.rad + TINY * (size != 0)) @ (size_of(B.mid) + B.rad)
         else:
-            rad = (rounding * lengths(A.mid)) * lengths(B.mid.mT).mT
+            rad = (rounding * lengths(A.mid))[..., None] * lengths(B.mid.mT)[..., None, :]
             if A.rad.any():
                 rad += A.rad * (size_of(B.mid) + B.rad).sum(-2, keepdims=True)
         if B.rad.any():
@@ -252,24 +253,32 @@ def product(A: Enclosure, B: Enclosure) -> Enclosure:
         return enclose(mid, rad)
 
 
-def lengths(A: Matrix) -> Float[np.ndarray, "*batch m 1"]:
-    """At least the Euclidean length of each row; at least `TINY` where the row is not 0."""
+def lengths(A: Float[np.ndarray, "*batch n"]) -> Float[np.ndarray, "*batch"]:
+    r"""At least the Euclidean length of each row, tight to about $n u$; infinite where a row is not finite.
+
+    Rows whose squares may leave the range of doubles are scaled by a power of two to a largest entry near 1; then squares that
+    vanish do not count.
+    """
     if A.dtype.kind == "c":
         A = np.concatenate(_parts(A), -1)
-    largest = np.maximum(A.max(-1, keepdims=True, initial=0.0), -A.min(-1, keepdims=True, initial=0.0))
+    n = A.shape[-1]
     with np.errstate(all="ignore"):
-        if ((largest > 2.0**-400) & (largest < 2.0**400)).all():
-            return np.sqrt(np.einsum("...ij,...ij->...i", A, A)[..., None]) * GENEROUS
-        e = np.frexp(largest)[1]
-        scaled = np.ldexp(A, -e)
-        square = np.einsum("...ij,...ij->...i", scaled, scaled)[..., None]
-        return np.ldexp(np.sqrt(square), e) * GENEROUS + TINY * _nonzero(largest)
+        square = np.einsum("...j,...j->...", A, A)
+        found = np.asarray(np.sqrt(square) * (1 + gamma(n + 4)) + n * TINY)
+        unsure = ~((square > 2.0**-600) & (square < 2.0**600))
+        if unsure.any() and (rows := A[unsure]).any():  # rows of zeros or subnormal numbers have their n TINY
+            largest = abs(rows).max(-1, initial=0.0)
+            e = np.clip(np.frexp(largest)[1], -1000, 1000)
+            scaled = rows * (2.0 ** -e.astype(np.float64))[:, None]
+            own = np.ldexp(np.sqrt(np.einsum("kj,kj->k", scaled, scaled)), e) * (1 + gamma(n + 4)) + n * TINY
+            found[unsure] = np.where(np.isfinite(largest), own, np.inf)
+    return found
 
 
 def norm_above(R: Float[np.ndarray, "m n"]) -> float:
     r"""At least the spectral norm of every matrix whose entries are at most `R` in absolute value."""
     with np.errstate(all="ignore"):
-        frobenius = lengths(lengths(R).mT)
+        frobenius = lengths(lengths(R))
         sums = R.sum(-1).max(initial=0.0), R.sum(-2).max(initial=0.0)
         mixed = np.sqrt(sums[0]) * np.sqrt(sums[1]) * GENEROUS**2 + TINY
     found = float(min(frobenius.max(initial=0.0), mixed))
@@ -310,8 +319,3 @@ def _rounded(mid: Array, small: Bool[np.ndarray, "..."]) -> Array:
 def _small(x: Array) -> Bool[np.ndarray, "..."]:
     """Zero or subnormal; the comparison says so too where the processor reads subnormal numbers as zero."""
     return (x < TINY) & (x > -TINY)
-
-
-def _nonzero(x: Array) -> Bool[np.ndarray, "..."]:
-    """Not zero, by its bits: `x != 0` is false for a subnormal number that is read as zero."""
-    return (np.ascontiguousarray(x).view(np.int64) & 0x7FFFFFFFFFFFFFFF) != 0

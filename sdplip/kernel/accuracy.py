@@ -11,13 +11,14 @@ from typing import Literal
 
 import numpy as np
 
-from sdplip.arithmetic.rounding import GENEROUS, gamma, up
+from sdplip.arithmetic.matrix import lengths
+from sdplip.arithmetic.rounding import GENEROUS, TINY, gamma, up
 from sdplip.errors import NotProvable
 from sdplip.kernel.around import Ball, Margins, balls_of, image_key, stays
 from sdplip.kernel.centred import Front
 from sdplip.kernel.data import whole
 from sdplip.kernel.evaluate import Near, evaluate
-from sdplip.kernel.passes import FORMATS, REACH, Affine, Pass, Span, check_numbers, lengths, pass_error
+from sdplip.kernel.passes import FORMATS, REACH, Affine, Pass, Span, check_numbers, pass_error, sizes
 from sdplip.kernel.proof import Goal, Proof
 from sdplip.kernel.rules import Prove
 from sdplip.kernel.subnormal import refuse_lost_numbers
@@ -154,9 +155,12 @@ def margin_constants(network: Network, proof: Proof, prove: Prove) -> Float[np.n
         return np.full((classes, classes), up(up(2**0.5) * L))
     U = _head(network, cut)
     L = 1.0 if cut == 0 else prove(Goal(network.between(0, cut)), proof.parts[0])
-    n = U.shape[1]
-    apart = np.array([np.sqrt(((u - U) ** 2).sum(-1)) for u in U]) * (1 + gamma(n + 8)) + n * 2.0**-500
-    return np.nextafter(apart * L, np.inf)
+    return np.nextafter(_apart(U) * L, np.inf)
+
+
+def _apart(U: Float[np.ndarray, "classes n"]) -> Float[np.ndarray, "classes classes"]:
+    """Lengths of the differences of all rows, rounded up."""
+    return np.array([lengths(u - U) for u in U]) * (1 + gamma(4)) + U.shape[1] * TINY
 
 
 def _pairs(network: Network, proof: Proof, prove: Prove) -> Float[np.ndarray, "classes classes"]:
@@ -226,9 +230,8 @@ def _head_errors(
     last = network.nodes[-1].op
     assert isinstance(last, Dense)
     U, b, n = last.W, abs(last.shift()), last.W.shape[1]
-    length = np.sqrt((U * U).sum(-1)) * (1 + gamma(n + 8)) + n * 2.0**-500
-    apart = np.array([np.sqrt(((u - U) ** 2).sum(-1)) for u in U])[y] * (1 + gamma(n + 8)) + n * 2.0**-500
-    size = Affine(lengths(z), 0.0) + passed.apart
+    length, apart = lengths(U), _apart(U)[y]
+    size = Affine(sizes(z), 0.0) + passed.apart
     sums = relative * (size.constant[:, None] * length + b) + 8 * n * tiny
     steep = relative * size.slope * length
     constant = apart * passed.error.constant[:, None] + sums + np.take_along_axis(sums, y[:, None], 1)

@@ -5,6 +5,7 @@ from dataclasses import fields
 import numpy as np
 
 from sdplip.arithmetic.matrix import Enclosure, enclose
+from sdplip.arithmetic.powers import subnormal
 from sdplip.arithmetic.rounding import GENEROUS, TINY, UNIT, gamma
 from sdplip.errors import InvalidProblem, NotProvable
 from sdplip.network import (
@@ -138,8 +139,7 @@ def _holds_subnormals(op: AbstractLinear) -> bool:
     if isinstance(op, Transposed):
         return _holds_subnormals(op.of)
     arrays = [getattr(op, field.name) for field in fields(op) if field.name in ("W", "K", "d")]  # pyright: ignore[reportArgumentType]
-    bits = [np.ascontiguousarray(a, np.float64).view(np.int64) & 0x7FFFFFFFFFFFFFFF for a in arrays]
-    return any(bool(((b > 0) & (b < 1 << 52)).any()) for b in bits)
+    return any(bool(subnormal(a).any()) for a in arrays)
 
 
 def _is_difference(W: Matrix) -> bool:

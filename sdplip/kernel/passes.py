@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sdplip.arithmetic.functions import FUNCTIONS
+from sdplip.arithmetic.matrix import lengths
 from sdplip.arithmetic.rounding import GENEROUS, up
 from sdplip.errors import NotProvable
 from sdplip.kernel.evaluate import Near
@@ -170,8 +171,8 @@ def _numbers(network: Network, start: int, end: int) -> list[int]:
 def _node(node: Node, inputs: list[Pass], values: list[Near], format: Format) -> Pass:
     """One node: what it makes of the errors in front of it, and what it rounds."""
     op = node.op
-    sizes = [Affine(lengths(v), 0.0) + p.apart for v, p in zip(values, inputs, strict=True)]
-    delta = _rounded(op, sizes, format, node.title)
+    size = [Affine(sizes(v), 0.0) + p.apart for v, p in zip(values, inputs, strict=True)]
+    delta = _rounded(op, size, format, node.title)
     if isinstance(op, Sum | Concatenate):
         error, apart = _total([p.error for p in inputs]), _total([p.apart for p in inputs])
     else:
@@ -180,7 +181,7 @@ def _node(node: Node, inputs: list[Pass], values: list[Near], format: Format) ->
         if factor is None:
             raise NotProvable(f"{node.title} has no factor in closed form. Prove a span for it.")
         error, apart = factor * inputs[0].error, factor * inputs[0].apart
-    _check_range(sizes, delta, format)
+    _check_range(size, delta, format)
     return Pass(error + delta, apart + delta)
 
 
@@ -268,7 +269,6 @@ def absolute_norm(op: AbstractLinear, steps: int = 12) -> float:
     return up(float(np.sqrt(square * (1 + gained) * GENEROUS + FLOOR**2)) * (1 + op.error) * GENEROUS)
 
 
-def lengths(z: Near) -> Vector:
+def sizes(z: Near) -> Vector:
     """Euclidean length of the exact values of each sample, rounded up."""
-    size = abs(z.mid) + z.rad
-    return np.sqrt((size * size).sum(-1)) * GENEROUS + FLOOR
+    return lengths(abs(z.mid) + z.rad) * GENEROUS

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sdplip.arithmetic.elementwise import normal
+from sdplip.arithmetic.matrix import lengths
 from sdplip.arithmetic.rounding import GENEROUS, TINY, UNIT, gamma
 from sdplip.errors import InvalidProblem, InvalidWeight
 from sdplip.network.operators.linear import finite
@@ -44,9 +46,7 @@ class Box:
 
     def ends(self) -> tuple[Vector, Vector]:
         """The smallest and largest value of each coordinate, rounded outward: subnormal ends go out to normal ones."""
-        low = np.where(subnormal(self.lower), np.where(_negative(self.lower), -TINY, 0.0), self.lower)
-        high = np.where(subnormal(self.upper), np.where(_negative(self.upper), 0.0, TINY), self.upper)
-        return low, high
+        return normal(self.lower, self.upper)
 
     def above(self, L: Matrix) -> Vector:
         r"""At least $\max_x L_i x$ of each row; infinite where doubles do not reach."""
@@ -197,36 +197,6 @@ def halves(box: Box, axis: int, at: float) -> tuple[Box, Box]:
     return Box(box.lower, below), Box(above, box.upper)
 
 
-def lengths(A: Float[np.ndarray, "*batch n"]) -> Float[np.ndarray, "*batch"]:
-    r"""At least the Euclidean length of each row, tight to about $n u$; infinite where a row is not finite.
-
-    Rows whose squares may leave the range of doubles are scaled by a power of two to a largest entry near 1; then squares that
-    vanish do not count.
-    """
-    n = A.shape[-1]
-    with np.errstate(all="ignore"):
-        square = np.einsum("...j,...j->...", A, A)
-        found = np.sqrt(square) * (1 + gamma(n + 4)) + n * TINY
-        unsure = ~((square > 2.0**-600) & (square < 2.0**600))
-        if unsure.any() and (rows := A[unsure]).any():  # rows of zeros or subnormal numbers have their n TINY
-            found[unsure] = _scaled_lengths(rows)
-    return found
-
-
-def _scaled_lengths(A: Float[np.ndarray, "k n"]) -> Float[np.ndarray, " k"]:
-    largest, n = abs(A).max(-1, initial=0.0), A.shape[-1]
-    e = np.clip(np.frexp(largest)[1], -1000, 1000)
-    scaled = A * (2.0 ** -e.astype(np.float64))[:, None]
-    found = np.ldexp(np.sqrt(np.einsum("kj,kj->k", scaled, scaled)), e) * (1 + gamma(n + 4)) + n * TINY
-    return np.where(np.isfinite(largest), found, np.inf)
-
-
-def subnormal(x: np.ndarray) -> np.ndarray:
-    """Which numbers are subnormal, by their bits: a processor may read them as zero."""
-    bits = np.ascontiguousarray(x, np.float64).view(np.int64) & 0x7FFFFFFFFFFFFFFF
-    return (bits != 0) & (bits < 0x0010000000000000)
-
-
 def furthest(L: Matrix, low: Vector, high: Vector, radius: float) -> tuple[Matrix, Matrix]:
     r"""The d in [low, high] no longer than `radius` that is about furthest along a row, $\mathrm{clip}(\mu L_i)$; $1 / \mu$.
 
@@ -264,10 +234,6 @@ def _set(region: "Box | Ball", name: str, what: str) -> None:
     found = found.copy()
     found.setflags(write=False)
     object.__setattr__(region, name, found)
-
-
-def _negative(x: Vector) -> np.ndarray:
-    return np.signbit(x)
 
 
 def _known(found: Vector) -> Vector:

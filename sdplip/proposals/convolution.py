@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from sdplip.arithmetic.powers import root_above, square_below
 from sdplip.arithmetic.rounding import UNIT, down
 from sdplip.arithmetic.semidefinite import slack
 from sdplip.errors import NotProvable
@@ -11,7 +12,6 @@ from sdplip.geometry import Geometry
 from sdplip.kernel.condition.cells import Attempt, Cells, Cover, lattice_for
 from sdplip.kernel.condition.certificate import Certificate, Form
 from sdplip.kernel.condition.convolution import Statement, statement, wave_stretch
-from sdplip.kernel.condition.powers import root_above, square_below
 from sdplip.kernel.condition.spectrum import Spectrum, spectrum
 from sdplip.kernel.condition.symbol import Symbol
 from sdplip.proposals.dense import certify

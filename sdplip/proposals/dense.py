@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import numpy as np
 
+from sdplip.arithmetic.powers import root_above
 from sdplip.arithmetic.rounding import down, gamma
 from sdplip.arithmetic.semidefinite import slack
 from sdplip.kernel.condition.certificate import Certificate, Form
 from sdplip.kernel.condition.dense import Gram, Scaled, scale
-from sdplip.kernel.condition.powers import root_above
 from sdplip.proposals.lanczos import top_eigenvector
 from sdplip.shapes import Float, array
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from sdplip.arithmetic.powers import nonzero
 from sdplip.errors import InvalidProblem, SdplipError
-from sdplip.kernel.condition.powers import nonzero
 from sdplip.kernel.proof import Proof
 from sdplip.kernel.rules.residual import Block, block_of
 from sdplip.kernel.rules.rounded import rounded_layer, weight

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from sdplip.arithmetic.matrix import lengths
 from sdplip.arithmetic.rounding import GENEROUS, TINY, UNIT, gamma
 from sdplip.arithmetic.semidefinite import slack
 from sdplip.errors import NotProvable
@@ -20,7 +21,6 @@ from sdplip.kernel.centred.increments import Increments, chosen, mapped, scaled
 from sdplip.kernel.centred.slopes import secants
 from sdplip.kernel.condition.dense import holds
 from sdplip.kernel.reach.linear import Linear
-from sdplip.kernel.regions import lengths
 from sdplip.network import Activation, Dense, Grouped, Network, Norms, Sort
 from sdplip.shapes import Float
 

@@ -10,10 +10,10 @@ from functools import cached_property
 
 import numpy as np
 
+from sdplip.arithmetic.matrix import lengths
 from sdplip.arithmetic.rounding import GENEROUS, TINY, UNIT, gamma
 from sdplip.errors import NotProvable
 from sdplip.kernel.reach.linear import Linear
-from sdplip.kernel.regions import lengths
 from sdplip.network import LARGEST
 from sdplip.shapes import Float
 

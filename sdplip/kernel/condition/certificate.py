@@ -6,9 +6,9 @@ from typing import Literal
 
 import numpy as np
 
+from sdplip.arithmetic.powers import nonzero
 from sdplip.arithmetic.rounding import TINY, up
 from sdplip.geometry import Geometry
-from sdplip.kernel.condition.powers import nonzero
 from sdplip.shapes import Float, short
 
 Form = Literal["linear", "residual"]

@@ -17,6 +17,7 @@ from operator import index
 import numpy as np
 
 from sdplip.arithmetic.matrix import enclose
+from sdplip.arithmetic.powers import nonzero, root_above, square_below
 from sdplip.arithmetic.rayleigh import quotient
 from sdplip.arithmetic.rounding import GENEROUS, TINY, down, gamma
 from sdplip.errors import InvalidCertificate, NotProvable
@@ -32,7 +33,6 @@ from sdplip.kernel.condition.image import (
     witness_shape,
 )
 from sdplip.kernel.condition.known import remember
-from sdplip.kernel.condition.powers import nonzero, root_above, square_below
 from sdplip.kernel.condition.spectrum import spectrum
 from sdplip.kernel.condition.symbol import Lattice, Symbol, symbols
 from sdplip.kernel.condition.validate import as_scaling, as_weight

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from sdplip.arithmetic.matrix import Enclosure
+from sdplip.arithmetic.powers import near_one, some_nonzero, split, square_below
 from sdplip.arithmetic.rayleigh import quotient
 from sdplip.arithmetic.rounding import GENEROUS, TINY, UNIT, down, gamma
 from sdplip.arithmetic.semidefinite import which
-from sdplip.kernel.condition.powers import near_one, some_nonzero, split, square_below
 from sdplip.kernel.condition.validate import as_scaling, as_weight
 from sdplip.network import Dense
 from sdplip.shapes import Bool, Float, Int

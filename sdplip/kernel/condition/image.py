@@ -5,12 +5,12 @@ from math import prod
 
 import numpy as np
 
+from sdplip.arithmetic.powers import near_one, nonzero, split
 from sdplip.arithmetic.rayleigh import quotient
 from sdplip.arithmetic.rounding import down
 from sdplip.errors import UnsupportedConvolution
 from sdplip.geometry import ExpandedGeometry
 from sdplip.kernel.condition.certificate import Form
-from sdplip.kernel.condition.powers import near_one, nonzero, split
 from sdplip.network import AbstractLinear, Convolution, Gather, Transposed
 from sdplip.network.operators.linear import Rows, Vector
 from sdplip.shapes import Float

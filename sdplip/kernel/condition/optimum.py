@@ -2,12 +2,12 @@ r"""Proven lower bounds of what any scaling must cost, from the dual point that 
 
 import numpy as np
 
+from sdplip.arithmetic.powers import near_one, split
 from sdplip.arithmetic.rounding import GENEROUS, TINY, UNIT, down, gamma
 from sdplip.errors import InvalidScaling
 from sdplip.geometry import Geometry
 from sdplip.kernel.condition.certificate import Form
 from sdplip.kernel.condition.convolution import statement
-from sdplip.kernel.condition.powers import near_one, split
 from sdplip.kernel.condition.symbol import Points, Symbol, halved, lattice_points
 from sdplip.kernel.condition.validate import as_weight
 from sdplip.shapes import Complex, Float

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from sdplip.arithmetic.matrix import Enclosure, enclose
+from sdplip.arithmetic.powers import nonzero, split
 from sdplip.arithmetic.rounding import GENEROUS, TINY, UNIT, down, gamma, up
 from sdplip.arithmetic.semidefinite import proves
 from sdplip.errors import InvalidScaling, InvalidWeight
-from sdplip.kernel.condition.powers import nonzero, split
 from sdplip.kernel.condition.validate import as_weight
 from sdplip.shapes import Float, short
 

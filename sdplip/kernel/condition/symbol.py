@@ -16,11 +16,11 @@ from math import prod
 
 import numpy as np
 
+from sdplip.arithmetic.powers import near_one, nonzero, split
 from sdplip.arithmetic.rounding import gamma
 from sdplip.arithmetic.twiddle import table
 from sdplip.geometry import ExpandedGeometry
 from sdplip.kernel.condition.certificate import Form
-from sdplip.kernel.condition.powers import near_one, nonzero, split
 from sdplip.shapes import Complex, Float, Int
 
 Points = Int[np.ndarray, "f axes"]

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from sdplip.arithmetic.powers import nonzero
 from sdplip.errors import InvalidScaling, InvalidWeight
-from sdplip.kernel.condition.powers import nonzero
 from sdplip.shapes import Bool, Float
 from sdplip.stored import widened
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from sdplip.arithmetic.matrix import lengths
 from sdplip.arithmetic.rounding import GENEROUS, TINY, gamma
 from sdplip.kernel.reach.relaxed import Lines, Relaxed
-from sdplip.kernel.regions import lengths
 from sdplip.kernel.surgery import rewritten
 from sdplip.network import Builder, Concatenate, Diagonal, Gather, Grouped, Network, Norms, Sum
 from sdplip.network.operators import Activation

@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from sdplip.arithmetic.matrix import lengths
 from sdplip.arithmetic.rounding import GENEROUS, TINY, UNIT, gamma
 from sdplip.kernel.reach.linear import Linear
 from sdplip.kernel.reach.relaxed import Relaxed
-from sdplip.kernel.regions import Ball, Box, Cut, Region, lengths
+from sdplip.kernel.regions import Ball, Box, Cut, Region
 from sdplip.shapes import Float, Int
 
 Vector = Float[np.ndarray, " n"]

@@ -4,6 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from sdplip.arithmetic.powers import nonzero
 from sdplip.arithmetic.rounding import gamma, up
 from sdplip.network import (
     AbstractLinear,
@@ -59,9 +60,9 @@ def linear_factor(op: AbstractLinear) -> float | None:
         case Transposed():
             return linear_factor(op.of)
         case Dense() | OnAxis():
-            return None if nonzero(op.W) else 0.0
+            return None if nonzero(op.W).any() else 0.0
         case Convolution():
-            return None if nonzero(op.K) else 0.0
+            return None if nonzero(op.K).any() else 0.0
         case _:
             return None
 
@@ -72,11 +73,6 @@ def root_above(numerator: int, denominator: int = 1) -> float:
     while Fraction(found) ** 2 * denominator < numerator:
         found = up(found)
     return found
-
-
-def nonzero(W: np.ndarray) -> bool:
-    """Whether some entry is not 0, by its bits: subnormal numbers count, even where the processor reads them as 0."""
-    return bool((np.ascontiguousarray(W).view(np.int64) & 0x7FFFFFFFFFFFFFFF).any())
 
 
 def _average(op: Average) -> float:

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sdplip.arithmetic.powers import nonzero
 from sdplip.arithmetic.rounding import TINY, up
 from sdplip.errors import NotProvable, SdplipError
 from sdplip.kernel.condition.dense import holds
-from sdplip.kernel.condition.powers import nonzero
 from sdplip.kernel.data import number
 from sdplip.kernel.proof import Goal, Proof, Prove
 from sdplip.kernel.rules.norm import convolution_proven

@@ -9,7 +9,7 @@ bounds the network up to there, and an output is at most that times the length o
 import numpy as np
 
 from sdplip.arithmetic.matrix import lengths
-from sdplip.arithmetic.rounding import gamma, up
+from sdplip.arithmetic.rounding import up
 from sdplip.errors import NotProvable
 from sdplip.kernel.data import whole, wholes
 from sdplip.kernel.linear import matrix
@@ -57,10 +57,4 @@ def row_lengths(network: Network) -> Float[np.ndarray, " m"]:
         NotProvable: it is not linear, or too large.
     """
     W = matrix(network)
-    n, e = W.shape[1], np.frexp(abs(W.mid).max(1, keepdims=True))[1]
-    scaled = np.ldexp(
-        W.mid, -e
-    )  # entries below 1, the largest of a row at least 1 / 2: squares that underflow do not count
-    length = np.sqrt(np.einsum("ij,ij->i", scaled, scaled)) * (1 + gamma(n + 8))
-    found = np.ldexp(length, e[:, 0]) + lengths(W.radius())[:, 0]
-    return np.nextafter(np.nextafter(found, np.inf), np.inf)
+    return np.nextafter(lengths(W.mid) + lengths(W.radius()), np.inf)

@@ -19,15 +19,20 @@ def nonzero(x: Array) -> Bool[np.ndarray, "..."]:
     return _bits(x) & MAGNITUDE != 0
 
 
+def subnormal(x: Array) -> Bool[np.ndarray, "..."]:
+    """Where x is subnormal: a processor may read it as zero."""
+    bits = _bits(x) & MAGNITUDE
+    return (bits != 0) & (bits <= FRACTION)
+
+
 def split(x: Array) -> tuple[Array, Int[np.ndarray, "..."]]:
     r"""m and e with $x = m 2^e$ and $1/2 \le |m| < 1$, exactly; (0, 0) of 0."""
-    bits = _bits(x) & MAGNITUDE
-    subnormal = (bits <= FRACTION) & (bits != 0)
-    if not subnormal.any():
+    bits, small = _bits(x) & MAGNITUDE, subnormal(x)
+    if not small.any():
         return np.frexp(x)
-    whole = np.where(subnormal, bits & FRACTION, 0).astype(np.float64)  # times 2^-1074
-    m, e = np.frexp(np.where(subnormal, np.copysign(whole, x), np.where(bits == 0, 0.0, x)))
-    return m, np.where(subnormal, e - 1074, e)
+    whole = np.where(small, bits & FRACTION, 0).astype(np.float64)  # times 2^-1074
+    m, e = np.frexp(np.where(small, np.copysign(whole, x), np.where(bits == 0, 0.0, x)))
+    return m, np.where(small, e - 1074, e)
 
 
 def near_one(W: Array, e: Int[np.ndarray, "..."], axes: int | tuple[int, ...]) -> tuple[Array, int]:
