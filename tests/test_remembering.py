@@ -7,7 +7,7 @@ import pytest
 
 from sdplip.bounds.choose import bound
 from sdplip.errors import NotProvable
-from sdplip.kernel.check import remembering
+from sdplip.kernel.accuracy import remembering
 from sdplip.kernel.proof import Goal, Proof
 from sdplip.network import Dense, chain
 

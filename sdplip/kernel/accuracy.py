@@ -5,6 +5,7 @@ Statement. Let $s = f(x)$, y the class of its largest logit, $m_j = s_y - s_j$, 
 within r of x, then y is predicted at every x' nearer than $\min_j (m_j - c_{yj}) / (L_{yj} + e_{yj})$.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -16,6 +17,7 @@ from sdplip.arithmetic.rounding import GENEROUS, TINY, gamma, up
 from sdplip.errors import NotProvable
 from sdplip.kernel.around import Ball, Margins, balls_of, image_key, stays
 from sdplip.kernel.centred import Front
+from sdplip.kernel.check import conclude
 from sdplip.kernel.data import whole
 from sdplip.kernel.evaluate import Near, evaluate
 from sdplip.kernel.passes import FORMATS, REACH, Affine, Pass, Span, check_numbers, pass_error, sizes
@@ -256,3 +258,26 @@ def proven_spans(network: Network, layers: Proof, prove: Prove) -> dict[int, Spa
     """The spans of a proof by `layers`, each with its proven constant."""
     found = spans_of(network, layers)
     return {b: Span(a, b, prove(Goal(between(network, a, b)), part)) for b, (a, part) in found.items()}
+
+
+def remembering(proof: Proof) -> Prove:
+    """`conclude` that finds the bound of a part of `proof` once, for accuracy asks for them again with every batch of images.
+
+    Only of parts that stand at one place each, and of goals on every input: a part proves another bound of another goal.
+    """
+    places, left = Counter[int](), [proof]
+    while left:
+        part = left.pop()
+        places[id(part)] += 1
+        if places[id(part)] == 1:
+            left.extend(part.parts)
+    kept: dict[int, float] = {}
+
+    def prove(goal: Goal, part: Proof) -> float:
+        if places[id(part)] != 1 or goal.region is not None or goal.centred:
+            return conclude(goal, part)
+        if id(part) not in kept:
+            kept[id(part)] = conclude(goal, part)
+        return kept[id(part)]
+
+    return prove

@@ -1,11 +1,9 @@
 """The one door: what a proof proves about a goal. A proof from a file and one made a moment ago go through it alike."""
 
-from collections import Counter
-
 import numpy as np
 
 from sdplip.errors import NotProvable
-from sdplip.kernel.proof import Goal, Proof, Prove
+from sdplip.kernel.proof import Goal, Proof
 from sdplip.kernel.rules import RULES
 from sdplip.kernel.subnormal import refuse_lost_numbers
 
@@ -36,26 +34,3 @@ def conclude(goal: Goal, proof: Proof, *, depth: int = 0) -> float:
     if not (isinstance(bound, float) and 0 <= bound < np.inf):
         raise NotProvable(f"Rule `{proof.rule}` proves no finite bound.")
     return bound
-
-
-def remembering(proof: Proof) -> Prove:
-    """`conclude` that finds the bound of a part of `proof` once, for accuracy asks for them again with every batch of images.
-
-    Only of parts that stand at one place each, and of goals on every input: a part proves another bound of another goal.
-    """
-    places, left = Counter[int](), [proof]
-    while left:
-        part = left.pop()
-        places[id(part)] += 1
-        if places[id(part)] == 1:
-            left.extend(part.parts)
-    kept: dict[int, float] = {}
-
-    def prove(goal: Goal, part: Proof) -> float:
-        if places[id(part)] != 1 or goal.region is not None or goal.centred:
-            return conclude(goal, part)
-        if id(part) not in kept:
-            kept[id(part)] = conclude(goal, part)
-        return kept[id(part)]
-
-    return prove

@@ -1,4 +1,6 @@
-"""What rules read from the data of a proof: every field is checked for type, shape, finiteness and sign before it is used."""
+"""What rules read from the data of a proof: every field is checked for type, shape, finiteness and sign before it is used.
+
+All raise `NotProvable` where a field is missing, or something else."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,11 +15,7 @@ Vector = Float[np.ndarray, " n"]
 
 
 def number(proof: Proof, name: str, *, least: float = 0.0) -> float:
-    """A finite number of at least `least`.
-
-    Raises:
-        NotProvable: it is missing, or something else.
-    """
+    """A finite number of at least `least`."""
     value = _field(proof, name)
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         raise _wrong(proof, name, "a number")
@@ -31,20 +29,12 @@ def number(proof: Proof, name: str, *, least: float = 0.0) -> float:
 
 
 def whole(proof: Proof, name: str, least: int, most: int) -> int:
-    """A whole number from `least` to `most`.
-
-    Raises:
-        NotProvable: it is missing, or something else.
-    """
+    """A whole number from `least` to `most`."""
     return _whole(proof, name, _field(proof, name), least, most)
 
 
 def wholes(proof: Proof, name: str, count: int | None, least: int, most: int) -> tuple[int, ...]:
-    """`count` whole numbers (any number of them if None) from `least` to `most`.
-
-    Raises:
-        NotProvable: they are missing, or something else.
-    """
+    """`count` whole numbers (any number of them if None) from `least` to `most`."""
     value = _field(proof, name)
     if isinstance(value, np.ndarray):
         value = value.tolist()
@@ -58,11 +48,7 @@ def wholes(proof: Proof, name: str, count: int | None, least: int, most: int) ->
 
 
 def flag(proof: Proof, name: str) -> bool:
-    """True or False.
-
-    Raises:
-        NotProvable: it is missing, or something else.
-    """
+    """True or False."""
     value = _field(proof, name)
     if not isinstance(value, bool):
         raise _wrong(proof, name, "true or false")
@@ -72,20 +58,12 @@ def flag(proof: Proof, name: str) -> bool:
 def array(
     proof: Proof, name: str, shape: tuple[int, ...], *, least: float = -np.inf
 ) -> Float[np.ndarray, "..."]:
-    """Finite doubles of that very shape, none below `least`.
-
-    Raises:
-        NotProvable: they are missing, or something else.
-    """
+    """Finite doubles of that very shape, none below `least`."""
     return numbers(proof, name, _field(proof, name), shape, least)
 
 
 def vectors(proof: Proof, name: str, lengths: Sequence[int], *, least: float = -np.inf) -> tuple[Vector, ...]:
-    """Vectors of those lengths.
-
-    Raises:
-        NotProvable: they are missing, or something else.
-    """
+    """Vectors of those lengths."""
     value = _field(proof, name)
     if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != len(lengths):
         raise _wrong(proof, name, f"{len(lengths)} vectors")

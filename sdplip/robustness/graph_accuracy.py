@@ -18,8 +18,8 @@ from sdplip.arithmetic.decimals import above
 from sdplip.bounds.choose import bound
 from sdplip.bounds.methods.product import product_proof
 from sdplip.errors import InvalidProblem, NotProvable
-from sdplip.kernel.accuracy import Arithmetic, margin_constants, radii
-from sdplip.kernel.check import conclude, remembering
+from sdplip.kernel.accuracy import Arithmetic, margin_constants, radii, remembering
+from sdplip.kernel.check import conclude
 from sdplip.kernel.proof import Goal, Proof
 from sdplip.network import Dense, Network
 from sdplip.network.file import write_network

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from sdplip.errors import InvalidCertificate, NotProvable, SdplipError
-from sdplip.kernel.accuracy import radii
-from sdplip.kernel.check import conclude, remembering
+from sdplip.kernel.accuracy import radii, remembering
+from sdplip.kernel.check import conclude
 from sdplip.kernel.proof import Proof
 from sdplip.network import Network
 from sdplip.verifier.claim import AccuracyClaim, Claim, ConditionClaim, LipschitzClaim, claim_of
