@@ -12,14 +12,14 @@ from typing import Literal
 
 import numpy as np
 
-from sdplip.arithmetic.matrix import lengths
+from sdplip.arithmetic.matrix import Enclosure, lengths
 from sdplip.arithmetic.rounding import GENEROUS, TINY, gamma, up
 from sdplip.errors import NotProvable
 from sdplip.kernel.around import Ball, Margins, balls_of, image_key, stays
 from sdplip.kernel.centred import Front
 from sdplip.kernel.check import conclude
 from sdplip.kernel.data import whole
-from sdplip.kernel.evaluate import Near, evaluate
+from sdplip.kernel.evaluate import evaluate
 from sdplip.kernel.passes import FORMATS, REACH, Affine, Pass, Span, check_numbers, pass_error, sizes
 from sdplip.kernel.proof import Goal, Proof
 from sdplip.kernel.rules import Prove
@@ -93,7 +93,8 @@ def known_margins(
         raise NotProvable("A network of one output has no classes. Certify its sign by a second output 0.")
     y = logits.mid.argmax(-1)
     rows = np.arange(len(y))
-    margin = logits.low[rows, y][:, None] - logits.high
+    low, high = logits.ends()
+    margin = low[rows, y][:, None] - high
     margin = np.where(np.isfinite(margin), np.nextafter(margin, -np.inf), -np.inf)
     if arithmetic == "exact":
         lost = np.zeros_like(margin), np.zeros_like(margin)
@@ -190,7 +191,7 @@ def margin_errors(
     network: Network,
     proof: Proof,
     prove: Prove,
-    values: list[Near],
+    values: list[Enclosure],
     y: Int[np.ndarray, " batch"],
     arithmetic: str,
 ) -> tuple[Float[np.ndarray, "batch classes"], Float[np.ndarray, "batch classes"]]:
@@ -224,7 +225,7 @@ def margin_errors(
 def _head_errors(
     network: Network,
     passed: Pass,
-    z: Near,
+    z: Enclosure,
     y: Int[np.ndarray, " batch"],
     relative: float,
     tiny: float,

@@ -20,10 +20,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from sdplip.arithmetic.functions import FUNCTIONS
-from sdplip.arithmetic.matrix import lengths
+from sdplip.arithmetic.matrix import Enclosure, lengths
 from sdplip.arithmetic.rounding import GENEROUS, up
 from sdplip.errors import NotProvable
-from sdplip.kernel.evaluate import Near
 from sdplip.kernel.rules.closed import node_factor
 from sdplip.network import (
     AbstractLinear,
@@ -108,7 +107,9 @@ class Span:
     bound: float
 
 
-def pass_error(network: Network, spans: Mapping[int, Span], values: list[Near], format: Format) -> list[Pass]:
+def pass_error(
+    network: Network, spans: Mapping[int, Span], values: list[Enclosure], format: Format
+) -> list[Pass]:
     """Errors of all values that spans begin or end with, around the inputs at which `values` are known.
 
     Args:
@@ -147,7 +148,7 @@ def _known(found: list[Pass | None], value: int) -> Pass:
     return passed
 
 
-def _within(network: Network, span: Span, start: Pass, values: list[Near], format: Format) -> Affine:
+def _within(network: Network, span: Span, start: Pass, values: list[Enclosure], format: Format) -> Affine:
     """What the nodes of a span round themselves, with the errors that these make inside of it."""
     nothing = Affine(np.zeros(len(values[0].mid)), 0.0)
     part = network.between(span.start, span.end)
@@ -168,7 +169,7 @@ def _numbers(network: Network, start: int, end: int) -> list[int]:
     return sorted(wanted - {start})
 
 
-def _node(node: Node, inputs: list[Pass], values: list[Near], format: Format) -> Pass:
+def _node(node: Node, inputs: list[Pass], values: list[Enclosure], format: Format) -> Pass:
     """One node: what it makes of the errors in front of it, and what it rounds."""
     op = node.op
     size = [Affine(sizes(v), 0.0) + p.apart for v, p in zip(values, inputs, strict=True)]
@@ -269,6 +270,6 @@ def absolute_norm(op: AbstractLinear, steps: int = 12) -> float:
     return up(float(np.sqrt(square * (1 + gained) * GENEROUS + FLOOR**2)) * (1 + op.error) * GENEROUS)
 
 
-def sizes(z: Near) -> Vector:
+def sizes(z: Enclosure) -> Vector:
     """Euclidean length of the exact values of each sample, rounded up."""
-    return lengths(abs(z.mid) + z.rad) * GENEROUS
+    return lengths(z.magnitude())

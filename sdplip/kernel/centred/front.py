@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sdplip.arithmetic.matrix import Enclosure, enclose
 from sdplip.errors import NotProvable
 from sdplip.kernel.centred.increments import Increments, added, allow, beside, mapped
 from sdplip.kernel.centred.pairs import without_pairs
-from sdplip.kernel.evaluate import Near, step
+from sdplip.kernel.evaluate import step
 from sdplip.kernel.reach.linear import Linear
 from sdplip.network import INPUT, AbstractLinear, Concatenate, Network, Sum
 from sdplip.shapes import Float
@@ -60,14 +61,14 @@ class Front:
         point = np.asarray(x, np.float64)
         if point.shape != (self.network.inputs,):
             raise NotProvable(f"A centre has {self.network.inputs} coordinates, not {point.shape}.")
-        values = [Near(point[None], np.zeros((1, len(point))))]
+        values = [Enclosure.exact(point[None])]
         for node in self.network.nodes:
             try:
-                near = step(node.op, [values[i] for i in node.inputs], node.title).safe()
+                near = step(node.op, [values[i] for i in node.inputs], node.title)
             except NotProvable:  # nothing is known of the value: the slopes of all inputs count behind it
-                near = Near(np.zeros((1, node.op.outputs)), np.full((1, node.op.outputs), np.inf))
+                near = enclose(np.zeros((1, node.op.outputs)), np.inf)
             values.append(near)
-        return Centre(self, tuple((z.low[0], z.high[0]) for z in values))
+        return Centre(self, tuple((low[0], high[0]) for low, high in (z.ends() for z in values)))
 
 
 @dataclass(frozen=True, eq=False)
