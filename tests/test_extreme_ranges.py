@@ -18,12 +18,12 @@ import pytest
 from sdplip.errors import NotProvable, SdplipError
 from sdplip.kernel.check import conclude
 from sdplip.kernel.condition.known import forget
-from sdplip.kernel.document import _to_proof
 from sdplip.kernel.proof import Goal, Proof
 from sdplip.kernel.rules import RULES
 from sdplip.network import Activation, Dense, Diagonal, Network, Transposed, chain
 from sdplip.network.file import write_network
 from sdplip.network.read.file import read_file
+from sdplip.verifier.document import _to_proof
 from sdplip.verifier.images import read_images
 from tests.flush import denormals
 from tests.forge import honest

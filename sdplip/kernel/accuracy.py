@@ -21,10 +21,9 @@ from sdplip.kernel.check import conclude
 from sdplip.kernel.data import whole
 from sdplip.kernel.evaluate import evaluate
 from sdplip.kernel.passes import FORMATS, REACH, Affine, Pass, Span, check_numbers, pass_error, sizes
-from sdplip.kernel.proof import Goal, Proof
-from sdplip.kernel.rules import Prove
-from sdplip.kernel.subnormal import refuse_lost_numbers
+from sdplip.kernel.proof import Goal, Proof, Prove
 from sdplip.kernel.rules.layers import spans_of
+from sdplip.kernel.subnormal import refuse_lost_numbers
 from sdplip.kernel.surgery import between
 from sdplip.network import Dense, Network, followed
 from sdplip.shapes import Float, Int

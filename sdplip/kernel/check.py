@@ -27,9 +27,7 @@ def conclude(goal: Goal, proof: Proof, *, depth: int = 0) -> float:
     def prove(subgoal: Goal, part: Proof) -> float:
         return conclude(subgoal, part, depth=depth + 1)
 
-    with np.errstate(
-        over="ignore", invalid="ignore", divide="ignore", under="ignore"
-    ):  # what is not finite proves nothing
+    with np.errstate(all="ignore"):  # what is not finite proves nothing
         bound = RULES[proof.rule](goal, proof, prove)
     if not (isinstance(bound, float) and 0 <= bound < np.inf):
         raise NotProvable(f"Rule `{proof.rule}` proves no finite bound.")

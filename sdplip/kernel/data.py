@@ -12,17 +12,17 @@ from sdplip.kernel.proof import Proof
 from sdplip.shapes import Float
 
 Vector = Float[np.ndarray, " n"]
+Array = Float[np.ndarray, "..."]
 
 
 def number(proof: Proof, name: str, *, least: float = 0.0) -> float:
     """A finite number of at least `least`."""
     value = _field(proof, name)
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-        raise _wrong(proof, name, "a number")
+    plain = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
     try:
-        found = float(value)
+        found = float(value) if plain else np.nan
     except OverflowError:
-        raise _wrong(proof, name, "a finite number") from None
+        found = np.nan
     if not np.isfinite(found) or found < least or (isinstance(value, int) and int(found) != value):
         raise _wrong(proof, name, f"a finite number of at least {least:g}")
     return found
@@ -36,13 +36,8 @@ def whole(proof: Proof, name: str, least: int, most: int) -> int:
 def wholes(proof: Proof, name: str, count: int | None, least: int, most: int) -> tuple[int, ...]:
     """`count` whole numbers (any number of them if None) from `least` to `most`."""
     value = _field(proof, name)
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-    if (
-        not isinstance(value, Sequence)
-        or isinstance(value, str)
-        or (count is not None and len(value) != count)
-    ):
+    value = value.tolist() if isinstance(value, np.ndarray) else value
+    if not isinstance(value, list | tuple) or count not in (None, len(value)):
         raise _wrong(proof, name, f"{'some' if count is None else count} whole numbers")
     return tuple(_whole(proof, name, item, least, most) for item in value)
 
@@ -55,9 +50,7 @@ def flag(proof: Proof, name: str) -> bool:
     return value
 
 
-def array(
-    proof: Proof, name: str, shape: tuple[int, ...], *, least: float = -np.inf
-) -> Float[np.ndarray, "..."]:
+def array(proof: Proof, name: str, shape: tuple[int, ...], *, least: float = -np.inf) -> Array:
     """Finite doubles of that very shape, none below `least`."""
     return numbers(proof, name, _field(proof, name), shape, least)
 
@@ -70,23 +63,20 @@ def vectors(proof: Proof, name: str, lengths: Sequence[int], *, least: float = -
     return tuple(numbers(proof, name, v, (n,), least) for v, n in zip(value, lengths, strict=True))
 
 
-def numbers(
-    proof: Proof, name: str, value: Any, shape: tuple[int, ...], least: float
-) -> Float[np.ndarray, "..."]:
+def numbers(proof: Proof, name: str, value: Any, shape: tuple[int, ...], least: float) -> Array:
     """`value` as doubles of that shape."""
+    wrong = _wrong(proof, name, f"numbers of shape {shape}")
     if not isinstance(value, np.ndarray) and not _fits(value, shape):
-        raise _wrong(proof, name, f"numbers of shape {shape}")
+        raise wrong
     try:
         found = np.asarray(value)
     except (ValueError, OverflowError):
-        raise _wrong(proof, name, f"numbers of shape {shape}") from None
+        raise wrong from None
     if found.dtype.kind not in "fiu" or found.dtype.itemsize > 8 or found.shape != shape:
-        raise _wrong(proof, name, f"numbers of shape {shape}")
+        raise wrong
     found = found.astype(np.float64)
     if not np.isfinite(found).all() or (found < least).any():
-        raise _wrong(
-            proof, name, "finite numbers" + (f" of at least {least:g}" if np.isfinite(least) else "")
-        )
+        raise _wrong(proof, name, f"finite numbers{f' of at least {least:g}' if least > -np.inf else ''}")
     return found
 
 

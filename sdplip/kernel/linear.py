@@ -1,13 +1,11 @@
 """Rows of matrices carried through linear operators, rounding included: what every rule about increments is made of."""
 
-from dataclasses import fields
-
 import numpy as np
 
 from sdplip.arithmetic.matrix import Enclosure, enclose
-from sdplip.arithmetic.powers import subnormal
 from sdplip.arithmetic.rounding import GENEROUS, TINY, UNIT, gamma
 from sdplip.errors import InvalidProblem, NotProvable
+from sdplip.kernel.subnormal import holds_subnormals
 from sdplip.network import (
     LARGEST,
     AbstractLinear,
@@ -18,7 +16,6 @@ from sdplip.network import (
     Network,
     Node,
     Sum,
-    Transposed,
     is_linear,
 )
 from sdplip.shapes import Float
@@ -44,7 +41,7 @@ def through(op: AbstractLinear, S: Enclosure) -> Enclosure:
     if op.terms == 0:  # entries move, nothing is computed
         return Enclosure(mid, _apply(op, S.rad) if S.rad.any() else S.rad[:1])
     if exact and not op.error and not S.rad.any():
-        return enclose(mid, TINY * _holds_subnormals(op))
+        return enclose(mid, TINY * holds_subnormals(op))
     if isinstance(op, Dense) and not exact:
         return _differences(op.W, S) if _is_difference(op.W) else Enclosure.of(op.W, op.error) @ S
     absolute = op.absolute()
@@ -120,7 +117,7 @@ def entries(op: AbstractLinear) -> Enclosure:
     mid = op.dense()
     if op.error:
         return Enclosure.of(mid, op.error)
-    return enclose(mid, TINY * _holds_subnormals(op))
+    return enclose(mid, TINY * holds_subnormals(op))
 
 
 def identity(n: int) -> Enclosure:
@@ -132,14 +129,6 @@ def identity(n: int) -> Enclosure:
     if n * n > LARGEST:
         raise InvalidProblem(f"An identity matrix of order {n} has more than {LARGEST} entries.")
     return Enclosure(np.eye(n), np.zeros((1, 1)))
-
-
-def _holds_subnormals(op: AbstractLinear) -> bool:
-    """Whether entries are subnormal, by their bits: such may be read as zero."""
-    if isinstance(op, Transposed):
-        return _holds_subnormals(op.of)
-    arrays = [getattr(op, field.name) for field in fields(op) if field.name in ("W", "K", "d")]  # pyright: ignore[reportArgumentType]
-    return any(bool(subnormal(a).any()) for a in arrays)
 
 
 def _is_difference(W: Matrix) -> bool:

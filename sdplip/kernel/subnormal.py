@@ -4,44 +4,29 @@ Sums and products lose no more than the rules take into account, but a number th
 unit whose slope is 1e-310 takes part, and behind weights of 1e300 it matters.
 """
 
-from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import is_dataclass
 
 import numpy as np
 
+from sdplip.arithmetic.powers import subnormal
 from sdplip.errors import NotProvable
-from sdplip.network import Network, Transposed
-from sdplip.network.operators import Operator
+from sdplip.network import Network
 
 SMALLEST = 5e-324
 
 
 def refuse_lost_numbers(network: Network) -> None:
-    """Nothing, where every number of the network counts.
-
-    Raises:
-        NotProvable: some are subnormal, and the processor reads them as zero.
-    """
-    if SMALLEST == 0.0 and any(map(_subnormal, (x for node in network.nodes for x in _numbers(node.op)))):
+    """Raises `NotProvable` where some numbers of the network are subnormal, and the processor reads them as zero."""
+    if SMALLEST == 0.0 and any(holds_subnormals(node.op) for node in network.nodes):
         raise NotProvable(
             "The network holds subnormal numbers (below 2.2e-308), which this processor is set to read as zero. Call"
             " `torch.set_flush_denormal(False)`, or do without the library that has set it."
         )
 
 
-def _numbers(op: Operator) -> Iterator[np.ndarray]:
-    """Everything of floating point that an operator holds."""
-    if isinstance(op, Transposed):
-        yield from _numbers(op.of)
-    for field in fields(op):  # pyright: ignore[reportArgumentType]
-        value = getattr(op, field.name)
-        for each in value.values() if isinstance(value, dict) else (value,):
-            if isinstance(each, float | np.floating) or (
-                isinstance(each, np.ndarray) and each.dtype.kind == "f"
-            ):
-                yield np.asarray(each, np.float64)
-
-
-def _subnormal(x: np.ndarray) -> bool:
-    bits = np.ascontiguousarray(x).view(np.int64) & 0x7FFFFFFFFFFFFFFF
-    return bool(((bits > 0) & (bits < 1 << 52)).any())
+def holds_subnormals(op: object) -> bool:
+    """Whether anything of floating point that an operator holds is subnormal."""
+    if isinstance(op, float | np.floating | np.ndarray):
+        return np.asarray(op).dtype.kind == "f" and bool(subnormal(np.asarray(op)).any())
+    held = op if isinstance(op, dict) else vars(op) if is_dataclass(op) else {}
+    return any(map(holds_subnormals, held.values()))

@@ -39,5 +39,3 @@ RULES: Mapping[str, Rule] = {
     "secants": secants,
 }
 """By the name that proofs call them."""
-
-__all__ = ["RULES", "Prove", "Rule"]
