@@ -9,10 +9,9 @@ from sdplip.bounds.methods import frequency
 from sdplip.bounds.task import Task
 from sdplip.errors import NotProvable
 from sdplip.kernel.check import conclude
-from sdplip.kernel.linear import matrix
+from sdplip.kernel.linear import head, matrix
 from sdplip.kernel.maxima import maxima_first
 from sdplip.kernel.proof import Goal, Proof
-from sdplip.kernel.rules.frequency import head
 from sdplip.kernel.stationary import plan
 from sdplip.network import (
     Activation,

@@ -1,5 +1,4 @@
 """What rules read from the data of a proof: every field is checked for type, shape, finiteness and sign before it is used.
-
 All raise `NotProvable` where a field is missing, or something else."""
 
 from collections.abc import Sequence
@@ -85,9 +84,7 @@ def _fits(value: Any, shape: tuple[int, ...]) -> bool:
     for length in shape:
         if not isinstance(value, list | tuple | np.ndarray) or len(value) != length:
             return False
-        if not length:
-            return True
-        value = value[0]
+        value = value[0] if length else ()
     return True
 
 

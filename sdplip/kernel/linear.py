@@ -16,11 +16,14 @@ from sdplip.network import (
     Network,
     Node,
     Sum,
+    Transposed,
     is_linear,
 )
 from sdplip.shapes import Float
 
 Matrix = Float[np.ndarray, "m n"]
+HEAD = 1024
+"""Rows of a linear map behind convolutions, at most."""
 
 
 def through(op: AbstractLinear, S: Enclosure) -> Enclosure:
@@ -118,6 +121,28 @@ def entries(op: AbstractLinear) -> Enclosure:
     if op.error:
         return Enclosure.of(mid, op.error)
     return enclose(mid, TINY * holds_subnormals(op))
+
+
+def head(network: Network, start: int, end: int) -> Enclosure:
+    """The matrix of what is linear between two values, a chain of linear maps with few outputs.
+
+    Raises:
+        NotProvable: it is something else, or has more than `HEAD` outputs.
+    """
+    ops = list[AbstractLinear]()
+    for k in range(start + 1, end + 1):
+        node = network.made(k)
+        if not isinstance(node.op, AbstractLinear) or node.inputs != (k - 1,):
+            raise NotProvable(
+                f"Layer {k}, a {node.title}, is not linear: the map behind convolutions is a chain of linear maps."
+            )
+        ops.append(node.op)
+    if not ops or ops[-1].outputs > HEAD or end not in network.cuts:
+        raise NotProvable(f"Behind the convolutions a linear map of at most {HEAD} outputs is needed.")
+    rows = Enclosure.exact(np.eye(ops[-1].outputs))
+    for op in reversed(ops):
+        rows = through(Transposed(op), rows)
+    return rows.T
 
 
 def identity(n: int) -> Enclosure:

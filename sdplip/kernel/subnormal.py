@@ -1,8 +1,7 @@
 """Networks with subnormal numbers, on a processor that is set to read those as zero: nothing is proven of them.
 
 Sums and products lose no more than the rules take into account, but a number that counts as zero in a comparison is another network: a
-unit whose slope is 1e-310 takes part, and behind weights of 1e300 it matters.
-"""
+unit whose slope is 1e-310 takes part, and behind weights of 1e300 it matters."""
 
 from dataclasses import is_dataclass
 

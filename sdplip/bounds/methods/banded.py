@@ -11,9 +11,9 @@ from sdplip.bounds.methods.frequency import behind_cut
 from sdplip.bounds.numerics.band import LARGEST, best_multipliers, cubes, worths
 from sdplip.bounds.task import Proven, Task
 from sdplip.errors import NotProvable
+from sdplip.kernel.linear import head
 from sdplip.kernel.proof import Proof
 from sdplip.kernel.rules.banded import size, with_last
-from sdplip.kernel.rules.frequency import head
 from sdplip.kernel.strip import MOST, Placed, Strip, leading
 from sdplip.kernel.surgery import behind
 from sdplip.network import Network

@@ -21,6 +21,7 @@ from sdplip.bounds.numerics.waves import cubes, waves, work
 from sdplip.bounds.task import Proven, Task
 from sdplip.errors import NotProvable
 from sdplip.kernel.frequencies import grid, order_of
+from sdplip.kernel.linear import head
 from sdplip.kernel.maxima import maxima_first
 from sdplip.kernel.proof import Proof
 from sdplip.kernel.rules.frequency import (
@@ -28,7 +29,6 @@ from sdplip.kernel.rules.frequency import (
     behind_segment,
     carried,
     front,
-    head,
     inequalities,
     shadow,
 )

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from sdplip.arithmetic.elementary import log_above
 from sdplip.arithmetic.matrix import lengths
 from sdplip.arithmetic.rounding import GENEROUS, TINY, gamma
 from sdplip.kernel.reach.relaxed import Lines, Relaxed
@@ -57,7 +58,7 @@ def _share(low: Groups, high: Groups) -> Ends:
 
 
 def _log_softmax(low: Groups, high: Groups) -> Ends:
-    top, log = high.max(1, keepdims=True), float(np.log(low.shape[1])) * GENEROUS
+    top, log = high.max(1, keepdims=True), log_above(low.shape[1])
     size = np.maximum(abs(low), abs(high)) + abs(top) + log
     return low - top - log - gamma(8) * size - 4 * TINY, np.zeros(high.shape)
 

@@ -17,8 +17,8 @@ import numpy as np
 from sdplip.arithmetic.semidefinite import proves_arrow
 from sdplip.errors import NotProvable
 from sdplip.kernel.data import array, number, vectors, whole
+from sdplip.kernel.linear import head
 from sdplip.kernel.proof import Goal, Proof, Prove
-from sdplip.kernel.rules.frequency import head
 from sdplip.kernel.strip import MOST, Placed, Strip, leading
 from sdplip.kernel.surgery import behind
 from sdplip.network import Convolution, Network

@@ -32,12 +32,11 @@ from sdplip.arithmetic.semidefinite import proves, slack
 from sdplip.errors import NotProvable
 from sdplip.kernel.data import array, number, vectors, whole
 from sdplip.kernel.frequencies import Segment, aliases_at, grid, pieces, segment, symbol
-from sdplip.kernel.linear import through
+from sdplip.kernel.linear import head
 from sdplip.kernel.maxima import maxima_first
 from sdplip.kernel.proof import Goal, Proof, Prove
 from sdplip.kernel.stationary import MOST, Key, Plan, Taps, plan
 from sdplip.kernel.surgery import behind
-from sdplip.network import AbstractLinear, Network, Transposed
 from sdplip.shapes import Complex, Float
 
 Hermitian = np.ndarray  # Complex "f n n"
@@ -46,8 +45,6 @@ PIECE = 1 << 22
 """Entries of one batch of inequalities."""
 ROOM, WIDE = 1e-9, 1e-7
 """Relative room in every metric: symbols may vanish at some frequencies, and their rounding does not. `WIDE`: behind sums."""
-HEAD = 1024
-"""Rows of a linear map behind the convolutions, at most."""
 NEAR = 2.0**400
 """Multipliers lie between this and its inverse: then nothing underflows that matters."""
 
@@ -264,25 +261,3 @@ def _common(M: Enclosure) -> Enclosure:
     """One radius for all frequencies."""
     rad = M.radius().max(0)
     return Enclosure(M.mid, np.maximum(rad, rad.T)[None])
-
-
-def head(network: Network, start: int, end: int) -> Enclosure:
-    """The matrix of what is linear between two values, a chain of linear maps with few outputs.
-
-    Raises:
-        NotProvable: it is something else, or has more than `HEAD` outputs.
-    """
-    ops = list[AbstractLinear]()
-    for k in range(start + 1, end + 1):
-        node = network.made(k)
-        if not isinstance(node.op, AbstractLinear) or node.inputs != (k - 1,):
-            raise NotProvable(
-                f"Layer {k}, a {node.title}, is not linear: the map behind convolutions is a chain of linear maps."
-            )
-        ops.append(node.op)
-    if not ops or ops[-1].outputs > HEAD or end not in network.cuts:
-        raise NotProvable(f"Behind the convolutions a linear map of at most {HEAD} outputs is needed.")
-    rows = Enclosure.exact(np.eye(ops[-1].outputs))
-    for op in reversed(ops):
-        rows = through(Transposed(op), rows)
-    return rows.T
