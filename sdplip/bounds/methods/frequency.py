@@ -15,7 +15,7 @@ from jaxtyping import Float
 from sdplip.arithmetic.matrix import Enclosure
 from sdplip.bounds.methods import composite, lipsdp, product, riccati
 from sdplip.bounds.methods.product import layers_proof
-from sdplip.bounds.numerics.channels import best_channels, drawn
+from sdplip.bounds.numerics.channels import best_channels, drawn, reach
 from sdplip.bounds.numerics.descent import behind_head, dense_stages, descend
 from sdplip.bounds.numerics.waves import cubes, waves, work
 from sdplip.bounds.task import Proven, Task
@@ -45,6 +45,8 @@ STEP, COARSE = 1e8, 2e6
 """Frequencies times cubes of orders up to which a descent is tried, and of the torus on which it begins."""
 SECONDS = 60.0
 """That the descent takes at most, where no deadline is nearer."""
+SWEEPS = 30
+"""Passes over all frequencies that may follow a search, in front of the proof."""
 SPEED = 5e9
 """Operations a second of one core in small complex matrices."""
 ROOMS = (1e-12, 1e-10, 1e-8, 1e-6, 1e-4)
@@ -157,18 +159,21 @@ def candidates(task: Task, found: Split) -> Candidates:
     if spectral is None:
         return
     tail = _tail(found)
-    until = time.monotonic() + task.left / 2 - 3 * _proof_seconds(found.planned)
+    begin = time.monotonic()
+    every.value(spectral)
+    sweeps = SWEEPS * (time.monotonic() - begin)
+    if 2 * sweeps > task.left:  # no time for a search
+        yield "frequency-spectral", spectral
+        return
+    until = time.monotonic() + task.left / 2 - sweeps
     best = None if tail else best_channels(every, spectral, until=until)
     name = "frequency-optimal"
     if best is None:
         best, name = _descended(task, found, tail), "frequency-descent"
     if not large:
         # the optimum may lie too near the border for a proof
-        near = (
-            []
-            if best is None
-            else [drawn(every, spectral, best, q) for q in (1.0, 1 - 1e-5, 1 - 1e-3, 0.99, 0.9)]
-        )
+        move = None if best is None else reach(every, spectral, best) * (best - spectral)
+        near = [] if move is None else [spectral + q * move for q in (1.0, 1 - 1e-5, 1 - 1e-3, 0.99, 0.9)]
         named = [(name, lam) for lam in near] + [("frequency-spectral", spectral)]
         yield from named if tail else sorted(named, key=lambda one: every.value(one[1]))
         return
@@ -229,13 +234,9 @@ def _descended(task: Task, found: Split, tail: Stages | None) -> Vector | None:
 def seconds(network: Network) -> float:
     """About how long the search and the proof take."""
     planned = split(network).planned
-    proof, search = _proof_seconds(planned), cubes(coarser(planned, MEMORY))
+    proof, search = cubes(planned) * 60 / SPEED, cubes(coarser(planned, MEMORY))
     joint = order_of(planned, 0, planned.stop) ** 3.0 * 20
     return 1.0 + 3 * proof + min(60.0, 3e4 * min(search, joint) / SPEED if search < STEP else 0.0)
-
-
-def _proof_seconds(planned: Plan) -> float:
-    return cubes(planned) * 60 / SPEED
 
 
 def proven(task: Task, found: Split, proposals: Candidates) -> Iterator[Proven]:

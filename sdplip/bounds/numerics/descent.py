@@ -17,6 +17,9 @@ from sdplip.bounds.numerics.lbfgs import Point, lbfgs
 from sdplip.bounds.numerics.waves import Argument, Stage, Waves, top_factor
 from sdplip.kernel.stages import Stages
 
+LEAST, MOST = -80, 199
+"""Powers of two between which tau begins."""
+
 Vector = Float[np.ndarray, " p"]
 Hermitian = Complex[np.ndarray, "f n n"]
 
@@ -243,8 +246,16 @@ def descend(
 def _beginning(probe: Barrier, start: Vector) -> Vector | None:
     """The logarithms of multipliers and of about twice the least tau that goes with them."""
     x = np.concatenate([np.log(start), [0.0]])
-    for power in range(-80, 200):
+
+    def is_feasible(power: int) -> bool:
         x[-1] = power * np.log(2)
-        if probe(x) is not None:
-            return x + np.log(2) * (np.arange(len(x)) == len(x) - 1)
-    return None
+        return probe(x) is not None
+
+    low, high = LEAST, MOST
+    if not is_feasible(high):
+        return None
+    while low < high:  # what is feasible stays so at larger tau
+        middle = (low + high) // 2
+        low, high = (low, middle) if is_feasible(middle) else (middle + 1, high)
+    x[-1] = (high + 1) * np.log(2)
+    return x
