@@ -35,6 +35,7 @@ from sdplip.network import (
 from sdplip.proposals import certify_convolution
 from sdplip.proposals import norm as proposals
 from sdplip.proposals.norm import propose_norm
+from sdplip.proposals.peaks import near
 
 rng = np.random.default_rng(0)
 WINDOWS = pooling_windows(2, (6, 5), (2, 2), (2, 2), ((0, 0), (0, 0)))
@@ -215,7 +216,7 @@ def test_bounds_of_every_size_hold_at_many_frequencies(shape, form):
         stated = statement(K, t, Geometry(stride), form)
         (symbol,) = stated.symbols
         values = [
-            np.linalg.norm(symbol.near(omega) * symbol.d**-0.5, 2) * 2.0**symbol.exponent
+            np.linalg.norm(near(symbol, omega) * symbol.d**-0.5, 2) * 2.0**symbol.exponent
             for omega in rng.uniform(0, 2 * np.pi, (300, len(shape) - 2))
         ]
         assert max(values) <= found.c <= found.c_lower * 1.002
@@ -239,7 +240,7 @@ def test_both_ways_to_the_gram_matrix_agree(monkeypatch):
             direct = module._spectrum(symbol, rows=rows)
             monkeypatch.undo()
             G, H = -stored.minus_gram(points, lattice), -direct.minus_gram(points, lattice)
-            M = np.stack([symbol.near(2 * np.pi * p / 16) for p in points])
+            M = np.stack([near(symbol, 2 * np.pi * p / 16) for p in points])
             want = (M / symbol.d) @ M.conj().mT if rows else M.conj().mT @ M
             assert abs(H - want).max() < 1e-12 and abs((G.conj() if rows else G) - want).max() < 1e-12
             assert stored.error > 0 and direct.error > 0 and direct.shifts is None

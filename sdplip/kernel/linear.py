@@ -178,6 +178,8 @@ def _apply(op: AbstractLinear, S: Matrix) -> Matrix:
 
 def _selects(S: Matrix) -> bool:
     """Whether every column holds at most one entry that is not 0, and that is 1 or -1: products with S are exact."""
+    if np.count_nonzero(S[:, :1]) > 1:
+        return False
     nonzero = S != 0
     return bool((nonzero.sum(0) <= 1).all() and (abs(S[nonzero]) == 1).all())
 

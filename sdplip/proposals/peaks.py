@@ -69,7 +69,7 @@ def _top(
     tolerance: float = 1e-6,
 ) -> Peak:
     r = symbol.d**-0.5
-    M = symbol.near(omega) * r
+    M = near(symbol, omega) * r
     n = M.shape[1]
     v = np.cos(np.arange(n) * 2.399963 + 0.5) + 1e-3 if start is None else start / r
     value, x = top_eigenvector(lambda x: ((M @ x).conj() @ M).conj(), n, tolerance, steps, v + 0j)
@@ -78,7 +78,7 @@ def _top(
 
 def _ascended(symbol: Symbol, peak: Peak) -> Float[np.ndarray, " axes"]:
     r"""The frequency near which $|u^* M(\omega) v|$ is largest, for the vectors of a peak: Newton steps uphill."""
-    c = symbol.pairings(symbol.near(peak.omega) @ peak.vector, peak.vector)
+    c = _pairings(symbol, near(symbol, peak.omega) @ peak.vector, peak.vector)
     q, omega, longest = symbol.offsets, peak.omega, 0.5 / max(1, *symbol.degrees)
     for _ in range(4):
         e = c * np.exp(1j * (q @ omega))
@@ -100,3 +100,23 @@ def _ascended(symbol: Symbol, peak: Peak) -> Float[np.ndarray, " axes"]:
         if length < 1e-7:
             break
     return omega
+
+
+def near(symbol: Symbol, omega: Float[np.ndarray, " axes"]) -> Complex[np.ndarray, "rows columns"]:
+    """M at any frequency, as floating point has it."""
+    return symbol.sums(symbol.taps, np.exp(1j * (symbol.offsets @ omega))[None])[0]
+
+
+def _pairings(
+    symbol: Symbol, y: Complex[np.ndarray, " rows"], v: Complex[np.ndarray, " columns"]
+) -> Complex[np.ndarray, " q"]:
+    r"""$y^* K_q v$ of each tap, placed at its phase, so that $y^* M(\omega) v$ is their sum with waves."""
+    _, m, n = symbol.taps.shape
+    ys, vs = y.reshape(-1, m), v.reshape(-1, n)
+    found = np.zeros(len(symbol.taps), np.complex128)
+    for p in range(symbol.phases):
+        own = symbol.phase == p
+        y, v = (ys[0], vs[p]) if symbol.linear else (ys[p], vs[0])
+        parts = np.stack([np.real(y), np.imag(y)]) @ symbol.taps[own]
+        found[own] = (parts[:, 0] - 1j * parts[:, 1]) @ v
+    return found

@@ -72,31 +72,14 @@ class Symbol:
     @cached_property
     def envelope(self) -> Float[np.ndarray, "rows columns"]:
         r"""$\beta$ rounded up."""
-        return self._sums(abs(self.taps), np.ones((1, len(self.taps))))[0] * (1 + gamma(len(self.taps) + 2))
+        return self.sums(abs(self.taps), np.ones((1, len(self.taps))))[0] * (1 + gamma(len(self.taps) + 2))
 
     def at(self, points: Points, lattice: Lattice) -> Complex[np.ndarray, "f rows columns"]:
         r"""$M(2 \pi j / N)$ at the lattice points j."""
-        return self._sums(self.taps, waves(points, lattice, self.offsets))
+        return self.sums(self.taps, waves(points, lattice, self.offsets))
 
-    def near(self, omega: Float[np.ndarray, " axes"]) -> Complex[np.ndarray, "rows columns"]:
-        """M at any frequency, as floating point has it: for proposals."""
-        return self._sums(self.taps, np.exp(1j * (self.offsets @ omega))[None])[0]
-
-    def pairings(
-        self, y: Complex[np.ndarray, " rows"], v: Complex[np.ndarray, " columns"]
-    ) -> Complex[np.ndarray, " q"]:
-        r"""$y^* K_q v$ of each tap, placed at its phase, so that $y^* M(\omega) v$ is their sum with waves: for proposals."""
-        _, m, n = self.taps.shape
-        ys, vs = y.reshape(-1, m), v.reshape(-1, n)
-        found = np.zeros(len(self.taps), np.complex128)
-        for p in range(self.phases):
-            own = self.phase == p
-            y, v = (ys[0], vs[p]) if self.linear else (ys[p], vs[0])
-            parts = np.stack([np.real(y), np.imag(y)]) @ self.taps[own]
-            found[own] = (parts[:, 0] - 1j * parts[:, 1]) @ v
-        return found
-
-    def _sums(self, taps: Float[np.ndarray, "q m n"], z: np.ndarray) -> np.ndarray:
+    def sums(self, taps: Float[np.ndarray, "q m n"], z: np.ndarray) -> np.ndarray:
+        r"""$\sum_q z_q K_q$ for each row of z, phases beside or below one another."""
         (_, m, n), f = taps.shape, len(z)
         parts = []
         for p in range(self.phases):

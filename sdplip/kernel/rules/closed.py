@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 
 from sdplip.arithmetic.powers import nonzero
-from sdplip.arithmetic.rounding import gamma, up
+from sdplip.arithmetic.rounding import GENEROUS, TINY, gamma, up
 from sdplip.network import (
     AbstractLinear,
     Activation,
@@ -73,6 +73,15 @@ def root_above(numerator: int, denominator: int = 1) -> float:
     while Fraction(found) ** 2 * denominator < numerator:
         found = up(found)
     return found
+
+
+def row_and_column_sums(op: AbstractLinear) -> float:
+    r"""At least the norm of a map with nonnegative entries: $\sqrt{\lVert A \rVert_1 \lVert A \rVert_\infty}$."""
+    rows = float(op.apply(np.ones(op.inputs)).max()) * (1 + gamma(op.terms + 2)) * GENEROUS + TINY
+    columns = (
+        float(op.adjoint(np.ones(op.outputs)).max()) * (1 + gamma(op.adjoint_terms + 2)) * GENEROUS + TINY
+    )
+    return up(up(float(np.sqrt(rows))) * up(float(np.sqrt(columns))))
 
 
 def _average(op: Average) -> float:

@@ -13,9 +13,10 @@ from dataclasses import replace
 import numpy as np
 
 from sdplip.arithmetic.matrix import Enclosure
-from sdplip.arithmetic.rounding import GENEROUS, TINY, up
+from sdplip.arithmetic.rounding import up
 from sdplip.errors import NotProvable
 from sdplip.kernel.proof import Goal, Proof, Prove
+from sdplip.kernel.rules.closed import row_and_column_sums
 from sdplip.network import Convolution, Diagonal, Network, chain
 from sdplip.shapes import Float
 
@@ -27,10 +28,7 @@ def folded(goal: Goal, proof: Proof, prove: Prove) -> float:
             "`folded` needs one part, the proof of the convolution that normalisations were multiplied into."
         )
     op, radius = fold(goal.network)
-    rows = float(radius.apply(np.ones(op.inputs)).max())
-    columns = float(radius.adjoint(np.ones(op.outputs)).max())
-    error = (up(float(np.sqrt(rows))) * up(float(np.sqrt(columns)))) * GENEROUS**2 + TINY
-    return up(prove(Goal(chain([op])), proof.parts[0]) + error)
+    return up(prove(Goal(chain([op])), proof.parts[0]) + row_and_column_sums(radius))
 
 
 def fold(network: Network) -> tuple[Convolution, Convolution]:

@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sdplip.arithmetic.rounding import GENEROUS, TINY, UNIT, gamma, up
+from sdplip.arithmetic.rounding import GENEROUS, TINY, UNIT, up
 from sdplip.errors import NotProvable
 from sdplip.kernel.data import array
 from sdplip.kernel.proof import Goal, Proof, Prove
+from sdplip.kernel.rules.closed import row_and_column_sums
 from sdplip.kernel.rules.residual import residual_path
 from sdplip.network import (
     AbstractLinear,
@@ -82,7 +83,10 @@ def rounded(goal: Goal, proof: Proof, prove: Prove) -> float:
     U, V = weight(layer.A), weight(layer.V)
     product = U * step.reshape(-1, *(1,) * (U.ndim - 1))
     apart = (abs(V - product) + 4 * UNIT * (abs(V) + abs(product)) + TINY) * GENEROUS
-    lost = up(up(slope * _norm(with_weight(layer.A, apart))) * _norm(with_weight(layer.A, abs(U))))
+    lost = up(
+        up(slope * row_and_column_sums(with_weight(layer.A, apart)))
+        * row_and_column_sums(with_weight(layer.A, abs(U)))
+    )
     return up(bound + lost)
 
 
@@ -145,12 +149,3 @@ def _alike(A: Up, V: Up) -> bool:
         fields = ("image_size", "stride", "pads", "dilation", "groups", "circular")
         return all(vars(A)[name] == vars(V)[name] for name in fields)
     return True
-
-
-def _norm(op: Up) -> float:
-    """At least the norm of a map with nonnegative entries: the root of its largest row sum times its largest column sum."""
-    rows = float(op.apply(np.ones(op.inputs)).max()) * (1 + gamma(op.terms + 2)) * GENEROUS + TINY
-    columns = (
-        float(op.adjoint(np.ones(op.outputs)).max()) * (1 + gamma(op.adjoint_terms + 2)) * GENEROUS + TINY
-    )
-    return up(up(float(np.sqrt(rows))) * up(float(np.sqrt(columns))))
