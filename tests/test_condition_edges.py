@@ -231,3 +231,31 @@ def test_large_images_are_covered_by_cells():
     found = certify_convolution(K, np.ones(2), Geometry(image_size=(100_000,)))
     every = certify_convolution(K, np.ones(2))
     assert found.c == pytest.approx(every.c, rel=1e-6) and convolution_holds(K, found)
+
+
+@pytest.mark.filterwarnings("error")
+def test_lower_sides_beyond_the_range_are_quiet():
+    """c above the largest double: the lower side is that, without a warning; an upper side is not proven."""
+    W, t = np.full((3, 3), 1.5e308), np.ones(3)
+    assert lower_bound(W, t, np.ones(3)) == np.finfo(float).max
+    assert not holds(W, t, 1e308)
+    K = np.full((4, 2, 3), 1.2e308)
+    for geometry in (
+        Geometry(image_size=(5,), padding=1),
+        Geometry(image_size=(6,), padding_mode="circular"),
+    ):
+        wave = geometry.padding_mode == "circular"
+        witness = np.ones(4) if wave else np.ones((2, 5))
+        given = Certificate(
+            np.ones(2),
+            1e308,
+            0.0,
+            witness,
+            "linear",
+            "given",
+            geometry,
+            (6,) if wave else (),
+            (0, 0) if wave else None,
+        )
+        assert convolution_lower_bound(K, given) == np.finfo(float).max
+        assert not convolution_holds(K, given)

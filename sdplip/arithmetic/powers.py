@@ -74,6 +74,12 @@ def root_above(kappa: float, exponent: int) -> float:
     return c
 
 
+@np.errstate(over="ignore", under="ignore")
+def times_below(found: float, exponent: int) -> float:
+    r"""$2^{\mathrm{exponent}}$ times a number that is not negative, rounded down: the largest double where that is exceeded."""
+    return max(0.0, down(float(np.ldexp(found, exponent)))) if found else 0.0
+
+
 def square_below(c: float, exponent: int) -> float:
     r"""$(2^{-\mathrm{exponent}} c)^2$ rounded down, or 0 where c is not positive or it leaves the range of double precision."""
     with np.errstate(over="ignore", under="ignore"):

@@ -49,7 +49,8 @@ def _operator(body: Mapping[str, Any], header: Mapping[str, Any], data: bytes) -
         return lambda x: np.where(x > 0, high * x, low * x)
     if kind == "Activation":
         given = {
-            k: _tensor(v, header, data) if isinstance(v, dict) else v for k, v in body["parameters"].items()
+            k: _tensor(v, header, data) if isinstance(v, dict) else v
+            for k, v in body.get("parameters", {}).items()
         }
         f = {**ACTIVATIONS, **MORE}[body["name"]]
         return lambda x: f(x, **given)

@@ -137,15 +137,21 @@ def _of_arrays(arrays: Mapping[str, np.ndarray], reading: Mapping[str, Any]) -> 
         return None
     size: tuple[int, ...] | None = None
     steps, used, inputs = list[tuple[np.ndarray, np.ndarray]](), set[str](), 0
+    means: np.ndarray | None = None  # behind the layer before
     for k, name in enumerate(names):
         assert is_real(arrays[name]), "numbers"
         W = np.asarray(arrays[name], np.float64)
         used.add(name)
+        own: np.ndarray | None = None
         if reading.get("transpose"):
             W = W.T if W.ndim == 2 else np.moveaxis(W, (-1, -2), (0, 1))
         bias = name.replace("W", "b").replace("weight", "bias").replace("kernel", "bias")
         b = np.zeros(len(W))
-        vector = bias in arrays and sum(n != 1 for n in arrays[bias].shape) < 2 and is_real(arrays[bias])
+        vector = (
+            bias in arrays
+            and sum(n != 1 for n in arrays[bias].shape) < 2
+            and arrays[bias].dtype.kind in "fiu"
+        )
         if bias != name and vector and bias not in ignore:
             b = np.asarray(arrays[bias], np.float64).reshape(-1)
             used.add(bias)
@@ -153,7 +159,8 @@ def _of_arrays(arrays: Mapping[str, np.ndarray], reading: Mapping[str, Any]) -> 
             if k and size and reading.get("average"):
                 channels = W.shape[1]
                 W = np.repeat(W, math.prod(size), 1) / math.prod(size)
-                assert len(steps[-1][0]) == channels * math.prod(size), "channels fit"
+                before = steps[-1][0] if means is None else means
+                assert len(before) == channels * math.prod(size), "channels fit"
             elif k and size and reading.get("flatten", "chw") != "chw":
                 assert len(size) == 1 or reading["flatten"] == "hwc", "only what is written here"
                 channels = W.shape[1] // math.prod(size)
@@ -165,7 +172,7 @@ def _of_arrays(arrays: Mapping[str, np.ndarray], reading: Mapping[str, Any]) -> 
             assert size is not None, "kernels stand in front"
             geometry = reading.get("geometry", {})
             moves = {**geometry.get("", {}), **geometry.get(name, {})}
-            if "max_pool" in moves or "average_pool" in moves:
+            if "max_pool" in moves:
                 return None
             count = W.ndim - 2
             stride, dilation = axes(moves.get("stride", 1), count), axes(moves.get("dilation", 1), count)
@@ -181,10 +188,17 @@ def _of_arrays(arrays: Mapping[str, np.ndarray], reading: Mapping[str, Any]) -> 
                 for n, p, d, t, s in zip(size, padding, dilation, W.shape[2:], stride, strict=True)
             )
             W, b = M, np.repeat(b, pixels)
+            if "average_pool" in moves:
+                own, size = _means(len(W) // math.prod(size), size, axes(moves["average_pool"], count))
+        if means is not None:
+            W = W @ means
+        means = own
         assert not k or W.shape[1] == len(steps[-1][0]), "widths fit"
         assert len(b) == len(W), "biases fit"
         inputs = inputs or W.shape[1]
         steps.append((W, b))
+    if means is not None:
+        steps[-1] = (means @ steps[-1][0], means @ steps[-1][1])
     widths = [len(W) for W, _ in steps[:-1]]
     if reading.get("slopes"):
         a, b = map(float, reading["slopes"])
@@ -197,6 +211,13 @@ def _of_arrays(arrays: Mapping[str, np.ndarray], reading: Mapping[str, Any]) -> 
     if f is None:
         return None
     return World((_chain(steps, [f] * len(widths)),), inputs, frozenset(used), (name,) if widths else ())
+
+
+def _means(channels: int, size: Sequence[int], window: Sequence[int]) -> tuple[np.ndarray, tuple[int, ...]]:
+    """The matrix of means over windows beside each other, and the pixels that are left."""
+    M = convolution(np.ones((1, 1, *window)), size, window, (0,) * len(size), "zeros", (1,) * len(size), 1)
+    left = tuple(n // w for n, w in zip(size, window, strict=True))
+    return np.kron(np.eye(channels), M / math.prod(window)), left
 
 
 def _factors(slopes: np.ndarray, widths: Sequence[int]) -> list[Function]:

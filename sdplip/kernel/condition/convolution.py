@@ -17,9 +17,9 @@ from operator import index
 import numpy as np
 
 from sdplip.arithmetic.matrix import enclose
-from sdplip.arithmetic.powers import nonzero, root_above, square_below
+from sdplip.arithmetic.powers import nonzero, root_above, square_below, times_below
 from sdplip.arithmetic.rayleigh import quotient
-from sdplip.arithmetic.rounding import GENEROUS, TINY, down, gamma
+from sdplip.arithmetic.rounding import GENEROUS, TINY, gamma
 from sdplip.errors import InvalidCertificate, NotProvable
 from sdplip.geometry import ExpandedGeometry, Geometry
 from sdplip.kernel.condition.cells import Attempt, Cover, all_points, every_frequency, unproven
@@ -256,7 +256,7 @@ def wave_stretch(
     rad = (gamma(q + 16) * symbol.envelope + 4 * (q + 1) * TINY) * GENEROUS
     real = enclose(np.block([[M.real, -M.imag], [M.imag, M.real]]), np.block([[rad, rad], [rad, rad]]))
     found = quotient(real, witness, np.tile(symbol.d, 2))
-    return max(0.0, down(float(np.ldexp(found, symbol.exponent)))) if found else 0.0
+    return times_below(found, symbol.exponent)
 
 
 def _stated(K: Kernel, certificate: Certificate) -> Statement:

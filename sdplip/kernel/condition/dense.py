@@ -18,9 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from sdplip.arithmetic.matrix import Enclosure
-from sdplip.arithmetic.powers import near_one, some_nonzero, split, square_below
+from sdplip.arithmetic.powers import near_one, some_nonzero, split, square_below, times_below
 from sdplip.arithmetic.rayleigh import quotient
-from sdplip.arithmetic.rounding import GENEROUS, TINY, UNIT, down, gamma
+from sdplip.arithmetic.rounding import GENEROUS, TINY, UNIT, gamma
 from sdplip.arithmetic.semidefinite import which
 from sdplip.kernel.condition.validate import as_scaling, as_weight
 from sdplip.network import Dense
@@ -112,7 +112,7 @@ class Scaled:
         witness = np.asarray(witness)
         v = witness[self.columns] if witness.shape == (self.width,) else witness
         found = quotient(Dense(self.B), v, self.tau)
-        return max(0.0, down(float(np.ldexp(found, self.exponent)))) if found else 0.0
+        return times_below(found, self.exponent)
 
 
 def scale(W: Float[np.ndarray, "m n"], t: Float[np.ndarray, " n"], scaling: str = "given") -> Scaled:

@@ -5,9 +5,8 @@ from math import prod
 
 import numpy as np
 
-from sdplip.arithmetic.powers import near_one, nonzero, split
+from sdplip.arithmetic.powers import near_one, nonzero, split, times_below
 from sdplip.arithmetic.rayleigh import quotient
-from sdplip.arithmetic.rounding import down
 from sdplip.errors import UnsupportedConvolution
 from sdplip.geometry import ExpandedGeometry
 from sdplip.kernel.condition.certificate import Form
@@ -77,7 +76,7 @@ class Picture:
         image = np.asarray(image)
         v = image.reshape(-1) if image.shape == self.shape else image  # any other shape is refused there
         found = quotient(self.map, v, self.tau)
-        return max(0.0, down(float(np.ldexp(found, self.exponent)))) if found else 0.0
+        return times_below(found, self.exponent)
 
 
 def picture(K: np.ndarray, t: np.ndarray, geometry: ExpandedGeometry, form: Form) -> Picture:

@@ -2,6 +2,7 @@ r"""Proven lower bounds of what any scaling must cost, from the dual point that 
 
 import numpy as np
 
+from sdplip.arithmetic.elementary import LN2, log
 from sdplip.arithmetic.powers import near_one, split
 from sdplip.arithmetic.rounding import GENEROUS, TINY, UNIT, down, gamma
 from sdplip.errors import InvalidScaling
@@ -138,7 +139,7 @@ def log_det_lower_bound(W: Float[np.ndarray, "m n"], Y: Float[np.ndarray, "m m"]
 
     For every $Y = F F^\top$: $\sum_i \log t_i \ge n - \mathrm{tr} Y + \sum_i \log(w_i^\top Y w_i)$, because
     $\log s_i \le -\log y_i + y_i s_i - 1$ and $\sum_i y_i s_i = \langle Y, W \mathrm{diag}(s) W^\top \rangle \le
-    \mathrm{tr} Y$. The mathematical library's logarithm is taken to be accurate to $2^{-44}$, relative and absolute.
+    \mathrm{tr} Y$. Logarithms are off by less than $2^{-44} (1 + |\log y|)$ (`arithmetic.elementary.log`).
     """
     W = as_weight(W)
     m, e = split(W)
@@ -157,8 +158,8 @@ def log_det_lower_bound(W: Float[np.ndarray, "m n"], Y: Float[np.ndarray, "m m"]
     y = np.maximum(np.linalg.norm(F.T @ B, axis=0) * (1 - gamma(W.shape[0] + 4)) - error, 0.0) ** 2
     if not (y > TINY).all():
         return -np.inf
-    logs = np.log(y) + 2 * e * np.log(2.0)
-    slack = 2.0**-44 * float((abs(np.log(y)) + abs(2 * e) + 1).sum()) + gamma(n + 4) * float(abs(logs).sum())
+    logs = log(y) + 2 * e * LN2
+    slack = 2.0**-44 * float((abs(log(y)) + abs(2 * e) + 1).sum()) + gamma(n + 4) * float(abs(logs).sum())
     trace = float((F * F).sum()) * (1 + gamma(F.size + 2))
     return down(float(logs.sum()) + (n - trace) - (slack + 4 * UNIT * n) * GENEROUS)
 

@@ -116,7 +116,10 @@ class Convolution(AbstractLinear):
         return len(self.K) // self.groups * prod(self.K.shape[2:])
 
     def geometry(self, *, every_size: bool = False) -> Geometry:
-        """For the proofs of kernels: of this image size, or of every one. All paddings with zeros are one case there."""
+        """For proofs of upper sides, which hold for every padding with zeros and every crop: padding is left out.
+
+        Never for a lower side, which would be one of the padding "same".
+        """
         mode = "circular" if self.circular else "zeros"
         size = None if every_size else self.image_size
         return Geometry(self.stride, mode, None, self.dilation, self.groups, size)
