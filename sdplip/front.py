@@ -131,7 +131,7 @@ def certify_accuracy(
     """Predictions, certified radii and accuracy on labelled images: see `sdplip.robustness.certification.certify_accuracy`.
 
     Args:
-        model: a module, or a path or `Network`, which the kernel certifies by itself.
+        model: a module, or a path, a `Network` or its `GraphModule`, which the kernel certifies by itself.
         images: `(n, ...)` arrays or tensors, bytes (divided by 255) or floating point; or a `DataLoader` of (images, labels).
         labels: whole numbers; None with a `DataLoader`.
         limits: between which floating-point images lie. Radii are distances of images as they enter the network: whoever feeds
@@ -151,7 +151,7 @@ def certify_accuracy(
             " Radii are distances of images as they enter the network: pass images in [0, 1] and normalise in the network"
             " (`sdplip.nn.Normalise`), or say `limits=(low, high)` and read radii in that unit."
         )
-    if _is_module(model):
+    if _is_module(model) and not _is_graph(model):
         from sdplip.robustness.certification import certify_accuracy as certified
 
         return certified(
@@ -165,7 +165,7 @@ def certify_accuracy(
         )
     from sdplip.robustness.graph_accuracy import certify_graph
 
-    network = understand(model).network
+    network = model.network if _is_graph(model) else understand(model).network  # pyright: ignore[reportAttributeAccessIssue]
     return certify_graph(
         network, x, y, arithmetic="exact" if scope == "exact" else precision, progress=progress
     ).certification
@@ -265,6 +265,15 @@ def _samples(images: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
             f"`labels` must be whole numbers, one an image, but are {y.dtype} of shape {y.shape}."
         )
     return np.ascontiguousarray(x), y.astype(np.int64)
+
+
+def _is_graph(value: Any) -> bool:
+    """Whether a module runs a `Network`, whose rounding the kernel proves."""
+    if not _is_module(value):
+        return False
+    from sdplip.robustness.graph_module import GraphModule
+
+    return isinstance(value, GraphModule)
 
 
 def _is_module(what: Any) -> bool:

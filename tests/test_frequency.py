@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from sdplip.bounds.methods import frequency
+from sdplip.bounds.numerics.shares import Row, balanced
+from sdplip.bounds.numerics.waves import waves
 from sdplip.bounds.task import Task
 from sdplip.errors import NotProvable
 from sdplip.kernel.check import conclude
@@ -517,3 +519,22 @@ def test_what_does_not_do_the_same_at_every_pixel_is_refused():
     broken = Network((2, 4, 4), (*network.nodes[:2], Node(turned, (2,), (2, 2, 4))))
     with pytest.raises(NotProvable, match="one window moved"):
         plan(broken, 3)
+
+
+@pytest.mark.parametrize("make", [plain, strided, residual], ids=lambda make: make.__name__)
+def test_balanced_shares_prove_more_than_halves(make):
+    found = frequency.split(make(3))
+    row = Row(waves(found.planned, found.F))
+    shares = balanced(row)
+    assert shares is not None and ((shares > 0) & (shares < 1)).all()
+    value, lam = row.multipliers(shares)
+    assert value == pytest.approx(
+        row.value(lam), rel=1e-9
+    )  # one is computed on the way, the other of its result
+    half, start = row.multipliers(np.full(len(shares), 0.5))
+    assert value <= half
+    assert row.value(row.drawn(start, lam)) <= min(half, value * (1 + 1e-9))
+    assert not row.value(lam * 1e6) < np.inf  # beyond every share
+    assert frequency.conclude(Task(found.network), found, lam)[0] >= largest_jacobian(
+        found.network, np.random.default_rng(0)
+    )

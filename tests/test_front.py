@@ -8,6 +8,7 @@ from torch import nn
 import sdplip
 from sdplip.errors import InvalidProblem, SdplipError
 from sdplip.network import Dense, chain
+from sdplip.robustness.graph_module import GraphModule
 
 W = [np.array([[1.0, 2.0], [3.0, 4.0], [0.0, 1.0]]), np.array([[1.0, -1.0, 1.0]])]
 
@@ -92,7 +93,10 @@ def test_accuracy_of_arrays_tensors_and_loaders():
     graph = chain(
         [Dense(net[1].weight.detach().double().numpy(), net[1].bias.detach().double().numpy())], (1, 4, 4)
     )
-    assert np.allclose(sdplip.certify_accuracy(graph, x, y).radius, found[0].radius, rtol=1e-6)
+    by_kernel = sdplip.certify_accuracy(graph, x, y)
+    assert np.allclose(by_kernel.radius, found[0].radius, rtol=1e-6)
+    again = sdplip.certify_accuracy(GraphModule(graph), x, y)  # its rounding is that of the graph
+    assert again.rounding == "proven" and (again.radius == by_kernel.radius).all()
 
 
 def test_loading(path):

@@ -6,20 +6,36 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
+import sdplip.nn
+from sdplip.bounds import bound
 from sdplip.errors import RefusedModule, UnsupportedConvolution
 from sdplip.geometry import Geometry
+from sdplip.network.read.torch import read_module
 from sdplip.nn import (
+    AOL,
+    SLL,
     CayleyConv2d,
+    FirstChannels,
+    L2Pool1d,
+    L2Pool3d,
+    MultiStep,
+    Optimal,
     PadChannels,
     ResidualConv1d,
     ResidualConv2d,
     ResidualConv3d,
     ResidualLinear,
     Sandwich,
+    Scale,
+    ScaledAvgPool1d,
+    ScaledAvgPool3d,
+    Spectral,
+    StridedResidualConv2d,
+    Sum,
     orthogonal,
     rescaled,
 )
-from sdplip.nn.activations import GroupSort, Householder, MaxMin, NActivation
+from sdplip.nn.activations import Abs, GroupSort, Householder, MaxMin, NActivation
 from sdplip.nn.bound import lipschitz
 from sdplip.nn.containers import Concatenate, Residual
 from sdplip.nn.export import export_plain, from_plain, save_onnx, save_plain, vanilla_export
@@ -105,6 +121,47 @@ def test_exports_compute_the_same_and_have_a_bound_of_their_own(name, dtype):
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())  # untouched
     J = torch.autograd.functional.jacobian(export.model, x[:1]).reshape(-1, x[0].numel()).double()
     assert float(torch.linalg.matrix_norm(J, 2)) <= export.bound.value * (1 + 20 * eps)
+
+
+OTHERS = {
+    "sums": lambda: (nn.Sequential(Sum([nn.Linear(6, 5), rescaled(nn.Linear(6, 5))]), Abs(), Scale(0.3)), (6,)),
+    "channels": lambda: (nn.Sequential(FirstChannels(2), Center((1,))), (4, 6, 6)),
+    "pools 1-D": lambda: (nn.Sequential(L2Pool1d(2), ScaledAvgPool1d(2)), (2, 8)),
+    "pools 3-D": lambda: (nn.Sequential(L2Pool3d(2), ScaledAvgPool3d(1)), (2, 4, 4, 4)),
+    "strided block": lambda: (StridedResidualConv2d(3, 8, 4), (3, 8, 8)),
+    "scalings": lambda: (
+        nn.Sequential(
+            rescaled(nn.Linear(6, 7), Optimal()), rescaled(nn.Linear(7, 5), AOL()), nn.ReLU(),
+            rescaled(nn.Linear(5, 5), SLL()), rescaled(nn.Linear(5, 4), Spectral()), rescaled(nn.Linear(4, 4), MultiStep()),
+        ),
+        (6,),
+    ),
+    "identity plus images": lambda: (Residual(nn.Conv2d(8, 8, 3, padding=1)), (8, 32, 32)),
+    "wide sandwiches": lambda: (nn.Sequential(sandwich(30, 40), sandwich(40, 2)), (30,)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*MODELS, *OTHERS])
+def test_the_kernel_proves_no_more_of_an_export_than_lipschitz(name):
+    torch.manual_seed(2)
+    model, shape = (MODELS | OTHERS)[name]()
+    model = model.double().eval()
+    proven = bound(read_module(export_plain(model, input_shape=shape).model, shape), "product", lower=0.0)
+    assert proven.value <= lipschitz(model, input_shape=shape).value * (
+        1 + 1e-6
+    )  # as the weights are rounded
+
+
+def test_every_layer_is_among_them():
+    layers = {cls for name in sdplip.nn.__all__ if isinstance(cls := getattr(sdplip.nn, name), type)}
+    torch.manual_seed(2)
+    used = {
+        cls
+        for make in (MODELS | OTHERS).values()
+        for part in make()[0].modules()
+        for cls in type(part).__mro__
+    }
+    assert {cls for cls in layers if issubclass(cls, nn.Module)} <= used
 
 
 def test_keys_are_those_of_a_plain_network():

@@ -281,7 +281,9 @@ def _plan(task: Task) -> list[str]:
     if cuts not in ([], [(0, task.network.output)]) and any(
         _gains(task.network.between(*cut)) for cut in cuts
     ):
-        order.insert(1, "parts")
+        maxima = any(isinstance(node.op, Maximum) for node in task.network.nodes)
+        behind = "frequency" if "frequency" in order and not maxima else "product"
+        order.insert(order.index(behind) + 1, "parts")  # joint proofs of residual images gain more than cuts
     return order
 
 

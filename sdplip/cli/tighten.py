@@ -243,7 +243,9 @@ def _show(
             f" {around.seconds:.1f} s.",
             soft_wrap=True,
         )
-    console.print(f"{_scope(found.after)} {document['seconds']:.1f} s for the bounds.", soft_wrap=True)
+    console.print(
+        f"{_scope(found.after, document)} {document['seconds']:.1f} s for the bounds.", soft_wrap=True
+    )
     if plot:
         console.print(f"Curves: {plot}", soft_wrap=True)
     if written := document["certificate"]:
@@ -255,10 +257,14 @@ def _show(
         )
 
 
-def _scope(found: "Certification") -> str:
+def _scope(found: "Certification", document: dict[str, Any]) -> str:
     if found.scope == "exact":
         return "Certified in exact arithmetic, because the rounding of a function is not known."
-    words = "rounding subtracted, proven" if found.rounding == "proven" else "rounding not subtracted"
+    words = "rounding subtracted, proven"
+    if found.rounding != "proven":
+        written = document["certificate"]
+        only = written and written["arithmetic"] != "exact"
+        words = "rounding subtracted by the certificate alone" if only else "rounding not subtracted"
     return f"Certified in {found.precision}, {words}."
 
 

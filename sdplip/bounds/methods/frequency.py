@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from math import inf, prod
 
 import numpy as np
 from jaxtyping import Float
@@ -15,25 +16,20 @@ from jaxtyping import Float
 from sdplip.arithmetic.matrix import Enclosure
 from sdplip.bounds.methods import composite, lipsdp, product, riccati
 from sdplip.bounds.methods.product import layers_proof
-from sdplip.bounds.numerics.channels import best_channels, drawn, reach
-from sdplip.bounds.numerics.descent import behind_head, dense_stages, descend
+from sdplip.bounds.numerics.channels import best_channels, reach
+from sdplip.bounds.numerics.descent import dense_stages, descend
+from sdplip.bounds.numerics.shares import Row, balanced
+from sdplip.bounds.numerics.stationary import stationary_proof
 from sdplip.bounds.numerics.waves import cubes, waves, work
 from sdplip.bounds.task import Proven, Task
 from sdplip.errors import NotProvable
-from sdplip.kernel.frequencies import grid, order_of
+from sdplip.kernel.frequencies import order_of
 from sdplip.kernel.linear import head
 from sdplip.kernel.maxima import maxima_first
 from sdplip.kernel.proof import Proof
-from sdplip.kernel.rules.frequency import (
-    Metric,
-    behind_segment,
-    carried,
-    front,
-    inequalities,
-    shadow,
-)
+from sdplip.kernel.rules.frequency import carried, front
 from sdplip.kernel.stages import Stages, stages
-from sdplip.kernel.stationary import Key, Plan, plan
+from sdplip.kernel.stationary import Plan, plan
 from sdplip.kernel.surgery import behind
 from sdplip.network import Activation, Concatenate, Convolution, Maximum, Network, Sum
 
@@ -47,10 +43,10 @@ SECONDS = 60.0
 """That the descent takes at most, where no deadline is nearer."""
 SWEEPS = 30
 """Passes over all frequencies that may follow a search, in front of the proof."""
+STEPS = 100, 600
+"""Of a descent from balanced multipliers, and from those of half a share, at most."""
 SPEED = 5e9
 """Operations a second of one core in small complex matrices."""
-ROOMS = (1e-12, 1e-10, 1e-8, 1e-6, 1e-4)
-"""By which a bound is tried above its estimate."""
 
 Vector = Float[np.ndarray, " p"]
 
@@ -184,13 +180,20 @@ def candidates(task: Task, found: Split) -> Candidates:
             yield called, lam * factor**powers
 
 
-def coarser(planned: Plan, most: float, size: Callable[[Plan], float] = work) -> Plan:
-    """The same with so few frequencies that their inequalities have at most so many entries (or `cubes`): for proposals."""
-    points = list(planned.points)
-    while size(replace(planned, points=tuple(points))) > most and max(points) > 2:
+def coarser(planned: Plan, most: float, size: Callable[[Plan], float] = work, rows: int = 0) -> Plan:
+    """The same with so few frequencies that their inequalities have at most so many entries (or `cubes`): for proposals.
+
+    In front of a head of so many rows at least twice as many numbers are left.
+    """
+    while size(planned) > most and max(planned.points) > 2:
+        points = list(planned.points)
         axis = int(np.argmax(points))
         points[axis] = max(2, points[axis] * 2 // 3)
-    return replace(planned, points=tuple(points))
+        fewer = replace(planned, points=tuple(points))
+        if prod(fewer.torus(planned.stop)) * planned.views[planned.stop].channels < 2 * rows:
+            break
+        planned = fewer
+    return planned
 
 
 def _tail(found: Split) -> Stages | None:
@@ -203,32 +206,33 @@ def _tail(found: Split) -> Stages | None:
 
 
 def _descended(task: Task, found: Split, tail: Stages | None) -> Vector | None:
-    """By descent, on a coarse torus first, then on the finest one that a search can hold."""
-    lam, behind, neurons, begin = None, (), (), time.monotonic()
-    count = sum(found.planned.channels)
-    if tail is not None:
-        behind, neurons = dense_stages(tail, len(found.planned.channels))
-    fine = coarser(found.planned, MEMORY)
-    levels = {planned.points: planned for planned in (coarser(fine, COARSE, cubes), fine)}
-    for planned in levels.values():
-        left = min(SECONDS, task.left / 2) - (time.monotonic() - begin)
-        if cubes(planned) > STEP or left < 0:
-            break
-        every = waves(planned, found.F)
-        spectral = every.spectral()
-        if spectral is None:
+    """Balanced and then by descent on a coarse torus, and from there on the finest one that a search can hold."""
+    end = time.monotonic() + min(SECONDS, task.left / 2)
+    behind, neurons = ((), ()) if tail is None else dense_stages(tail, len(found.planned.channels))
+    fine, heads = coarser(found.planned, MEMORY), 0 if found.F is None else len(found.F)
+    coarse = coarser(fine, COARSE, cubes, heads)
+
+    def better(row: Row, lam: Vector, share: float, steps: int) -> Vector:
+        left = share * (end - time.monotonic())
+        if cubes(row.waves.plan) > STEP or left <= 0:
+            return lam
+        lower = descend(row.waves, lam, behind, neurons, goes_on=task.goes_on, seconds=left, steps=steps)
+        return lam if lower is None else lower
+
+    row = Row(waves(coarse, found.F), behind, neurons)
+    shares = balanced(row, (end - time.monotonic()) / 3)
+    if shares is None:
+        return None
+    starts = [row.multipliers(some)[1] for some in (shares, np.full(len(shares), 0.5))]
+    lams = [better(row, *one) for one in zip(starts, (0.2, 0.6), STEPS, strict=True)]
+    lam = min(lams, key=row.value)
+    if coarse.points != fine.points:
+        row = Row(waves(fine, found.F), behind, neurons)
+        value, start = row.multipliers(shares)
+        if not value < inf:
             return None
-        starts = [spectral] if lam is None else [drawn(every, spectral, lam[:count], 1 - 1e-3), spectral]
-        for start in starts:
-            given = start if tail is None else behind_head(every, start, behind)
-            if given is None:
-                continue
-            steps = 600 if lam is None and len(levels) > 1 else 100
-            better = descend(every, given, behind, neurons, goes_on=task.goes_on, seconds=left, steps=steps)
-            if better is not None:
-                lam = better
-                break
-    return None if lam is None else lam[:count]
+        lam = better(row, row.drawn(start, lam), 1.0, STEPS[0])
+    return lam[: sum(found.planned.channels)]
 
 
 def seconds(network: Network) -> float:
@@ -258,13 +262,7 @@ def conclude(task: Task, found: Split, lam: Vector) -> tuple[float, Proof]:
     own = np.split(lam, np.cumsum(planned.channels)[:-1])
     by_value = dict(zip(planned.unknowns, own, strict=True))
     if found.F is None or found.end is None:
-        rho, exponent = _estimate(planned, by_value)
-        for room in ROOMS:
-            c = float(np.ldexp(np.sqrt(rho * (1 + room)), exponent))
-            proof = Proof("frequency", {"multipliers": own, "c": c})
-            with suppress(NotProvable):
-                return task.conclude(proof), proof
-        raise NotProvable("These multipliers prove nothing.")
+        return stationary_proof(found.network, planned, by_value)
     T, exponent = front(planned, carried(planned, by_value, whole_way=True), found.F)
     R = np.ldexp(np.linalg.cholesky(T.mid * (1 + 1e-9) + np.diag(T.mid.diagonal()) * 1e-9), exponent)
     tail = best_behind(task.about(behind(found.network, found.end, R)))
@@ -287,26 +285,3 @@ def best_behind(task: Task) -> Proven:
     if not found:
         raise NotProvable("Nothing is proven of what stands behind the convolutions.")
     return min(found, key=lambda one: one.bound)
-
-
-def _estimate(planned: Plan, multipliers: dict[Key, Vector]) -> tuple[float, int]:
-    r"""$\rho$ and the power of two of the bound, by the metrics that the rule uses, in floating point."""
-    n, worst, exponent = planned.views[0].channels, 0.0, 0
-    now = Metric(np.broadcast_to(np.eye(n, dtype=complex), (len(grid(planned.torus(0)).points), n, n)), 0)
-    for start, end in planned.segments:
-        found = list[np.ndarray]()
-        for part, inequality in inequalities(planned, start, end, now, multipliers):
-            M, exponent = inequality.mid, part.exponent
-            if end == planned.stop:
-                S = shadow(M, part.matrix(part.out, len(M)).mid)
-                if S is None:
-                    raise NotProvable("These multipliers leave no metric positive definite.")
-                worst = max(worst, float(np.linalg.eigvalsh(S)[:, -1].max()))
-                continue
-            X = behind_segment(part, M)
-            if X is None:
-                raise NotProvable("These multipliers leave no metric positive definite.")
-            found.append(X)
-        if found:
-            now = replace(now, X=np.concatenate(found), exponent=exponent)
-    return worst, exponent

@@ -3,15 +3,20 @@
 from contextlib import suppress
 
 from sdplip.bounds.numerics.norms import provable_norm
+from sdplip.bounds.numerics.stationary import stationary_proof
+from sdplip.bounds.numerics.waves import cubes
 from sdplip.errors import NotProvable
 from sdplip.kernel.linear import matrix
 from sdplip.kernel.proof import Proof
 from sdplip.kernel.rules.folded import fold
-from sdplip.network import AbstractLinear, Convolution, Network
+from sdplip.kernel.stationary import Plan, plan
+from sdplip.network import AbstractLinear, Convolution, Network, Sum
 from sdplip.proposals.norm import propose_norm
 
 SMALL = 1 << 22
 """Entries of the largest matrix that neighbouring linear nodes are multiplied to."""
+FREQUENCIES = 1e9
+"""Frequencies times the cubes of channels up to which a sum of images is taken as one map: some ten seconds."""
 WORK = 2e9
 """Operations for the Gram matrix of a convolution up to which it is taken as a dense matrix: tighter where images have edges."""
 
@@ -24,6 +29,8 @@ def norm_proof(network: Network) -> Proof:
     """
     ops = [node.op for node in network.nodes]
     if not all(isinstance(op, AbstractLinear) for op in ops):
+        if not is_small(network) and (planned := summed_images(network)) is not None:
+            return stationary_proof(network, planned, {})[1]
         c = _dense_bound(network)
         return Proof("chain", {"multipliers": [], "kappa": c * c * (1 + 1e-15)})
     if is_small(network) and (len(ops) > 1 or isinstance(ops[0], Convolution)):
@@ -38,6 +45,16 @@ def is_small(network: Network) -> bool:
     m, n = sorted((network.inputs, network.outputs))
     widest = network.inputs * max(node.op.outputs for node in network.nodes)
     return widest <= SMALL and (len(network.nodes) > 1 or 2.0 * m * m * n <= WORK)
+
+
+def summed_images(network: Network) -> Plan | None:
+    """The plan of a linear network that ends in a sum of images and does the same at every pixel; None where it is another one."""
+    if not isinstance(network.nodes[-1].op, Sum):
+        return None
+    with suppress(NotProvable):
+        planned = plan(network, network.output)
+        return None if planned.unknowns or cubes(planned) > FREQUENCIES else planned
+    return None
 
 
 def _dense_bound(network: Network) -> float:

@@ -14,14 +14,14 @@ import numpy as np
 from jaxtyping import Complex, Float
 
 from sdplip.bounds.numerics.lbfgs import Point, lbfgs
-from sdplip.bounds.numerics.waves import Argument, Stage, Waves, top_factor
+from sdplip.bounds.numerics.shares import Row
+from sdplip.bounds.numerics.waves import Argument, Stage, Waves
 from sdplip.kernel.stages import Stages
-
-LEAST, MOST = -80, 199
-"""Powers of two between which tau begins."""
 
 Vector = Float[np.ndarray, " p"]
 Hermitian = Complex[np.ndarray, "f n n"]
+FIRST, NEXT = 10.0, 0.2
+"""Of the squared bound, that the first barrier costs about; and of a barrier, what the next one costs."""
 
 
 @dataclass(eq=False)
@@ -186,25 +186,6 @@ def dense_stages(parts: Stages, first: int) -> tuple[tuple[Stage, ...], tuple[in
     return tuple(found), tuple(channels)
 
 
-def behind_head(waves: Waves, lam: Vector, tail: tuple[Stage, ...]) -> Vector | None:
-    """The multipliers, and half of the largest of each layer of the tail behind them; None where they are not feasible."""
-    T = waves.shadow(lam)
-    if T is None:
-        return None
-    lams: list[Vector] = waves.layers(lam)
-    try:
-        X = np.linalg.inv(T)[None].astype(complex)
-        for stage in tail:
-            for one in stage.arguments:
-                lams.append(np.ones(one.channels))
-                lams[-1] = np.full(one.channels, 0.5 / top_factor(stage, one, X, lams))
-            if stage is not tail[-1]:
-                X = _forward(stage, X, lams, last=False)[0]
-    except np.linalg.LinAlgError:
-        return None
-    return np.concatenate(lams)
-
-
 Watch = Callable[[int, float, float], bool]
 """Called with the step, the bound and 0; False ends the descent."""
 
@@ -223,10 +204,11 @@ def descend(
     """Multipliers near the optimum, strictly feasible, of channels and of the tail; `start` holds both. None: it is not feasible."""
     every, begin = (*waves.channels, *channels), time.monotonic()
     order = float(sum(stage.share.sum() * stage.order for stage in (*waves.stages, *tail)))
-    x = _beginning(Barrier(waves, 1.0, tail, every), start)
-    if x is None:
+    least = Row(waves, tail, channels).value(start)
+    if not least < inf:
         return None
-    mu, left = 10 * float(np.exp(x[-1])) / order, steps
+    x = np.concatenate([np.log(start), [np.log(2 * least)]])
+    mu, left = FIRST * 2 * least / order, steps
     while True:
         barrier = Barrier(waves, mu, tail, every)
         here = barrier(x)
@@ -239,23 +221,5 @@ def descend(
                 return np.exp(x[:-1])
         if order * mu < gap * np.exp(x[-1]):
             break
-        mu /= 5
+        mu *= NEXT
     return np.exp(x[:-1])
-
-
-def _beginning(probe: Barrier, start: Vector) -> Vector | None:
-    """The logarithms of multipliers and of about twice the least tau that goes with them."""
-    x = np.concatenate([np.log(start), [0.0]])
-
-    def is_feasible(power: int) -> bool:
-        x[-1] = power * np.log(2)
-        return probe(x) is not None
-
-    low, high = LEAST, MOST
-    if not is_feasible(high):
-        return None
-    while low < high:  # what is feasible stays so at larger tau
-        middle = (low + high) // 2
-        low, high = (low, middle) if is_feasible(middle) else (middle + 1, high)
-    x[-1] = (high + 1) * np.log(2)
-    return x

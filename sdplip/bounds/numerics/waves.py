@@ -77,6 +77,23 @@ def top_factor(stage: Stage, one: Argument, X: Hermitian, lams: Sequence[Vector]
     return max(float(np.linalg.norm(B, 2, axis=(-2, -1)).max()), 1e-50) ** 2
 
 
+def behind_stage(stage: Stage, X: Hermitian, lams: Sequence[Vector], *, last: bool = False) -> Hermitian:
+    """The metric behind a stage, of the metric `X` in front of it; of the last one what is to be bounded, $G M^{-1} G^*$.
+
+    Raises:
+        LinAlgError: the multipliers are not feasible.
+    """
+    M = stage.matrix(X, lams)
+    if stage.G is None:
+        at = stage.arguments[-1].rows.start
+        B = np.linalg.solve(np.linalg.cholesky(M[:, :at, :at]), M[:, :at, at:])
+        X = M[:, at:, at:] - B.conj().mT @ B
+    else:
+        B = np.linalg.solve(np.linalg.cholesky(M), stage.G.conj().mT)
+        X = B.conj().mT @ B if last else np.linalg.inv(B.conj().mT @ B)
+    return (X + X.conj().mT) / 2
+
+
 @dataclass(frozen=True, eq=False)
 class Waves:
     """All stages; behind the last of them the squared length of what stands behind is to be bounded.
@@ -120,9 +137,7 @@ class Waves:
         if not (lam > 0).all():
             return None
         lams, room = self.layers(lam), np.full(len(self.share), np.inf)
-        X = np.broadcast_to(
-            np.eye(self.inputs, dtype=complex), (self.stages[0].place.max() + 1, self.inputs, self.inputs)
-        )
+        X = self.start
         try:
             for k, stage in enumerate(self.stages):
                 M = stage.matrix(X, lams)
@@ -178,20 +193,10 @@ class Waves:
         if not (lam > 0).all():
             return None
         lams = self.layers(lam)
-        X = np.broadcast_to(
-            np.eye(self.inputs, dtype=complex), (self.stages[0].place.max() + 1, self.inputs, self.inputs)
-        )
+        X = self.start
         try:
             for stage in self.stages:
-                M = stage.matrix(X, lams)
-                if stage.G is None:
-                    at = stage.arguments[-1].rows.start
-                    B = np.linalg.solve(np.linalg.cholesky(M[:, :at, :at]), M[:, :at, at:])
-                    X = M[:, at:, at:] - B.conj().mT @ B
-                else:
-                    B = np.linalg.solve(np.linalg.cholesky(M), stage.G.conj().mT)
-                    X = np.linalg.inv(B.conj().mT @ B)
-                X = (X + X.conj().mT) / 2
+                X = behind_stage(stage, X, lams)
             np.linalg.cholesky(X)
         except np.linalg.LinAlgError:
             return None
@@ -203,22 +208,12 @@ class Waves:
         Half is best for a layer alone. None where numbers leave the range.
         """
         lams = [np.ones(n) for n in self.channels] if shapes is None else [np.array(s, float) for s in shapes]
-        X = np.broadcast_to(
-            np.eye(self.inputs, dtype=complex), (self.stages[0].place.max() + 1, self.inputs, self.inputs)
-        )
+        X = self.start
         try:
             for stage in self.stages:
                 for one in stage.arguments:
                     lams[one.which] = lams[one.which] * (share / top_factor(stage, one, X, lams))
-                M = stage.matrix(X, lams)
-                if stage.G is None:
-                    at = stage.arguments[-1].rows.start
-                    B = np.linalg.solve(np.linalg.cholesky(M[:, :at, :at]), M[:, :at, at:])
-                    X = M[:, at:, at:] - B.conj().mT @ B
-                else:
-                    B = np.linalg.solve(np.linalg.cholesky(M), stage.G.conj().mT)
-                    X = np.linalg.inv(B.conj().mT @ B)
-                X = (X + X.conj().mT) / 2
+                X = behind_stage(stage, X, lams)
         except np.linalg.LinAlgError:
             return None
         return np.concatenate(lams) if lams else np.zeros(0)
