@@ -5,8 +5,8 @@ import tempfile
 from pathlib import Path
 
 
-def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
-    """Writes a file; a failure or an interrupt leaves nothing behind.
+def write_bytes(path: str | os.PathLike[str], *contents: bytes) -> None:
+    """Writes a file, one piece after the other; a failure or an interrupt leaves nothing behind.
 
     Raises:
         OSError: with the name of the file, also where the disk is full.
@@ -15,7 +15,7 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
     handle, part = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
+            stream.writelines(contents)
         Path(part).chmod(0o666 & ~_umask())
         os.replace(part, path)
     except BaseException as error:

@@ -7,7 +7,6 @@ rounded. The reader trusts nothing: sizes, types and offsets are checked before 
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import fields
 from math import prod
@@ -40,6 +39,7 @@ from sdplip.network.operators import (
 )
 from sdplip.network.operators.nonlinear import known
 from sdplip.stored import widened
+from sdplip.writing import write_bytes
 
 KEY = "sdplip.network"
 HEADER = 1 << 26
@@ -136,18 +136,7 @@ def write_tensors(
         blocks.append(block)
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    path = Path(path)
-    handle, part = tempfile.mkstemp(prefix=path.name + ".", suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(len(text).to_bytes(8, "little") + text)
-            for block in blocks:
-                stream.write(block)
-        Path(part).chmod(0o644)
-        os.replace(part, path)
-    except BaseException:
-        Path(part).unlink(missing_ok=True)
-        raise
+    write_bytes(path, len(text).to_bytes(8, "little"), text, *blocks)
 
 
 def _packed(
