@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from sdplip.bounds import bound
@@ -119,6 +120,15 @@ def test_blocks_of_matrices_are_those_of_torch(tmp_path, after, structure):
     assert ("and behind the sum" if after else "nothing behind the sum") in text
     with pytest.raises(InvalidWeight, match="--structure"):
         read_weights_network(path)
+
+
+def test_files_of_blocks_alone_and_without_order(tmp_path):
+    module = lively(nn.Sequential(Dense(4, False), Dense(4, False)))
+    path = saved(tmp_path, module)
+    assert_same(path, Assumptions(structure="residual"), module, (4,))
+    module = lively(Fully(after=True))
+    save_file(module.state_dict(), tmp_path / "w.safetensors")  # sorted by name there
+    assert_same(tmp_path / "w.safetensors", Assumptions(structure="resnet"), module, (5,))
 
 
 def test_a_residual_network_of_images_is_that_of_torch(tmp_path):

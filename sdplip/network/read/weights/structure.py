@@ -41,6 +41,8 @@ def refuse_other_structures(names: Sequence[str], path: Path) -> None:
     """Raises:
     InvalidWeight: names of blocks, of several networks, of parts of which nobody knows how they follow each other.
     """
+    if not names:  # all of them are in blocks that the user states
+        return
     parts = [parsed(name) for name in names]
     for name, part in zip(names, parts, strict=True):
         words = {token for token in part.tokens if isinstance(token, str)}
