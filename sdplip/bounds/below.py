@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import Float
 
 from sdplip.kernel.proof import Norm
+from sdplip.kernel.reach.linear import Linear
 from sdplip.kernel.regions import Ball, Box, Cut, Region
-from sdplip.network import INPUT, Activation, Dense, Grouped, Maximum, Network, Norms, Sort
+from sdplip.network import INPUT, AbstractLinear, Activation, Dense, Grouped, Maximum, Network, Norms, Sort
 from sdplip.network.jacobian import Derivative, derivative, is_known
 
 Vector = Float[np.ndarray, " n"]
@@ -27,8 +28,10 @@ TRIALS = 6
 """Points that are tried at once around the best ones."""
 KEPT = 3
 """The best points, around which others are tried."""
-EACH, MORE = 200, 3
+EACH, MORE = 200, 2
 """For so many points that can be looked at at once, once more as many are; at most so many times."""
+WORK = 8e6
+"""Products for a Jacobian up to which none of the points are left out."""
 SOLVED = 2000
 """Rows and columns up to which a first matrix is factored."""
 STEPS = 12
@@ -50,7 +53,7 @@ def estimate_lower(
 
     Far out along $\pm(1, \dots, 1)$ a ReLU network with nonnegative weights has every neuron on, so that its exact constant is
     found; so it is where a solution of $W_1 x = \pm(1, \dots, 1)$ does that. Reproducible, up to `deadline` (of `time.monotonic`):
-    the points come from a fixed seed. Large networks get a tenth of them, small ones more. The search ends where it reaches `enough`.
+    the points come from a fixed seed. Large networks get fewer, small ones more. The search ends where it reaches `enough`.
     """
     if not is_known(network):
         return 0.0
@@ -59,7 +62,8 @@ def estimate_lower(
     rng, forms = np.random.default_rng(0), _forms(network)
     batch = _batch(network) if forms else 1
     more = int(np.clip(batch // EACH, 1, MORE))
-    samples, ascents = (more * samples, more * ascents) if forms else (samples // 10, ascents // 6)
+    share = more * min(1.0, WORK / _cost(network)) if forms else 1 / 10
+    samples, ascents = max(10, int(share * samples)), max(10, int(share * ascents))
     points = _points(rng, network, region, samples)
     best = _Best(points[:1], np.zeros(1))
     for k in range(0, len(points), batch):
@@ -164,6 +168,12 @@ def _batch(network: Network) -> int:
     """How many points are looked at once."""
     side, widest = min(network.inputs, network.outputs), max(node.op.outputs for node in network.nodes)
     return max(1, BATCH // (side * max(widest, network.inputs)))
+
+
+def _cost(network: Network) -> float:
+    """About how many products a Jacobian takes, as fast as those of dense matrices are."""
+    ops = [node.op for node in network.nodes if isinstance(node.op, AbstractLinear)]
+    return min(network.inputs, network.outputs) * float(sum(Linear(op).cost for op in ops))
 
 
 def _by_iteration(at: Derivative) -> float:

@@ -31,14 +31,14 @@ def joint_proof(task: Task, system: Increments, multipliers: Vector) -> tuple[fl
         found = [(_schur(system, M, _room(M)), lam, M) for lam, M in tried]
         for estimate, lam, M in sorted(found, key=lambda entry: entry[0])[:3]:
             room = _room(M)
-            for _ in range(8):
+            for _ in range(16):
                 kappa = estimate * (1 + room)
                 if not np.isfinite(kappa):
                     break
                 proof = Proof("joint", {"multipliers": lam, "kappa": kappa})
                 with suppress(NotProvable):
                     return task.conclude(proof), proof
-                room *= 8
+                room *= 3
                 estimate = _schur(system, M, room)
     raise NotProvable(
         "No finite bound could be proven with these multipliers. Use 'product', or rescale the weights by powers of two."
