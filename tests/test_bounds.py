@@ -1,5 +1,6 @@
 """Laws of the bounds of whole networks, and the constants that other tools publish."""
 
+from contextlib import suppress
 from itertools import pairwise
 
 import numpy as np
@@ -148,6 +149,17 @@ def test_squares_that_overflow_leave_the_product():
     assert bound(mlp(Ws)).value == pytest.approx(2e300, rel=1e-9)
     with pytest.raises(NotProvable, match="Rescale"):
         bound(mlp(Ws), "riccati")
+
+
+@pytest.mark.parametrize("size", [1e-165, 1e-300, 2e-323])
+def test_squares_that_underflow_leave_the_product(size, capfd):
+    """Closed forms stay in the range, or prove nothing; LAPACK has nothing to say to the terminal."""
+    rng = np.random.default_rng(0)
+    network = mlp([rng.normal(size=(3, 3)) * size, rng.normal(size=(2, 3))])
+    with suppress(NotProvable):
+        assert bound(network, "riccati").value < (1e-150 if size > 1e-310 else 6)
+    assert bound(network).value <= max(6 * size, 1e-307)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_one_layer_and_one_neuron():

@@ -8,7 +8,7 @@ from torch import nn
 from sdplip.convolution.dense import dense_matrix
 from sdplip.errors import InvalidWeight, SdplipError
 from sdplip.geometry import Geometry
-from sdplip.network import Average, Convolution, Maximum, pooling_windows
+from sdplip.network import Activation, Average, Concatenate, Convolution, Dense, Maximum, Sum, pooling_windows
 
 GEOMETRIES = {
     "same": ((5, 3, 3, 3), Geometry(image_size=(6, 7))),
@@ -24,6 +24,25 @@ GEOMETRIES = {
     "one axis": ((4, 3, 5), Geometry(padding=2, image_size=(9,))),
     "three axes": ((2, 2, 2, 3, 2), Geometry(padding=1, image_size=(3, 4, 3))),
 }
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Activation("", 2, {}, np.zeros(3), np.zeros(3)),
+        lambda: Activation("relu", 2, {}, np.zeros((2, 1)), np.ones(2)),
+        lambda: Activation("relu", 0),
+        lambda: Activation("relu", -1),
+        lambda: Activation("relu", 2.5),  # pyright: ignore[reportArgumentType]
+        lambda: Dense([[1, 2], [3]]),  # pyright: ignore[reportArgumentType]
+        lambda: Sum((1, -1), 0),
+        lambda: Concatenate(()),
+        lambda: Concatenate((1, -1)),
+    ],
+)
+def test_numbers_that_do_not_fit_are_refused_in_words(make):
+    with pytest.raises(InvalidWeight):
+        make()
 
 
 def torch_module(K: np.ndarray, geometry: Geometry) -> nn.Module:

@@ -13,6 +13,7 @@ from torch import nn
 
 from sdplip.errors import InvalidCertificate, InvalidWeight, SdplipError, UnknownLayer, UnreadableFile
 from sdplip.network import Activation, Sort
+from sdplip.network.read.file import read_file
 from sdplip.network.read.understood import Understood
 from sdplip.network.read.weights import (
     Assumptions,
@@ -590,3 +591,22 @@ def test_unknown_layers_are_named(tmp_path):
     assert (
         collections.Counter(read_weights_network(path).sentences)["`fc1.weight` is the whole network."] == 1
     )
+
+
+NNET = "2,2,1,2,\n2,2,1,\n0,\n0,0,\n1,1,\n0,0,0,\n1,1,1,\n1,0,\n0,1,\n0,\n0,\n1,1,\n0,\n"
+
+
+@pytest.mark.parametrize("said", [{"slopes": [0, 0]}, {"activation": "tanh"}, {"activation": "leaky_relu:0"}])
+def test_a_format_that_says_relu_takes_nothing_else(said, tmp_path):
+    path = tmp_path / "net.nnet"
+    path.write_text("// a comment\n" + NNET)
+    assert read_file(path, {"kind": "weights", "activation": "ReLU"}).network.outputs == 1
+    with pytest.raises(InvalidWeight, match="relu"):
+        read_file(path, {"kind": "weights", **said})
+
+
+def test_slopes_beside_a_name_are_refused(tmp_path):
+    path = tmp_path / "net.npz"
+    np.savez(path, W1=np.eye(2), W2=np.eye(2))
+    with pytest.raises(InvalidCertificate, match="both say"):
+        read_file(path, {"kind": "weights", "activation": "relu", "slopes": [0, 0]})

@@ -10,7 +10,7 @@ from sdplip.bounds.increments import Increments, backward
 from sdplip.bounds.numerics.chain import Proposal
 from sdplip.bounds.numerics.dense import Dense
 from sdplip.bounds.numerics.interior import iterates
-from sdplip.bounds.numerics.riccati import spectral
+from sdplip.bounds.numerics.riccati import FAMILIES
 from sdplip.solvers.solution import Status
 
 Vector = Float[np.ndarray, " n"]
@@ -24,7 +24,7 @@ def lipsdp(
     device: str = "cpu",
 ) -> Proposal:
     """The best multipliers, by interior point from the backward recursion; with the solver's dual value. Torch uses `device`."""
-    kappa, start = backward(system, spectral)
+    kappa, start = backward(system, FAMILIES["spectral"])
     if not kappa > 0:
         raise np.linalg.LinAlgError("the output does not depend on the input")
     if not system.order:

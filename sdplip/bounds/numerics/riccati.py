@@ -38,16 +38,29 @@ def min_trace(M: Matrix) -> Vector:
     return np.maximum(solve(MinTrace(M)).t, 1e-12 * (M * M).sum(0).max())
 
 
+def near_one(scaling: Scaling) -> Scaling:
+    r"""The same scaling, computed of a matrix near 1: it is homogeneous, $t(2^e M) = 4^e t(M)$."""
+
+    def scaled(M: Matrix) -> Vector:
+        top = float(abs(M).max(initial=0.0))
+        if not 0 < top < np.inf:
+            raise np.linalg.LinAlgError("no scaling: the numbers leave the range of double precision")
+        e = int(np.frexp(top)[1])
+        return np.ldexp(scaling(np.ldexp(M, -e)), 2 * e)
+
+    return scaled
+
+
 FAMILIES: Mapping[str, Scaling] = {
-    "spectral": spectral,
-    "aol": scalings.aol,
-    "diagonal": diagonal,
-    "min-trace": min_trace,
+    "spectral": near_one(spectral),
+    "aol": near_one(scalings.aol),
+    "diagonal": near_one(diagonal),
+    "min-trace": near_one(min_trace),
 }
 """The scalings that `best` tries; "spectral" is ECLipsE-Fast."""
 
 
-def riccati(chain: Chain, scaling: Scaling = spectral) -> Proposal:
+def riccati(chain: Chain, scaling: Scaling = FAMILIES["spectral"]) -> Proposal:
     """Multipliers from one scaling in every layer."""
     return Proposal(tuple(_multipliers(chain, scaling)))
 
@@ -71,6 +84,8 @@ def _multipliers(chain: Chain, scaling: Scaling) -> Iterator[Vector]:
 def metric_after(X: Matrix, W: Matrix, lam: Vector, alpha: Vector, beta: Vector) -> Matrix | None:
     """The Riccati step in plain floating point, or None where the result is not positive definite."""
     C = W.T * ((alpha + beta) * lam / 2)
+    if not (np.isfinite(lam).all() and np.isfinite(C).all()):
+        return None
     try:
         Y = np.linalg.solve(np.linalg.cholesky(X + (W.T * (alpha * beta * lam)) @ W), C)
         after = np.diag(lam) - Y.T @ Y
@@ -82,4 +97,5 @@ def metric_after(X: Matrix, W: Matrix, lam: Vector, alpha: Vector, beta: Vector)
 
 def gain(X: Matrix, W: Matrix) -> float:
     r"""$\lambda_{\max}(W X^{-1} W^\top)$: the squared norm of `W` as a map from the metric `X`."""
-    return float(np.linalg.norm(np.linalg.solve(np.linalg.cholesky(X), W.T), 2) ** 2)
+    M = np.linalg.solve(np.linalg.cholesky(X), W.T)
+    return float(np.linalg.norm(M, 2) ** 2) if np.isfinite(M).all() else np.inf

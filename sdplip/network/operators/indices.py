@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sdplip.errors import InvalidWeight
-from sdplip.network.operators.linear import AbstractLinear, Rows, Vector
+from sdplip.network.operators.linear import AbstractLinear, Rows, Vector, check_length
 from sdplip.shapes import Float, Int, short
 
 
@@ -124,6 +124,7 @@ class Sum:
     def __post_init__(self) -> None:
         if not self.signs or any(sign not in (1, -1) for sign in self.signs):
             raise InvalidWeight(f"A sum needs signs 1 and -1, but has {self.signs}.")
+        check_length("A sum", self.length)
 
     @property
     def outputs(self) -> int:
@@ -135,6 +136,12 @@ class Concatenate:
     """Several values one after the other; other orders are this and a `Gather`."""
 
     lengths: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not self.lengths:
+            raise InvalidWeight("Values one after the other need at least one.")
+        for length in self.lengths:
+            check_length("A value", length)
 
     @property
     def outputs(self) -> int:

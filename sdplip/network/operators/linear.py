@@ -290,7 +290,10 @@ def finite(what: str, array: np.ndarray) -> Float[np.ndarray, "..."]:
     Raises:
         InvalidWeight: no real numbers, more than double precision holds, NaN or infinity.
     """
-    array = np.asarray(array)
+    try:
+        array = np.asarray(array)
+    except ValueError:
+        raise InvalidWeight(f"{what} must be an array, but its rows have several lengths.") from None
     if array.dtype.kind not in "fiub":
         raise InvalidWeight(f"{what} must hold real numbers, but its type is {array.dtype}.")
     double = widened(array)
@@ -301,6 +304,16 @@ def finite(what: str, array: np.ndarray) -> Float[np.ndarray, "..."]:
             f"{what} of type {array.dtype} is not exact in double precision. Convert it first."
         )
     return double
+
+
+def check_length(what: str, length: int) -> None:
+    """Nothing, where a length is a positive whole number.
+
+    Raises:
+        InvalidWeight: it is something else.
+    """
+    if not isinstance(length, int | np.integer) or length < 1:
+        raise InvalidWeight(f"{what} needs a positive whole number of entries, but has {length}.")
 
 
 def set_shift(op: AbstractLinear, length: int) -> None:

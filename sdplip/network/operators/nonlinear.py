@@ -8,7 +8,7 @@ import numpy as np
 from sdplip.arithmetic.functions import FUNCTIONS
 from sdplip.arithmetic.groups import GROUPED
 from sdplip.errors import InvalidWeight
-from sdplip.network.operators.linear import Rows, Vector, finite
+from sdplip.network.operators.linear import Rows, Vector, check_length, finite
 from sdplip.shapes import Float, Int, short
 
 Parameters = Mapping[str, "float | Vector"]
@@ -38,6 +38,7 @@ class Activation:
     __repr__ = short
 
     def __post_init__(self) -> None:
+        check_length("An activation", self.length)
         if self.name:
             function = known(self.name)
             unknown = set(self.parameters) - set(function.parameters)
@@ -59,6 +60,10 @@ class Activation:
             alpha, beta = self.alpha, self.beta
         for key, slope in (("alpha", alpha), ("beta", beta)):
             slope = finite(f"The slope {key} of an activation", np.asarray(slope))
+            if slope.shape not in ((), (self.length,)):
+                raise InvalidWeight(
+                    f"`{key}` of an activation must be one number, or {self.length} of them, but has shape {slope.shape}."
+                )
             object.__setattr__(self, key, np.broadcast_to(slope, (self.length,)))
         if (self.alpha > self.beta).any():
             raise InvalidWeight("A lower slope `alpha` of an activation exceeds the upper slope `beta`.")

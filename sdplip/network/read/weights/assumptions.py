@@ -66,7 +66,7 @@ class Assumptions:
         """The assumptions of `to_json`, from a file that nobody trusts.
 
         Raises:
-            InvalidCertificate: unknown keys, values of another kind.
+            InvalidCertificate: unknown keys, values of another kind, slopes beside the name that says them.
         """
         known = {key.name for key in fields(cls)}
         if not isinstance(data, Mapping) or set(data) - known:
@@ -76,6 +76,8 @@ class Assumptions:
         for key, value in data.items():
             if not CHECKS[key](value):
                 raise _malformed(f"`{key}`: {str(value)[:60]}")
+        if data.get("activation") and data.get("slopes"):
+            raise _malformed("`activation` and `slopes` both say what the slopes are")
         given = {key: _tuples(value) for key, value in data.items()}
         return cls(**given)
 

@@ -87,6 +87,10 @@ def read_chain(path: Path, assumptions: Assumptions, *, biases: bool = False) ->
         raise InvalidWeight(
             f"`{path}` says which way its weights act, so they are (out, in) already and `transpose` would be wrong. Drop it."
         )
+    if form == "nnet" and (assumptions.slopes or (assumptions.activation or "relu").lower() != "relu"):
+        raise InvalidWeight(
+            f"`{path}` has relu between its layers, as its format says: no other activation can be assumed. Save the weights as .npz."
+        )
     if form == "safetensors" and RUN in safetensors.metadata(path):
         raise InvalidWeight(
             f"`{path}` holds the parameters of a run of `sdplip train`, not the weights that its layers apply. Use"
