@@ -1,8 +1,8 @@
 r"""Lengths and functions of groups on a region: the ends of their values.
 
-The constants of such functions are those of all inputs; the ends serve what stands behind. Softmax lies in [0, 1]; its logarithm
-is at least $x_i - \max_j x_j - \log n$; normalised groups of n entries have a root mean square of at most 1, hence entries up to
-$\sqrt n$; reflections are sums.
+Softmax lies in [0, 1]; its logarithm is at least $x_i - \max_j x_j - \log n$; normalised groups of n entries have a root mean square of
+at most 1, hence entries up to $\sqrt n$; reflections are sums. How much less than the constant of all inputs a group has on the region says
+`kernel.reach.shares`.
 """
 
 from collections.abc import Callable, Mapping

@@ -7,10 +7,10 @@ activations have no names.
 
 import numpy as np
 
-from sdplip.kernel.reach.walk import Reached, Sorted, reached
+from sdplip.kernel.reach.walk import Lessened, Reached, Sorted, reached
 from sdplip.kernel.regions import Region
 from sdplip.kernel.surgery import rewritten
-from sdplip.network import Activation, Builder, Gather, Maximum, Network, Sort
+from sdplip.network import Activation, Builder, Diagonal, Gather, Maximum, Network, Sort
 from sdplip.shapes import Int
 
 
@@ -31,6 +31,8 @@ def local(network: Network, found: Reached) -> Network:
         inputs = [place[i] for i in node.inputs]
         if isinstance(op, Sorted):
             return _sorted(builder, inputs[0], op)
+        if isinstance(op, Lessened):
+            return _lessened(builder, inputs[0], op)
         if isinstance(op, Maximum):
             return _maxima(builder, inputs[0], op)
         if isinstance(op, Activation) and ((op.alpha == 1) & (op.beta == 1)).all():
@@ -45,6 +47,13 @@ def _sorted(builder: Builder, value: int, op: Sorted) -> int:
     if (op.place != np.arange(n)).any():
         value = builder.add(Gather(op.place, n), value)
     return builder.add(Sort(op.loose, n), value) if len(op.loose) else value
+
+
+def _lessened(builder: Builder, value: int, found: Lessened) -> int:
+    """With increments of at most the share of its constant: some function of the same constant, times that."""
+    factors = np.ones(found.op.length)
+    factors[found.op.groups] = found.share[:, None]
+    return builder.add(Diagonal(factors), builder.add(found.op, value))
 
 
 def _maxima(builder: Builder, value: int, op: Maximum) -> int:

@@ -16,6 +16,7 @@ from sdplip.kernel.reach import activations, groups, state, windows
 from sdplip.kernel.reach.backward import Backward
 from sdplip.kernel.reach.linear import Linear
 from sdplip.kernel.reach.relaxed import Relaxed
+from sdplip.kernel.reach.shares import shares
 from sdplip.kernel.reach.state import State
 from sdplip.kernel.regions import Box, Cut, Region
 from sdplip.network import (
@@ -50,11 +51,12 @@ class Reached:
     Attributes:
         ends: proven lower and upper ends of every value, the input first; infinite where nothing is known.
         ops: of every node what it is on the region: activations with the slopes that occur, `Sort` and `Maximum` with what is
-            still open, as (permutation, `Sort`) and (windows with -1 for entries that never win).
+            still open, as (permutation, `Sort`) and (windows with -1 for entries that never win); functions of groups with the
+            share of their constant.
     """
 
     ends: tuple[Ends, ...]
-    ops: tuple["Operator | Sorted", ...]
+    ops: tuple["Operator | Sorted | Lessened", ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +65,14 @@ class Sorted:
 
     place: Int[np.ndarray, " n"]
     loose: Int[np.ndarray, "count size"]
+
+
+@dataclass(frozen=True, eq=False)
+class Lessened:
+    """A function of groups, and which share of its constant each group has."""
+
+    op: Grouped
+    share: Float[np.ndarray, " count"]
 
 
 @np.errstate(all="ignore")  # what is not finite proves nothing
@@ -108,7 +118,7 @@ class _Walk:
     backward: bool = False
     outputs: bool = False
     states: list[State] = field(default_factory=list)
-    ops: "list[Operator | Sorted]" = field(default_factory=list)
+    ops: "list[Operator | Sorted | Lessened]" = field(default_factory=list)
     linear: dict[int, Linear] = field(default_factory=dict)
     relaxed: dict[int, Relaxed] = field(default_factory=dict)
     size: list[Vector] = field(default_factory=list)
@@ -172,7 +182,8 @@ class _Walk:
             self._narrow(i, np.ones(op.length, bool))
             ends = self.states[i].low, self.states[i].high
             found = groups.norms(op, *ends) if isinstance(op, Norms) else groups.grouped(op, *ends)
-            self.ops.append(op)
+            less = shares(op, *ends) if isinstance(op, Grouped) else np.ones(1)
+            self.ops.append(Lessened(op, less) if isinstance(op, Grouped) and less.min() < 1 else op)
         self.relaxed[k] = found
         return state.relaxed(found, k, self.states[i], ROOM)
 
