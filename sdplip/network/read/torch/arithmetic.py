@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import numpy as np
 
-from sdplip.network.operators import Concatenate, Sort
+from sdplip.network.operators import Concatenate, Scatter, Sort
 from sdplip.network.read.arrays import (
     Array,
     added,
@@ -14,6 +15,7 @@ from sdplip.network.read.arrays import (
     entries,
     mapped,
     noted,
+    own,
     reshape,
     same_place,
     scale,
@@ -280,6 +282,52 @@ def _(c: Call) -> Array:
     if order != 2:
         raise c.tape.refusal(f"takes a norm of order {order}. Known are 1, 2 and infinity.")
     return reduced(x, axes, "l2", keepdims=keep)
+
+
+@rule("index_add")
+def _(c: Call) -> Array:
+    """Adds slices at constant places along an axis."""
+    source, index = c.array("source"), c.constant("index")
+    (dim,) = own(source, c["dim"])
+    assert index is not None
+    return _added_at(c, source, np.take(_places(c, source), index.astype(np.intp), dim))
+
+
+@rule("scatter_add")
+def _(c: Call) -> Array:
+    """Adds entries at constant places along an axis, the same in every sample."""
+    source, index = c.array("src"), c.constant("index")
+    (dim,) = own(source, c["dim"])
+    assert index is not None
+    if index.shape != source.full:
+        raise c.tape.refusal(
+            f"adds at places of shape {index.shape}, but entries of shape {source.full}. Use one shape."
+        )
+    if source.batch is not None:
+        first = np.take(index, [0], source.batch.axis)
+        if source.batch.lead != 1 or (index != first).any():
+            raise c.tape.refusal("adds at other places in every sample. Use the same ones.")
+        index = first
+    return _added_at(c, source, np.take_along_axis(_places(c, source), index.astype(np.intp), dim))
+
+
+def _places(c: Call, source: Array) -> np.ndarray:
+    """The numbers of the entries of what comes out, in its shape for one sample."""
+    if source.batch is not None and source.batch.lead != 1:
+        raise c.tape.refusal(
+            "adds at places of an axis that the samples share. Keep the batch an axis of its own."
+        )
+    shape = [
+        1 if source.batch is not None and axis == source.batch.axis else n
+        for axis, n in enumerate(c.out.shape)
+    ]
+    return np.arange(prod(shape)).reshape(shape)
+
+
+def _added_at(c: Call, source: Array, place: np.ndarray) -> Array:
+    """What entries make that are added at places of an array or a constant."""
+    sums = noted(source, Scatter(place.reshape(-1), prod(_places(c, source).shape)), _places(c, source).shape)
+    return plus(c, c["x"], sums, c.get("alpha", 1))
 
 
 @rule("cumsum")
