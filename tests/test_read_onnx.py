@@ -18,6 +18,7 @@ from sdplip.kernel.proof import Goal
 from sdplip.network import Network
 from sdplip.network.read.onnx import Status, read_onnx, verify_understanding
 from sdplip.network.read.onnx.operators import OPERATORS
+from tests.forge.honest import onnx_file
 from tests.onnx_graphs import IMAGE, SINGLE, TOKENS, VECTOR, WRITTEN_OUT, Graph, saved, single
 from tests.onnx_random import random_graph
 
@@ -317,6 +318,22 @@ def test_several_inputs_and_outputs_count_together_or_by_name(tmp_path: Path) ->
     assert same_as_runtime(saved(labels, tmp_path), outputs="v0_0").outputs == 6
     path = several(tmp_path)
     assert any("count together" in sentence for sentence in read_onnx(path).sentences)
+
+
+@pytest.mark.parametrize("size", [0, "n"])
+def test_an_open_size_of_which_strides_leave_several_is_refused(size, tmp_path: Path) -> None:
+    """Five and six pixels both become three; only six is a length of a weight."""
+    path, _ = onnx_file(tmp_path)
+    model = onnx.load(path)
+    axis = model.graph.input[0].type.tensor_type.shape.dim[2]
+    axis.Clear()
+    if size:
+        axis.dim_param = size
+    else:
+        axis.dim_value = 0
+    onnx.save(model, path)
+    with pytest.raises(InvalidWeight, match="open size"):
+        read_onnx(path, outputs="y")
 
 
 def test_an_open_size_is_found_where_the_weights_admit_one(tmp_path: Path) -> None:

@@ -153,8 +153,10 @@ def _of_arrays(arrays: Mapping[str, np.ndarray], reading: Mapping[str, Any]) -> 
             and arrays[bias].dtype.kind in "fiu"
         )
         if bias != name and vector and bias not in ignore:
-            b = np.asarray(arrays[bias], np.float64).reshape(-1)
-            used.add(bias)
+            given = np.asarray(arrays[bias], np.float64).reshape(-1)
+            if len(given) == len(b):  # any other is no bias, which claims on all inputs do not need
+                b = given
+                used.add(bias)
         if W.ndim == 2:
             if k and size and reading.get("average"):
                 channels = W.shape[1]

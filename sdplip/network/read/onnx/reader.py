@@ -101,25 +101,38 @@ def _closed(model: Model, axes: Mapping[str, tuple[int | str, ...]]) -> Mapping[
     unknown = {n for shape in axes.values() for n in shape[1:] if isinstance(n, str)}
     if not unknown:
         return axes
-    (name, *more) = sorted(unknown)
     sizes = {n for array in model.graph.initializer for n in array.dims if n > 0}
-    fitting = list[Mapping[str, tuple[int | str, ...]]]()
-    for size in sorted(sizes) if not more and len(sizes) < 100 else ():
-        tried = {
-            key: (*shape[:1], *(size if n == name else n for n in shape[1:])) for key, shape in axes.items()
-        }
-        layout = list(layouts(model, tried))[-1]
-        try:
-            settle(model, layout.shapes)
-        except InvalidWeight:
-            continue
-        fitting.append(tried)
-    if len(fitting) != 1:
+    fitting = (
+        [size for size in sorted(sizes) if _fits(model, _sized(axes, size))]
+        if len(unknown) == 1 and len(sizes) < 100
+        else []
+    )
+    # strides and means over everything leave several sizes, which stand side by side
+    if len(fitting) != 1 or any(
+        _fits(model, _sized(axes, size)) for size in (fitting[0] - 1, fitting[0] + 1) if size
+    ):
         raise InvalidWeight(
             f"The input of `{model.path}` has axes of open size ({_listed(unknown)}), but a network takes images of one size."
             " Fix them with `onnx.tools.update_model_dims`, or export the network for one image size."
         )
-    return fitting[0]
+    return _sized(axes, fitting[0])
+
+
+def _sized(axes: Mapping[str, tuple[int | str, ...]], size: int) -> Mapping[str, tuple[int | str, ...]]:
+    """The axes with one size for what is open behind the first."""
+    return {
+        name: (*shape[:1], *(size if isinstance(n, str) else n for n in shape[1:]))
+        for name, shape in axes.items()
+    }
+
+
+def _fits(model: Model, axes: Mapping[str, tuple[int | str, ...]]) -> bool:
+    """Whether the graph runs on inputs of these axes."""
+    try:
+        settle(model, list(layouts(model, axes))[-1].shapes)
+    except InvalidWeight:
+        return False
+    return True
 
 
 def _check_free(model: Model, reading: Reading) -> None:
