@@ -1,4 +1,7 @@
-"""Stored numbers in double precision, also where the processor takes subnormal numbers for zero."""
+"""What files hold, read in one way: numbers as doubles, whatever the processor does with subnormal ones; names that stand once."""
+
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -13,3 +16,17 @@ def widened(x: Shaped[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     bits = np.ascontiguousarray(x).view(np.int32).reshape(x.shape) & 0x7FFFFFFF
     subnormal = (bits < 0x00800000) & (bits != 0)
     return np.where(subnormal, np.copysign(bits * 2.0**-149, x), double) if subnormal.any() else double
+
+
+def once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Names and what they stand for, of which some readers take the first and some the last.
+
+    Raises:
+        ValueError: a name stands twice.
+    """
+    found = dict[str, Any]()
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"the name `{name[:100]}` stands twice")
+        found[name] = value
+    return found

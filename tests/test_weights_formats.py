@@ -8,6 +8,7 @@ import json
 import struct
 import subprocess
 import sys
+import warnings
 import zipfile
 import zlib
 from pathlib import Path
@@ -20,6 +21,9 @@ from scipy.io import savemat
 from scipy.sparse import csc_array
 
 from sdplip.errors import InvalidWeight, MissingDependency, SdplipError, UnknownLayer, UnreadableFile
+from sdplip.network import Activation, Dense, chain
+from sdplip.network.file import write_network
+from sdplip.network.read.file import read_file
 from sdplip.weights import mat, read, safetensors
 from sdplip.weights import torch as torch_files
 from sdplip.weights.content import ROOM
@@ -437,3 +441,38 @@ def test_damage_of_pickles_leaves_no_traceback(tmp_path):
         (tmp_path / "d.pt").write_bytes(damaged)
         with contextlib.suppress(SdplipError):
             read(tmp_path / "d.pt")
+
+
+def _npz_twice(path: Path) -> None:
+    np.savez(path, W1=np.eye(2), W2=np.eye(2))
+    with zipfile.ZipFile(path, "a") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with file.open("W1.npy", "w") as stream:
+            np.lib.format.write_array(stream, np.zeros((2, 2)))
+
+
+def _mat_twice(path: Path) -> None:
+    savemat(path, {"W1": np.eye(2)})
+    path.write_bytes(path.read_bytes() + path.read_bytes()[128:])
+
+
+def _header_twice(path: Path) -> None:
+    """The first tensor of a network file under its name once more."""
+    write_network(path, chain([Dense(np.eye(2)), Activation("relu", 2), Dense(np.zeros((2, 2)))]))
+    raw = path.read_bytes()
+    length = int.from_bytes(raw[:8], "little")
+    header = raw[8 : 8 + length].rstrip()
+    tensors = {name: body for name, body in json.loads(header).items() if name.endswith("weight")}
+    name, body = next(iter(tensors)), list(tensors.values())[-1]
+    header = header[:-1] + f', "{name}": {json.dumps(body)}}}'.encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + raw[8 + length :])
+
+
+@pytest.mark.parametrize(
+    "name, write", [("a.npz", _npz_twice), ("a.mat", _mat_twice), ("a.safetensors", _header_twice)]
+)
+def test_a_name_that_stands_twice_is_refused(name, write, tmp_path):
+    """Some readers take the first, some the last."""
+    write(tmp_path / name)
+    with pytest.raises(UnreadableFile):
+        read_file(tmp_path / name)

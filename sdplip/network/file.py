@@ -38,7 +38,7 @@ from sdplip.network.operators import (
     Transposed,
 )
 from sdplip.network.operators.nonlinear import known
-from sdplip.stored import widened
+from sdplip.stored import once, widened
 from sdplip.writing import write_bytes
 
 KEY = "sdplip.network"
@@ -86,7 +86,7 @@ def read_network(path: str | os.PathLike[str]) -> Network:
             f"`{path}` holds tensors and no network. Write one with `sdplip export`, or read it as weights of layers."
         )
     try:
-        body = json.loads(graph)
+        body = json.loads(graph, object_pairs_hook=once)
         if not isinstance(body["nodes"], list) or len(body["nodes"]) > NODES:
             raise ValueError(f"more than {NODES} nodes")
         nodes, tensors = list[Node](), _Tensors(header, data)
@@ -239,7 +239,7 @@ def _opened(path: Path) -> tuple[dict[str, Any], np.ndarray]:
             length = int.from_bytes(stream.read(8), "little")
             if size < 8 or length > min(HEADER, size - 8):
                 raise _damaged(path, "it does not begin like a safetensors file")
-            header = json.loads(stream.read(length))
+            header = json.loads(stream.read(length), object_pairs_hook=once)
     except OSError as error:
         raise UnreadableFile(f"`{path}` cannot be read: {error.strerror}. Check the path.") from None
     except (ValueError, RecursionError):

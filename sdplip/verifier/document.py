@@ -21,6 +21,7 @@ import numpy as np
 
 from sdplip.errors import InvalidCertificate
 from sdplip.kernel.proof import Proof
+from sdplip.stored import once
 from sdplip.writing import write_text
 
 SCHEMA = "sdplip-certificate/2"
@@ -137,7 +138,7 @@ def _parsed(path: Path) -> Any:
             raise _malformed(path, f"a file of {size} bytes must be written in ASCII")
         text = raw.decode("utf-8")
         del raw
-        return json.loads(text, parse_constant=_refuse, object_pairs_hook=_once)
+        return json.loads(text, parse_constant=_refuse, object_pairs_hook=once)
     except (OSError, ValueError, RecursionError) as error:
         if isinstance(error, InvalidCertificate):
             raise
@@ -193,13 +194,6 @@ def _to_proof(body: Any) -> Proof:
     if not isinstance(data, dict) or not isinstance(parts, list):
         raise TypeError("`data` must be an object and `parts` a list")
     return Proof(body["rule"], data, tuple(map(_to_proof, parts)))
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key stands twice in one object")
-    return found
 
 
 def _measured(raw: bytes) -> tuple[int, int]:

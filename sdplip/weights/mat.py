@@ -18,6 +18,7 @@ import numpy as np
 
 from sdplip.errors import InvalidWeight, UnreadableFile
 from sdplip.shapes import Shaped
+from sdplip.stored import once
 from sdplip.weights import mat73
 from sdplip.weights.content import Room, content, opened, room_of
 from sdplip.weights.damaged import refuse_damaged
@@ -69,7 +70,7 @@ def arrays(path: Path) -> dict[str, Shaped[np.ndarray, "..."]]:
             found = mat73.entries(path)
         else:
             order = {b"IM": "<", b"MI": ">"}[bytes(whole[126:128])]
-            found = dict(_variables(whole[128:], File(order, room_of(path), path)))
+            found = once(_variables(whole[128:], File(order, room_of(path), path)))
     matrices = [name for name, array in found.items() if sum(axis != 1 for axis in array.shape) > 1]
     only_vectors = len(found) > 1 and not matrices and not any(map(says_weight, found))
     return {

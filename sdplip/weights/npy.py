@@ -10,6 +10,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from sdplip.errors import UnreadableFile
+from sdplip.stored import once
 from sdplip.weights.content import Room, opened, room_of
 from sdplip.weights.damaged import refuse_damaged
 from sdplip.weights.objects import array_list
@@ -36,6 +37,7 @@ def arrays(path: Path) -> dict[str, np.ndarray]:
 def _members(file: BinaryIO, path: Path) -> dict[str, np.ndarray]:
     room, found = room_of(path), dict[str, np.ndarray]()
     with zipfile.ZipFile(file) as archive:
+        once((member.filename, None) for member in archive.infolist())
         for member in archive.infolist():
             if not member.filename.endswith(".npy"):
                 continue

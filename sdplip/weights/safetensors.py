@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from sdplip.errors import InvalidWeight
+from sdplip.stored import once
 from sdplip.weights.content import content
 from sdplip.weights.damaged import refuse_damaged
 from sdplip.weights.names import natural
@@ -56,17 +57,10 @@ def _header(whole: bytearray) -> tuple[dict[str, Any], memoryview]:
     length = int.from_bytes(whole[:8], "little")
     if len(whole) < 8 or length > min(HEADER, len(whole) - 8):
         raise ValueError("it ends within its header")
-    header = json.loads(whole[8 : 8 + length], object_pairs_hook=_once)
+    header = json.loads(whole[8 : 8 + length], object_pairs_hook=once)
     if not isinstance(header, dict):
         raise ValueError("its header is no table of tensors")
     return header, memoryview(whole)[8 + length :]
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a name stands twice in its header")
-    return found
 
 
 def _entry(entry: Any) -> tuple[str, tuple[int, ...], tuple[int, int]]:
