@@ -375,7 +375,7 @@ _add(
 )
 _add("GlobalAveragePool", lambda g, x: g("GlobalAveragePool", x), IMAGE)
 _add("GlobalMaxPool", lambda g, x: g("GlobalMaxPool", x), IMAGE)
-for _how in ("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2"):
+for _how in ("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2", "ReduceLogSumExp"):
     _add(_how, lambda g, x, k=_how: g(k, x, _i(1, -1), keepdims=0), IMAGE)
     _add(f"{_how}, kept", lambda g, x, k=_how: g(k, x, _i(2)), IMAGE)
 _add("ReduceMean, opset 13", lambda g, x: g("ReduceMean", x, axes=[2, 3]), IMAGE, 13)

@@ -136,7 +136,11 @@ def _branches(g, rng, x, s, values):
 
 def _reduce(g, rng, x, s, values):  # noqa: ARG001
     axis = int(rng.integers(len(s)))
-    kind = str(rng.choice(["ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2"]))
+    kind = str(
+        rng.choice(
+            ["ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2", "ReduceLogSumExp"]
+        )
+    )
     keep = int(len(s) == 1 or rng.random() < 0.5)
     new = (*s[:axis], *([1] * keep), *s[axis + 1 :])
     return g(kind, x, np.array([axis + 1], np.int64), keepdims=keep), new

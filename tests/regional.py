@@ -135,6 +135,7 @@ NETWORKS: dict[str, Network] = ACTIVATIONS | {
     "image": image(lambda n: Activation("relu", n)),
     "image silu": image(lambda n: Activation("silu", n)),
     "functions": functions(),
+    "shared": plain(lambda n: Grouped("shared_logsumexp", np.arange(n)[None], n)),
     "log": plain(lambda n: Grouped("log_softmax", np.arange(n)[None], n)),
     "one layer": plain(lambda n: Activation("relu", n), N, 3),
     "activation first": chain([Activation("relu", N), dense(np.random.default_rng(6), N, 2)]),

@@ -15,6 +15,7 @@ CASES: Mapping[str, dict[str, Any]] = {
     "softmax": {},
     "softmin": {},
     "log_softmax": {},
+    "shared_logsumexp": {},
     "layer_norm": {"eps": 1e-3},
     "rms_norm": {"eps": 1e-3},
     "normalize": {"eps": 0.1},
@@ -24,6 +25,7 @@ TORCH: Mapping[str, Callable[..., torch.Tensor]] = {
     "softmax": lambda x: F.softmax(x, -1),
     "softmin": lambda x: F.softmin(x, -1),
     "log_softmax": lambda x: F.log_softmax(x, -1),
+    "shared_logsumexp": lambda x: torch.logsumexp(x, -1, keepdim=True).expand(x.shape) / x.shape[-1],
     "layer_norm": lambda x, eps: F.layer_norm(x, x.shape[-1:], eps=eps),
     "rms_norm": lambda x, eps: F.rms_norm(x, x.shape[-1:], eps=eps),
     "normalize": lambda x, eps: F.normalize(x, dim=-1, eps=eps),
@@ -74,6 +76,9 @@ def test_constants_that_are_reached() -> None:
         norm = np.linalg.norm(np.eye(size) - np.outer(np.ones(size), p), 2)
         assert norm <= GROUPED["log_softmax"].constant(size) <= norm * (1 + 1e-12)
     assert GROUPED["log_softmax"].constant(1) == 0
+    assert (
+        0.5 <= GROUPED["shared_logsumexp"].constant(4) <= 0.5 * (1 + 1e-15)
+    )  # |1| |p| / 4 at p = (1, 0, 0, 0)
     assert 1 <= GROUPED["rms_norm"].constant(3, eps=0.25) / 2 < 1 + 1e-14
     assert 1 <= GROUPED["layer_norm"].constant(3, eps=np.array([4.0, 0.25])) / 2 < 1 + 1e-14
     assert 1 <= GROUPED["normalize"].constant(3, eps=0.5) / 2 < 1 + 1e-14

@@ -235,6 +235,7 @@ FUNCTIONS: dict[str, tuple[Callable[[Tensor], Tensor], Shape]] = {
     "bilinear": (lambda x: F.interpolate(x, scale_factor=2, mode="bilinear"), (2, 3, 2)),
     "mean": (lambda x: x.mean(1) + x.mean((-1, 1), keepdim=True)[:, 0], (3, 4)),
     "sum": (lambda x: x.sum((1, 2)).unsqueeze(-1), (3, 4)),
+    "logsumexp": (lambda x: x.logsumexp(1) + torch.logsumexp(x, (1, -1), keepdim=True)[:, 0], (3, 4)),
     "index_add": (lambda x: x.index_add(1, torch.tensor([0, 2, 2]), x[:, 1:], alpha=-2), (4, 2)),
     "index_add to zeros": (lambda x: x.new_zeros(len(x), 3).index_add_(1, torch.tensor([0, 2, 2, 0]), x), (4,)),
     "index_add to a constant": (lambda x: torch.ones(len(x), 3, dtype=x.dtype).index_add(1, torch.tensor([0, 2, 2, 0]), x), (4,)),

@@ -49,6 +49,18 @@ def _root_of_size(size: int) -> float:
     return up(float(np.sqrt(size))) if size > 1 else 0.0
 
 
+def _shared_logsumexp(x: Groups) -> Groups:
+    """Of each group, at each of its n entries, the n-th part of $\\log \\sum_i e^{x_i}$: its sum is a Scatter of norm $\\sqrt n$."""
+    with np.errstate(all="ignore"):
+        top = x.max(-1, keepdims=True)
+        return np.broadcast_to((np.log(np.exp(x - top).sum(-1, keepdims=True)) + top) / x.shape[-1], x.shape)
+
+
+def _one_over_root(size: int) -> float:
+    r"""The Jacobian $\frac1n 1 p^\top$ has the norm $\lVert p \rVert / \sqrt n \le 1 / \sqrt n$."""
+    return up(1 / down(float(np.sqrt(size))))
+
+
 def _layer_norm(x: Groups, eps: Any) -> Groups:
     z = x - x.mean(-1, keepdims=True)
     return z / np.sqrt((z * z).mean(-1, keepdims=True) + _column(eps))
@@ -113,6 +125,7 @@ GROUPED: Mapping[str, GroupFunction] = {
     "softmax": GroupFunction((), _softmax, _half),
     "softmin": GroupFunction((), lambda x: _softmax(-x), _half),
     "log_softmax": GroupFunction((), _log_softmax, _root_of_size),
+    "shared_logsumexp": GroupFunction((), _shared_logsumexp, _one_over_root),
     "layer_norm": GroupFunction(("eps",), _layer_norm, _root_of_eps),
     "rms_norm": GroupFunction(("eps",), _rms_norm, _root_of_eps),
     "normalize": GroupFunction(("eps",), _normalize, _one_over_eps),

@@ -71,6 +71,7 @@ GROUPS: Mapping[str, Callable[..., Tensor]] = {
     "softmax": lambda x: torch.softmax(x, -1),
     "softmin": lambda x: torch.softmax(-x, -1),
     "log_softmax": lambda x: torch.log_softmax(x, -1),
+    "shared_logsumexp": lambda x: torch.logsumexp(x, -1, keepdim=True).expand(x.shape) / x.shape[-1],
 }
 """Likewise, of groups."""
 

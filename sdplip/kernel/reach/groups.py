@@ -63,6 +63,19 @@ def _log_softmax(low: Groups, high: Groups) -> Ends:
     return low - top - log - gamma(8) * size - 4 * TINY, np.zeros(high.shape)
 
 
+def _shared_logsumexp(low: Groups, high: Groups) -> Ends:
+    r"""The n-th part of $\max_i x_i$ to $\max_i x_i + \log n$."""
+    n = low.shape[1]
+    ends = low.max(1, keepdims=True), high.max(1, keepdims=True)
+    log = float(np.log(n)) * GENEROUS
+    size = abs(ends[0]) + abs(ends[1]) + log
+    lost = gamma(8) * size + 4 * TINY
+    return (
+        np.broadcast_to((ends[0] - lost) / n - lost, low.shape),
+        np.broadcast_to((ends[1] + log + lost) / n + lost, high.shape),
+    )
+
+
 def _normal(low: Groups, high: Groups, eps: "float | Vector") -> Ends:  # noqa: ARG001  (of any eps)
     most = float(np.sqrt(low.shape[1])) * (1 + 2.0**-50)
     return np.full(low.shape, -most), np.full(high.shape, most)
@@ -89,6 +102,7 @@ RANGES: Mapping[str, Callable[..., Ends]] = {
     "softmax": _share,
     "softmin": _share,
     "log_softmax": _log_softmax,
+    "shared_logsumexp": _shared_logsumexp,
     "layer_norm": _normal,
     "rms_norm": _normal,
     "normalize": _direction,

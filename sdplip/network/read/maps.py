@@ -142,7 +142,7 @@ def groups_of(x: Array, axes: Sequence[int]) -> tuple[Int[np.ndarray, "count siz
 
 
 def reduced(x: Array, axes: Sequence[int], how: str, *, keepdims: bool = False) -> Array:
-    """`how` ("sum", "mean", "max", "min", "l2") over axes."""
+    """`how` ("sum", "mean", "max", "min", "l2", "logsumexp") over axes."""
     if how == "min":
         return scale(reduced(negated(x), axes, "max", keepdims=keepdims), np.array(-1.0))
     groups, axes = groups_of(x, axes)
@@ -150,6 +150,8 @@ def reduced(x: Array, axes: Sequence[int], how: str, *, keepdims: bool = False) 
     if groups.shape[1] == 1 and how != "l2":
         y = x
     else:
+        if how == "logsumexp":
+            x, how = noted(x, Grouped("shared_logsumexp", groups, x.size)), "sum"
         place = np.empty(x.size, np.intp)
         place[groups] = np.arange(len(groups))[:, None]
         op = {

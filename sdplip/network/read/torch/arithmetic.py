@@ -284,13 +284,20 @@ def _(c: Call) -> Array:
     return reduced(x, axes, "l2", keepdims=keep)
 
 
+@rule("logsumexp")
+def _(c: Call) -> Array:
+    x = c.array("x")
+    return reduced(x, axes_of(c, x), "logsumexp", keepdims=bool(c.get("keepdim", False)))
+
+
 @rule("index_add")
 def _(c: Call) -> Array:
     """Adds slices at constant places along an axis."""
     source, index = c.array("source"), c.constant("index")
     (dim,) = own(source, c["dim"])
     assert index is not None
-    return _added_at(c, source, np.take(_places(c, source), index.astype(np.intp), dim))
+    place = np.asarray(np.take(_places(c, source), index.astype(np.intp), dim))
+    return _added_at(c, source, place)
 
 
 @rule("scatter_add")

@@ -136,5 +136,6 @@ WINDOWS: Mapping[str, Operator] = {
     "ReduceMin": _reduced("min"),
     "ReduceL1": _reduced("l1"),
     "ReduceL2": _reduced("l2"),
+    "ReduceLogSumExp": _reduced("logsumexp"),
     "TopK": Operator(_top, ("axis", "k", "largest", "sorted"), "the values, as sorting"),
 }
