@@ -299,7 +299,8 @@ def test_verify_json(certified):
     code, document = answer(certified, "verify", "C.json", "net.npz")
     assert code == 0
     assert list(document) == ["certificate", "file", "proven", "reason", "assumed", "left_out", "claims"]
-    assert (document["proven"], document["assumed"], document["left_out"]) == (True, [], [])
+    assert (document["proven"], document["assumed"]) == (True, [])
+    assert document["left_out"] == [{"array": "fc1.bias", "why": "no claim names it"}]
     assert [list(entry) for entry in document["claims"]] == [["claim", "words", "proven", "reason"]] * 2
     claim = document["claims"][0]["claim"]
     assert list(claim) == ["kind", "layer", "form", "c", "c_lower", "t", "geometry"]
@@ -362,7 +363,7 @@ def test_verify_says_which_layers_no_claim_is_about(run):
     arguments = ("--layer", "fc2.weight", "--certificate", "C.json")
     assert run("check", "net.npz", *arguments)[0] == 0
     code, document = answer(run, "verify", "C.json", "net.npz")
-    assert (code, [entry["array"] for entry in document["left_out"]]) == (0, ["fc1.weight"])
+    assert (code, [entry["array"] for entry in document["left_out"]]) == (0, ["fc1.weight", "fc1.bias"])
     assert "No claim is about:" in run("verify", "C.json", "net.npz")[1]
 
 
