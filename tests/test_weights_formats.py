@@ -469,7 +469,7 @@ def _header_twice(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name, write", [("a.npz", _npz_twice), ("a.mat", _mat_twice), ("a.safetensors", _header_twice)]
+    ("name", "write"), [("a.npz", _npz_twice), ("a.mat", _mat_twice), ("a.safetensors", _header_twice)]
 )
 def test_a_name_that_stands_twice_is_refused(name, write, tmp_path):
     """Some readers take the first, some the last."""
