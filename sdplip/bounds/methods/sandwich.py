@@ -92,8 +92,10 @@ def _polished(P: Matrix, Q: Matrix, S: Vector) -> Vector:
         M, rest = np.sqrt(np.outer(S, S)) * Q / 2, _both(P, Q, S) - np.eye(len(S))
         J = M + np.diag(M.diagonal() - 1)
         squares = J * J
-        H = squares + np.diag(squares.sum(1) - squares.diagonal())
-        S = S * np.exp(np.clip(-np.linalg.lstsq(H, (J * rest).sum(1), rcond=None)[0], -1, 1))
+        H, g = squares + np.diag(squares.sum(1) - squares.diagonal()), (J * rest).sum(1)
+        if not (np.isfinite(H).all() and np.isfinite(g).all()):  # LAPACK would say so on the terminal
+            break
+        S = S * np.exp(np.clip(-np.linalg.lstsq(H, g, rcond=None)[0], -1, 1))
     return S
 
 
