@@ -23,7 +23,7 @@ Scaling = Callable[[Matrix], Vector]
 def diagonal(M: Matrix) -> Vector:
     r"""The diagonal of $M^\top M$ times the least factor that satisfies the condition."""
     t = (M * M).sum(0)
-    return t * np.linalg.norm(M / np.sqrt(t), 2) ** 2
+    return t * np.linalg.norm(M / np.sqrt(np.where(t > 0, t, 1.0)), 2) ** 2
 
 
 def spectral(M: Matrix) -> Vector:
