@@ -76,7 +76,7 @@ def log1p(z: Array) -> Array:
 def log_above(n: int) -> float:
     r"""At least $\log n$ of a positive whole number below $2^{52}$: $n = 2^k m$ with $1 \le m < 2$, $\log n = k \log 2 + \log(1 + (m - 1))$."""
     k = n.bit_length() - 1
-    return float((k * 0.6931471805599454 + log1p(np.float64(n * 2.0**-k - 1))) * (1 + 2.0**-44))
+    return float((k * 0.6931471805599454 + log1p(np.asarray(n * 2.0**-k - 1))) * (1 + 2.0**-44))
 
 
 @np.errstate(all="ignore")

@@ -43,6 +43,7 @@ def bound(
     report: Callable[[Tried], object] | None = None,
     device: str = "cpu",
     seconds: float = SECONDS,
+    stop: bool = False,
     lower: float | None = None,
 ) -> NetworkBound:
     r"""A proven Lipschitz bound of the network, with its proof and what is known from below.
@@ -58,6 +59,7 @@ def bound(
         report: called with each method that "auto" has done or left out.
         device: where torch computes the interior-point methods, "cpu" or "cuda"; the proof is NumPy's.
         seconds: the budget of "auto"; at its end, or on an interrupt from the keyboard, the best bound so far is returned.
+        stop: whether a method by name keeps the budget too, if it can; else it takes its time.
         lower: of `lower_side`, where it is known already; None estimates it.
 
     Raises:
@@ -70,7 +72,7 @@ def bound(
     goal = _goal(network, output_pair, output_norm, region)
     _check(goal, method, device)
     local = goal.network if region is None else local_network(goal.network, region)
-    deadline = time.monotonic() + (1 - 1.5 * SHARE) * seconds if method == "auto" else inf
+    deadline = time.monotonic() + (1 - 1.5 * SHARE) * seconds if method == "auto" or stop else inf
     task = Task(local, goal.norm, progress, device, deadline)
     run = _Run(method, report)
     row, best = rows.propose(task, run.one) if goal.norm == "linf" else (None, run.one(task))

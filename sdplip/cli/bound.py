@@ -86,7 +86,7 @@ class Two(click.ParamType):
     type=click.FloatRange(min=0, min_open=True),
     default=60.0,
     show_default=True,
-    help="Budget of auto; Ctrl-C ends it early. The best proven bound until then counts.",
+    help="Budget of auto, and of each method of --compare; Ctrl-C ends it early. The best proven bound until then counts.",
 )
 @click.option(
     "--input", "inputs", metavar="NAME", help="Of an ONNX graph with several inputs: this one alone."

@@ -49,6 +49,7 @@ class Question:
     device: str = "cpu"
     seconds: float = 60.0
     report: "Callable[[Tried], object] | None" = None
+    stop: bool = False
     lower: float | None = None
 
     def bound(self, method: str) -> "NetworkBound":
@@ -82,12 +83,13 @@ class Question:
             report=self.report if self.norm == "l2" else None,  # each output by itself would be many lines
             device=self.device,
             seconds=self.seconds,
+            stop=self.stop,
             lower=self.lower,
         )
 
 
 def compared(ask: Question) -> "list[NetworkBound]":
-    """Every method that takes the network, once; an interrupt from the keyboard leaves out the rest."""
+    """Every method that takes the network, once, each in the time of "auto" if it can stop; an interrupt from the keyboard leaves out the rest."""
     from sdplip.bounds.choose import lower_side
     from sdplip.bounds.methods import METHODS as KNOWN
     from sdplip.errors import InvalidProblem, NotProvable
@@ -95,7 +97,7 @@ def compared(ask: Question) -> "list[NetworkBound]":
     lower = lower_side(
         ask.network, output_pair=ask.pair, output_norm=ask.norm, region=ask.region, seconds=ask.seconds
     )
-    ask = replace(ask, lower=lower)
+    ask = replace(ask, stop=True, lower=lower)
     first = ask.bound("product")
     results = [first]
     most = 10 * ask.seconds
