@@ -76,8 +76,14 @@ ASKED = {
 }
 
 
-@pytest.mark.parametrize("asked", ASKED)
-@pytest.mark.parametrize("file", ["net.npz", "net.nnet"])
+def of_relu(asked: str) -> bool:
+    return not {"--activation", "--slopes"} & {*ASKED[asked][0]}
+
+
+@pytest.mark.parametrize(
+    ("file", "asked"),
+    [("net.npz", asked) for asked in ASKED] + [("net.nnet", asked) for asked in ASKED if of_relu(asked)],
+)
 def test_bounds_and_certificates_that_verify_proves_again(run, file, asked):
     options, words = ASKED[asked]
     code, found = answer(run, "bound", file, *options, "--certificate", "c.json")
@@ -91,6 +97,12 @@ def test_bounds_and_certificates_that_verify_proves_again(run, file, asked):
     document["claims"][0]["claim"]["bound"] *= 1 - 1e-6
     Path("c.json").write_text(json.dumps(document))
     assert run("verify", "c.json", file)[0] == 1
+
+
+@pytest.mark.parametrize("asked", [asked for asked in ASKED if not of_relu(asked)])
+def test_nnet_files_are_of_relu(run, asked):
+    code, _, text = run("bound", "net.nnet", *ASKED[asked][0], "--certificate", "c.json")
+    assert code == 2 and "relu" in text.lower() and not Path("c.json").exists()
 
 
 @pytest.mark.parametrize(
