@@ -1,5 +1,7 @@
 """Proposes proofs of norms, for the rule `norm`."""
 
+from weakref import WeakKeyDictionary
+
 import numpy as np
 
 from sdplip.arithmetic.rounding import up
@@ -19,6 +21,9 @@ SMALL = 1 << 18
 """Entries of the matrix of a convolution on small images, of which frequencies would prove larger images as well."""
 FREQUENCIES = 4096
 """Frequencies of the image size that are proven; of larger images, cells cover every size."""
+
+_KNOWN: WeakKeyDictionary[Convolution, dict[bool, Proof]] = WeakKeyDictionary()
+"""Of convolutions as long as they live, of every size or not: the parts of a network are asked for what the whole was."""
 
 
 def propose_norm(of: AbstractLinear | Network) -> Proof:
@@ -64,8 +69,11 @@ def _convolution(op: Convolution) -> Proof:
     strides = zip(op.image_size, op.reach, op.stride, strict=True)
     count = np.prod([(h + r * (not op.circular)) / s for h, r, s in strides])
     every = bool(count > FREQUENCIES)
-    found = certify_convolution(op.K, np.ones(op.channels), op.geometry(every_size=every), scaling="identity")
-    return Proof("norm", {"c": found.c, "every_size": every, "grid": list(found.grid or ())})
+    known = _KNOWN.setdefault(op, {})
+    if every not in known:
+        found = certify_convolution(op.K, np.ones(op.channels), op.geometry(every_size=every), witness=False)
+        known[every] = Proof("norm", {"c": found.c, "every_size": every, "grid": list(found.grid or ())})
+    return known[every]
 
 
 def _merged(network: Network) -> Proof:
