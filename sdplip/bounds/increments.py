@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float, Int
 
-from sdplip.kernel.system import System
+from sdplip.kernel.system import Counted, System
 
 Matrix = Float[np.ndarray, "m n"]
 Vector = Float[np.ndarray, " n"]
@@ -23,7 +23,7 @@ THETAS = (1.02, 1.1, 1.25, 1.5, 2.0, 3.0)
 
 
 @dataclass(frozen=True, eq=False)
-class Increments:
+class Increments(Counted):
     """`kernel.system.System` without its errors."""
 
     inputs: int
@@ -34,16 +34,6 @@ class Increments:
     group: Int[np.ndarray, " n"]
     weight: Vector
     depth: Int[np.ndarray, " n"]
-
-    @property
-    def order(self) -> int:
-        """Number of nonlinear variables."""
-        return len(self.y)
-
-    @property
-    def multipliers(self) -> int:
-        """Number of multipliers."""
-        return int(self.group.max(initial=-1)) + 1
 
     @staticmethod
     def of(system: System) -> "Increments":

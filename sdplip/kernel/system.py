@@ -36,8 +36,25 @@ MOST = 4096
 """Inputs and nonlinear variables of the largest system that is expanded: its matrices are dense."""
 
 
+class Counted:
+    """What has a slope and a multiplier for each nonlinear variable."""
+
+    alpha: Vector
+    group: Int[np.ndarray, " n"]
+
+    @property
+    def order(self) -> int:
+        """Number of nonlinear variables."""
+        return len(self.alpha)
+
+    @property
+    def multipliers(self) -> int:
+        """Number of multipliers."""
+        return int(self.group.max(initial=-1)) + 1
+
+
 @dataclass(frozen=True, eq=False)
-class System:
+class System(Counted):
     """Increments of a network; the columns of `y` and `out` are the inputs, then the nonlinear outputs in order.
 
     Attributes:
@@ -58,16 +75,6 @@ class System:
     group: Int[np.ndarray, " n"]
     weight: Vector
     depth: Int[np.ndarray, " n"]
-
-    @property
-    def order(self) -> int:
-        """Number of nonlinear variables."""
-        return len(self.alpha)
-
-    @property
-    def multipliers(self) -> int:
-        """Number of multipliers."""
-        return int(self.group.max(initial=-1)) + 1
 
 
 def variables(network: Network) -> int:
