@@ -175,7 +175,7 @@ def test_the_tidy_table_holds_every_step(tmp_path):
 
 
 def test_the_figure_shows_every_curve_attack_and_row():
-    curves = [curve_with_attack("a", pgd=0.66), curve_with_attack("b")]
+    curves = [curve_with_attack("a", pgd=0.6), curve_with_attack("b")]
     rows = [*published("SLL", "cifar10"), *published("AOL L", "cifar10")]
     figure = plot.draw_curves(curves, rows)
     names = [text.get_text() for text in figure.legends[0].get_texts()]
@@ -185,9 +185,24 @@ def test_the_figure_shows_every_curve_attack_and_row():
     handles = dict(zip(names, figure.legends[0].legend_handles, strict=True))
     assert all((handles[name].get_markerfacecolor() == "white") == (name in hollow) for name in names[3:])
     steps = [line for line in figure.axes[0].lines if line.get_drawstyle() == "steps-post"]
-    assert [line.get_linestyle() for line in steps] == ["-", "-"]
-    dashed = [line for line in figure.axes[0].lines if list(line.get_ydata()) == [curves[0].clean, 0.66]]
-    assert len(dashed) == 1 and dashed[0].get_linestyle() == "--"
+    assert [line.get_linestyle() for line in steps] == ["-", "--", "-"]
+    assert list(steps[1].get_ydata()) == [curves[0].clean, 0.6, 0.6]
+
+
+def test_the_attack_side_is_never_below_the_truth():
+    """Attacks know single radii: from one to the next the side stays, and a weaker attack farther out does not lift it."""
+    radius, correct = np.array([0.1, 0.2, 0.6, 0.9]), np.ones(4, bool)
+    points = [AttackPoint("pgd", 0.25, 0.5), AttackPoint("pgd", 0.5, 0.75), AttackPoint("other", 0.7, 0.25)]
+    curve = curve_of_radii("c", radius, correct, attacks=points)
+    assert curve.upper_side == ((0.0, 1.0), (0.25, 0.5), (0.7, 0.25))
+    drawn = plot.draw_curves([curve], max_radius=1).axes[0].lines
+    (side,) = [line for line in drawn if line.get_linestyle() == "--"]
+    x, y = side.get_xdata(), side.get_ydata()
+    for r in np.linspace(0, 1, 101):
+        shown = y[np.searchsorted(x, r, side="right") - 1]
+        assert shown == min(p.accuracy for p in (*points, AttackPoint("", 0, 1.0)) if p.eps <= r)
+    marks = [line for line in drawn if line.get_markerfacecolor() == "white"]
+    assert [list(line.get_xdata()) for line in marks] == [[0.7, 0.25, 0.5]]
 
 
 def test_curves_and_rows_differ_without_colour():

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
 from sdplip.plot.style import INK, MARKS, PALE, PALETTE, quiet, short
-from sdplip.robustness.curve import AttackPoint, Curve
+from sdplip.robustness.curve import Curve
 from sdplip.robustness.published import PublishedRow
 
 SHAPES = ("X", "*", "p", "h", "<", ">", "d", "8", "H", "s")
@@ -24,7 +24,7 @@ LEAST = 0.005
 def draw_curves(
     curves: Sequence[Curve], references: Sequence[PublishedRow] = (), *, max_radius: float | None = None
 ) -> Figure:
-    """Solid steps: certified. Dashed: what an attack leaves, so that the truth lies between. Marks: published rows.
+    """Solid steps: certified. Dashed steps: what attacks leave, so that the truth lies between. Marks: published rows.
 
     Hollow marks are rows that are not certified. Curves differ by colour and by their mark, so the figure reads in grey.
 
@@ -60,20 +60,15 @@ def _draw_curve(axes: Axes, curve: Curve, i: int, among: int, end: float) -> Lin
     places = end * (np.arange(6) + (i + 0.5) / among) / 6  # the curves take turns, so marks do not meet
     heights = [curve.at(float(r)) for r in places]
     axes.plot(places, heights, color=colour, marker=mark, linestyle="none", markersize=5, zorder=4)
-    for name in dict.fromkeys(point.attack for point in curve.attacks):
-        points = [AttackPoint(name, 0.0, curve.clean)]  # at distance 0 every attack leaves the clean accuracy
-        points += [p for p in curve.attacks if p.attack == name and p.eps > 0]
+    if curve.attacks:
+        upper, hollow = curve.upper_side, {"markerfacecolor": "white", "markersize": 5, "linestyle": "none"}
+        radii, left = [r for r, _ in upper], [accuracy for _, accuracy in upper]
         axes.plot(
-            [p.eps for p in points],
-            [p.accuracy for p in points],
-            color=colour,
-            marker=mark,
-            markerfacecolor="white",
-            markersize=5,
-            linewidth=1.2,
-            linestyle=(0, (5, 3)),
-            zorder=2.5,
-        )
+            np.minimum([*radii, np.inf], 2 * end), [*left, left[-1]], color=colour, linewidth=1.2,
+            linestyle=(0, (5, 3)), drawstyle="steps-post", zorder=2.5,
+        )  # fmt: skip
+        eps, accuracy = [p.eps for p in curve.attacks], [p.accuracy for p in curve.attacks]
+        axes.plot(eps, accuracy, color=colour, marker=mark, zorder=4.5, **hollow)  # pyright: ignore[reportArgumentType]
     return Line2D([], [], color=colour, marker=mark, markersize=5, linewidth=1.7, label=short(curve.name, 44))
 
 

@@ -102,6 +102,19 @@ class Curve:
         }
 
     @property
+    def upper_side(self) -> tuple[tuple[float, float], ...]:
+        """Steps (radius, accuracy) that the truth does not exceed from that radius to the next one, and after the last.
+
+        They begin at the clean accuracy and fall where an attack left less: what is broken within a radius is broken within
+        every larger one, whichever attack did it, so nothing is interpolated between attacked radii.
+        """
+        steps = [(0.0, self.clean)]
+        for point in sorted(self.attacks, key=lambda p: (p.eps, p.accuracy)):
+            if point.accuracy < steps[-1][1]:
+                steps += [(point.eps, point.accuracy)]
+        return tuple(steps)
+
+    @property
     def broken(self) -> tuple[AttackPoint, ...]:
         """Attack points below the curve. On the same samples there can be none: a certificate would be false."""
         return tuple(point for point in self.attacks if point.accuracy < self.at(point.eps))
