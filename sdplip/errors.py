@@ -56,6 +56,10 @@ class RefusedModule(SdplipError, ValueError):
     """No Lipschitz bound holds for this torch module as it stands, or none that sdplip can prove."""
 
 
+class RefusedArithmetic(SdplipError, RuntimeError):
+    """The process or its device multiplies in an arithmetic whose rounding sdplip does not bound."""
+
+
 class UnknownModule(RefusedModule):
     """No rule is registered for this torch module; `sdplip.nn.bound.lipschitz.register` adds one."""
 

@@ -1,6 +1,7 @@
 """In which arithmetic a network is certified: sums of products in one precision, no kernels that round otherwise."""
 
 import copy
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Literal
@@ -8,7 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from sdplip.errors import RefusedModule
+from sdplip.errors import RefusedArithmetic, RefusedModule
+from sdplip.nn.ieee import FORCED, check_products, ieee
 from sdplip.nn.products import by_products
 
 Precision = Literal["float32", "float64"]
@@ -47,34 +49,42 @@ def pixels(images: Tensor, precision: Precision) -> Tensor:
     return images.to(DTYPES[precision])
 
 
+COVERED = ("cpu", "cuda")
+"""Kinds of devices whose sums of products are bounded by the standard model of rounding."""
+
+
 @contextmanager
-def plain_arithmetic() -> Iterator[None]:
+def plain_arithmetic(device: torch.device | None = None) -> Iterator[None]:
     """A block in which torch multiplies matrices and convolves by sums of products in the dtype of the numbers.
 
-    No TF32, no bfloat16 passes, no NNPACK and no cuDNN, which may transform convolutions (Winograd, FFT).
+    No TF32, no bfloat16 passes, no NNPACK and no cuDNN, which may transform convolutions (Winograd, FFT). What the environment
+    forces upon the libraries is found by trying, and refused.
+
+    Args:
+        device: where the network runs; the CPU if None.
+
+    Raises:
+        RefusedArithmetic: a device or a process whose rounding is not covered.
     """
-    before = torch.get_float32_matmul_precision()
+    device = device or torch.device("cpu")
+    _check_device(device)
     with ExitStack() as stack:
-        stack.enter_context(_ieee_convolutions())
+        stack.enter_context(ieee())
         stack.enter_context(torch.backends.nnpack.flags(enabled=False))
-        stack.enter_context(torch.backends.cudnn.flags(enabled=False, allow_tf32=False))
-        torch.set_float32_matmul_precision("highest")
-        try:
-            yield
-        finally:
-            torch.set_float32_matmul_precision(before)
+        stack.callback(setattr, torch.backends.cudnn, "enabled", torch.backends.cudnn.enabled)
+        torch.backends.cudnn.enabled = False
+        for dtype in DTYPES.values():
+            check_products(device, dtype)
+        yield
 
 
-@contextmanager
-def _ieee_convolutions() -> Iterator[None]:
-    """oneDNN convolves in the precision of the numbers. Before torch 2.9 it knew nothing else and had no setting."""
-    setting = vars(torch.backends.mkldnn).get("conv")
-    if setting is None:
-        yield
-        return
-    before = setting.fp32_precision
-    setting.fp32_precision = "ieee"
-    try:
-        yield
-    finally:
-        setting.fp32_precision = before
+def _check_device(device: torch.device) -> None:
+    if device.type not in COVERED:
+        raise RefusedArithmetic(
+            f"No bound of the rounding on {device.type} is known. Move the model with `.to('cpu')` and certify it there."
+        )
+    forced = [name for name in FORCED if os.environ.get(name, "0") not in ("", "0")]
+    if device.type == "cuda" and forced:
+        raise RefusedArithmetic(
+            f"`{forced[0]}` is set, so this GPU multiplies in another arithmetic. Unset it, or certify on the CPU."
+        )

@@ -102,20 +102,30 @@ def empirical_robust(
     radius = torch.from_numpy(np.broadcast_to(np.asarray(eps, dtype=np.float64), (len(images),)).copy())
     if not bool((radius >= 0).all()):
         raise InvalidProblem(f"`eps` must not be negative or NaN, but is {eps}.")
-    network = network_in(model, precision).requires_grad_(False)
-    device, parts = device_of(network), []
-    with plain_arithmetic(), parametrize.cached():  # weights are computed once, not at each step
-        for x, y, r in zip(images.split(batch), labels.split(batch), radius.split(batch), strict=True):
-            x, y, r = pixels(x.to(device), precision), y.to(device), r.to(device)
-            survives = run(network, x).argmax(-1) == y
-            left = survives.nonzero().flatten()  # the others are lost already
-            if len(left):
-                attacked = attack(network, x[left], y[left], r[left])
-                survives[left] = ~broken(network, x[left], attacked, y[left], r[left])
-            parts.append(survives.cpu().numpy())
-            if progress:
-                progress(sum(map(len, parts)), len(images))
+    device, parts = device_of(model), []
+    with plain_arithmetic(device):
+        network = network_in(model, precision).requires_grad_(False)
+        with parametrize.cached():  # weights are computed once, not at each step
+            for x, y, r in zip(images.split(batch), labels.split(batch), radius.split(batch), strict=True):
+                survives = _survives(
+                    network, pixels(x.to(device), precision), y.to(device), r.to(device), attack
+                )
+                parts.append(survives.cpu().numpy())
+                if progress:
+                    progress(sum(map(len, parts)), len(images))
     return np.concatenate(parts)
+
+
+def _survives(
+    network: nn.Module, x: Tensor, labels: Tensor, eps: Tensor, attack: Attack
+) -> Bool[Tensor, " n"]:
+    """Of one batch. What is wrong already is not attacked."""
+    survives = run(network, x).argmax(-1) == labels
+    left = survives.nonzero().flatten()
+    if len(left):
+        attacked = attack(network, x[left], labels[left], eps[left])
+        survives[left] = ~broken(network, x[left], attacked, labels[left], eps[left])
+    return survives
 
 
 def attack_at(

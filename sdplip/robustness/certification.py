@@ -185,18 +185,19 @@ def certify_accuracy(
 
     Raises:
         RefusedModule: the model has no Lipschitz bound; or float32, and a module has no proven rounding error.
+        RefusedArithmetic: this process or its device multiplies in an arithmetic whose rounding has no bound.
         InvalidProblem: images and labels that do not fit together or do not fit the model.
     """
     start = time.perf_counter()
     check_samples(images, labels)
-    network = network_in(model, precision)
     shape = tuple(images.shape[1:])
-    classes = run(network, pixels(images[:1].to(device_of(network)), precision)).shape[1]
-    if not 0 <= int(labels.min()) <= int(labels.max()) < classes:  # all refused before the long proof
-        raise InvalidProblem(
-            f"`labels` lie between {int(labels.min())} and {int(labels.max())}, but the network has {classes} classes."
-        )
-    with plain_arithmetic():
+    with plain_arithmetic(device_of(model)):
+        network = network_in(model, precision)
+        classes = run(network, pixels(images[:1].to(device_of(network)), precision)).shape[1]
+        if not 0 <= int(labels.min()) <= int(labels.max()) < classes:  # all refused before the long proof
+            raise InvalidProblem(
+                f"`labels` lie between {int(labels.min())} and {int(labels.max())}, but the network has {classes} classes."
+            )
         bound = layers = lipschitz(network, input_shape=shape)
         pairwise = None if head_of(network, bound) is None else pairwise_of(network, bound)
         constants = np.asarray(joint_constant(bound) if pairwise is None else pairwise.values)

@@ -105,10 +105,11 @@ def local_radii(
         raise InvalidProblem(
             "These labels are not those of `certified`. Pass the images that it speaks of, from the first one."
         )
-    network, shape = network_in(model, certified.precision), tuple(images.shape[1:])
-    front = front_of(network, shape)
+    shape = tuple(images.shape[1:])
     radius, balls = before.radius.copy(), 0
-    with plain_arithmetic():
+    with plain_arithmetic(device_of(model)):
+        network = network_in(model, certified.precision)
+        front = front_of(network, shape)
         analysis = analysis_of(network, lipschitz(network, input_shape=shape), certified.precision)
         todo = np.flatnonzero(before.correct & (before.radius > 0))
         for done, i in enumerate(todo, 1):

@@ -24,19 +24,6 @@ def lowered(device: torch.device, precision: Precision) -> AbstractContextManage
 
 
 @contextmanager
-def no_tf32() -> Iterator[None]:
-    """A block in which float32 means float32: what validation measures is the network that is certified."""
-    before, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-    torch.set_float32_matmul_precision("highest")
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
-        torch.backends.cudnn.allow_tf32 = convolutions
-
-
-@contextmanager
 def threads(number: int | None) -> Iterator[None]:
     """A block with that many threads of torch; None leaves them."""
     before = torch.get_num_threads()

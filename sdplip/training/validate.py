@@ -4,12 +4,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sdplip.nn.ieee import ieee
 from sdplip.training.data import Split
 from sdplip.training.distributed import Team
 from sdplip.training.losses import radii
 from sdplip.training.margins import aimed_constants
 from sdplip.training.own import monitored_constants
-from sdplip.training.precision import no_tf32
 
 BATCH = 500
 
@@ -25,7 +25,7 @@ def validate(
     """
     model.eval()
     counts = torch.zeros(2, dtype=torch.float64)
-    with no_tf32():
+    with ieee():
         if own:
             constants = monitored_constants(model, split.shape)
         else:
