@@ -3,6 +3,8 @@ r"""Certified radii of labelled images: margins in exact arithmetic, constants o
 Statement. Let $s = f(x)$, y the class of its largest logit, $m_j = s_y - s_j$, and $|(f_y - f_j)(x') - (f_y - f_j)(x)| \le L_{yj}
 \lVert x' - x \rVert$. If a pass in floating point is off by at most $c_{yj} + e_{yj} r$ in the margin of y and j at every x'
 within r of x, then y is predicted at every x' nearer than $\min_j (m_j - c_{yj}) / (L_{yj} + e_{yj})$.
+
+A network of one output f decides by its sign: it is read as the two logits 0, f, so class 1 wins where f > 0.
 """
 
 from collections import Counter
@@ -61,6 +63,7 @@ def radii(
         NotProvable: the proof proves nothing of this network.
     """
     refuse_lost_numbers(network)
+    network = with_classes(network)
     balls: dict[str, Ball] = {}
     if proof.rule == "around":
         proof, balls = balls_of(proof, network.outputs)
@@ -71,6 +74,11 @@ def radii(
     wins = np.array([one.least > 0 for one in margins])
     labels, least = np.array([one.label for one in margins]), np.array([one.least for one in margins])
     return Radii(np.where(wins, labels, -1), np.maximum(least, 0.0), np.where(wins, radius, 0.0))
+
+
+def with_classes(network: Network) -> Network:
+    """The network whose outputs are logits of classes: of one output f the two 0, f."""
+    return network if network.outputs > 1 else followed(network, Dense(np.array([[0.0], [1.0]])))
 
 
 def known_margins(
@@ -85,11 +93,10 @@ def known_margins(
     Raises:
         NotProvable: the proof proves nothing of this network.
     """
+    network = with_classes(network)
     constants = margin_constants(network, proof, prove)
     values = evaluate(network, x)
     logits = values[-1]
-    if logits.mid.shape[1] < 2:
-        raise NotProvable("A network of one output has no classes. Certify its sign by a second output 0.")
     y = logits.mid.argmax(-1)
     rows = np.arange(len(y))
     low, high = logits.ends()

@@ -15,7 +15,7 @@ from jaxtyping import Float, Shaped
 from sdplip.bounds.methods.multipliers import by_system
 from sdplip.bounds.task import Proven, Task
 from sdplip.errors import InvalidProblem, NotProvable
-from sdplip.kernel.accuracy import known_margins
+from sdplip.kernel.accuracy import known_margins, with_classes
 from sdplip.kernel.around import Ball, Margins, image_key, lasts, pair_network, rows
 from sdplip.kernel.centred import Around, Centre, Front
 from sdplip.kernel.check import conclude
@@ -62,7 +62,7 @@ def enlarge(
     Raises:
         NotProvable: matrices of the network that are too large to be followed around an image.
     """
-    claim, base = certified.claim, certified.proof
+    network, claim, base = with_classes(network), certified.claim, certified.proof
     if len(images) != len(claim.index):
         raise InvalidProblem(f"{len(images)} images are not the {len(claim.index)} that were certified.")
     front, store = Front.of(network), Images(images, claim.label)

@@ -17,7 +17,7 @@ from sdplip.nn.bounds.pairwise import head_of, pairwise_of
 from sdplip.nn.bounds.tree import Bound, best
 from sdplip.robustness.arithmetic import Precision, device_of, network_in, pixels, plain_arithmetic
 from sdplip.robustness.forward_error import REACH, Analysis, forward_error
-from sdplip.robustness.radii import certified_radius, joint_constant, margins, predictions
+from sdplip.robustness.radii import certified_radius, class_logits, joint_constant, margins, predictions
 from sdplip.shapes import short
 
 RADII = ("36/255", "72/255", "108/255", "1")
@@ -170,7 +170,7 @@ def certify_accuracy(
     r"""Certify `model` at labelled images.
 
     The constants of the margins are those of pairs of classes if the model ends in a linear head, else $\sqrt 2$ times the bound
-    of the network.
+    of the network. A network of one logit decides by its sign, labels 0 and 1, and the constant is its own.
 
     Args:
         model: any that `lipschitz` accepts with the shape of these images, modules with a forward of their own included; a copy
@@ -194,15 +194,18 @@ def certify_accuracy(
     with plain_arithmetic(device_of(model)):
         network = network_in(model, precision)
         classes = run(network, pixels(images[:1].to(device_of(network)), precision)).shape[1]
+        single, classes = classes == 1, max(classes, 2)
         if not 0 <= int(labels.min()) <= int(labels.max()) < classes:  # all refused before the long proof
             raise InvalidProblem(
-                f"`labels` lie between {int(labels.min())} and {int(labels.max())}, but the network has {classes} classes."
+                f"`labels` lie between {int(labels.min())} and {int(labels.max())}, but the network has {classes} classes"
+                f"{': 0 and 1, the sign of its one logit' if single else ''}."
             )
+        if single and tighter is not None:
+            raise InvalidProblem("One logit has no pairs of classes to bound. Pass a smaller bound as `whole`.")
         bound = layers = lipschitz(network, input_shape=shape)
-        pairwise = None if head_of(network, bound) is None else pairwise_of(network, bound)
-        constants = np.asarray(joint_constant(bound) if pairwise is None else pairwise.values)
+        constants = margin_constants(network, bound, single=single)
         if whole is not None:
-            constants = np.minimum(constants, joint_constant(whole))
+            constants = np.minimum(constants, whole.value if single else joint_constant(whole))
         if tighter is not None:
             better = tighter(network, _square(constants, classes))
             constants = np.minimum(constants, better.margins)
@@ -211,7 +214,7 @@ def certify_accuracy(
         parts = []
         for x in images.split(batch):
             x = pixels(x.to(device_of(network)), precision)
-            parts.append(_certified(network, x, constants, analysis, scope))
+            parts.append(_certified(network, x, _square(constants, classes), analysis, scope))
             if progress:
                 progress(sum(len(part[0]) for part in parts), len(images))
     prediction, margin, radius = (np.concatenate(column) for column in zip(*parts, strict=True))
@@ -280,8 +283,19 @@ def _certified(
     else:
         logits, lost = analysis(x)
         error = lost.here_and_around() if scope == "computed" else lost.here()
+    logits = class_logits(logits)
     radius = np.minimum(certified_radius(logits, constants, error=error), REACH)
     return predictions(logits), margins(logits).min(-1), radius
+
+
+def margin_constants(network: nn.Module, bound: Bound, *, single: bool) -> Float[np.ndarray, "..."]:
+    r"""Constants of the margins of a network with this `bound`: of pairs of classes where it ends in a linear head, else one,
+    $\sqrt 2$ times the bound; of a `single` logit the bound."""
+    if single:
+        return np.asarray(bound.value)
+    if head_of(network, bound) is None:
+        return np.asarray(joint_constant(bound))
+    return pairwise_of(network, bound).values
 
 
 def _square(constants: np.ndarray, classes: int) -> Float[np.ndarray, "classes classes"]:

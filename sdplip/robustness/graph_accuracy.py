@@ -18,7 +18,7 @@ from sdplip.arithmetic.decimals import above
 from sdplip.bounds.choose import bound
 from sdplip.bounds.methods.product import product_proof
 from sdplip.errors import InvalidProblem, NotProvable
-from sdplip.kernel.accuracy import Arithmetic, margin_constants, radii, remembering
+from sdplip.kernel.accuracy import Arithmetic, margin_constants, radii, remembering, with_classes
 from sdplip.kernel.check import conclude
 from sdplip.kernel.proof import Goal, Proof
 from sdplip.network import Dense, Network
@@ -55,6 +55,7 @@ def propose_margins(network: Network, *, method: str = "auto", seconds: float = 
     Raises:
         NotProvable: no finite bound.
     """
+    network = with_classes(network)
     last = network.nodes[-1]
     cut = last.inputs[0] if isinstance(last.op, Dense) and last.inputs[0] in network.cuts else network.output
     if cut == 0:
@@ -85,7 +86,7 @@ def certify_graph(
 
     Args:
         images: bytes, which are divided by 255, or floating point as they enter the network.
-        labels: whole numbers.
+        labels: whole numbers; of a network of one output 1 where it should be positive, 0 else.
         arithmetic: whose prediction: "exact", or any pass in "float32" or "float64", with its rounding.
         proof: of the margins; None proposes one by `method` of `sdplip.bounds.bound` within `seconds`.
         progress: called with the images done and their number.
@@ -100,6 +101,7 @@ def certify_graph(
             f"{len(images)} images of {images[0].size if len(images) else 0} numbers and {len(labels)} labels do not fit a"
             f" network of {network.inputs} inputs."
         )
+    network = with_classes(network)
     if not 0 <= int(labels.min()) <= int(labels.max()) < network.outputs:
         raise InvalidProblem(
             f"`labels` lie between {int(labels.min())} and {int(labels.max())}, but the network has {network.outputs} classes."

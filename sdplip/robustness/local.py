@@ -110,6 +110,10 @@ def local_radii(
     with plain_arithmetic(device_of(model)):
         network = network_in(model, certified.precision)
         front = front_of(network, shape)
+        if front.network.outputs == 1:
+            raise InvalidProblem(
+                "One logit has no pairs of classes to bound around an image. Give the network a second logit 0."
+            )
         analysis = analysis_of(network, lipschitz(network, input_shape=shape), certified.precision)
         todo = np.flatnonzero(before.correct & (before.radius > 0))
         for done, i in enumerate(todo, 1):

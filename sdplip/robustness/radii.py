@@ -4,6 +4,9 @@ With $|(f_y - f_j)(x') - (f_y - f_j)(x)| \le L_{yj} \lVert x' - x \rVert_2$ clas
 $\min_j (f_y - f_j)(x) / L_{yj}$. Three kinds of constants: those of pairs of classes for a linear head
 (`sdplip.nn.pairwise_lipschitz`), $\sqrt 2 L$ for any $L$-Lipschitz network, $2 L$ where only each logit by itself is
 $L$-Lipschitz.
+
+A network of one logit $f$ decides by its sign, class 1 where $f > 0$ and class 0 else: it is read as the two logits $0, f$, and its
+constant is that of $f$ itself.
 """
 
 from dataclasses import dataclass
@@ -54,19 +57,59 @@ def separate_constant(bound: Bound | float) -> float:
 
 
 def predictions(logits: Logits) -> Int[np.ndarray, " batch"]:
-    """The class of the largest logit, the first one of several."""
-    return _double(logits).argmax(-1)
+    """The class of the largest logit, the first one of several; of one logit its sign, 1 where it is positive."""
+    return class_logits(logits).argmax(-1)
 
 
 def margins(logits: Logits) -> Float[np.ndarray, "batch classes"]:
     """Predicted logit minus each logit, rounded down; infinity at the predicted class itself, 0 at ties, NaN stays."""
-    s = _double(logits)
+    s = class_logits(logits)
     y = s.argmax(-1)[:, None]
     with np.errstate(invalid="ignore"):
         difference = np.take_along_axis(s, y, -1) - s
     result = np.where(difference > 0, np.nextafter(difference, -np.inf), difference)
     np.put_along_axis(result, y, np.inf, -1)
     return result
+
+
+def class_radii(
+    logits: Logits,
+    constants: Constants,
+    *,
+    lost: Float[np.ndarray, " batch"] | float = 0.0,
+    above: bool = False,
+) -> Float[np.ndarray, "batch classes"]:
+    r"""$r_k = \min_{j \ne k} (s_k - s_j) / L_{kj}$ of every class k: where positive the certified radius of k, else how far k is away.
+
+    Each column is 1-Lipschitz in the input of the network: every quotient is, because $L_{kj}$ bounds how fast its margin changes,
+    and a minimum of 1-Lipschitz functions is one. At most one column is positive, and the largest is `certified_radius` or 0.
+
+    Args:
+        logits: as the network computed them; one logit f a sample gives the two columns $-f / L, f / L$.
+        constants: of the margins, `(classes, classes)`, or one for all of them; of one logit its own.
+        lost: by how much any margin may differ from its exact value, for all samples or one for each.
+        above: round up, with `lost` added, in place of down, with `lost` taken away. A margin whose constant is 0 never changes,
+            so its quotient is infinite; of logits that are not finite nothing is known, which is -inf below and inf above.
+
+    Raises:
+        InvalidProblem: shapes that do not fit, or constants or `lost` that are negative or NaN.
+    """
+    s = class_logits(logits)
+    batch, classes = s.shape
+    L = _matrix(constants, classes, single=_columns(logits) == 1)
+    e = np.broadcast_to(np.asarray(lost, dtype=np.float64), (batch,))[:, None]
+    if not (e >= 0).all():
+        raise InvalidProblem("`lost` holds a negative number or NaN. Use proven bounds of the rounding.")
+    outward = np.inf if above else -np.inf
+    result = np.empty_like(s)
+    for k in range(classes):
+        with np.errstate(invalid="ignore", over="ignore"):
+            m = _outward(s[:, k : k + 1] - s, outward)
+            m = np.where(e > 0, np.nextafter(m + e if above else m - e, outward), m)
+        each = _divided(m, L[k], outward)
+        each[:, k] = np.inf
+        result[:, k] = each.min(-1)
+    return np.where(np.isfinite(s).all(-1, keepdims=True), result, outward)
 
 
 def certified_radius(
@@ -78,43 +121,69 @@ def certified_radius(
     Whether the prediction is right is for the caller to say.
 
     Args:
-        logits: as the network computed them.
-        pairwise: constants of the margins, `(classes, classes)`, or one for all of them (`joint_constant`, `separate_constant`).
+        logits: as the network computed them; of one logit f the radius is $|f| / L$.
+        pairwise: constants of the margins, `(classes, classes)`, or one for all of them (`joint_constant`, `separate_constant`); of
+            one logit its own, `lipschitz(model)`.
         error: what rounding takes away; None counts the logits as exact.
 
     Raises:
         InvalidProblem: shapes that do not fit, or constants that are negative or NaN.
     """
-    s = _double(logits)
+    s = class_logits(logits)
     batch, classes = s.shape
-    L = _matrix(pairwise, classes)
+    L = _matrix(pairwise, classes, single=_columns(logits) == 1)
     y = s.argmax(-1)
     m, constants = margins(s), L[y]
     if error is not None:
         with np.errstate(invalid="ignore"):
             m = np.nextafter(m - error.constant, -np.inf)
         constants = np.nextafter(constants + error.slope, np.inf)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        each = np.nextafter(m / constants, -np.inf)
-    each = np.where(constants > 0, each, np.inf)  # this margin never changes
-    each = np.where(m > 0, each, 0.0)
+    each = np.where(m > 0, _divided(m, constants, -np.inf), 0.0)
     each[np.arange(batch), y] = np.inf
     radius = np.maximum(each.min(-1), 0.0)
     return np.where(np.isfinite(s).all(-1), radius, 0.0)
 
 
-def _double(logits: Logits) -> Float[np.ndarray, "batch classes"]:
-    """The same numbers in double precision."""
+def class_logits(logits: Logits) -> Float[np.ndarray, "batch classes"]:
+    """The same numbers in double precision, one a class: one logit f is read as the two 0, f.
+
+    Raises:
+        InvalidProblem: no matrix.
+    """
     s = logits.detach().to("cpu", torch.float64).numpy() if isinstance(logits, Tensor) else logits
     s = np.asarray(s, dtype=np.float64)
     if s.ndim != 2 or not s.shape[1]:
         raise InvalidProblem(f"`logits` must have the shape (batch, classes), but have {s.shape}.")
-    return s
+    return np.concatenate([np.zeros_like(s), s], 1) if s.shape[1] == 1 else s
 
 
-def _matrix(constants: Constants, classes: int) -> Float[np.ndarray, "classes classes"]:
-    values = constants.values if isinstance(constants, PairwiseBound) else constants
-    L = np.asarray(values, dtype=np.float64)
+def _columns(logits: Logits) -> int:
+    return int(np.shape(logits)[1])
+
+
+def _outward(x: Float[np.ndarray, "*n"], outward: float) -> Float[np.ndarray, "*n"]:
+    """A difference that was rounded once, moved to the side that is asked for; 0 is exact."""
+    return np.where(x == 0, x, np.nextafter(x, outward))
+
+
+def _divided(
+    m: Float[np.ndarray, "batch classes"], L: Float[np.ndarray, "... classes"], outward: float
+) -> Float[np.ndarray, "batch classes"]:
+    """m / L, rounded outward; where L is 0 the margin never changes, so it is infinite with the sign of m."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        each = np.where(L > 0, _outward(m / L, outward), np.copysign(np.inf, m))
+    return np.where(m == 0, 0.0, each)
+
+
+def _matrix(constants: Constants, classes: int, *, single: bool) -> Float[np.ndarray, "classes classes"]:
+    if isinstance(constants, PairwiseBound):
+        constants = constants.network.value if single else constants.values
+    L = np.asarray(constants, dtype=np.float64)
+    if single and L.shape != ():
+        raise InvalidProblem(
+            f"One logit decides by its sign, and its constant is one number, but `pairwise` has the shape {L.shape}. Use"
+            " `lipschitz(model).value`."
+        )
     if L.shape not in ((), (classes, classes)):
         raise InvalidProblem(
             f"`pairwise` must be one number or have the shape ({classes}, {classes}), but has {L.shape}."

@@ -40,7 +40,7 @@ from sdplip.nn.bounds.tree import Bound
 from sdplip.nn.bounds.weights import effective, exact
 from sdplip.nn.heads import LastLayerNormalised
 from sdplip.robustness.absolute import FLOOR, FORMATS, Format, length_above
-from sdplip.robustness.radii import MarginError
+from sdplip.robustness.radii import MarginError, predictions
 
 REACH = 2.0**20
 """Radii up to which overflow is excluded: no image of fewer than 2^40 pixels in [0, 1] is farther from another."""
@@ -225,11 +225,20 @@ class Analysis:
         z, error, distance = self.flow(x, Affine(np.zeros(len(x)), 1.0))
         if self.head is None:
             pair = up(2**0.5) * error
-            each = np.ones(tuple(z.shape))
+            each = np.ones((len(z), max(2, z.shape[1])))
             return z, MarginError(pair.constant[:, None] * each, pair.slope * each)
         logits = self.head.module(z)
-        winner = logits.argmax(-1).cpu().numpy()
-        return logits, MarginError(*self.head.lost(winner, error, distance + lengths(z)))
+        return logits, MarginError(*self.head.lost(predictions(logits), error, distance + lengths(z)))
+
+    @torch.no_grad()
+    def everywhere(self, x: Tensor) -> tuple[Tensor, Float[np.ndarray, " batch"]]:
+        """The logits as computed, and by how much the margin of any two classes is off, in this one evaluation."""
+        z, error, distance = self.flow(x, Affine(np.zeros(len(x)), 1.0))
+        if self.head is None:
+            return z, up(2**0.5) * ONCE * error.constant
+        norm, classes = distance + lengths(z), len(self.head.bias)
+        each = [self.head.lost(np.full(len(x), k), error, norm)[0].max(1) for k in range(classes)]
+        return self.head.module(z), np.max(each, 0)
 
 
 def is_head(module: nn.Module) -> bool:
@@ -245,6 +254,8 @@ def _head(module: Any, name: str, format: Format) -> Head:
         else effective(module, "weight", context)
     )
     bias = np.zeros(len(U)) if module.bias is None else abs(effective(module, "bias", context))
+    if len(U) == 1:  # one logit, read as 0 and itself
+        U, bias = np.concatenate([0 * U, U]), np.concatenate([[0.0], bias])
     apart = np.stack([length_above(u - U) for u in U])
     terms = U.shape[1] + 1
     return Head(module, apart, length_above(U), bias, format.gamma(terms), 4 * terms * format.tiny)
