@@ -579,3 +579,15 @@ def test_estimates_of_linear_maps_are_exact():
 def test_lazy_layers_are_refused_for_what_they_lack():
     with pytest.raises(RefusedModule, match="no shape yet"):
         lipschitz(nn.LazyLinear(3))
+
+
+def test_an_averaged_operator_is_proven_and_finds_its_fixed_point():
+    """The turn by 90 degrees has no limit; averaged with the identity it goes to its fixed point, the origin."""
+    turn = nn.Linear(2, 2, bias=False, dtype=torch.float64)
+    turn.weight.data = torch.tensor([[0.0, -1.0], [1.0, 0.0]], dtype=torch.float64)
+    averaged = Sum([Scale(0.5), nn.Sequential(turn, Scale(0.5))])
+    assert 1 <= float(lipschitz(averaged)) <= 1 + 1e-12
+    x = torch.ones(1, 2, dtype=torch.float64)
+    for _ in range(100):
+        x = averaged(x)
+    assert float(x.detach().norm()) < 1e-14

@@ -18,7 +18,10 @@ class Concatenate(nn.Module):
 
 
 class Sum(nn.Module):
-    r"""Sum of the outputs of all branches: $\sum L_i$."""
+    r"""Sum of the outputs of all branches: $\sum L_i$.
+
+    `Sum([Scale(1 - t), nn.Sequential(f, Scale(t))])` is the averaged operator $(1 - t) x + t f(x)$.
+    """
 
     def __init__(self, branches: Sequence[nn.Module]) -> None:
         super().__init__()

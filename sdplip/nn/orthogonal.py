@@ -15,13 +15,18 @@ from sdplip.nn.memo import Memo
 from sdplip.nn.scaling import precision
 
 Method = Literal["exp", "cayley", "householder"]
+MAPS = {
+    "exp": parametrizations._OrthMaps.matrix_exp,
+    "cayley": parametrizations._OrthMaps.cayley,
+    "householder": parametrizations._OrthMaps.householder,
+}
 
 
 def orthogonal(layer: nn.Linear, method: Method = "exp") -> nn.Linear:
     r"""The layer itself, its weight now parametrized with orthonormal rows or columns by `torch.nn.utils.parametrizations`.
 
-    In exact arithmetic its norm is 1: every singular value is. torch computes the weight anew at each forward; in loops use
-    `torch.nn.utils.parametrize.cached()`, and for good `parametrize.remove_parametrizations(layer, "weight")`.
+    In exact arithmetic its norm is 1: every singular value is. In training the weight is computed anew at each forward; in eval
+    mode once, until a parameter changes (`Memo`). `export_plain` gives the network with ordinary weights, which `torch.save` takes.
 
     Args:
         layer: a linear layer.
@@ -36,15 +41,35 @@ def orthogonal(layer: nn.Linear, method: Method = "exp") -> nn.Linear:
             f"`orthogonal` covers nn.Linear itself, but got `{type(layer).__name__}`; a kernel with orthogonal slices is no"
             " orthogonal convolution (norms up to 9 were measured). Use `CayleyConv2d`, or `rescaled(layer, ...)`."
         )
-    maps = {"exp": "matrix_exp", "cayley": "cayley", "householder": "householder"}
-    if method not in maps:
-        raise InvalidWeight(f"`method` must be one of {', '.join(maps)}, but is {method!r}.")
+    if method not in MAPS:
+        raise InvalidWeight(f"`method` must be one of {', '.join(MAPS)}, but is {method!r}.")
     long, short = max(layer.weight.shape), min(layer.weight.shape)
-    if method == "cayley" and long >= 2 * short:
-        parametrize.register_parametrization(layer, "weight", TallCayley())
-    else:
-        parametrizations.orthogonal(layer, "weight", orthogonal_map=maps[method])
+    tall = method == "cayley" and long >= 2 * short
+    step = TallCayley() if tall else Trivialised(layer.weight, MAPS[method])
+    parametrize.register_parametrization(layer, "weight", step.train(layer.training))
     return layer
+
+
+class Trivialised(parametrizations._Orthogonal):
+    r"""torch's own orthogonal parametrization; in eval mode its weight is computed once for each state of the parameters."""
+
+    def __init__(self, weight: Float[Tensor, "out in"], orthogonal_map: parametrizations._OrthMaps) -> None:
+        super().__init__(weight, orthogonal_map)
+        self._memo = Memo()
+
+    def forward(self, X: Float[Tensor, "out in"]) -> Float[Tensor, "out in"]:
+        if self.training or torch.compiler.is_compiling():
+            return self.now(X)
+        return self._memo(self.now, X, self.base)
+
+    def now(self, X: Float[Tensor, "out in"], *_: Tensor) -> Float[Tensor, "out in"]:
+        """The weight of the free matrix as it stands."""
+        with torch.autocast(X.device.type, enabled=False):
+            return super().forward(X)
+
+    def train(self, mode: bool = True) -> "Trivialised":
+        self._memo.drop()
+        return super().train(mode)
 
 
 class TallCayley(nn.Module):
@@ -52,9 +77,24 @@ class TallCayley(nn.Module):
     its longer one (4096 to 512 features: 20 times faster). Orthonormal rows or columns, whichever are fewer.
 
     An assigned weight is replaced by its polar factor $Q = \binom{A}{B}$, and $Z = (I + A)^{-1} (I - A)$ gives it back.
+    In eval mode the weight is computed once for each state of the free matrix.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._memo = Memo()
+
     def forward(self, weight: Float[Tensor, "out in"]) -> Float[Tensor, "out in"]:
+        if self.training or torch.compiler.is_compiling():
+            return self.now(weight)
+        return self._memo(self.now, weight)
+
+    def train(self, mode: bool = True) -> "TallCayley":
+        self._memo.drop()
+        return super().train(mode)
+
+    def now(self, weight: Float[Tensor, "out in"]) -> Float[Tensor, "out in"]:
+        """The weight of the free matrix as it stands."""
         with torch.autocast(weight.device.type, enabled=False):
             return _upright(cayley(_upright(weight.to(precision(weight)), weight)), weight).to(weight.dtype)
 

@@ -42,13 +42,14 @@ class Rescaled(nn.Module):
     def forward(self, weight: Weight) -> Weight:
         if self.training or torch.compiler.is_compiling():
             return self._rescale(weight, self.scaling(weight))
-        return self._memo(self._now, weight, *self.parameters())
+        return self._memo(self.now, weight, *self.parameters())
 
     @torch.no_grad()
     def right_inverse(self, weight: Weight) -> Weight:
         return self._rescale(weight, self.scaling.gauge(weight) ** -2)
 
-    def _now(self, weight: Weight, *_: Tensor) -> Weight:
+    def now(self, weight: Weight, *_: Tensor) -> Weight:
+        """The weight of the raw one as it stands."""
         return self._rescale(weight, self.scaling.compute(weight))
 
     def _rescale(self, weight: Weight, t: Float[Tensor, " n"]) -> Weight:

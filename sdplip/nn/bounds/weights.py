@@ -13,11 +13,12 @@ from sdplip.geometry import Geometry
 from sdplip.kernel.condition import Certificate, Form
 from sdplip.nn.bounds.dispatch import Context
 from sdplip.nn.bounds.tree import Bound
+from sdplip.nn.orthogonal import TallCayley, Trivialised
 from sdplip.nn.rescaled import Rescaled
 from sdplip.nn.scaling import AbstractScaling
 from sdplip.proposals import certify, certify_convolution
 
-STALE = "its cached `t` belongs to other weights, because they were changed through `.data`. Call `.eval()` again."
+STALE = "its cached `t` or weight belongs to other weights, because they were changed through `.data`. Call `.eval()` again."
 
 
 def effective(module: nn.Module, name: str, context: Context) -> Float[np.ndarray, "..."]:
@@ -45,14 +46,15 @@ def effective(module: nn.Module, name: str, context: Context) -> Float[np.ndarra
 
 
 def refuse_stale_parametrization(module: nn.Module, name: str, context: Context) -> None:
-    """A rescaled weight must be that of the raw weight as it is now."""
+    """A rescaled or orthogonal weight must be that of the raw weight as it is now."""
     steps = _steps(module, name)
-    if len(steps) != 1 or not isinstance(step := steps[0], Rescaled):
+    if len(steps) != 1 or not isinstance(step := steps[0], Rescaled | Trivialised | TallCayley):
         return
     original = steps.get_parameter("original")
-    refuse_stale(module, step.scaling, original, context)
+    if isinstance(step, Rescaled):
+        refuse_stale(module, step.scaling, original, context)
     with torch.no_grad():
-        if not same(step(original), step._now(original)):
+        if not same(step(original), step.now(original)):
             raise context.refuse(module, STALE)
 
 
