@@ -24,11 +24,12 @@ METHODS = (
     "lipsdp-neuron",
     "reference",
     "reference-layer",
+    "reference-pairs",
     "frequency",
     "banded",
 )
 """As in `sdplip.bounds.methods`, so that help loads no solver; a test compares them."""
-ALONE = ("auto", "reference", "reference-layer", "lipsdp-network")
+ALONE = ("auto", "reference", "reference-layer", "reference-pairs", "lipsdp-network")
 """What `--compare` leaves out, but for CVXPY's answer on small networks."""
 NO_MORE = "product of the parts"
 """What methods give that take no part of a network."""

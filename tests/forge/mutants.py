@@ -14,7 +14,7 @@ Rng = np.random.Generator
 
 RULES = (
     "layers", "norm", "joint", "chain", "composite", "rows", "narrow", "frequency", "banded", "residual", "local", "cut",
-    "secants", "margins", "pairs", "least", "around", "scaling", "", "Layers", "none",
+    "secants", "margins", "pairs", "pairwise", "least", "around", "scaling", "", "Layers", "none",
 )  # fmt: skip
 ACTIVATIONS = (
     "relu", "leaky_relu:0.2", "leaky_relu:0", "leaky_relu:-0.5", "leaky_relu:nan", "leaky_relu:1e-310", "abs", "tanh", "sigmoid",

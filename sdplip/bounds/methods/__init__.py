@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from math import inf
 
-from sdplip.bounds.methods import banded, composite, frequency, greedy, lipsdp, product, riccati
+from sdplip.bounds.methods import banded, composite, frequency, greedy, lipsdp, pairs, product, riccati
 from sdplip.bounds.methods.multipliers import no_chain
 from sdplip.bounds.methods.work import composite_work, interior_work, metric_work, refuses, seldom
 from sdplip.bounds.task import Proven, Task
@@ -116,6 +116,11 @@ METHODS: Mapping[str, Method] = {
         _reference,
     ),
     "reference-layer": Method("lipsdp-layer by CVXPY and a general solver", no_chain, _reference_layer),
+    "reference-pairs": Method(
+        "pairs by CVXPY and a general solver, all pairs of very small networks (minutes at 40 neurons)",
+        pairs.no_reference,
+        pairs.reference,
+    ),
     "lipsdp-network": Method(
         "refused: the coupled multipliers of LipSDP-Network are no bound", refuses, lipsdp.coupled
     ),

@@ -1,7 +1,8 @@
 """From multipliers of a system of increments to the proof of the least bound that they give. The kernel judges."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -17,17 +18,25 @@ Vector = Float[np.ndarray, " n"]
 
 
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")
-def joint_proof(task: Task, system: Increments, multipliers: Vector) -> tuple[float, Proof]:
+def joint_proof(
+    task: Task,
+    system: Increments,
+    multipliers: Vector,
+    rule: str = "joint",
+    more: Mapping[str, Any] | None = None,
+    less: Matrix | float = 0.0,
+) -> tuple[float, Proof]:
     """The least bound that the multipliers prove, enlarged a little where they prove nothing, and its proof.
 
-    `system` is that of the network of the task.
+    `system` is that of the network of the task. A rule that goes beyond `joint` has `more` data, and `less` is what it subtracts from
+    the matrix of the inequality.
 
     Raises:
         NotProvable: none was found.
     """
     near, far = (0.0, *(10.0**-p for p in range(12, 7, -1))), [10.0 ** -(p / 2) for p in range(14, -2, -1)]
     for spread in (near, far):
-        tried = [(lam, _inequality(system, lam)) for lam in _enlarged(system, multipliers, spread)]
+        tried = [(lam, _inequality(system, lam) - less) for lam in _enlarged(system, multipliers, spread)]
         found = [(_schur(system, M, _room(M)), lam, M) for lam, M in tried]
         for estimate, lam, M in sorted(found, key=lambda entry: entry[0])[:3]:
             room = _room(M)
@@ -35,7 +44,7 @@ def joint_proof(task: Task, system: Increments, multipliers: Vector) -> tuple[fl
                 kappa = estimate * (1 + room)
                 if not np.isfinite(kappa):
                     break
-                proof = Proof("joint", {"multipliers": lam, "kappa": kappa})
+                proof = Proof(rule, {"multipliers": lam, "kappa": kappa, **(more or {})})
                 with suppress(NotProvable):
                     return task.conclude(proof), proof
                 room *= 3

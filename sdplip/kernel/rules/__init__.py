@@ -14,6 +14,7 @@ from sdplip.kernel.rules.layers import layers
 from sdplip.kernel.rules.local import local
 from sdplip.kernel.rules.narrow import narrow
 from sdplip.kernel.rules.norm import norm
+from sdplip.kernel.rules.pairwise import pairwise
 from sdplip.kernel.rules.residual import residual
 from sdplip.kernel.rules.rounded import rounded
 from sdplip.kernel.rules.rows import rows
@@ -22,20 +23,10 @@ from sdplip.kernel.rules.secants import secants
 Rule = Callable[[Goal, Proof, Prove], float]
 
 RULES: Mapping[str, Rule] = {
-    "banded": banded,
-    "chain": chain,
-    "composite": composite,
-    "cut": cut,
-    "folded": folded,
-    "frequency": frequency,
-    "joint": joint,
-    "layers": layers,
-    "local": local,
-    "narrow": narrow,
-    "norm": norm,
-    "residual": residual,
-    "rounded": rounded,
-    "rows": rows,
-    "secants": secants,
-}
-"""By the name that proofs call them."""
+    rule.__name__: rule
+    for rule in (
+        banded, chain, composite, cut, folded, frequency, joint, layers, local, narrow, norm, pairwise, residual, rounded,
+        rows, secants,
+    )
+}  # fmt: skip
+"""By the name that proofs call them: that of the function."""

@@ -1,0 +1,42 @@
+"""Multipliers of pairs of neurons: the complete set of what two slopes allow, beyond one multiplier a neuron."""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+import numpy as np
+
+from sdplip.bounds.increments import Increments, compressed
+from sdplip.bounds.methods.multipliers import QUIET, narrow_inputs, no_system
+from sdplip.bounds.numerics.pair_forms import PairForms
+from sdplip.bounds.task import Proven, Task
+from sdplip.kernel.proof import Proof
+from sdplip.kernel.system import variables
+from sdplip.network import Network
+
+SMALL = 100
+"""Inputs and nonlinear variables up to which a general solver is asked: with all pairs it takes minutes there."""
+
+
+def no_reference(network: Network) -> str | None:
+    """Why "reference-pairs" does not take this network."""
+    order = narrow_inputs(network) + variables(network)
+    if order > SMALL:
+        return f"{order} inputs and nonlinear variables are more than the {SMALL} that a general solver takes with all pairs"
+    return no_system(network)
+
+
+def reference(task: Task) -> Iterator[Proven]:
+    """All pairs by CVXPY."""
+    from sdplip.bounds.methods.reference_pairs import ReferencePairs  # loads CVXPY
+
+    return by_pairs(task, "reference-pairs", ReferencePairs())
+
+
+def by_pairs(task: Task, name: str, propose: Callable[[Increments], PairForms]) -> Iterator[Proven]:
+    """What proposed pairs prove of a network, narrowed first where its first matrix is wide."""
+    inner = task.narrow or task
+    with suppress(np.linalg.LinAlgError), np.errstate(**QUIET):
+        found = propose(compressed(inner.system))
+        bound, proof = found.proof(inner, inner.system)
+        proof = Proof("narrow", {}, (proof,)) if inner is not task else proof
+        yield Proven(bound, proof, name, found.status, found.sdp_lower, found.iterations)
