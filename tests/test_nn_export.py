@@ -21,6 +21,7 @@ from sdplip.nn import (
     MultiStep,
     Optimal,
     PadChannels,
+    Propagate,
     ResidualConv1d,
     ResidualConv2d,
     ResidualConv3d,
@@ -81,6 +82,10 @@ MODELS = {
     ),
     "cayley odd": lambda: (nn.Sequential(CayleyConv2d(2, 2, (3, 4), (5, 7)), MaxMin(), nn.Flatten()), (2, 5, 7)),
     "head": lambda: (nn.Sequential(nn.Linear(5, 8), Householder(8), LastLayerNormalised(8, 3)), (5,)),
+    "propagation": lambda: (
+        nn.Sequential(Propagate(torch.randn(6, 6).relu()), nn.Linear(4, 3), nn.ReLU(), Propagate(torch.eye(6) + 0.3)),
+        (6, 4),
+    ),
     "branches": lambda: (
         nn.Sequential(
             PadChannels(1), PadChannels(3), Concatenate([Residual(nn.Conv2d(6, 6, 3, padding=1)), NActivation(6)]),

@@ -25,6 +25,7 @@ from sdplip.nn.pooling import (
     ScaledAvgPool2d,
     ScaledAvgPool3d,
 )
+from sdplip.nn.propagate import Propagate, normalised_adjacency
 from sdplip.nn.rescaled import Rescaled, rescaled
 from sdplip.nn.residual import PadChannels, ResidualConv1d, ResidualConv2d, ResidualConv3d, ResidualLinear
 from sdplip.nn.sandwich import Sandwich
@@ -54,6 +55,7 @@ __all__ = [
     "Normalise",
     "Optimal",
     "PadChannels",
+    "Propagate",
     "Rescaled",
     "Residual",
     "ResidualConv1d",
@@ -74,6 +76,7 @@ __all__ = [
     "from_plain",
     "initialise",
     "lipschitz",
+    "normalised_adjacency",
     "orthogonal",
     "pairwise_lipschitz",
     "rescaled",

@@ -19,6 +19,7 @@ import sdplip.nn.bounds.followed
 import sdplip.nn.bounds.normalisation
 import sdplip.nn.bounds.plain
 import sdplip.nn.bounds.pooling
+import sdplip.nn.bounds.propagation
 import sdplip.nn.bounds.refusals
 import sdplip.nn.bounds.residual
 import sdplip.nn.bounds.shapes  # noqa: F401  (each file registers its rules)

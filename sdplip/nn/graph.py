@@ -12,24 +12,28 @@ import numpy as np
 
 from sdplip.errors import InvalidWeight
 from sdplip.network.operators import (
+    LARGEST,
     AbstractLinear,
     Convolution,
     Dense,
     Diagonal,
+    Gather,
     Grouped,
     Norms,
     OnAxis,
+    Scatter,
     Transposed,
     pooling_windows,
 )
 from sdplip.network.read.arrays import Array, added, entries, noted, own, scale
-from sdplip.network.read.maps import activation
+from sdplip.network.read.maps import activation, on_axis
 from sdplip.network.read.torch.layers import Follow, register
 from sdplip.network.read.torch.shadows import numbers_of
 from sdplip.nn.activations import Householder, NActivation
 from sdplip.nn.orthogonal import CayleyConv2d
 from sdplip.nn.pooling import L2Pool1d, L2Pool2d, L2Pool3d
 from sdplip.nn.products import CayleyConv2dProducts
+from sdplip.nn.propagate import Propagate
 from sdplip.nn.residual import (
     AbstractResidual,
     ResidualConv1d,
@@ -110,3 +114,23 @@ def _(module: Any, x: Array, follow: Follow) -> Array:  # noqa: ARG001
 def _(module: CayleyConv2d, x: Array, follow: Follow) -> Array:
     """By products of matrices, in place of fast Fourier transforms, whose numbers are no doubles."""
     return follow(CayleyConv2dProducts(module).to(module.weight.device), x)
+
+
+@register(Propagate)
+def _(module: Propagate, x: Array, follow: Follow) -> Array:  # noqa: ARG001
+    """One matrix on the axis of the nodes; a graph too large for that edge by edge: read, weighed, added up."""
+    own(x, 1)
+    rows, columns = module.edges.cpu().numpy()
+    values = numbers_of(module.values)
+    if x.rank < 2 or x.shape[:2] != (1, module.nodes):
+        raise InvalidWeight(f"takes (batch, {module.nodes} nodes, *features), but is given {x.full}.")
+    if module.nodes**2 <= LARGEST:
+        A = np.zeros((module.nodes, module.nodes))
+        A[rows, columns] = values
+        return on_axis(x, A, 1)
+    each = prod(x.shape[2:])
+    x.tape.need(len(values) * each)
+    places = np.arange(x.size).reshape(module.nodes, each)
+    read = noted(x, Gather(places[columns].reshape(-1), x.size), (1, len(values), *x.shape[2:]))
+    weighed = noted(read, Diagonal(np.repeat(values, each)))
+    return noted(weighed, Scatter(places[rows].reshape(-1), x.size), x.shape)

@@ -1,7 +1,16 @@
 """`forward_error(model, bound)` with all of its rules: see `sdplip.robustness.rounding_flow`."""
 
+import sdplip.robustness.rounding_graphs
 import sdplip.robustness.rounding_products
-import sdplip.robustness.rounding_rules  # noqa: F401  (both register their rules)
-from sdplip.robustness.rounding_flow import REACH, Affine, Analysis, RoundingContext, Step, forward_error
+import sdplip.robustness.rounding_rules  # noqa: F401  (each registers its rules)
+from sdplip.robustness.rounding_flow import (
+    REACH,
+    Affine,
+    Analysis,
+    RoundingContext,
+    Step,
+    forward_error,
+    output_error,
+)
 
-__all__ = ["REACH", "Affine", "Analysis", "RoundingContext", "Step", "forward_error"]
+__all__ = ["REACH", "Affine", "Analysis", "RoundingContext", "Step", "forward_error", "output_error"]

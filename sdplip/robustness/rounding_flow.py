@@ -120,13 +120,7 @@ class ForwardError:
         Raises:
             RefusedModule: a module has no rule, or the weights have no common format.
         """
-        dtypes = {t.dtype for t in (*model.parameters(), *model.buffers()) if t.is_floating_point()}
-        if len(dtypes) != 1 or not dtypes <= set(FORMATS):
-            raise RefusedModule(
-                f"The weights have the types {sorted(map(str, dtypes))}, not one of float32 and float64. Convert the model with"
-                " `.float()` or `.double()`."
-            )
-        format = FORMATS[dtypes.pop()]
+        format = _format(model)
         context = RoundingContext("", format)
         if not (
             lipschitz.known(model) and isinstance(model, nn.Sequential) and len(model) and is_head(model[-1])
@@ -139,6 +133,29 @@ class ForwardError:
 
 
 forward_error = ForwardError()
+
+
+def _format(model: nn.Module) -> Format:
+    """The one format of all weights."""
+    dtypes = {t.dtype for t in (*model.parameters(), *model.buffers()) if t.is_floating_point()}
+    if len(dtypes) != 1 or not dtypes <= set(FORMATS):
+        raise RefusedModule(
+            f"The weights have the types {sorted(map(str, dtypes))}, not one of float32 and float64. Convert the model with"
+            " `.float()` or `.double()`."
+        )
+    return FORMATS[dtypes.pop()]
+
+
+def output_error(model: nn.Module, bound: Bound) -> "Flow":
+    """`flow(x, distance) -> (y, error, distance of the outputs)`: the error of the outputs themselves, where there are no margins.
+
+    Raises:
+        RefusedModule: as `forward_error`.
+    """
+    analysis = forward_error(model, bound)
+    if analysis.head is None:
+        return analysis.flow
+    return chain([model], [bound], [RoundingContext("", _format(model))])
 
 
 Flow = Callable[[Tensor, Affine], tuple[Tensor, Affine, Affine]]

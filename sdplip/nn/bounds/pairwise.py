@@ -54,21 +54,31 @@ def pairwise_lipschitz(model: nn.Module, *, input_shape: Shape | None = None) ->
 
 def pairwise_of(model: nn.Module, whole: Bound) -> PairwiseBound:
     """`pairwise_lipschitz` of a model that ends in a head, whose bound is known already."""
-    head, context = head_of(model, whole), Context()
+    head = head_of(model, whole)
     assert head is not None
+    distances = row_distances(head)
+    parts = whole.parts[:-1]
+    backbone = Bound(
+        product_above(tuple(p.value for p in parts)), f"product of {len(parts)} parts", "backbone", parts
+    )
+    values = np.zeros_like(distances)
+    for i, j in np.argwhere(~np.eye(len(values), dtype=bool)):
+        values[i, j] = product_above((backbone.value, float(distances[i, j])))
+    return PairwiseBound(whole, backbone, values)
+
+
+def row_distances(head: nn.Module) -> Float[np.ndarray, "classes classes"]:
+    r"""$\lVert u_i - u_j \rVert_2$ of the rows of a linear layer as it runs, rounded up; 0 on the diagonal."""
+    context = Context()
     U = (
         exact(head.rows().detach(), head, "rows", context)
         if isinstance(head, LastLayerNormalised)
         else effective(head, "weight", context)
     )
-    parts = whole.parts[:-1]
-    backbone = Bound(
-        product_above(tuple(p.value for p in parts)), f"product of {len(parts)} parts", "backbone", parts
-    )
-    values = np.zeros((len(U), len(U)))
+    distances = np.zeros((len(U), len(U)))
     for i, j in np.argwhere(~np.eye(len(U), dtype=bool)):
-        values[i, j] = product_above((backbone.value, _length_above(U[i] - U[j])))
-    return PairwiseBound(whole, backbone, values)
+        distances[i, j] = _length_above(U[i] - U[j])
+    return distances
 
 
 def head_of(model: nn.Module, bound: Bound) -> nn.Module | None:
