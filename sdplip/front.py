@@ -46,6 +46,7 @@ def bound(
     report: "Callable[[Tried], object] | None" = None,
     device: str = "cpu",
     seconds: float = 60.0,
+    points: Any = None,
 ) -> "NetworkBound":
     r"""A proven Lipschitz bound of a network, with its proof and what is known from below: see `sdplip.bounds.bound`.
 
@@ -53,6 +54,7 @@ def bound(
         network: a path, a module, a `Network`, a matrix or a list of matrices, first layer first.
         input_shape: of one sample, `(features,)` or `(channels, *pixels)`, for modules.
         activation: between bare matrices, "relu" if not said.
+        points: an array or tensor of inputs, such as training data: the search from below (`lower`) begins there too.
 
     Raises:
         TypeError: no network, or an argument that has no effect on it.
@@ -63,7 +65,7 @@ def bound(
     found = understand(network, input_shape=input_shape, activation=activation).network
     return bounded(
         found, method, output_pair=output_pair, output_norm=output_norm, region=region, progress=progress, report=report,
-        device=device, seconds=seconds,
+        device=device, seconds=seconds, points=None if points is None else array(points),
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from sdplip.bounds.below import estimate_lower
+from sdplip.bounds.below import estimate_lower, jacobian
 from sdplip.bounds.choose import bound
 from sdplip.bounds.methods import METHODS as KNOWN
 from sdplip.bounds.methods.reference import Reference
@@ -333,3 +333,39 @@ def _plain(proof: Proof) -> Proof:
     from sdplip.verifier.document import plain
 
     return Proof(proof.rule, plain(proof.data), tuple(map(_plain, proof.parts)))
+
+
+@pytest.mark.parametrize("inputs", [2, 40])  # fewer and more inputs than hidden units
+def test_the_lower_side_begins_at_the_points_that_are_given(inputs):
+    """A narrow hat far out, flat elsewhere: random points miss it, its own place has the exact constant."""
+    u = np.ones(inputs) / np.sqrt(inputs)
+    first = 8 * np.outer(np.ones(3), u) + 0.01 * np.eye(3, inputs)
+    hat = chain(
+        [
+            Dense(first, -8 * np.array([311.0, 311.25, 311.5])),
+            Activation("relu", 3),
+            Dense(np.array([[1.0, -2.0, 1.0]])),
+        ]
+    )
+    place = 311.1 * u
+    steep = float(np.linalg.norm(jacobian(hat, place)))
+    found = bound(hat, "lipsdp-neuron", points=np.stack([0 * u, place]))
+    assert bound(hat, "lipsdp-neuron").lower < 1 and steep * (1 - 1e-12) <= found.lower <= found.bound
+    assert found.bound == bound(hat, "lipsdp-neuron").bound >= steep > 7.9
+    near = bound(hat, "product", region=Ball(0 * u, 3.0), points=place[None])
+    assert near.lower < 1, "A Jacobian outside of the region says nothing of it."
+    assert bound(hat, "product", points=place.astype(np.float32)[None]).lower > 7.9
+
+
+def test_points_that_are_no_inputs_are_refused():
+    network = random_mlp(1, 4, 6, 3)
+    wrong = [
+        np.zeros(4),
+        np.zeros((2, 5)),
+        np.zeros((0, 4)),
+        np.zeros((2, 4), np.uint8),
+        np.full((2, 4), np.nan),
+    ]
+    for points in wrong:
+        with pytest.raises(InvalidProblem, match=r"as they enter the network, \(points, 4\)"):
+            bound(network, points=points)

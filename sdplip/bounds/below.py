@@ -48,8 +48,11 @@ def estimate_lower(
     norm: Norm = "l2",
     deadline: float = inf,
     enough: float = inf,
+    points: Points | None = None,
 ) -> float:
     r"""The largest norm of $J(x)$ at random points and uphill of the best; 0.0 where no Jacobian can be computed.
+
+    `points` are looked at first, moved into the region where they are outside: Jacobians are often larger where data lies.
 
     Far out along $\pm(1, \dots, 1)$ a ReLU network with nonnegative weights has every neuron on, so that its exact constant is
     found; so it is where a solution of $W_1 x = \pm(1, \dots, 1)$ does that. Reproducible, up to `deadline` (of `time.monotonic`):
@@ -57,14 +60,15 @@ def estimate_lower(
     """
     if not is_known(network):
         return 0.0
+    given = _into(np.empty((0, network.inputs)) if points is None else points, region)
     if region is None:
-        network = _narrowed(network)
+        network, given = _narrowed(network, given)
     rng, forms = np.random.default_rng(0), _forms(network)
     batch = _batch(network) if forms else 1
     more = int(np.clip(batch // EACH, 1, MORE))
     share = more * min(1.0, WORK / _cost(network)) if forms else 1 / 10
     samples, ascents = max(10, int(share * samples)), max(10, int(share * ascents))
-    points = _points(rng, network, region, samples)
+    points = np.concatenate([given, _points(rng, network, region, samples)])
     best = _Best(points[:1], np.zeros(1))
     for k in range(0, len(points), batch):
         best = _better(network, points[k : k + batch], norm, best)
@@ -218,16 +222,18 @@ def _all_on(network: Network) -> Iterator[Points]:
             yield np.array([10.0 * x, -10.0 * x])
 
 
-def _narrowed(network: Network) -> Network:
-    r"""With a first matrix $W = R^\top Q^\top$ that is wide replaced by $R^\top$: $J(x) = J'(Q^\top x) Q^\top$ has the same norm."""
+def _narrowed(network: Network, points: Points) -> tuple[Network, Points]:
+    r"""With a first matrix $W = R^\top Q^\top$ that is wide replaced by $R^\top$, and $Q^\top x$ of the points x: there
+    $J(x) = J'(Q^\top x) Q^\top$ has the same norm."""
     first = network.nodes[0]
     op = first.op
     if not isinstance(op, Dense) or len(network.users[INPUT]) > 1 or op.inputs <= op.outputs:
-        return network
+        return network, points
     if max(op.W.shape) > SOLVED:
-        return network
-    narrow = replace(first, op=Dense(np.asarray(np.linalg.qr(op.W.T, "r")).T, op.b))
-    return replace(network, nodes=(narrow, *network.nodes[1:]), input_shape=(op.outputs,))
+        return network, points
+    Q, R = np.linalg.qr(op.W.T)
+    narrow = replace(first, op=Dense(R.T, op.b))
+    return replace(network, nodes=(narrow, *network.nodes[1:]), input_shape=(op.outputs,)), points @ Q
 
 
 def _size(region: Region | None, points: Points) -> Float[np.ndarray, "points 1"]:

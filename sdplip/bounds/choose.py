@@ -45,6 +45,7 @@ def bound(
     seconds: float = SECONDS,
     stop: bool = False,
     lower: float | None = None,
+    points: Float[np.ndarray, "points *shape"] | None = None,
 ) -> NetworkBound:
     r"""A proven Lipschitz bound of the network, with its proof and what is known from below.
 
@@ -61,16 +62,19 @@ def bound(
         seconds: the budget of "auto"; at its end, or on an interrupt from the keyboard, the best bound so far is returned.
         stop: whether a method by name keeps the budget too, if it can; else it takes its time.
         lower: of `lower_side`, where it is known already; None estimates it.
+        points: inputs, such as training data, at which the search for the largest Jacobian (`lower`) begins, besides random ones;
+            those outside of `region` are moved into it. The bound does not depend on them.
 
     Raises:
         SolverUnavailable: no such device here.
         InvalidProblem: a method that is not known, or does not take this network; outputs that do not exist; a region of another
-            number of inputs.
+            number of inputs; points that are no inputs of the network.
         NotProvable: the bound leaves the range of double precision.
     """
     begin = time.perf_counter()
     goal = _goal(network, output_pair, output_norm, region)
     _check(goal, method, device)
+    start = None if points is None else _inputs(network, points)
     local = goal.network if region is None else local_network(goal.network, region)
     deadline = time.monotonic() + (1 - 1.5 * SHARE) * seconds if method == "auto" or stop else inf
     task = Task(local, goal.norm, progress, device, deadline)
@@ -82,7 +86,7 @@ def bound(
             "local", {}, (proof,)
         )  # its rule concludes what the kernel has concluded of this very local network
     try:
-        lower = _lower(goal, seconds, value * (1 - 1e-14)) if lower is None else lower
+        lower = _lower(goal, seconds, value * (1 - 1e-14), start) if lower is None else lower
     except KeyboardInterrupt:  # what is proven is kept
         lower, run.note = 0.0, run.note or "interrupted in the search for Jacobians"
     return NetworkBound(
@@ -110,18 +114,39 @@ def lower_side(
     output_norm: Norm = "l2",
     region: Region | None = None,
     seconds: float = SECONDS,
+    points: Float[np.ndarray, "points *shape"] | None = None,
 ) -> float:
     """The largest Jacobian that is found, as `bound` with these arguments looks for it.
 
     Raises:
-        InvalidProblem: outputs that do not exist; a region of another number of inputs.
+        InvalidProblem: outputs that do not exist; a region of another number of inputs; points that are no inputs.
     """
-    return _lower(_goal(network, output_pair, output_norm, region), seconds)
+    goal = _goal(network, output_pair, output_norm, region)
+    return _lower(goal, seconds, points=None if points is None else _inputs(network, points))
 
 
-def _lower(goal: Goal, seconds: float, enough: float = inf) -> float:
+def _lower(
+    goal: Goal, seconds: float, enough: float = inf, points: Float[np.ndarray, "points n"] | None = None
+) -> float:
     most = time.monotonic() + max(1.0, SHARE * seconds)
-    return estimate_lower(goal.network, goal.region, norm=goal.norm, deadline=most, enough=enough)
+    return estimate_lower(
+        goal.network, goal.region, norm=goal.norm, deadline=most, enough=enough, points=points
+    )
+
+
+def _inputs(network: Network, points: Float[np.ndarray, "points *shape"]) -> Float[np.ndarray, "points n"]:
+    """The points, one a row, in double precision.
+
+    Raises:
+        InvalidProblem: they are not floating-point inputs of the network.
+    """
+    fits = points.ndim >= 2 and len(points) and points[0].size == network.inputs
+    if not (fits and points.dtype.kind == "f" and np.isfinite(points).all()):
+        raise InvalidProblem(
+            f"`points` must be finite floating-point inputs as they enter the network, (points, {network.inputs}) or in its"
+            f" shape {network.input_shape}, but has shape {points.shape} and entries of type {points.dtype}."
+        )
+    return points.reshape(len(points), -1).astype(np.float64)
 
 
 def pair_bounds(
