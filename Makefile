@@ -29,7 +29,8 @@ lint: $(VENV)/.lint  ## style, types, import contracts
 	$(BIN)/lint-imports
 
 docs: $(VENV)/.docs  ## the documentation site in docs/_build
-	$(BIN)/sphinx-build -W -q -b html docs docs/_build
+	$(BIN)/python -m sphinx -W -q -b html docs docs/_build
+	$(BIN)/python docs/check_site.py docs/_build
 
 bench: $(VENV)/.test  ## the tables of docs/benchmarks.md
 	$(BIN)/python benchmarks/check.py

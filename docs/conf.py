@@ -8,14 +8,25 @@ author = "The sdplip authors"
 copyright = "2026, the sdplip authors"
 version = release = installed("sdplip")
 
-default_role = "code"
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
+default_role = "py:obj"  # links where the reference has the name, code everywhere
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.mathjax",
+    "sphinx-mathjax-offline",  # the formulas of the site need no network
+]
 myst_enable_extensions = ["dollarmath", "amsmath", "deflist"]
 myst_heading_anchors = 3
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "**.ipynb_checkpoints"]
 html_theme = "furo"
 html_title = "sdplip"
-autodoc_typehints = "none"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+autosummary_generate = False
+suppress_warnings = ["ref.python"]  # two classes are named Method: an annotation links to the first
+python_maximum_signature_line_length = 88
 autodoc_member_order = "bysource"
 napoleon_attr_annotations = False  # shapes such as "out in *taps" are not reStructuredText
 

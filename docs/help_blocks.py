@@ -1,4 +1,4 @@
-"""The help texts in docs/cli.md, written anew from the commands: `python docs/help_blocks.py`."""
+"""The help texts in docs/cli.md and docs/commands, written anew from the commands: `python docs/help_blocks.py`."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,8 @@ from click.testing import CliRunner
 
 from sdplip.cli import main
 
-PAGE = Path(__file__).parent / "cli.md"
+DOCS = Path(__file__).parent
+PAGES = [DOCS / "cli.md", *sorted((DOCS / "commands").glob("*.md"))]
 BLOCK = re.compile(r"^\$ sdplip((?: [a-z]+)*) --help\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -23,4 +24,5 @@ def renewed(page: str) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(renewed(PAGE.read_text()))
+    for path in PAGES:
+        path.write_text(renewed(path.read_text()))

@@ -4,22 +4,66 @@ import re
 import runpy
 import sys
 from dataclasses import fields
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from sdplip.cli import main
 from sdplip.kernel.rules import RULES
 from sdplip.training.run import RunSummary
 from tests import test_cli_bound, test_cli_certify, test_cli_tighten
 
 DOCS = Path(__file__).parents[1] / "docs"
+SITE = runpy.run_path(str(DOCS / "check_site.py"))
 
 
 def test_the_help_texts_are_those_of_the_commands():
     blocks = runpy.run_path(str(DOCS / "help_blocks.py"))
-    page = (DOCS / "cli.md").read_text()
-    assert page.count("--help\n") >= 10
-    assert blocks["renewed"](page) == page, "Run `python docs/help_blocks.py`."
+    for path in blocks["PAGES"]:
+        assert blocks["renewed"](path.read_text()) == path.read_text(), (
+            f"{path.name}: run `python docs/help_blocks.py`."
+        )
+    for name in main.commands:
+        page = (DOCS / "commands" / f"{name}.md").read_text()
+        assert f"$ sdplip {name} --help\nUsage: sdplip {name} " in page
+        assert f"commands/{name}\n" in (DOCS / "cli.md").read_text()
+
+
+DIRECTIVE = re.compile(r"^\.\. (?:auto|py:)(\w+):: ([\w.]+)(?:\(.*)?\n((?:   :.*\n)*)", re.MULTILINE)
+
+
+def described():
+    """Names that the pages of the reference ask to have described; `docs/check_site.py` looks at the built ones."""
+    names = set()
+    for path in (DOCS / "api").glob("*.md"):
+        for kind, name, options in DIRECTIVE.findall(path.read_text()):
+            if kind != "module":
+                names.add(name)
+                continue
+            module = import_module(name)
+            members = getattr(module, "__all__", vars(module)) if ":members:" in options else ()
+            for member in members:
+                local = getattr(getattr(module, member), "__module__", name) == name
+                if local or hasattr(module, "__all__"):
+                    names.add(f"{name}.{member}")
+    return names
+
+
+def test_the_reference_has_every_public_name():
+    """`lipschitz`, `bound` and the others first, and every `__all__`."""
+    names = described()
+    index = (DOCS / "api" / "index.md").read_text()
+    first = re.findall(r"autofunction:: sdplip\.(\w+)", index)[:6]
+    assert first == ["lipschitz", "bound", "train", "check", "compare", "certify_accuracy"]
+    assert not list(SITE["missing"](names))
+    assert "sdplip.nn.MaxMin" in set(SITE["missing"](names - {"sdplip.nn.MaxMin"})), "The check can fail."
+
+
+def test_every_page_of_the_reference_is_listed():
+    index = (DOCS / "api" / "index.md").read_text()
+    for path in (DOCS / "api").glob("*.md"):
+        assert path.stem == "index" or f"\n{path.stem}\n" in index
 
 
 def test_the_operator_tables_are_those_of_the_code():

@@ -26,7 +26,11 @@ DASHES: tuple[str | tuple[int, tuple[int, ...]], ...] = (
 MARKS = ("o", "s", "^", "D", "v", "P")
 """One mark a colour, where the line style says something else."""
 
-INK, PALE = "#222222", "#9A9A9A"
+INK = "#222222"
+"""Of text, axes and the optimum."""
+
+PALE = "#9A9A9A"
+"""Of what stands behind: grids, bars of reference."""
 
 METADATA = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
 """What would differ from one writing to the next."""

@@ -40,9 +40,13 @@ def _analytic(
 
 
 IDENTITY = _analytic("identity", scalings.identity, convolution.identity, degree=0)
+"""T = I: is the layer 1-Lipschitz as it stands?"""
 SPECTRAL = _analytic("spectral", scalings.spectral, convolution.spectral)
+"""`sdplip.scalings.spectral`, of convolutions too."""
 AOL = _analytic("aol", scalings.aol, convolution.aol)
+"""`sdplip.scalings.aol`, of convolutions too."""
 PERRON = _analytic("perron", scalings.perron, convolution.perron)
+"""`sdplip.scalings.perron`, of convolutions too."""
 
 
 def multi_step(p: int = 2) -> Method:

@@ -209,3 +209,4 @@ class ResidualLMI:
 
 
 Problem = MinTrace | MaxVolume | Nearest | ResidualLMI | ConvolutionMinTrace
+"""What `solve` takes."""

@@ -12,6 +12,7 @@ from sdplip.geometry import Geometry
 from sdplip.shapes import Float, short
 
 Form = Literal["linear", "residual"]
+"""Which layer is certified: $W T^{-1/2} x$, or $x - 2 W T^{-1} \\sigma(W^T x)$."""
 
 
 class Verdict(Enum):

@@ -2,12 +2,12 @@ r"""Rule `pairwise`: the inequality of `joint`, tightened by multipliers of pair
 
 A variable i that is alone in its group (a neuron, a sorted pair) obeys $p_i q_i \ge 0$ with $p_i = v_i - \alpha_i y_i$ and
 $q_i = \beta_i y_i - v_i$: both have one sign $s_i$, so $p_i = s_i a_i$, $q_i = s_i b_i$ with $a_i, b_i \ge 0$. For two such variables i
-and j, of one layer or of two, and a symmetric matrix F of order 4
+and j, of one layer or of two, and a symmetric matrix F of order 4::
 
     (p_i q_i p_j q_j) F (p_i q_i p_j q_j)' = (a_i b_i a_j b_j) D F D (a_i b_i a_j b_j)' ,   D = diag(1, 1, s, s) ,   s = s_i s_j = +-1 .
 
 Where $D F D - N_s$ is positive semidefinite for s = 1 and for s = -1, with matrices $N_s \ge 0$ entry by entry, both forms are copositive, and
-the form is at least 0 on increments of the network, whatever pieces of its activations the two inputs choose for either neuron. Hence
+the form is at least 0 on increments of the network, whatever pieces of its activations the two inputs choose for either neuron. Hence::
 
     kappa |x|^2 + sum_i lambda_i w_i (v_i - alpha_i y_i)(v_i - beta_i y_i) - sum_pairs (p q p q) F (p q p q)' - |f|^2 >= 0 for all x and v
 

@@ -33,7 +33,10 @@ KNOWN = {
     "cifar100": Known("uoft-cs/cifar100", (3, 32, 32), 100),
     "tiny_imagenet": Known("zh-plus/tiny-imagenet", (3, 64, 64), 200),
 }
+"""Data sets known by name: their copy on the hub, shape and classes."""
+
 NAMES = ("digits", *KNOWN, "parquet", "hub:OWNER/NAME", "FILE.npz")
+"""What `data.name` may be."""
 
 
 def load(config: "DataConfig", *, seed: int = 0) -> DataSet:
