@@ -130,7 +130,7 @@ def row(run: Run, table: Table, result: dict) -> str:
     summary = result["run"]
     return (
         f"| {run.name} | {100 * result['clean']:.1f} | {certified} | {attacked} | {same} | {result['mean_radius']:.3f} |"
-        f" {result['lipschitz']:.7f} | {summary['epochs']:.0f} | {summary['images_per_second']:.0f} |"
+        f" {result['bound']:.7f} | {summary['epochs']:.0f} | {summary['images_per_second']:.0f} |"
     )
 
 

@@ -4,6 +4,9 @@ import os
 import tempfile
 from pathlib import Path
 
+JSON_SCHEMA = 1
+"""Version of the keys that commands print with `--json`; it grows when a key changes its meaning or goes."""
+
 
 def write_bytes(path: str | os.PathLike[str], *contents: bytes) -> None:
     """Writes a file, one piece after the other; a failure or an interrupt leaves nothing behind.

@@ -134,13 +134,13 @@ def test_progress_and_json(sample):
     seen = []
     found = certify_accuracy(trained("cpl"), *sample, batch=40, progress=lambda *now: seen.append(now))
     assert seen == [(40, 60), (60, 60)]
-    document = found.to_json(model="m", data="digits", empirical={"pgd": {"1": 0.5}})
+    document = found.to_json(file="m", data="digits", empirical={"pgd": {"1": 0.5}})
     keys = {
-        "model",
+        "file",
         "data",
         "n",
         "clean",
-        "lipschitz",
+        "bound",
         "certified",
         "mean_radius",
         "empirical",

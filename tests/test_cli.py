@@ -27,14 +27,18 @@ CHECK_KEYS = [
     "seconds",
 ]
 ROW_KEYS = [
-    "name",
+    "scaling",
     "trace",
     "trace_lower",
     "log_det",
     "c",
+    "c_lower",
+    "bound",
     "mean_singular_value",
     "orthogonality_defect",
     "seconds",
+    "solver",
+    "gap",
 ]
 
 
@@ -58,7 +62,7 @@ def run(tmp_path, monkeypatch):
 
 def test_check_json_has_exactly_the_documented_keys(run):
     code, document = answer(run, "check", "net.npz")
-    assert list(document) == ["file", "verdict", "layers"]
+    assert list(document) == ["file", "verdict", "layers", "certificate", "verify"]
     assert document["file"] == "net.npz"
     assert [list(layer) for layer in document["layers"]] == [CHECK_KEYS] * 2
     first = document["layers"][0]
@@ -170,7 +174,7 @@ def test_eighty_columns_break_neither_names_nor_numbers(run, monkeypatch):
         assert layer["name"] in out.split() and interval in out
     out = run("compare", "net.npz")[1].split()
     for row in (row for layer in compared for row in layer["scalings"]):
-        assert row["name"] in out and f"{row['trace']:.6g}" in out
+        assert row["scaling"] in out and f"{row['trace']:.6g}" in out
         assert f"{row['mean_singular_value']:.4f}" in out
 
 
@@ -189,17 +193,17 @@ def test_the_epsilon_defect_of_sll_v1(run):
 def test_compare_json_has_exactly_the_documented_keys(run):
     code, document = answer(run, "compare", "net.npz")
     assert code == 0
-    assert list(document) == ["file", "layers"]
+    assert list(document) == ["file", "objective", "layers", "figure"]
     for layer in document["layers"]:
-        assert list(layer) == ["name", "shape", "scalings"]
+        assert list(layer) == ["name", "shape", "kind", "form", "scalings"]
         *closed, best = layer["scalings"]
-        assert [row["name"] for row in closed] == ["spectral", "aol", "perron", "multi_step"]
+        assert [row["scaling"] for row in closed] == ["spectral", "aol", "perron", "multi_step"]
         assert all(list(row) == ROW_KEYS for row in closed)
-        assert list(best) == [*ROW_KEYS, "solver", "gap"]
-        assert best["name"] == "min_trace"
+        assert list(best) == ROW_KEYS and best["bound"] <= 1 + 1e-6
+        assert best["scaling"] == "min_trace"
         assert best["gap"] < 1e-6
         for row in closed:
-            assert row["trace_lower"] is None
+            assert row["trace_lower"] is row["solver"] is row["gap"] is None
             assert row["trace"] >= best["trace_lower"]
             assert row["trace"] >= best["trace"] * (1 - best["gap"])
 
@@ -217,7 +221,7 @@ def test_compare_with_other_solvers_and_objectives(run, solver):
         "--scalings",
         "aol,multi_step:4",
     )
-    names = [row["name"] for row in document["layers"][0]["scalings"]]
+    names = [row["scaling"] for row in document["layers"][0]["scalings"]]
     assert names == ["aol", "multi_step:4", "max_volume"]
     best = document["layers"][0]["scalings"][-1]
     assert best["trace_lower"] is None
@@ -256,7 +260,7 @@ def test_scale_then_verify_then_check(run):
 
 def test_scale_json(run):
     code, document = answer(run, "scale", "net.npz", "--scaling", "aol", "-o", "scaled.npz")
-    assert (code, list(document)) == (0, ["file", "output", "certificate", "layers"])
+    assert (code, list(document)) == (0, ["file", "output", "layers", "certificate", "verify"])
     assert document["certificate"] == "scaled.certificate.json"
     keys = ["name", "shape", "form", "scaling", "trace", "c", "c_lower", "bound", "seconds"]
     assert [list(layer) for layer in document["layers"]] == [keys] * 2

@@ -18,11 +18,12 @@ from sdplip.training.run import load_run, save_model
 from tests.commands import answer, check_what_verify_loads, invoke
 
 KEYS = [
-    "model",
+    "file",
     "data",
+    "split",
     "n",
     "clean",
-    "lipschitz",
+    "bound",
     "margin_constant",
     "certified",
     "mean_radius",
@@ -32,10 +33,11 @@ KEYS = [
     "scope",
     "tree",
     "seconds",
-    "split",
     "assumed",
     "note",
+    "samples",
     "certificate",
+    "verify",
 ]
 CLOSE = 1 + 1e-12
 """Two routes to one product round differently."""
@@ -87,7 +89,7 @@ def test_json_agrees_with_the_library(run):
     for eps, accuracy in out["certified"].items():
         assert accuracy == found.certified(eps) <= out["empirical"]["pgd"][eps] <= out["clean"]
     assert out["rounding"] == "proven" and out["precision"] == "float64" and out["data"] == "digits"
-    assert out["lipschitz"] == found.bound.value
+    assert out["bound"] == found.bound.value
     assert list(out) == KEYS and (out["assumed"], out["certificate"]) == ([], None)
     assert not (run / "certification.json").exists(), "a part of the test split is not kept"
 
@@ -119,7 +121,7 @@ def test_weight_file_of_a_relu_network(run):
         torch.nn.Sequential(torch.nn.Flatten(), *model), test.images[:30], test.labels[:30]
     )
     assert code == 0 and out["clean"] == product.clean and list(out) == KEYS
-    assert out["lipschitz"] <= product.bound.value * CLOSE
+    assert out["bound"] <= product.bound.value * CLOSE
     assert out["mean_radius"] * CLOSE >= product.mean_radius
     assert any("relu stands between them" in sentence for sentence in out["assumed"])
     assert not list(run.parent.glob("*.json"))

@@ -63,7 +63,7 @@ def test_json(run):
         {"attack": "pgd", "eps": 36 / 255, "accuracy": 0.68},
         {"attack": "pgd", "eps": 1.0, "accuracy": 0.4},
     ]
-    assert out["references"] and all(row["model"] for row in out["references"])
+    assert out["references"] and all(row["name"] for row in out["references"])
     assert answer(run, "curves", "broken")[1]["curves"][0]["broken"]
 
 

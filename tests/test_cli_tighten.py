@@ -11,15 +11,14 @@ from tests.commands import answer, check_what_verify_loads, invoke
 from tests.test_cli_certify import made, run, small  # noqa: F401  (fixtures)
 
 KEYS = [
-    "model",
+    "file",
     "data",
+    "split",
     "n",
     "clean",
     "before",
     "after",
-    "network",
-    "method",
-    "lower",
+    "whole",
     "pairs",
     "pairs_tried",
     "pairs_hopeless",
@@ -28,10 +27,13 @@ KEYS = [
     "rounding",
     "precision",
     "seconds",
-    "split",
     "assumed",
     "note",
+    "local",
+    "proof",
     "certificate",
+    "verify",
+    "figure",
 ]
 
 
@@ -48,11 +50,11 @@ def cnn(tmp_path, monkeypatch):
 def test_a_graph_is_tightened_with_a_certificate(cnn, more):
     code, out = answer(invoke, *cnn, *more, "--certificate", "c.json")
     before, after = out["before"], out["after"]
-    assert code == 0 and list(out) == KEYS + (["local"] if "--local" in more else [])
+    assert code == 0 and list(out) == KEYS and (out["local"] is None) == ("--local" not in more)
     assert after["mean_radius"] >= before["mean_radius"] > 0 and out["helped"]
     assert (out["rounding"], out["precision"]) == ("proven", "float32" if "float32" in more else "float64")
-    kept = out["certificate"]
-    assert list(kept) == ["file", "network", "images", "arithmetic", "n", "mean_radius"]
+    kept = out["proof"]
+    assert list(kept) == ["network", "images", "arithmetic", "n", "mean_radius"]
     n = 4 if "--local" in more else 8
     assert (kept["network"], kept["images"], kept["n"]) == ("cnn.onnx", "c.images.npz", n)
     if "--local" in more:
@@ -80,7 +82,7 @@ def test_where_rounding_is_not_known_exact_arithmetic_is_certified(cnn, monkeypa
 
     monkeypatch.setattr("sdplip.kernel.accuracy.margin_errors", unknown)
     code, out = answer(invoke, *cnn, "--certificate", "c.json")
-    assert code == 0 and out["certificate"]["arithmetic"] == "exact"
+    assert code == 0 and out["proof"]["arithmetic"] == "exact"
     assert "the rounding of a function is not known" in invoke(*cnn)[1]
     assert answer(invoke, "verify", "c.json", "cnn.onnx", "c.images.npz")[1]["proven"]
     code, _, err = invoke("certify", *cnn[1:])
@@ -92,7 +94,7 @@ def test_a_run_is_tightened_with_a_certificate_that_needs_no_torch():
     asked = ("tighten", "RUN", "--limit", 4, "--no-pairs", "--method", "riccati")
     code, out = answer(invoke, *asked, "--certificate", "c.json")
     assert code == 0 and "is not finished" in out["note"]
-    assert out["certificate"]["network"] == "c.network.safetensors"
+    assert out["proof"]["network"] == "c.network.safetensors"
     assert out["after"]["mean_radius"] >= out["before"]["mean_radius"]
     check_what_verify_loads("c.network.safetensors", "c.images.npz", certificate="c.json")
 

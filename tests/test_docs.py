@@ -3,16 +3,11 @@
 import re
 import runpy
 import sys
-from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
 
-import pytest
-
 from sdplip.cli import main
 from sdplip.kernel.rules import RULES
-from sdplip.training.run import RunSummary
-from tests import test_cli_bound, test_cli_certify, test_cli_tighten
 
 DOCS = Path(__file__).parents[1] / "docs"
 SITE = runpy.run_path(str(DOCS / "check_site.py"))
@@ -106,26 +101,26 @@ def test_every_rule_has_its_derivation():
         assert f"Rule `{name}`" in text and re.search(r"Data:|No data", text), name
 
 
-def documented(command):
-    """Keys that the page on the command line says of the JSON of a command, in order."""
+def test_the_json_keys_are_those_of_the_code():
+    section = runpy.run_path(str(DOCS / "json_keys.py"))
     page = (DOCS / "cli.md").read_text()
-    bullets = page.split("## JSON")[1].split("## Exit codes")[0].split("\n- ")
-    (bullet,) = [text for text in bullets if text.startswith(f"{command}: ")]
-    first = bullet.partition("}`")[0]  # the object itself
-    return re.findall(r'"(\w+)"', first)
+    assert "| `bound` | number" in page and section["renewed"](page) == page, (
+        "Run `python docs/json_keys.py`."
+    )
 
 
-@pytest.mark.parametrize(
-    ("command", "keys"),
-    [
-        ("bound", [*test_cli_bound.KEYS, *test_cli_bound.WORDS]),
-        ("tighten", test_cli_tighten.KEYS),
-        ("train", [field.name for field in fields(RunSummary)]),
-    ],
-)
-def test_the_json_keys_are_documented(command, keys):
-    assert documented(command) == list(keys)
+def test_every_command_that_prints_json_has_its_keys():
+    from sdplip.cli.keys import DOCUMENTS, FAILURE, HEAD, KEYS, Node, schema
 
+    with_json = {name for name, one in main.commands.items() if any(p.name == "as_json" for p in one.params)}
+    assert set(DOCUMENTS) == with_json
 
-def test_the_json_keys_of_certify_are_documented():
-    assert [key for key in documented("certify") if key != "pgd"] == test_cli_certify.KEYS
+    def names(parts):
+        for part in parts:
+            yield part if isinstance(part, str) else None
+            if isinstance(part, Node) and part.how in ("many", "one"):
+                yield from names(part.parts)
+
+    used = {name for parts in (*DOCUMENTS.values(), FAILURE, HEAD) for name in names(parts)} - {None}
+    assert used == set(KEYS), "Keys that no document has, or that are not described."
+    assert all(schema(command)["required"][:2] == ["command", "schema"] for command in DOCUMENTS)

@@ -74,7 +74,7 @@ def test_the_proof_is_of_the_saved_weights(finished, data):
     radius = certified_radius(logits, pairwise_lipschitz(model, input_shape=(1, 8, 8)))
     assert summary.proven_clean == right.mean()
     assert summary.proven_certified <= (right & (radius > config.train.eps)).mean()
-    assert summary.lipschitz < 2
+    assert summary.bound < 2
 
 
 def test_a_run_repeats_itself_bit_for_bit(finished, data, tmp_path):

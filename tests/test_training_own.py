@@ -33,13 +33,11 @@ def test_an_object_is_trained_selected_and_given_back(tmp_path):
     model = own()
     lines = []
     summary = train(quick(), tmp_path / "run", model=model, data=few(), on_epoch=lines.append)
-    assert summary.finished and summary.lipschitz is not None and [line.epoch for line in lines] == [1, 2]
+    assert summary.finished and summary.bound is not None and [line.epoch for line in lines] == [1, 2]
     config, again = load_run(tmp_path / "run", model=own(1))
     assert config.model.factory == "object:torch.nn.modules.container.Sequential"
     assert same_weights(model.state_dict(), again.state_dict())
-    assert summary.lipschitz == pytest.approx(
-        lipschitz(again.double(), input_shape=(1, 8, 8)).value, rel=1e-6
-    )
+    assert summary.bound == pytest.approx(lipschitz(again.double(), input_shape=(1, 8, 8)).value, rel=1e-6)
     with pytest.raises(InvalidRun, match="passed as an object"):
         load_run(tmp_path / "run")
     with pytest.raises(InvalidRun, match="Pass the right one"):

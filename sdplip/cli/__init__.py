@@ -1,7 +1,10 @@
 """The command line: parse, call, print. Every answer is computed in `sdplip.reports`, every proof made in the kernel."""
 
+import errno
 import os
 import sys
+import warnings
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import click
@@ -11,7 +14,7 @@ from sdplip.cli.certify import certify
 from sdplip.cli.check import check
 from sdplip.cli.compare import compare
 from sdplip.cli.curves import curves
-from sdplip.cli.failure import one_line_errors
+from sdplip.cli.failure import Interrupted, end, one_line_errors, wants_json
 from sdplip.cli.scale import scale
 from sdplip.cli.show import show
 from sdplip.cli.tighten import tighten
@@ -23,19 +26,46 @@ class Commands(click.Group):
     """A group whose commands end with one line instead of a traceback when the input is bad."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        with one_line_errors(ctx):
+        with one_line_errors():
             return super().invoke(ctx)
 
-    def main(self, *args: Any, **kwargs: Any) -> Any:
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **kwargs: Any) -> Any:
+        if args is None:
+            _quieten()
+        arguments = list(sys.argv[1:] if args is None else args)
         try:
-            return super().main(*args, **kwargs)
-        except SystemExit as end:
+            if kwargs.get("standalone_mode", True) and wants_json(arguments):
+                self._for_programs(arguments, *rest, **kwargs)
+            return super().main(args, *rest, **kwargs)
+        except SystemExit as done:
             if os.environ.get("WORLD_SIZE", "1") == "1":
                 raise
-            _leave(end)
+            _leave(done)
+
+    def _for_programs(self, arguments: list[str], *rest: Any, **kwargs: Any) -> NoReturn:
+        """The same, but a failure is also said in JSON."""
+        named = next((word for word in arguments if word in self.commands), "sdplip")
+        try:
+            code = super().main(arguments, *rest, **{**kwargs, "standalone_mode": False})
+        except click.ClickException as error:
+            end(error, named)
+        except click.Abort:
+            end(Interrupted(), named)
+        except OSError as error:
+            if error.errno != errno.EPIPE:
+                raise
+            sys.exit(1)  # nobody reads any more
+        sys.exit(code if isinstance(code, int) else 0)
 
 
-def _leave(end: SystemExit) -> NoReturn:
+def _quieten() -> None:
+    """Warnings of libraries are for programmers: a command says in its own words what its user should know."""
+    if not sys.warnoptions:  # -W and PYTHONWARNINGS bring them back
+        warnings.simplefilter("ignore")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+
+
+def _leave(done: SystemExit) -> NoReturn:
     """End one of several processes without taking the interpreter down around torch's threads.
 
     Threads of the backend and of autograd outlive the group; one that asks for the interpreter while it is being finalized
@@ -45,7 +75,7 @@ def _leave(end: SystemExit) -> NoReturn:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
     finally:
-        os._exit(end.code if isinstance(end.code, int) else int(end.code is not None))
+        os._exit(done.code if isinstance(done.code, int) else int(done.code is not None))
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -1,13 +1,13 @@
 """`sdplip bound FILE`: a proven Lipschitz constant of a whole network."""
 
 import math
-import shlex
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from sdplip.cli.answers import path_or_none, print_json, verify_command, written
 from sdplip.cli.network import NetworkSource, reading_options
 from sdplip.cli.options import Output, json_option, transpose_option
 from sdplip.cli.progress import bound_bar
@@ -175,13 +175,12 @@ def bound(
 
         save(draw_bounds(results, title), plot)
     if as_json:
-        rows = [_to_json(file, result, ask, certificate if result is best else None) for result in results]
-        document = {"file": str(file), "methods": rows} if compare else rows[0]
-        render.json_lines({**document, **_understood(understood)})
+        files = {**written(certificate, file), "figure": path_or_none(plot)}
+        methods = [_method(result) for result in results] if compare else None
+        document = _to_json(best, ask) | {"methods": methods, **_understood(understood)}
+        print_json("bound", {"file": str(file), **document, **files})
     else:
-        proof = (
-            f"sdplip verify {shlex.quote(str(certificate))} {shlex.quote(str(file))}" if certificate else None
-        )
+        proof = verify_command(certificate, file) if certificate else None
         render.bound(results, best, title, proof, plot, understood, region, output_pair)
 
 
@@ -201,27 +200,33 @@ def _claim(result: "NetworkBound", ask: Question) -> "LipschitzClaim":
     return LipschitzClaim(result.bound, ask.pair or (), ask.norm, ask.region)
 
 
-def _to_json(file: Path, result: "NetworkBound", ask: Question, certificate: Path | None) -> dict[str, Any]:
-    norm = {} if result.row is None else {"output_norm": "linf", "row": result.row}
-    tried = [
-        {"method": one.method, "bound": one.bound, "seconds": one.seconds, "note": one.note}
-        for one in result.tried
-    ]
+def _method(result: "NetworkBound") -> dict[str, Any]:
+    """What one method found."""
     return {
-        "file": str(file),
         "method": result.method,
         "bound": result.bound,
         "lower": result.lower,
         "sdp_lower": result.sdp_lower,
         "gap": result.gap,
-        "rigorous": True,  # every value of `sdplip.bounds` is the kernel's
         "seconds": result.seconds,
         "order": result.order,
-        "certificate": str(certificate) if certificate else None,
-        "claim": _claim(result, ask).words(),
+        "row": result.row,
         "note": result.note,
+    }
+
+
+def _to_json(result: "NetworkBound", ask: Question) -> dict[str, Any]:
+    tried = [
+        {"method": one.method, "bound": one.bound, "seconds": one.seconds, "note": one.note}
+        for one in result.tried
+    ]
+    return {
+        **_method(result),
+        "rigorous": True,  # every value of `sdplip.bounds` is the kernel's
+        "output_pair": None if ask.pair is None else list(ask.pair),
+        "output_norm": ask.norm,
+        "words": _claim(result, ask).words(),
         "tried": tried,
-        **norm,
     }
 
 

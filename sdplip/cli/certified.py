@@ -21,7 +21,7 @@ def certification(
     """Prints accuracy at each radius, the tree of the bound, and what the rounding statement is."""
     console = open_console()
     console.print(
-        f"{document['model']} on {document['data']}, {document['split']} split, {found.n} images\n",
+        f"{document['file']} on {document['data']}, {document['split']} split, {found.n} images\n",
         soft_wrap=True,
     )
     left = document["empirical"].get(attack, {})

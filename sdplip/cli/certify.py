@@ -1,12 +1,12 @@
 """`sdplip certify RUN|MODEL`: certified accuracy of a trained network, and what attacks leave of it."""
 
-import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from sdplip.cli.answers import json_text, path_or_none, print_json, verify_command
 from sdplip.cli.options import Output, json_option
 from sdplip.cli.progress import image_bar
 from sdplip.cli.subject import (
@@ -90,7 +90,6 @@ def certify(
 
     Exit codes: 0 certified, 2 bad input, 130 interrupted (nothing is written then).
     """
-    from sdplip.cli import render
     from sdplip.cli.certified import certification
     from sdplip.robustness.samples import write_samples
 
@@ -134,20 +133,21 @@ def certify(
             empirical[attack] = attack_at(
                 network, images, labels, found, radii, attack=tries, batch=batch or BATCH, progress=watch
             )
-    document = found.to_json(model=str(model), data=wanted.name, radii=radii, empirical=empirical)
+    document = found.to_json(file=str(model), data=wanted.name, radii=radii, empirical=empirical)
     document |= {"split": split, "assumed": list(subject.assumed), "note": subject.note}
-    document["certificate"] = None if certificate is None else str(certificate)
+    document |= {"samples": path_or_none(samples), "certificate": path_or_none(certificate)}
+    document["verify"] = _verify(certificate, subject) if certificate else None
     if samples:
         write_samples(samples, found)
     kept = subject.run is not None and split == "test" and limit is None
     if subject.run is not None and kept:
         _keep(subject.run, found, document)
     if as_json:
-        render.json_lines(document)
+        print_json("certify", document)
     else:
         certification(found, document, attack, samples, subject.run if kept else None)
         if certificate:
-            click.echo(f"Proof written. Check it anywhere: {_verify(certificate, subject)}")
+            click.echo(f"Proof written. Check it anywhere: {document['verify']}")
 
 
 def _by_kernel(
@@ -183,7 +183,7 @@ def _verify(certificate: Path, subject: "Subject") -> str:
     from sdplip.robustness.graph_accuracy import images_file, network_file
 
     network = network_file(certificate) if subject.file is None else subject.file
-    return "sdplip verify " + shlex.join(map(str, (certificate, network, images_file(certificate))))
+    return verify_command(certificate, network, images_file(certificate))
 
 
 def _attack(name: str, batch: int) -> "Attack | None":
@@ -215,11 +215,9 @@ def _placed(model: "nn.Module", device: str) -> "nn.Module":
 
 def _keep(run: Path, found: Any, document: dict[str, Any]) -> None:
     """What `sdplip curves` reads: the table first, so that a document never speaks of a table that is not there."""
-    import json
-
     from sdplip.robustness.run import RESULT, SAMPLES
     from sdplip.robustness.samples import write_samples
     from sdplip.writing import write_text
 
     write_samples(run / SAMPLES, found)
-    write_text(run / RESULT, json.dumps(document, indent=2, allow_nan=False) + "\n")
+    write_text(run / RESULT, json_text("certify", document) + "\n")

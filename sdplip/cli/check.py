@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sdplip.cli.answers import print_json, written
 from sdplip.cli.options import (
     Finite,
     Output,
@@ -70,7 +71,9 @@ def check(
         entries = [(layer.layer.weight.name, layer.certificate) for layer in report.layers]
         save_layers(certificate, source.file, entries, transpose=source.transpose)
     if as_json:
-        render.json_lines({"file": str(source.file), **report.to_json()})
+        print_json(
+            "check", {"file": str(source.file), **report.to_json(), **written(certificate, source.file)}
+        )
     else:
         render.check(report, source.file, certificate)
     ctx.exit(EXIT_CODES[report.verdict.value])

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sdplip.cli.answers import path_or_none, print_json
 from sdplip.cli.options import (
     Output,
     Source,
@@ -75,6 +76,6 @@ def compare(
 
         save(comparison(report), plot)
     if as_json:
-        render.json_lines({"file": str(source.file), **report.to_json()})
+        print_json("compare", {"file": str(source.file), **report.to_json(), "figure": path_or_none(plot)})
     else:
         render.compare(report, source.file, plot)

@@ -1,11 +1,11 @@
 """`sdplip curves RUN...`: certified accuracy over radius, as a table, a figure and a CSV."""
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from sdplip.cli.answers import path_or_none, print_json
 from sdplip.cli.options import Finite, Output, json_option
 
 if TYPE_CHECKING:
@@ -67,16 +67,32 @@ def curves(
 
         save(draw_curves(drawn, rows, max_radius=max_radius), output)
     if as_json:
-        render.json_lines(
+        print_json(
+            "curves",
             {
                 "curves": [{**run.curve.to_json(render.RADII), "data": run.data} for run in found],
-                "references": [asdict(row) for row in rows],
-                "figure": str(output) if output else None,
-                "csv": str(table) if table else None,
-            }
+                "references": [_published(row) for row in rows],
+                "figure": path_or_none(output),
+                "csv": path_or_none(table),
+            },
         )
     else:
         render.curves(drawn, rows, output, table)
+
+
+def _published(row: "PublishedRow") -> dict[str, Any]:
+    """A published row with shares in place of percents."""
+    return {
+        "paper": row.paper,
+        "name": row.model,
+        "data": row.data,
+        "clean": None if row.clean is None else row.clean / 100,
+        "certified": {eps: percent / 100 for eps, percent in row.certified},
+        "source": row.source,
+        "doubt": row.doubt,
+        "extra_data": row.extra_data,
+        "note": row.note,
+    }
 
 
 def _names(runs: tuple[Path, ...], names: str | None) -> list[str]:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sdplip.cli.answers import print_json, written
 from sdplip.cli.options import (
     Output,
     Source,
@@ -56,8 +57,8 @@ def scale(
         report = reports.scale(source.weights(), method, form=form)
     certificate = reports.save(report, output)
     if as_json:
-        files = {"file": str(source.file), "output": str(output), "certificate": str(certificate)}
-        render.json_lines({**files, **report.to_json()})
+        files = {"file": str(source.file), "output": str(output)}
+        print_json("scale", {**files, **report.to_json(), **written(certificate, output)})
     else:
         render.scale(report, source.file, output, certificate)
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from sdplip.cli.answers import print_json
 from sdplip.cli.options import json_option
 
 
@@ -22,16 +23,15 @@ def show(certificate: Path, as_json: bool) -> None:
     if not as_json:
         click.echo("\n".join(show_lines(certificate)))
         return
-    from sdplip.cli.render import json_lines
-
     document = read(certificate)
     claims = [claim_of(entry.claim) for entry in document.entries]
-    json_lines(
+    print_json(
+        "show",
         {
             "certificate": str(certificate),
             "sha256": document.sha256,
             "made": dict(document.made),
             "reading": plain(document.reading),
             "claims": [{"claim": plain(claim.to_json()), "words": claim.words()} for claim in claims],
-        }
+        },
     )

@@ -1,12 +1,12 @@
 """`sdplip tighten RUN`: a trained network certified again with bounds of the whole network."""
 
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from sdplip.cli.answers import path_or_none, print_json, verify_command
 from sdplip.cli.options import Output, json_option
 from sdplip.cli.progress import image_bar, network_bar
 from sdplip.cli.subject import (
@@ -86,8 +86,6 @@ def tighten(
 
     Exit codes: 0 done (whether it helped or not), 2 bad input, 130 interrupted (nothing is written then).
     """
-    from sdplip.cli import render
-
     subject = run_subject(run) if run.is_dir() else file_subject(run)
     wanted = data_named(data, subject.data)
     images, labels = images_of(wanted, split, limit)
@@ -101,16 +99,16 @@ def tighten(
     else:
         understood = subject.understood or subject.graph(tuple(images.shape[1:]), precision)
         found, around, known = _by_kernel(understood.network, images.numpy(), labels.numpy(), asked)
-    document = found.to_json(model=str(run), data=wanted.name, radii=radii)
-    document |= {"split": split, "assumed": list(subject.assumed), "note": subject.note, "certificate": None}
-    if around is not None:
-        document["local"] = around.to_json(radii)
+    document = found.to_json(file=str(run), data=wanted.name, radii=radii)
+    document |= {"split": split, "assumed": list(subject.assumed), "note": subject.note}
+    document |= {"local": None if around is None else around.to_json(radii), "proof": None, "verify": None}
     if certificate and known and understood:
-        document["certificate"] = _save(certificate, subject, understood, known, images, labels)
+        document |= _save(certificate, subject, understood, known, images, labels)
+    document |= {"certificate": path_or_none(certificate), "figure": path_or_none(plot)}
     if plot:
         _draw(found, around, plot)
     if as_json:
-        render.json_lines(document)
+        print_json("tighten", document)
     else:
         _show(found, around, document, plot)
 
@@ -182,19 +180,20 @@ def _save(
     images: "Tensor",
     labels: "Tensor",
 ) -> dict[str, Any]:
-    """Writes the certificate of these images; what stands in it."""
+    """Writes the certificate of these images; the keys that tell of it."""
     from sdplip.robustness.graph_accuracy import images_file, network_file, save_certificate
 
     n = known.certification.n
     save_certificate(path, known, understood, subject.file, images[:n].numpy(), labels[:n].numpy())
-    return {
-        "file": str(path),
-        "network": str(network_file(path) if subject.file is None else subject.file),
+    network = network_file(path) if subject.file is None else subject.file
+    proof = {
+        "network": str(network),
         "images": str(images_file(path)),
         "arithmetic": known.claim.arithmetic,
         "n": n,
         "mean_radius": known.certification.mean_radius,
     }
+    return {"proof": proof, "verify": verify_command(path, network, images_file(path))}
 
 
 def _draw(found: "Tightened", around: "LocalRadii | None", path: Path) -> None:
@@ -220,7 +219,7 @@ def _show(
 
     console = open_console()
     console.print(
-        f"{document['model']} on {document['data']}, {document['split']} split, {document['n']} images\n",
+        f"{document['file']} on {document['data']}, {document['split']} split, {document['n']} images\n",
         soft_wrap=True,
     )
     columns: dict[str, Certification] = {"before": found.before, "after": found.after}
@@ -248,11 +247,10 @@ def _show(
     )
     if plot:
         console.print(f"Curves: {plot}", soft_wrap=True)
-    if written := document["certificate"]:
-        again = shlex.join(["sdplip", "verify", written["file"], written["network"], written["images"]])
+    if written := document["proof"]:
         console.print(
             f"Proof of {written['n']} radii written, of {_passes(written['arithmetic'])}: mean radius"
-            f" {below(written['mean_radius'], 5)}. Check it anywhere: {again}",
+            f" {below(written['mean_radius'], 5)}. Check it anywhere: {document['verify']}",
             soft_wrap=True,
         )
 
@@ -262,7 +260,7 @@ def _scope(found: "Certification", document: dict[str, Any]) -> str:
         return "Certified in exact arithmetic, because the rounding of a function is not known."
     words = "rounding subtracted, proven"
     if found.rounding != "proven":
-        written = document["certificate"]
+        written = document["proof"]
         only = written and written["arithmetic"] != "exact"
         words = "rounding subtracted by the certificate alone" if only else "rounding not subtracted"
     return f"Certified in {found.precision}, {words}."

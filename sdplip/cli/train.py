@@ -5,21 +5,25 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from sdplip.arithmetic.decimals import percent_below
-from sdplip.cli.failure import INTERRUPTED
+from sdplip.cli.answers import print_json
+from sdplip.cli.failure import INTERRUPTED, Refusal
 from sdplip.cli.options import json_option
 
 if TYPE_CHECKING:
     from sdplip.training import Progress, RunConfig, RunSummary
 
-DIVERGED = 3
-"""Exit code of a loss that is not finite."""
+
+class NotFinite(Refusal):
+    """A loss that is not finite."""
+
+    exit_code = 3
+
 
 DEFAULT = "digits-sll"
 
@@ -98,13 +102,11 @@ def train(
         )
     settings = _settings(preset, config, data, changes, minutes, device, model)
     with _bar(quiet or as_json) as watch, _signals() as stop:
-        summary = _train(ctx, settings, out, watch, stop, resume=not no_resume)
+        summary = _train(settings, out, watch, stop, resume=not no_resume)
     if not _first():
         return
     if as_json:
-        from sdplip.cli import render
-
-        render.json_lines(asdict(summary))
+        print_json("train", _to_json(summary))
     elif not quiet:
         _report(summary, settings)
     if not summary.finished:
@@ -167,7 +169,6 @@ def _toml(value: str | float) -> str:
 
 
 def _train(
-    ctx: click.Context,
     settings: "RunConfig",
     out: Path,
     watch: "Callable[[Progress], None] | None",
@@ -181,8 +182,7 @@ def _train(
     try:
         return run(settings, out, progress=watch, stop=stop, resume=resume)
     except Diverged as error:
-        click.echo(f"Error: {error}", err=True)
-        ctx.exit(DIVERGED)
+        raise NotFinite(str(error), "Diverged") from None
 
 
 def _report(summary: "RunSummary", settings: "RunConfig") -> None:
@@ -212,6 +212,30 @@ def _report(summary: "RunSummary", settings: "RunConfig") -> None:
         if own
         else f"Next: sdplip certify {shlex.quote(summary.folder)}"
     )
+
+
+def _to_json(summary: "RunSummary") -> dict[str, Any]:
+    """The summary with the keys of all commands: what is proven by itself, what was monitored apart from it."""
+
+    def at(share: float | None) -> dict[str, float] | None:
+        return None if share is None else {repr(summary.eps): share}
+
+    return {
+        "file": summary.folder,
+        "finished": summary.finished,
+        "steps": summary.steps,
+        "epochs": summary.epochs,
+        "seconds": summary.seconds,
+        "images_per_second": summary.images_per_second,
+        "selected": summary.selected,
+        "eps": summary.eps,
+        "monitored": {"clean": summary.clean, "certified": at(summary.certified)},
+        "clean": summary.proven_clean,
+        "certified": at(summary.proven_certified),
+        "bound": summary.bound,
+        "unproven": summary.unproven,
+        "proof_seconds": summary.proof_seconds,
+    }
 
 
 def _print_presets() -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from sdplip.cli.answers import print_json
 from sdplip.cli.options import json_option
 
 
@@ -23,14 +24,13 @@ def verify(ctx: click.Context, certificate: Path, file: Path, images: Path | Non
     Exit code: 0 all proven again, 1 a claim is refuted, not provable, or about another file, 2 no certificate, or bad input.
     """
     from sdplip.cli.progress import image_bar
-    from sdplip.cli.render import json_lines
     from sdplip.verifier.main import report
     from sdplip.verifier.verify import verify as verified
 
     with image_bar("proving again") as watch:
         found = verified(certificate, file, images, progress=watch)
     if as_json:
-        json_lines(found.to_json())
+        print_json("verify", found.to_json())
     else:
         click.echo("\n".join(report(found)))
     ctx.exit(0 if found.proven else 1)

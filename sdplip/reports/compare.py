@@ -60,19 +60,20 @@ class ScalingRow:
         return mean * max(1.0, c * c)
 
     def to_json(self) -> dict[str, Any]:
-        row = {
-            "name": self.name,
+        return {
+            "scaling": self.name,
             "trace": finite(self.trace),
             "trace_lower": self.trace_lower,
             "log_det": finite(self.log_det),
             "c": self.certificate.c,
+            "c_lower": self.certificate.c_lower,
+            "bound": finite(self.certificate.bound),
             "mean_singular_value": finite(self.spectrum.mean),
             "orthogonality_defect": finite(self.spectrum.orthogonality_defect),
             "seconds": self.seconds,
+            "solver": self.optimum.solver if self.optimum else None,
+            "gap": self.optimum.gap if self.optimum else None,
         }
-        if self.optimum is not None:
-            row |= {"solver": self.optimum.solver, "gap": self.optimum.gap}
-        return row
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +104,8 @@ class LayerComparison:
         return {
             "name": weight.name,
             "shape": list(weight.array.shape),
+            "kind": weight.kind,
+            "form": self.layer.form,
             "scalings": [row.to_json() for row in self.rows],
         }
 
@@ -115,7 +118,7 @@ class CompareReport:
     objective: Objective
 
     def to_json(self) -> dict[str, Any]:
-        return {"layers": [layer.to_json() for layer in self.layers]}
+        return {"objective": self.objective.value, "layers": [layer.to_json() for layer in self.layers]}
 
 
 def compare(

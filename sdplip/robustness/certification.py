@@ -116,18 +116,18 @@ class Certification:
     def to_json(
         self,
         *,
-        model: str,
+        file: str,
         data: str,
         radii: Sequence[str] = RADII,
         empirical: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         """What `sdplip certify --json` prints."""
         return {
-            "model": model,
+            "file": file,
             "data": data,
             "n": self.n,
             "clean": self.clean,
-            "lipschitz": self.bound.value,
+            "bound": self.bound.value,
             "margin_constant": self.margin_constant,
             "certified": {eps: self.certified(eps) for eps in radii},
             "mean_radius": self.mean_radius,

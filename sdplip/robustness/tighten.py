@@ -45,12 +45,12 @@ class Tightened:
         """Whether any constant became smaller."""
         return self.gain > 1.0
 
-    def to_json(self, *, model: str, data: str, radii: tuple[str, ...] = RADII) -> dict[str, Any]:
+    def to_json(self, *, file: str, data: str, radii: tuple[str, ...] = RADII) -> dict[str, Any]:
         """What `sdplip tighten --json` prints."""
         whole = self.constants.whole
         sides = {
             name: {
-                "lipschitz": side.bound.value,
+                "bound": side.bound.value,
                 "margin_constant": side.margin_constant,
                 "certified": {eps: side.certified(eps) for eps in radii},
                 "mean_radius": side.mean_radius,
@@ -58,14 +58,14 @@ class Tightened:
             for name, side in (("before", self.before), ("after", self.after))
         }
         return {
-            "model": model,
+            "file": file,
             "data": data,
             "n": self.before.n,
             "clean": self.before.clean,
             **sides,
-            "network": None if whole is None else whole.value,
-            "method": None if whole is None else whole.method,
-            "lower": None if whole is None else whole.lower,
+            "whole": None
+            if whole is None
+            else {"bound": whole.value, "method": whole.method, "lower": whole.lower},
             "pairs": self.constants.pairs,
             "pairs_tried": self.constants.tried,
             "pairs_hopeless": self.constants.hopeless,

@@ -281,7 +281,7 @@ def _proven(job: Job, summary: RunSummary) -> RunSummary:
         summary,
         proven_clean=proof.clean,
         proven_certified=proof.certified(summary.eps),
-        lipschitz=proof.bound.value,
+        bound=proof.bound.value,
         proof_seconds=time.monotonic() - begin,
     )
 

@@ -52,7 +52,7 @@ class RunSummary:
         selected: step of the weights in `model.safetensors`.
         clean, certified: of these weights on the validation split, `certified` at `eps` as monitored; None without a split.
         proven_clean, proven_certified: the same from `sdplip.robustness`, with the proven bound; None where there is no proof.
-        lipschitz: proven bound of the network; None where there is no proof.
+        bound: proven bound of the network; None where there is no proof.
         unproven: why there is no proof; empty where there is one.
         proof_seconds: of that proof, which is no part of a time budget.
     """
@@ -69,7 +69,7 @@ class RunSummary:
     certified: float | None
     proven_clean: float | None = None
     proven_certified: float | None = None
-    lipschitz: float | None = None
+    bound: float | None = None
     unproven: str = ""
     proof_seconds: float = 0.0
 
@@ -154,6 +154,8 @@ def read_summary(out: Path) -> RunSummary:
         InvalidRun: missing or damaged.
     """
     document = read_json(out / SUMMARY)
+    if "lipschitz" in document:  # as 0.1 wrote it
+        document["bound"] = document.pop("lipschitz")
     try:
         return RunSummary(**{**document, "folder": str(out)})
     except TypeError:

@@ -10,8 +10,11 @@ from pathlib import Path
 from sdplip.errors import SdplipError
 from sdplip.verifier.show import printable, show_lines
 from sdplip.verifier.verify import Verification, verify
+from sdplip.writing import JSON_SCHEMA
 
 PROVEN, REFUTED, BAD = 0, 1, 2
+
+HEAD = {"command": "verify", "schema": JSON_SCHEMA}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,17 +38,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parser.error("name the weight file too, or use --show")
         found = verify(given.certificate, given.file, given.images)
     except SdplipError as error:
-        sentence = printable(" ".join(str(error).split()))
-        print(
-            json.dumps({"error": sentence}) if given.json else f"Error: {sentence}",
-            file=sys.stdout if given.json else sys.stderr,
-        )
-        return BAD
+        return _fail(str(error), type(error).__name__, as_json=given.json)
     except (OSError, MemoryError) as error:
-        print(f"Error: {error}. Check path, permissions and memory.", file=sys.stderr)
-        return BAD
-    print(json.dumps(found.to_json()) if given.json else "\n".join(report(found)))
+        return _fail(
+            f"{error}. Check path, permissions and memory.", type(error).__name__, as_json=given.json
+        )
+    print(json.dumps({**HEAD, **found.to_json()}) if given.json else "\n".join(report(found)))
     return PROVEN if found.proven else REFUTED
+
+
+def _fail(error: str, kind: str, *, as_json: bool) -> int:
+    """One sentence on stderr, and for programs an object on stdout."""
+    sentence = printable(" ".join(error.split()))
+    print(f"Error: {sentence}", file=sys.stderr)
+    if as_json:
+        print(json.dumps({**HEAD, "error": sentence, "error_kind": kind, "exit_code": BAD}))
+    return BAD
 
 
 def report(found: Verification) -> list[str]:

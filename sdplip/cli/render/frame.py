@@ -1,11 +1,9 @@
 """What all tables for people share: the console, the columns, and numbers rounded outward."""
 
-import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from rich import box
 from rich.console import Console, ConsoleOptions
@@ -16,11 +14,6 @@ from sdplip.arithmetic import decimals
 
 WIDTH = 160
 """Columns when the output is no terminal."""
-
-
-def json_lines(document: dict[str, Any]) -> None:
-    """Prints the document as JSON, without NaN or infinity, which JSON does not know."""
-    print(json.dumps(document, indent=2, allow_nan=False))
 
 
 def open_console() -> Console:

@@ -1,0 +1,104 @@
+"""`--json` of every command: failures are objects too, and nothing else stands on stdout."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from sdplip.cli import main
+from sdplip.cli.keys import DOCUMENTS, schema
+from tests.commands import answer, failure, fits, invoke
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """A folder with a matrix."""
+    monkeypatch.chdir(tmp_path)
+    np.save("W.npy", np.array([[3.0, 0.0], [4.0, 5.0]]))
+
+
+@pytest.mark.parametrize("command", sorted(DOCUMENTS))
+def test_a_missing_file_is_an_object(command):
+    more = {"verify": ["none.npz"], "scale": ["-o", "out.npz"], "train": ["--out"]}.get(command, [])
+    files = [*more, "none.npy"] if command == "train" else ["none.npy", *more]
+    if command == "train":
+        files = ["--resume", "none"]
+    code, document = failure(invoke, command, *files)
+    assert code == 2 and document["command"] == command
+    assert document["error_kind"] in ("UnreadableFile", "InvalidCertificate", "InvalidRun")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind"),
+    [
+        (("check", "W.npy", "--scaling", "none"), "UsageError"),
+        (("check", "W.npy", "--nothing"), "NoSuchOption"),
+        (("check",), "MissingParameter"),
+        (("bound", "W.npy", "--method", "none"), "BadParameter"),
+        (("nothing",), "NoSuchCommand"),
+    ],
+)
+def test_wrong_arguments_are_objects(arguments, kind):
+    code, document = failure(invoke, *arguments)
+    assert (code, document["error_kind"]) == (2, kind)
+    assert document["command"] == (arguments[0] if arguments[0] != "nothing" else "sdplip")
+
+
+def test_a_file_named_json_is_no_wish():
+    code, out, err = invoke("check", "--", "--json")
+    assert (code, out) == (2, "") and "--json" in err
+
+
+def test_an_interrupt_is_an_object(monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sdplip.reports.check", interrupted)
+    code, document = failure(invoke, "check", "W.npy")
+    assert (code, document["error"], document["error_kind"]) == (130, "Interrupted.", "Interrupted")
+    code, out, err = invoke("check", "W.npy")
+    assert (code, out, err) == (130, "", "Interrupted.\n")
+
+
+def test_exit_codes_of_answers_stay():
+    assert answer(invoke, "check", "W.npy")[0] == 1
+    assert answer(invoke, "check", "W.npy", "--scaling", "aol")[0] == 0
+
+
+def test_help_beside_json():
+    result = CliRunner().invoke(main, ["check", "--json", "--help"])
+    assert result.exit_code == 0 and result.stdout.startswith("Usage:")
+
+
+def test_the_verifier_by_itself_speaks_the_same_schema(capsys):
+    from sdplip.verifier.main import main as verifier
+
+    assert verifier(["none.json", "W.npy", "--json"]) == 2
+    said = capsys.readouterr()
+    document = json.loads(said.out)
+    fits(document, schema("error"))
+    assert said.err == f"Error: {document['error']}\n"
+    assert invoke("check", "W.npy", "--scaling", "aol", "--certificate", "C.json")[0] == 0
+    assert verifier(["C.json", "W.npy", "--json"]) == 0
+    fits(json.loads(capsys.readouterr().out), schema("verify"))
+
+
+def test_warnings_of_libraries_stay_off_the_screen():
+    """The program hides them; `python -W` brings them back."""
+    code = (
+        "import sys, warnings; from sdplip.cli import main\n"
+        "import sdplip.reports as r; old = r.check\n"
+        "def warned(*a, **k): warnings.warn('from a library', UserWarning); return old(*a, **k)\n"
+        "r.check = warned; sys.argv = ['sdplip', 'check', 'W.npy', '--json']; main()"
+    )
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"}
+    quiet, loud = (
+        subprocess.run([sys.executable, *more, "-c", code], capture_output=True, text=True, env=own)
+        for more in ([], ["-Wdefault"])
+    )
+    assert quiet.returncode == 1 and quiet.stderr == "" and json.loads(quiet.stdout)["verdict"] == "violated"
+    assert "from a library" in loud.stderr
