@@ -144,6 +144,7 @@ def test_progress_and_json(sample):
         "certified",
         "mean_radius",
         "empirical",
+        "gaps",
         "seconds",
         "rounding",
     }

@@ -28,6 +28,7 @@ KEYS = [
     "certified",
     "mean_radius",
     "empirical",
+    "gaps",
     "rounding",
     "precision",
     "scope",

@@ -25,11 +25,12 @@ def certification(
         soft_wrap=True,
     )
     left = document["empirical"].get(attack, {})
-    columns = {"certified": "certified"} | ({"attacked": f"left by {attack}"} if left else {})
+    columns = {"certified": "certified"} | ({"attacked": f"left by {attack}", "gap": "gap"} if left else {})
     table = open_table("radius", **columns)
-    table.add_row("0 (clean)", _percent(found.clean), *([""] if left else []))
+    table.add_row("0 (clean)", _percent(found.clean), *(["", ""] if left else []))
     for eps, accuracy in document["certified"].items():
-        table.add_row(eps, _percent(accuracy), *([percent_above(left[eps])] if left else []))
+        attacked = [percent_above(left[eps]), percent_above(document["gaps"][attack][eps])] if left else []
+        table.add_row(eps, _percent(accuracy), *attacked)
     console.print(table)
     mean = document["mean_radius"]
     console.print(

@@ -127,12 +127,13 @@ def certify(
             )
     empirical: dict[str, Any] = {}
     if tries:
-        from sdplip.robustness.attacks import attack_at
+        from sdplip.robustness.attacks import STRONGER, attack_at
 
         with out_of_memory(), image_bar(attack) as watch:
             empirical[attack] = attack_at(
-                network, images, labels, found, radii, attack=tries, batch=batch or BATCH, progress=watch
-            )
+                network, images, labels, found, radii, attack=tries, stronger=STRONGER if attack == "pgd" else (),
+                batch=batch or BATCH, progress=watch,
+            )  # fmt: skip
     document = found.to_json(file=str(model), data=wanted.name, radii=radii, empirical=empirical)
     document |= {"split": split, "assumed": list(subject.assumed), "note": subject.note}
     document |= {"samples": path_or_none(samples), "certificate": path_or_none(certificate)}

@@ -181,6 +181,8 @@ DOCUMENTS: dict[str, Parts] = {
         "file", "data", "split", "n", "clean", "bound", "margin_constant", _CERTIFIED, "mean_radius",
         Node("empirical", "map", "Share of right predictions that each attack leaves, by radius.",
              [Node("", "map", "", ["number"])]),
+        Node("gaps", "map", "What lies between each attack and the certificate, by radius.",
+             [Node("", "map", "", ["number"])]),
         "rounding", "precision", "scope",
         Node("tree", "list", "The reasons for `bound`, line by line.", ["string"]),
         "seconds", _ASSUMED, "note", "samples", "certificate", "verify",

@@ -7,7 +7,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sdplip.errors import InvalidProblem, MissingDependency
-from sdplip.robustness.attacks import Attack, project
+from sdplip.robustness.attacks import Attack
+from sdplip.robustness.descent import INSIDE, UNIT, Box, check_box, project
 
 LEAST_CLASSES = 4
 """The targeted loss of the ensemble compares four logits."""
@@ -25,8 +26,15 @@ def autoattack(*, seed: int = 0, batch: int = 256) -> Attack:
     require_autoattack()
 
     def attack(
-        network: nn.Module, x: Float[Tensor, "n *image"], labels: Int[Tensor, " n"], eps: Float[Tensor, " n"]
+        network: nn.Module,
+        x: Float[Tensor, "n *image"],
+        labels: Int[Tensor, " n"],
+        eps: Float[Tensor, " n"],
+        box: Box = UNIT,
     ) -> Float[Tensor, "n *image"]:
+        if box != UNIT:
+            raise InvalidProblem("AutoAttack keeps images in [0, 1], not in other limits. Use PGD.")
+        check_box(x, box)
         return _attack(network, x, labels, eps, seed, batch)
 
     return attack
@@ -71,5 +79,4 @@ def _attack(network: nn.Module, x: Tensor, labels: Tensor, eps: Tensor, seed: in
         ensemble = AutoAttack(_InSingle(network, x.dtype), norm="L2", eps=radius, seed=seed, device=x.device)
         ensemble.apgd_targeted.n_target_classes = ensemble.fab.n_target_classes = min(9, classes - 1)
         found, _ = ensemble.run_standard_evaluation(x.float(), labels, batch_size=batch)
-    r = (eps * (1 - 1e-6)).to(x).reshape(-1, 1, 1, 1)
-    return project(found.detach().to(x.dtype), x, r)
+    return project(found.detach().to(x.dtype), x, (eps * INSIDE).to(x), UNIT)

@@ -1,22 +1,21 @@
 r"""`certify_accuracy`: predictions, certified radii and accuracy of a network on labelled images."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from sdplip.errors import InvalidProblem, RefusedModule
+from sdplip.errors import InvalidProblem
 from sdplip.nn.bounds.dispatch import lipschitz
-from sdplip.nn.bounds.pairwise import head_of, pairwise_of
 from sdplip.nn.bounds.tree import Bound, best
 from sdplip.robustness.arithmetic import Precision, device_of, network_in, pixels, plain_arithmetic
-from sdplip.robustness.forward_error import REACH, Analysis, forward_error
+from sdplip.robustness.asked import analysis_of, check_samples, margin_constants, run
+from sdplip.robustness.forward_error import REACH, Analysis
 from sdplip.robustness.radii import certified_radius, class_logits, joint_constant, margins, predictions
 from sdplip.shapes import short
 
@@ -113,13 +112,21 @@ class Certification:
         """Mean certified radius, where wrong predictions count 0."""
         return float(np.where(self.correct, self.radius, 0.0).mean())
 
+    def gaps(self, left: Mapping[str, float]) -> dict[str, float]:
+        """What lies between an attack and the certificate at each radius: the share of images of which nothing is known there.
+
+        Args:
+            left: accuracy that the attack leaves by radius, from `sdplip.robustness.attacks.attack_at`.
+        """
+        return {eps: accuracy - self.certified(eps) for eps, accuracy in left.items()}
+
     def to_json(
         self,
         *,
         file: str,
         data: str,
         radii: Sequence[str] = RADII,
-        empirical: dict[str, Any] | None = None,
+        empirical: dict[str, dict[str, float]] | None = None,
     ) -> dict[str, Any]:
         """What `sdplip certify --json` prints."""
         return {
@@ -132,6 +139,7 @@ class Certification:
             "certified": {eps: self.certified(eps) for eps in radii},
             "mean_radius": self.mean_radius,
             "empirical": empirical or {},
+            "gaps": {attack: self.gaps(left) for attack, left in (empirical or {}).items()},
             "rounding": self.rounding,
             "precision": self.precision,
             "scope": self.scope,
@@ -234,48 +242,6 @@ def certify_accuracy(
     )
 
 
-def check_samples(images: Tensor, labels: Tensor) -> None:
-    """Refuses images and labels that do not fit together.
-
-    Raises:
-        InvalidProblem: no image, unequal numbers, values that are not finite.
-    """
-    if images.ndim < 2 or not len(images):
-        raise InvalidProblem(
-            f"`images` must have the shape (n, channels, *pixels), n > 0, but have {tuple(images.shape)}."
-        )
-    if images.dtype != torch.uint8 and not (images.is_floating_point() and bool(images.isfinite().all())):
-        raise InvalidProblem(
-            f"`images` must be uint8 or finite floating-point numbers, but are {images.dtype}."
-        )
-    if labels.shape != (len(images),) or labels.is_floating_point():
-        raise InvalidProblem(
-            f"`labels` must be {len(images)} whole numbers, one an image, but are {labels.dtype} of shape {tuple(labels.shape)}."
-        )
-
-
-@torch.no_grad()
-def run(network: nn.Module, x: Tensor) -> Tensor:
-    """The logits.
-
-    Raises:
-        InvalidProblem: the network does not take images of this shape.
-    """
-    try:
-        logits = network(x)
-    except (RuntimeError, ValueError, IndexError) as error:
-        if isinstance(error, torch.OutOfMemoryError):
-            raise
-        raise InvalidProblem(
-            f"The network cannot run on images of shape {tuple(x.shape[1:])}: {error}. Certify it on the data it was made for."
-        ) from None
-    if logits.ndim != 2 or len(logits) != len(x):
-        raise InvalidProblem(
-            f"The network must return (n, classes) logits, but returns {tuple(logits.shape)}."
-        )
-    return logits
-
-
 def _certified(
     network: nn.Module, x: Tensor, constants: np.ndarray, analysis: Analysis | None, scope: Scope
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -290,30 +256,6 @@ def _certified(
     return predictions(logits), margins(logits).min(-1), radius
 
 
-def margin_constants(network: nn.Module, bound: Bound, *, single: bool) -> Float[np.ndarray, "..."]:
-    r"""Constants of the margins of a network with this `bound`: of pairs of classes where it ends in a linear head, else one,
-    $\sqrt 2$ times the bound; of a `single` logit the bound."""
-    if single:
-        return np.asarray(bound.value)
-    if head_of(network, bound) is None:
-        return np.asarray(joint_constant(bound))
-    return pairwise_of(network, bound).values
-
-
 def _square(constants: np.ndarray, classes: int) -> Float[np.ndarray, "classes classes"]:
     """Constants of all pairs, 0 on the diagonal."""
     return np.where(np.eye(classes, dtype=bool), 0.0, constants)
-
-
-def analysis_of(network: nn.Module, bound: Bound, precision: Precision) -> Analysis | None:
-    """The proven rounding error of every module; None in double precision if one has none.
-
-    Raises:
-        RefusedModule: in float32, if one has none.
-    """
-    try:
-        return forward_error(network, bound)
-    except RefusedModule:
-        if precision == "float32":
-            raise
-        return None

@@ -23,7 +23,8 @@ from sdplip.network.read.torch import read_module
 from sdplip.nn.bounds.dispatch import lipschitz
 from sdplip.robustness.arithmetic import device_of, network_in, pixels, plain_arithmetic
 from sdplip.robustness.around import BENT, enlarge, largest_radius, own_proof, refined_radius
-from sdplip.robustness.certification import RADII, Certification, Progress, analysis_of, check_samples, run
+from sdplip.robustness.asked import analysis_of, check_samples, run
+from sdplip.robustness.certification import RADII, Certification, Progress
 from sdplip.robustness.graph_accuracy import Certified
 from sdplip.robustness.radii import MarginError, certified_radius, margins
 from sdplip.verifier.claim import AccuracyClaim
