@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sdplip.condition import gram, rescale, residual
     from sdplip.errors import SdplipError
-    from sdplip.front import bound, certify_accuracy, check, compare, lipschitz, load
+    from sdplip.front import bound, certify_accuracy, check, compare, lipschitz, load, solve, train
     from sdplip.geometry import Geometry
     from sdplip.kernel.condition import Certificate, Verdict
     from sdplip.proposals import certify, certify_convolution
     from sdplip.reports import scale
-    from sdplip.solvers import solve
-    from sdplip.training import train
     from sdplip.verifier.verify import verify
     from sdplip.weights import Weight, read
 
@@ -49,11 +47,9 @@ _HOMES = {
     "sdplip.proposals": ("certify", "certify_convolution"),
     "sdplip.condition": ("gram", "rescale", "residual"),
     "sdplip.errors": ("SdplipError",),
-    "sdplip.front": ("bound", "certify_accuracy", "check", "compare", "lipschitz", "load"),
+    "sdplip.front": ("bound", "certify_accuracy", "check", "compare", "lipschitz", "load", "solve", "train"),
     "sdplip.geometry": ("Geometry",),
     "sdplip.reports": ("scale",),
-    "sdplip.solvers": ("solve",),
-    "sdplip.training": ("train",),
     "sdplip.verifier.verify": ("verify",),
     "sdplip.weights": ("Weight", "read"),
 }

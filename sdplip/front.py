@@ -3,19 +3,21 @@
 `sdplip.bound`, `sdplip.lipschitz`, `sdplip.check`, `sdplip.compare`, `sdplip.certify_accuracy`, `sdplip.load`, `sdplip.train`. A
 network is a path, a `torch.nn.Module`, a `sdplip.network.Network`, a matrix (out, in) or a list of them as arrays or tensors; a
 layer is one of these too; images are arrays, tensors, or a `DataLoader`. What is something else gets a TypeError with the remedy.
+
+`progress="auto"` draws a bar in a terminal or notebook, and nothing elsewhere; None draws nothing; a function is called.
 """
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from sdplip.errors import InvalidProblem
-from sdplip.network.read.anything import Anything, understand
+from sdplip.network.read.anything import Anything, is_module, understand
 from sdplip.shapes import array
-from sdplip.weights.weight import Weight
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,8 +31,14 @@ if TYPE_CHECKING:
     from sdplip.reports import CheckReport, CompareReport, Method
     from sdplip.robustness.arithmetic import Precision
     from sdplip.robustness.certification import Certification, Scope
+    from sdplip.solvers import AbstractSolver, Problem, Progress, Solution
+    from sdplip.training import Progress as RunProgress
+    from sdplip.training import RunConfig, RunSummary
+    from sdplip.training.data import Source
+    from sdplip.training.metrics import Line
 
 Shape = tuple[int, ...]
+Auto = Literal["auto"]
 
 
 def bound(
@@ -42,7 +50,7 @@ def bound(
     output_pair: tuple[int, int] | None = None,
     output_norm: "Norm" = "l2",
     region: "Region | None" = None,
-    progress: Callable[[int, float, float], object] | None = None,
+    progress: Callable[[int, float, float], object] | Auto | None = "auto",
     report: "Callable[[Tried], object] | None" = None,
     device: str = "cpu",
     seconds: float = 60.0,
@@ -55,18 +63,71 @@ def bound(
         input_shape: of one sample, `(features,)` or `(channels, *pixels)`, for modules.
         activation: between bare matrices, "relu" if not said.
         points: an array or tensor of inputs, such as training data: the search from below (`lower`) begins there too.
+        progress: "auto" is a bar; or called with iteration, upper and lower value by iterative methods.
 
     Raises:
         TypeError: no network, or an argument that has no effect on it.
         SdplipError: as the readers and `sdplip.bounds.bound`.
     """
     from sdplip.bounds.choose import bound as bounded
+    from sdplip.progress import bound_bar
 
     found = understand(network, input_shape=input_shape, activation=activation).network
-    return bounded(
-        found, method, output_pair=output_pair, output_norm=output_norm, region=region, progress=progress, report=report,
-        device=device, seconds=seconds, points=None if points is None else array(points),
-    )  # fmt: skip
+    with bound_bar() if progress == "auto" else nullcontext((progress, None)) as (watch, told):
+        return bounded(
+            found, method, output_pair=output_pair, output_norm=output_norm, region=region, progress=watch,
+            report=report or told, device=device, seconds=seconds, points=None if points is None else array(points),
+        )  # fmt: skip
+
+
+def solve(
+    problem: "Problem",
+    solver: "AbstractSolver | Auto" = "auto",
+    *,
+    start: Any = None,
+    progress: "Callable[[Progress], None] | Auto | None" = "auto",
+) -> "Solution":
+    """The untrusted solution of a problem: see `sdplip.solvers.solve`; `sdplip.solvers.prove` says what it is worth.
+
+    Args:
+        progress: "auto" is a bar; or called with a `Progress` at every iteration.
+
+    Raises:
+        SolverUnavailable: as `sdplip.solvers.solve`.
+    """
+    from sdplip.progress import solve_bar
+    from sdplip.solvers.auto import solve as solved
+
+    with solve_bar() if progress == "auto" else nullcontext(progress) as watch:
+        return solved(problem, solver, start=start, progress=watch)
+
+
+def train(
+    config: "RunConfig | str",
+    out: str | os.PathLike[str],
+    *,
+    model: "nn.Module | None" = None,
+    data: "Source | None" = None,
+    progress: "Callable[[RunProgress], None] | Auto | None" = "auto",
+    on_epoch: "Callable[[Line], None] | None" = None,
+    stop: Callable[[], bool] | None = None,
+    resume: bool = True,
+) -> "RunSummary":
+    """Train a network into the folder `out`: see `sdplip.training.train`, which says what each argument is.
+
+    Args:
+        progress: "auto" is a bar; or called now and then.
+
+    Raises:
+        SdplipError: as `sdplip.training.train`.
+    """
+    from sdplip.progress import run_bar
+    from sdplip.training.loop import train as trained
+
+    with run_bar() if progress == "auto" else nullcontext(progress) as watch:
+        return trained(
+            config, Path(out), model=model, data=data, progress=watch, on_epoch=on_epoch, stop=stop, resume=resume
+        )  # fmt: skip
 
 
 def lipschitz(network: Anything, *, input_shape: Shape | None = None) -> "Bound":
@@ -80,7 +141,7 @@ def lipschitz(network: Anything, *, input_shape: Shape | None = None) -> "Bound"
     from sdplip.nn.bound import lipschitz as of_module
     from sdplip.nn.bounds.tree import Bound
 
-    if _is_module(network):
+    if is_module(network):
         return of_module(network, input_shape=input_shape)
     found = bound(network, "product", input_shape=input_shape)
     return Bound(found.bound, "product of the layers' proven norms", "network")
@@ -102,7 +163,9 @@ def check(
     """
     from sdplip import reports
 
-    return reports.check(weights_of(layers), method or reports.IDENTITY, form=form, tolerance=tolerance)
+    return reports.check(
+        reports.weights_of(layers), method or reports.IDENTITY, form=form, tolerance=tolerance
+    )
 
 
 def compare(
@@ -116,7 +179,7 @@ def compare(
     from sdplip import reports
     from sdplip.reports.compare import CLOSED_FORMS
 
-    return reports.compare(weights_of(layers), methods or CLOSED_FORMS, form=form)
+    return reports.compare(reports.weights_of(layers), methods or CLOSED_FORMS, form=form)
 
 
 def certify_accuracy(
@@ -128,7 +191,7 @@ def certify_accuracy(
     scope: "Scope" = "computed",
     batch: int = 256,
     limits: tuple[float, float] = (0.0, 1.0),
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None] | Auto | None = "auto",
 ) -> "Certification":
     """Predictions, certified radii and accuracy on labelled images: see `sdplip.robustness.certification.certify_accuracy`.
 
@@ -138,6 +201,7 @@ def certify_accuracy(
         labels: whole numbers; None with a `DataLoader`.
         limits: between which floating-point images lie. Radii are distances of images as they enter the network: whoever feeds
             normalised images says so, and gets radii in that unit.
+        progress: "auto" is a bar; or called with the images done and their number.
 
     Raises:
         TypeError: something else.
@@ -153,24 +217,19 @@ def certify_accuracy(
             " Radii are distances of images as they enter the network: pass images in [0, 1] and normalise in the network"
             " (`sdplip.nn.Normalise`), or say `limits=(low, high)` and read radii in that unit."
         )
-    if _is_module(model) and not _is_graph(model):
-        from sdplip.robustness.certification import certify_accuracy as certified
+    from sdplip.progress import image_bar
 
-        return certified(
-            model,
-            torch.from_numpy(x),
-            torch.from_numpy(y),
-            precision=precision,
-            scope=scope,
-            batch=batch,
-            progress=progress,
-        )
-    from sdplip.robustness.graph_accuracy import certify_graph
+    with image_bar("certifying") if progress == "auto" else nullcontext(progress) as watch:
+        if is_module(model) and not _is_graph(model):
+            from sdplip.robustness.certification import certify_accuracy as certified
 
-    network = model.network if _is_graph(model) else understand(model).network  # pyright: ignore[reportAttributeAccessIssue]
-    return certify_graph(
-        network, x, y, arithmetic="exact" if scope == "exact" else precision, progress=progress
-    ).certification
+            samples = torch.from_numpy(x), torch.from_numpy(y)
+            return certified(model, *samples, precision=precision, scope=scope, batch=batch, progress=watch)
+        from sdplip.robustness.graph_accuracy import certify_graph
+
+        network = model.network if _is_graph(model) else understand(model).network  # pyright: ignore[reportAttributeAccessIssue]
+        arithmetic = "exact" if scope == "exact" else precision
+        return certify_graph(network, x, y, arithmetic=arithmetic, progress=watch).certification
 
 
 def load(path: str | os.PathLike[str], *, model: "nn.Module | None" = None) -> "nn.Module | Network":
@@ -189,65 +248,6 @@ def load(path: str | os.PathLike[str], *, model: "nn.Module | None" = None) -> "
     if model is not None:
         raise TypeError("`model` is for run folders. Drop it.")
     return understand(path).network
-
-
-def weights_of(layers: Anything) -> list[Weight]:
-    """The weights that `check` and `compare` are asked about.
-
-    Raises:
-        TypeError: none.
-    """
-    if isinstance(layers, str | os.PathLike):
-        from sdplip.weights.read import read
-
-        return list(read(layers))
-    if _is_module(layers):
-        return _effective(layers)
-    if isinstance(layers, Weight) or (hasattr(type(layers), "__array__") and np.ndim(layers) > 1):
-        layers = [layers]
-    if isinstance(layers, Iterable) and not isinstance(layers, bytes):
-        found = [
-            w if isinstance(w, Weight) else Weight(f"layer {k}", array(w))
-            for k, w in enumerate(_listed(layers))
-        ]
-        if found and all(2 <= w.array.ndim <= 5 and w.array.dtype.kind in "fiu" for w in found):
-            return found
-    raise TypeError(
-        f"`{type(layers).__name__}` holds no layers. Pass a path, a matrix (out, in) or kernel (out, in / groups, *taps), a list"
-        " of them, or a module."
-    )
-
-
-def _listed(layers: Iterable[Any]) -> list[Any]:
-    found = list(layers)
-    if all(isinstance(w, Weight) or hasattr(type(w), "__array__") for w in found):
-        return found
-    raise TypeError("A list of layers must hold arrays, tensors or weights of `sdplip.read`.")
-
-
-def _effective(module: Any) -> list[Weight]:
-    """Linear layers and convolutions of a module with the numbers that run, and how its kernels move."""
-    import torch
-    from torch import nn
-
-    from sdplip.geometry import Geometry
-
-    found = list[Weight]()
-    with torch.no_grad():
-        for name, part in module.named_modules():
-            if isinstance(part, nn.Linear):
-                found.append(Weight(name or "weight", array(part.weight)))
-            elif isinstance(part, nn.Conv1d | nn.Conv2d | nn.Conv3d):
-                same = isinstance(part.padding, str)
-                padding = (None if part.padding == "same" else 0) if same else tuple(map(int, part.padding))
-                mode = "circular" if part.padding_mode == "circular" else part.padding_mode
-                geometry = Geometry(tuple(part.stride), mode, padding, tuple(part.dilation), part.groups)
-                found.append(Weight(name or "weight", array(part.weight), geometry))
-    if not found:
-        raise TypeError(
-            f"`{type(module).__name__}` holds no linear layer and no convolution. Ask `sdplip.lipschitz` about it."
-        )
-    return found
 
 
 def _samples(images: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -271,15 +271,8 @@ def _samples(images: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
 
 def _is_graph(value: Any) -> bool:
     """Whether a module runs a `Network`, whose rounding the kernel proves."""
-    if not _is_module(value):
+    if not is_module(value):
         return False
     from sdplip.robustness.graph_module import GraphModule
 
     return isinstance(value, GraphModule)
-
-
-def _is_module(what: Any) -> bool:
-    import sys
-
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(what, torch.nn.Module)

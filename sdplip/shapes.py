@@ -22,7 +22,7 @@ else:
 
         Bool = Complex = Float = Int = Shaped = _Named
 
-__all__ = ["Bool", "Complex", "Float", "Int", "Shaped", "array", "short"]
+__all__ = ["Bool", "Complex", "Float", "Int", "Shaped", "array", "few", "short"]
 
 
 def array(values: Any) -> np.ndarray:
@@ -41,11 +41,12 @@ FEW = 6
 
 def short(self: Any) -> str:
     """The `__repr__` of a data class that holds arrays: one line, each long array by its type and shape."""
-    said = (f"{f.name}={_short(getattr(self, f.name))}" for f in fields(self) if f.repr)
+    said = (f"{f.name}={few(getattr(self, f.name))}" for f in fields(self) if f.repr)
     return f"{type(self).__name__}({', '.join(said)})"
 
 
-def _short(value: Any) -> str:
+def few(value: Any) -> str:
+    """A value in a few words: long arrays by their type and shape, long tuples by their length."""
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         if value.ndim <= 1 and len(value.ravel()) <= FEW:
             return str(value.tolist())
@@ -53,8 +54,8 @@ def _short(value: Any) -> str:
     if isinstance(value, tuple | list | dict) and len(value) > FEW:
         return f"<{len(value)} entries>"
     if isinstance(value, tuple | list):
-        inside = ", ".join(map(_short, value)) + ("," if len(value) == 1 and isinstance(value, tuple) else "")
+        inside = ", ".join(map(few, value)) + ("," if len(value) == 1 and isinstance(value, tuple) else "")
         return f"({inside})" if isinstance(value, tuple) else f"[{inside}]"
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{k!r}: {_short(v)}" for k, v in value.items()) + "}"
+        return "{" + ", ".join(f"{k!r}: {few(v)}" for k, v in value.items()) + "}"
     return repr(value)

@@ -607,7 +607,7 @@ def test_interruption_is_exit_130(run, monkeypatch):
 
 
 def test_no_progress_bar_without_a_terminal(capsys):
-    from sdplip.cli.progress import progress_bar
+    from sdplip.progress import progress_bar
 
     with progress_bar() as watch:
         assert watch is None
@@ -617,7 +617,7 @@ def test_no_progress_bar_without_a_terminal(capsys):
 def test_progress_bar_appears_after_two_seconds(monkeypatch):
     import io
 
-    from sdplip.cli.progress import progress_bar
+    from sdplip.progress import progress_bar
     from sdplip.reports import Layer
     from sdplip.solvers import Progress
     from sdplip.weights import Weight

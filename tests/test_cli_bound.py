@@ -519,7 +519,7 @@ def test_the_largest_output_by_all_methods(outputs):
 def test_progress_appears_after_two_seconds(monkeypatch):
     import io
 
-    from sdplip.cli import progress
+    from sdplip import progress
 
     class Terminal(io.StringIO):
         def isatty(self):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sdplip.cli.train import text_of
+from sdplip.progress import text_of
 from sdplip.training import loop, read_config
 from sdplip.training.job import Progress
 from tests.commands import answer, invoke
@@ -92,7 +92,7 @@ def test_interrupt_and_resume(tmp_path, monkeypatch):
 
 def test_text_of_the_bar():
     now = Progress(10, 0.5, 3, 0.41234, 0.912, 0.803, 2300.4, 60, 65)
-    assert text_of(now) == "epoch 3, loss 0.412, clean 91.2%, certified 80.3%, 2300 images/s, 1:05 left"
+    assert text_of(now) == "50%, epoch 3, loss 0.412, clean 91.2%, certified 80.3%, 2300 images/s, 1:05 left"
 
 
 def test_certify_reads_the_run(tmp_path):

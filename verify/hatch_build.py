@@ -12,6 +12,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 MODULES = (
     "errors.py",
     "shapes.py",
+    "display.py",
     "writing.py",
     "geometry.py",
     "stored.py",

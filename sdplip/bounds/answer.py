@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from sdplip.display import brief, figure, html
 from sdplip.kernel.proof import Goal, Proof
-from sdplip.shapes import short
 from sdplip.solvers.solution import Status
 
 
@@ -61,7 +61,9 @@ class NetworkBound:
     tried: tuple[Tried, ...] = ()
     note: str = field(default="")
 
-    __repr__ = short
+    __repr__ = brief("bound", "lower", "method", "order", "seconds")
+    _repr_html_ = html
+    plot = figure
 
     @property
     def value(self) -> float:

@@ -10,9 +10,9 @@ import click
 from sdplip.cli.answers import path_or_none, print_json, verify_command, written
 from sdplip.cli.network import NetworkSource, reading_options
 from sdplip.cli.options import Output, json_option, transpose_option
-from sdplip.cli.progress import bound_bar
 from sdplip.cli.question import METHODS, Question, compared
 from sdplip.cli.region import Given, RegionType, given_region
+from sdplip.progress import bound_bar
 
 if TYPE_CHECKING:
     from sdplip.bounds.answer import NetworkBound

@@ -8,7 +8,6 @@ import click
 
 from sdplip.cli.answers import json_text, path_or_none, print_json, verify_command
 from sdplip.cli.options import Output, json_option
-from sdplip.cli.progress import image_bar
 from sdplip.cli.subject import (
     arrange,
     data_named,
@@ -18,6 +17,7 @@ from sdplip.cli.subject import (
     run_subject,
     sample_options,
 )
+from sdplip.progress import image_bar
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

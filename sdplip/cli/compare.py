@@ -16,7 +16,7 @@ from sdplip.cli.options import (
     solver_options,
     source_options,
 )
-from sdplip.cli.progress import progress_bar
+from sdplip.progress import progress_bar
 
 if TYPE_CHECKING:
     from sdplip.kernel.condition import Form

@@ -282,41 +282,10 @@ def _signals() -> Iterator[Callable[[], bool]]:
 @contextmanager
 def _bar(silent: bool) -> "Iterator[Callable[[Progress], None] | None]":
     """A callback that draws the progress of a run; None where nobody would see it."""
-    if silent or not _first() or not sys.stderr.isatty():
+    if silent or not _first():
         yield None
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, TextColumn
-    from rich.progress import Progress as Bars
+    from sdplip.progress import run_bar
 
-    columns = (
-        BarColumn(bar_width=20),
-        TextColumn("{task.percentage:3.0f} % {task.fields[text]}", markup=False),
-    )
-    bars = Bars(*columns, console=Console(stderr=True), transient=True)
-    task = bars.add_task("", total=1.0, text="")
-
-    def watch(now: "Progress") -> None:
-        bars.start()
-        bars.update(task, completed=now.share, text=text_of(now))
-
-    try:
+    with run_bar() as watch:
         yield watch
-    finally:
-        bars.stop()
-
-
-def text_of(now: "Progress") -> str:
-    """`epoch 3, loss 0.412, clean 91.2 %, certified 80.3 %, 2300 images/s, 1:05 left`."""
-    parts = [f"epoch {now.epoch}", f"loss {now.loss:.3f}"]
-    if now.clean is not None and now.certified is not None:
-        parts += [f"clean {now.clean:.1%}", f"certified {now.certified:.1%}"]
-    parts.append(f"{now.images_per_second:.0f} images/s")
-    if now.left < 1e7:
-        minutes, seconds = divmod(round(now.left), 60)
-        parts.append(
-            f"{minutes // 60}:{minutes % 60:02}:{seconds:02} left"
-            if minutes >= 60
-            else f"{minutes}:{seconds:02} left"
-        )
-    return ", ".join(parts)

@@ -23,7 +23,7 @@ def verify(ctx: click.Context, certificate: Path, file: Path, images: Path | Non
 
     Exit code: 0 all proven again, 1 a claim is refuted, not provable, or about another file, 2 no certificate, or bad input.
     """
-    from sdplip.cli.progress import image_bar
+    from sdplip.progress import image_bar
     from sdplip.verifier.main import report
     from sdplip.verifier.verify import verify as verified
 

@@ -2,6 +2,7 @@
 
 from sdplip.plot.bounds import draw_bounds
 from sdplip.plot.curves import draw_curves
+from sdplip.plot.drawing import drawing
 from sdplip.plot.scalings import comparison
 from sdplip.plot.style import DASHES, INK, MARKS, PALE, PALETTE, save
 
@@ -14,5 +15,6 @@ __all__ = [
     "comparison",
     "draw_bounds",
     "draw_curves",
+    "drawing",
     "save",
 ]

@@ -2,24 +2,42 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from sdplip.arithmetic.decimals import above, below
 from sdplip.bounds.answer import NetworkBound
-from sdplip.plot.style import INK, PALE, PALETTE, quiet, short
+from sdplip.plot.style import INK, PALE, PALETTE, blank, quiet, short
 
 
-def draw_bounds(results: Sequence[NetworkBound], title: str) -> Figure:
+@dataclass(frozen=True)
+class Row:
+    """A method's bound, where there is no more of it; `seconds` None: not known."""
+
+    method: str
+    bound: float
+    seconds: float | None
+    lower: float
+
+
+def draw_methods(found: NetworkBound) -> Figure:
+    """One row for each method of one `NetworkBound`, best last."""
+    took = {tried.method: tried.seconds for tried in found.tried}
+    values = found.others or {found.method: found.bound}
+    order = sorted(values.items(), key=lambda row: -row[1])
+    rows = [Row(name, value, took.get(name), found.lower) for name, value in order]
+    return draw_bounds(rows, f"{found.goal.network.inputs} inputs, {found.goal.network.outputs} outputs")
+
+
+def draw_bounds(results: Sequence[NetworkBound | Row], title: str) -> Figure:
     """One row a method: its proven bound, and how far it stands above the largest Jacobian that was found.
 
     The axis is logarithmic unless a bound is 0. The line is the lower side of the true constant: no bound can come below it.
     """
-    figure = Figure(figsize=(8, 0.42 * len(results) + 1.5), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = blank(8, 0.42 * len(results) + 1.5)
     axes = figure.subplots()
     lower = max((result.lower for result in results), default=0.0)
     values = [result.bound for result in results]
@@ -34,7 +52,7 @@ def draw_bounds(results: Sequence[NetworkBound], title: str) -> Figure:
         axes.plot([start, result.bound], [place, place], color=PALE, linewidth=2, zorder=1)
         axes.plot([result.bound], [place], "o", color=colour, markersize=8, zorder=3)
         axes.annotate(
-            f"{above(result.bound, 5)}  ({result.seconds:.2g} s)",
+            above(result.bound, 5) + ("" if result.seconds is None else f"  ({result.seconds:.2g} s)"),
             (result.bound, place),
             xytext=(9, 0),
             textcoords="offset points",

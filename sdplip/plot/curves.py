@@ -5,12 +5,11 @@ from fractions import Fraction
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
-from sdplip.plot.style import INK, MARKS, PALE, PALETTE, quiet, short
+from sdplip.plot.style import INK, MARKS, PALE, PALETTE, blank, quiet, short
 from sdplip.robustness.curve import Curve
 from sdplip.robustness.published import PublishedRow
 
@@ -31,14 +30,13 @@ def draw_curves(
     Args:
         max_radius: where the axis ends; by default where everything of interest has ended.
     """
-    figure = Figure(figsize=(9, 4.8), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = blank(9, 4.8)
     axes = figure.subplots()
     end = max_radius or _end(curves, references)
     handles = [_draw_curve(axes, curve, i, len(curves), end) for i, curve in enumerate(curves)]
     names = dict.fromkeys(point.attack for curve in curves for point in curve.attacks)
     if names:
-        label = f"after attack ({', '.join(names)}): an upper side"
+        label = f"after attack ({', '.join(map(short, names))}): an upper side"
         handles.append(Line2D([], [], color=PALE, linestyle=(0, (5, 3)), linewidth=1.2, label=label))
     handles += [_draw_reference(axes, row, i, end) for i, row in enumerate(references)]
     axes.set_xlim(0, end)

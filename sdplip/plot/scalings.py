@@ -4,11 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from sdplip.plot.style import DASHES, INK, PALE, PALETTE, quiet, short
+from sdplip.plot.style import DASHES, INK, PALE, PALETTE, blank, quiet, short
 from sdplip.reports import CompareReport, LayerComparison, Objective, ScalingRow
 
 ROW, LARGEST = 2.5, 400.0
@@ -19,8 +18,7 @@ def comparison(report: CompareReport) -> Figure:
     """One row a layer: what each scaling costs relative to the proven optimum, and the singular values that it leaves."""
     rows = len(report.layers)
     height = min(ROW * rows + 0.9, LARGEST)
-    figure = Figure(figsize=(10, height), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = blank(10, height)
     grid = figure.subplots(rows, 2, squeeze=False, width_ratios=(1, 1.25))
     for (left, right), layer in zip(grid, report.layers, strict=True):
         styles = _styles(layer.rows)
@@ -56,7 +54,7 @@ def _draw_costs(axes: Axes, layer: LayerComparison, styles: list[dict[str, objec
         label = "optimum" if place == 0 else f"{ratio:.2f} ×" if ratio < 1000 else f"{ratio:.1e} ×"
         axes.text(ratio + 0.02 * room, place, label, va="center", fontsize=9, color=INK)
     axes.set_xlim(0, 1.28 * room)
-    axes.set_yticks(places, [row.name for row in layer.rows], fontsize=9)
+    axes.set_yticks(places, [short(row.name) for row in layer.rows], fontsize=9)
     shape = " × ".join(map(str, layer.layer.weight.array.shape))
     axes.set_ylabel(f"{short(layer.layer.name)}\n{shape}", fontsize=9, color=INK, fontweight="bold")
     quiet(axes)

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from sdplip.verifier.show import printable
 from sdplip.writing import write_bytes
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -36,6 +38,22 @@ METADATA = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
 """What would differ from one writing to the next."""
 
 
+class Picture(Figure):
+    """A figure that notebooks show, without pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        drawn = BytesIO()
+        self.savefig(drawn, format="png", dpi=100)
+        return drawn.getvalue()
+
+
+def blank(width: float, height: float) -> Picture:
+    """An empty figure of that many inches that needs no display."""
+    figure = Picture(figsize=(width, height), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     """Writes the figure as .png, .pdf or .svg: whole or not at all, and the same bytes every time."""
     form, drawn = Path(path).suffix.lower().removeprefix("."), BytesIO()
@@ -45,8 +63,10 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
 
 
 def short(name: str, length: int = 22) -> str:
-    """The name, or its end where it is too long."""
-    return name if len(name) <= length else "…" + name[1 - length :]
+    """The name, or its end where it is too long, as characters that are drawn as they are."""
+    name = printable(name)
+    name = name if len(name) <= length else "…" + name[1 - length :]
+    return name.replace("$", r"\$")
 
 
 def quiet(axes: Axes) -> None:

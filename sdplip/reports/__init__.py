@@ -2,6 +2,7 @@
 
 from sdplip.reports.check import CheckReport, LayerCheck, check
 from sdplip.reports.compare import CompareReport, LayerComparison, ScalingRow, compare
+from sdplip.reports.held import weights_of
 from sdplip.reports.layer import Layer
 from sdplip.reports.methods import AOL, IDENTITY, PERRON, SPECTRAL, Method, gershgorin, given, multi_step
 from sdplip.reports.optimum import Objective, Optimum, min_trace, optimise
@@ -32,4 +33,5 @@ __all__ = [
     "optimise",
     "save",
     "scale",
+    "weights_of",
 ]

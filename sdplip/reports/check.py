@@ -2,14 +2,14 @@
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from sdplip.display import brief, equal, hashed, html
 from sdplip.kernel.condition import Certificate, Form, Verdict
 from sdplip.reports.layer import Layer, naming
 from sdplip.reports.methods import IDENTITY, Method
 from sdplip.reports.numbers import finite, trace
-from sdplip.shapes import short
 from sdplip.weights import Weight
 
 TOLERANCE = 1e-6
@@ -22,9 +22,11 @@ class LayerCheck:
     layer: Layer
     certificate: Certificate
     verdict: Verdict
-    seconds: float
+    seconds: float = field(compare=False)
 
-    __repr__ = short
+    __repr__ = brief("layer", "certificate", "verdict")
+    __eq__ = equal
+    __hash__ = hashed
 
     @property
     def trace(self) -> float:
@@ -48,11 +50,18 @@ class LayerCheck:
         }
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class CheckReport:
     """The checks of all layers of a file."""
 
     layers: tuple[LayerCheck, ...]
+
+    _repr_html_ = html
+
+    def __repr__(self) -> str:
+        bounds = ", ".join(f"{one.layer.name} <= {one.certificate.bound!r}" for one in self.layers[:3])
+        more = f", ... {len(self.layers)} layers" if len(self.layers) > 3 else ""
+        return f"CheckReport({self.verdict.value}: {bounds}{more})"
 
     @property
     def verdict(self) -> Verdict:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sdplip.display import brief, figure, html
 from sdplip.kernel.condition import Certificate, Form
 from sdplip.reports.grid import frequency_grid
 from sdplip.reports.layer import Layer, naming
@@ -13,7 +14,6 @@ from sdplip.reports.methods import CLOSED_FORMS, Method
 from sdplip.reports.numbers import finite, log_det, trace, trace_above
 from sdplip.reports.optimum import Objective, Optimum, Solver, Watch, optimise
 from sdplip.reports.spectrum import Spectrum, spectrum
-from sdplip.shapes import short
 from sdplip.weights import Weight
 
 
@@ -34,7 +34,7 @@ class ScalingRow:
     seconds: float
     optimum: Optimum | None = None
 
-    __repr__ = short
+    __repr__ = brief("name", "trace", "certificate")
 
     @property
     def trace(self) -> float:
@@ -89,7 +89,7 @@ class LayerComparison:
     objective: Objective
     grid: tuple[int, ...] | None
 
-    __repr__ = short
+    __repr__ = brief("layer", "rows")
 
     @property
     def best(self) -> ScalingRow:
@@ -116,6 +116,14 @@ class CompareReport:
 
     layers: tuple[LayerComparison, ...]
     objective: Objective
+
+    _repr_html_ = html
+    plot = figure
+
+    def __repr__(self) -> str:
+        said = [f"{one.layer.name}: {one.best.name} {one.best.trace!r}" for one in self.layers[:3]]
+        more = f", ... {len(self.layers)} layers" if len(self.layers) > 3 else ""
+        return f"CompareReport({', '.join(said)}{more})"
 
     def to_json(self) -> dict[str, Any]:
         return {"objective": self.objective.value, "layers": [layer.to_json() for layer in self.layers]}

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sdplip.condition import inverse_scaling, rescale
+from sdplip.display import equal, hashed
 from sdplip.errors import SdplipError
 from sdplip.geometry import ExpandedGeometry, Geometry
 from sdplip.kernel.condition import Certificate, Form
@@ -28,6 +29,8 @@ class Layer:
     form: Form = "linear"
 
     __repr__ = short
+    __eq__ = equal
+    __hash__ = hashed
 
     @property
     def name(self) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sdplip.arithmetic.rounding import up
+from sdplip.display import brief
 from sdplip.errors import UnsupportedConvolution
 from sdplip.geometry import ExpandedGeometry
 from sdplip.kernel.condition import Certificate, convolution_trace_lower_bound
@@ -62,6 +63,8 @@ class Optimum:
     status: Status
     solver: str
     seconds: float
+
+    __repr__ = brief("lower", "gap", "status", "solver")
 
 
 def min_trace(solver: Solver = "auto", watch: Watch | None = None) -> Method:

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sdplip.convolution import symbol
+from sdplip.display import brief
 from sdplip.reports.grid import frequency_grid
 from sdplip.reports.layer import Layer
 
@@ -21,6 +22,8 @@ class Spectrum:
 
     singular_values: Float[np.ndarray, " k"]
     orthogonality_defect: float
+
+    __repr__ = brief("mean", "least", "orthogonality_defect")
 
     @property
     def mean(self) -> float:

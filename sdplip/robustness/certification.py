@@ -2,7 +2,7 @@ r"""`certify_accuracy`: predictions, certified radii and accuracy of a network o
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from sdplip.display import brief, equal, figure, hashed, html
 from sdplip.errors import InvalidProblem
 from sdplip.nn.bounds.dispatch import lipschitz
 from sdplip.nn.bounds.tree import Bound, best
@@ -59,9 +60,13 @@ class Certification:
     precision: Precision
     rounding: Rounding
     scope: Scope
-    seconds: float
+    seconds: float = field(compare=False)
 
-    __repr__ = short
+    __repr__ = brief("n", "clean", "mean_radius", "margin_constant", "precision", "scope")
+    __eq__ = equal
+    __hash__ = hashed
+    _repr_html_ = html
+    plot = figure
 
     @property
     def margin_constant(self) -> float:

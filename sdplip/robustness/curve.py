@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from sdplip.display import brief, equal, figure, hashed, html
 from sdplip.errors import InvalidProblem, UnreadableFile
-from sdplip.shapes import short
 from sdplip.writing import write_text
 
 if TYPE_CHECKING:
@@ -56,7 +56,11 @@ class Curve:
     attacks: tuple[AttackPoint, ...] = ()
     source: str = ""
 
-    __repr__ = short
+    __repr__ = brief("name", "n", "clean", "mean_radius")
+    __eq__ = equal
+    __hash__ = hashed
+    _repr_html_ = html
+    plot = figure
 
     @property
     def accuracy(self) -> Float[np.ndarray, " k"]:

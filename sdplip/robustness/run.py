@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from sdplip.display import figure, html
 from sdplip.errors import UnreadableFile
 from sdplip.robustness.curve import AttackPoint, Curve, read_curve
 
@@ -21,6 +22,9 @@ class CertifiedRun:
 
     curve: Curve
     data: str | None
+
+    _repr_html_ = html
+    plot = figure
 
 
 def read_run(path: str | os.PathLike[str], name: str | None = None) -> CertifiedRun:

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sdplip.arithmetic.rounding import up
+from sdplip.display import brief, equal, hashed, html
 from sdplip.errors import InvalidProblem
 from sdplip.kernel.condition import (
     Certificate,
@@ -17,7 +18,6 @@ from sdplip.kernel.condition import (
     trace_lower_bound,
 )
 from sdplip.proposals import certify, certify_residual
-from sdplip.shapes import short
 from sdplip.solvers.problems import MaxVolume, MinTrace, Nearest, Problem, ResidualLMI
 from sdplip.solvers.solution import Solution
 
@@ -38,7 +38,10 @@ class Interval:
     t: Float[np.ndarray, " n"] | None
     certificate: Certificate | ResidualCertificate
 
-    __repr__ = short
+    __repr__ = brief("lower", "upper", "gap", "t")
+    __eq__ = equal
+    __hash__ = hashed
+    _repr_html_ = html
 
     @property
     def gap(self) -> float:

@@ -2,14 +2,14 @@
 
 import abc
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from sdplip.shapes import short
+from sdplip.display import brief, equal, hashed, html
 from sdplip.solvers.problems import Problem
 
 
@@ -79,12 +79,15 @@ class Solution:
     lower: float | None
     dual: np.ndarray | None
     iterations: int
-    seconds: float
+    seconds: float = field(compare=False)
     solver: str
     gamma: float | None = None
     multipliers: Float[np.ndarray, " n"] | None = None
 
-    __repr__ = short
+    __repr__ = brief("objective", "lower", "status", "solver", "iterations", "t")
+    __eq__ = equal
+    __hash__ = hashed
+    _repr_html_ = html
 
 
 class AbstractSolver(abc.ABC):

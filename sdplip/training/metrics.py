@@ -35,6 +35,15 @@ class Line:
     seconds: float
 
 
+def read_lines(folder: Path) -> list[Line]:
+    """The lines of a run folder; none where it has none, or they are damaged."""
+    try:
+        text = (folder / "metrics.jsonl").read_text(encoding="utf-8")
+        return [Line(**json.loads(line)) for line in text.splitlines()]
+    except (OSError, ValueError, TypeError):
+        return []
+
+
 class Metrics:
     """Writer of the metrics of one run.
 

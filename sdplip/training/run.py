@@ -13,6 +13,7 @@ from typing import Any, TextIO
 import torch
 from torch import Tensor, nn
 
+from sdplip.display import brief, figure, html
 from sdplip.errors import InvalidConfig, InvalidRun
 from sdplip.training.build import build_model
 from sdplip.training.checkpoint import VERSION, pack, unpack
@@ -72,6 +73,10 @@ class RunSummary:
     bound: float | None = None
     unproven: str = ""
     proof_seconds: float = 0.0
+
+    __repr__ = brief("folder", "finished", "steps", "lipschitz", "proven_clean", "proven_certified", "eps")
+    _repr_html_ = html
+    plot = figure
 
 
 def prepare(out: Path, config: RunConfig, *, resume: bool) -> RunSummary | None:

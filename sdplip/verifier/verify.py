@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from sdplip.display import brief, html
 from sdplip.errors import InvalidCertificate, NotProvable, SdplipError
 from sdplip.kernel.accuracy import radii, remembering
 from sdplip.kernel.check import conclude
@@ -34,6 +35,8 @@ class Checked:
     claim: Claim
     proven: bool
     reason: str
+
+    __repr__ = brief("words", "proven", "reason")
 
     @property
     def words(self) -> str:
@@ -65,6 +68,9 @@ class Verification:
     assumed: tuple[str, ...] = ()
     left_out: tuple[tuple[str, str], ...] = ()
     reason: str = ""
+
+    __repr__ = brief("proven", "file", "claims")
+    _repr_html_ = html
 
     @property
     def proven(self) -> bool:

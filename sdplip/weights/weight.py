@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from sdplip.display import equal, hashed
 from sdplip.errors import InvalidWeight
 from sdplip.geometry import Geometry
 from sdplip.shapes import Float, short
@@ -28,6 +29,8 @@ class Weight:
     geometry: Geometry | None = None
 
     __repr__ = short
+    __eq__ = equal
+    __hash__ = hashed
 
     @property
     def kind(self) -> Kind:

@@ -8,8 +8,9 @@ import numpy as np
 
 from sdplip.arithmetic.powers import nonzero
 from sdplip.arithmetic.rounding import TINY, up
+from sdplip.display import brief, equal, hashed, html
 from sdplip.geometry import Geometry
-from sdplip.shapes import Float, short
+from sdplip.shapes import Float
 
 Form = Literal["linear", "residual"]
 """Which layer is certified: $W T^{-1/2} x$, or $x - 2 W T^{-1} \\sigma(W^T x)$."""
@@ -50,7 +51,10 @@ class Certificate:
     grid: tuple[int, ...] | None = None
     frequency: tuple[int, ...] | None = None
 
-    __repr__ = short
+    __repr__ = brief("c", "c_lower", "form", "scaling", "t")
+    __eq__ = equal
+    __hash__ = hashed
+    _repr_html_ = html
 
     @property
     def bound(self) -> float:

@@ -19,9 +19,10 @@ from sdplip.arithmetic.matrix import Enclosure, enclose
 from sdplip.arithmetic.powers import nonzero, split
 from sdplip.arithmetic.rounding import GENEROUS, TINY, UNIT, down, gamma, up
 from sdplip.arithmetic.semidefinite import proves
+from sdplip.display import brief, equal, hashed
 from sdplip.errors import InvalidScaling, InvalidWeight
 from sdplip.kernel.condition.validate import as_weight
-from sdplip.shapes import Float, short
+from sdplip.shapes import Float
 
 Matrix = Float[np.ndarray, "m n"]
 Vector = Float[np.ndarray, " n"]
@@ -42,7 +43,9 @@ class ResidualCertificate:
     multipliers: Vector
     slopes: Slopes
 
-    __repr__ = short
+    __repr__ = brief("bound", "gamma", "slopes", "multipliers")
+    __eq__ = equal
+    __hash__ = hashed
 
     @property
     def bound(self) -> float:

@@ -31,8 +31,7 @@ def understand(
         TypeError: something else, or an argument that has no effect on it.
         SdplipError: as the readers.
     """
-    torch = sys.modules.get("torch")  # who holds a module has loaded it
-    module = torch is not None and isinstance(what, torch.nn.Module)
+    module = is_module(what)
     matrices = not module and not isinstance(what, Network | str | os.PathLike)
     if input_shape is not None and not module:
         raise TypeError("`input_shape` is for torch modules; this network says its own. Drop it.")
@@ -58,6 +57,12 @@ def understand(
     arrays = [layer if isinstance(layer, Weight) else array(layer) for layer in layers]
     said = () if len(arrays) == 1 else (f"{activation or 'relu'} stands between the matrices.",)
     return Understood(weights_network(arrays, activation or "relu"), sentences=said)
+
+
+def is_module(what: Any) -> bool:
+    """Whether it is a torch module; torch is not loaded for that: who holds a module has done so."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(what, torch.nn.Module)
 
 
 def _is_array(value: Any, axes: int) -> bool:

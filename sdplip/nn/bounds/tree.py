@@ -7,6 +7,7 @@ from math import inf, isfinite, sqrt
 
 from sdplip.arithmetic.decimals import above
 from sdplip.arithmetic.rounding import up
+from sdplip.display import brief, html
 from sdplip.kernel.condition import Certificate
 
 
@@ -33,6 +34,9 @@ class Bound:
     others: tuple["Bound", ...] = ()
     certificate: Certificate | None = None
     head: str = ""
+
+    __repr__ = brief("value", "name", "reason")
+    _repr_html_ = html
 
     def __float__(self) -> float:
         return self.value

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
+from sdplip.display import equal, hashed, html
 from sdplip.shapes import short
 
 
@@ -23,6 +24,8 @@ class Split:
     labels: Int64[Tensor, " n"]
 
     __repr__ = short
+    __eq__ = equal
+    __hash__ = hashed
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -56,7 +59,15 @@ class DataSet:
     test: Split
     classes: tuple[str, ...]
 
-    __repr__ = short
+    __eq__ = equal
+    __hash__ = hashed
+    _repr_html_ = html
+
+    def __repr__(self) -> str:
+        held = 0 if self.validation is None else len(self.validation)
+        parts = f"{len(self.train)} train, {held} validation, {len(self.test)} test"
+        shape = " × ".join(map(str, self.train.shape))
+        return f"DataSet({self.name!r}: {parts} images of {shape}, {len(self.classes)} classes)"
 
     def to(self, device: torch.device | str) -> "DataSet":
         """The same data set on another device."""
