@@ -63,6 +63,3 @@ def html(self: Any) -> str | None:
 def figure(self: Any) -> Any:
     """The figure of a result, a `matplotlib.figure.Figure` that notebooks show; `sdplip.plot.save` writes it."""
     return import_module("sdplip.plot").drawing(self)
-
-
-__all__ = ["brief", "equal", "figure", "hashed", "html"]

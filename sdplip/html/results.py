@@ -260,7 +260,7 @@ def run_summary(found: "RunSummary") -> Node:
         facts(
             [
                 ("proven, on the validation split", proven or f"nothing: {found.unproven}"),
-                ("Lipschitz bound, proven", None if found.lipschitz is None else above(found.lipschitz, DIGITS)),
+                ("Lipschitz bound, proven", None if found.bound is None else above(found.bound, DIGITS)),
                 ("weights of step", str(found.selected)),
                 ("seconds", f"{found.seconds:.3g} ({found.images_per_second:.0f} images/s)"),
             ]

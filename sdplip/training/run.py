@@ -74,7 +74,7 @@ class RunSummary:
     unproven: str = ""
     proof_seconds: float = 0.0
 
-    __repr__ = brief("folder", "finished", "steps", "lipschitz", "proven_clean", "proven_certified", "eps")
+    __repr__ = brief("folder", "finished", "steps", "bound", "proven_clean", "proven_certified", "eps")
     _repr_html_ = html
     plot = figure
 
