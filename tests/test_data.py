@@ -17,7 +17,7 @@ from PIL import Image
 
 from sdplip.errors import InvalidData, MissingDependency, UnreadableFile
 from sdplip.training.config import DataConfig
-from sdplip.training.data import Batches, Split, fingerprint, hold_out, load, mean
+from sdplip.training.data import Batches, Split, fingerprint, hold_out, load, load_arrays, mean
 from sdplip.training.data.order import permutation, seed_of
 
 N = 20
@@ -417,3 +417,26 @@ def test_real_data(
     assert data.test.shape == shape and len(data.test) == 500
     assert data.classes[int(data.test.labels[0])] == first  # the first test image, as everyone knows it
     assert all(0 < value < 1 for value in mean(data.train))
+
+
+def test_arrays_are_the_whole_data_set_in_the_unit_interval(tmp_path):
+    arrays = load_arrays("mnist", mnist_folder(tmp_path / "mnist"))
+    whole = load(DataConfig(name="mnist", path=str(tmp_path / "mnist"), validation=0.0))
+    for images, labels, split in (
+        (arrays.train_images, arrays.train_labels, whole.train),
+        (arrays.test_images, arrays.test_labels, whole.test),
+    ):
+        assert images.dtype == np.float32 and labels.dtype == np.int64 and len(images) == len(labels)
+        np.testing.assert_array_equal(images, split.images.numpy().astype(np.float32) / np.float32(255))
+        np.testing.assert_array_equal(labels, split.labels.numpy())
+    assert len(arrays.train_labels) == N and arrays.classes == whole.classes
+    digits = load_arrays()
+    assert len(digits.train_labels) + len(digits.test_labels) == 1797 and digits.train_images.shape[1:] == (
+        1,
+        8,
+        8,
+    )
+    with pytest.raises(InvalidData, match="Drop it"):
+        load_arrays("digits", tmp_path)
+    with pytest.raises(InvalidData, match="is called"):
+        load_arrays("mnits", tmp_path)

@@ -1,6 +1,7 @@
 """Data sets, losses, the training loop, run folders."""
 
 from sdplip.training.config import RunConfig, override, preset, preset_names, read_config, write_config
+from sdplip.training.data import load_arrays
 from sdplip.training.job import Progress
 from sdplip.training.loop import train
 from sdplip.training.run import RunSummary, load_run
@@ -9,6 +10,7 @@ __all__ = [
     "Progress",
     "RunConfig",
     "RunSummary",
+    "load_arrays",
     "load_run",
     "override",
     "preset",

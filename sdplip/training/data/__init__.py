@@ -1,6 +1,7 @@
 """Data sets in memory, the order in which a run sees them, and augmentation."""
 
 from sdplip.training.data.adopt import Source, as_data_set
+from sdplip.training.data.arrays import Arrays, load_arrays
 from sdplip.training.data.augment import KINDS, Augmentation, as_float, augmentation
 from sdplip.training.data.batches import Batch, Batches
 from sdplip.training.data.dataset import DataSet, Split, fingerprint, mean
@@ -11,6 +12,7 @@ __all__ = [
     "KINDS",
     "KNOWN",
     "NAMES",
+    "Arrays",
     "Augmentation",
     "Batch",
     "Batches",
@@ -23,5 +25,6 @@ __all__ = [
     "fingerprint",
     "hold_out",
     "load",
+    "load_arrays",
     "mean",
 ]

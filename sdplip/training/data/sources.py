@@ -53,14 +53,15 @@ def load(config: "DataConfig", *, seed: int = 0) -> DataSet:
         UnreadableFile: a truncated or damaged file.
         MissingDependency: an optional package is needed.
     """
-    data = _whole(config.name, config.path)
+    data = whole(config.name, config.path)
     if config.validation == 0:
         return data
     rest, held = hold_out(data.train, config.validation, seed=seed)
     return replace(data, train=rest, validation=held)
 
 
-def _whole(name: str, path: str | None) -> DataSet:
+def whole(name: str, path: str | None) -> DataSet:
+    """The data set with all of its training images, nothing held out; raises as `load`."""
     if name == "digits":
         return load_digits()
     if name.startswith("hub:"):
