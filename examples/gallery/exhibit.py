@@ -32,8 +32,8 @@ from sdplip.writing import write_bytes
 PAPER = "#FBFAF6"
 """Opaque and light: black ink reads on it whatever the page behind is."""
 
-COLOURS = 255
-"""Of a picture's palette: the files stay small."""
+LARGE, COLOURS = 80_000, 255
+"""Bytes from which a picture gets a palette of so many colours."""
 
 THUMB = (360, 240)
 STYLE = {
@@ -49,11 +49,10 @@ Main = Callable[[bool, Path | None], tuple[Numbers, Numbers]]
 
 
 def panels(columns: int = 1, rows: int = 1, *, size: tuple[float, float] = (8.0, 3.6), **ratios):
-    """A figure in the gallery's style with its `rows * columns` axes, row by row; `ratios` as for `Figure.subplots`."""
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=size, dpi=150, layout="constrained")
-        FigureCanvasAgg(figure)
-        return figure, list(figure.subplots(rows, columns, squeeze=False, **ratios).flat)
+    """A figure with its `rows * columns` axes, row by row; `ratios` as for `Figure.subplots`. `show` sets the style."""
+    figure = Figure(figsize=size, dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, list(figure.subplots(rows, columns, squeeze=False, **ratios).flat)
 
 
 def bare(axes: Axes) -> None:
@@ -70,8 +69,7 @@ def save(figure: Figure, out: Path, script: str, thumb: Axes | None = None) -> P
         thumb: the axes whose inside is the thumbnail; the whole figure if not said.
     """
     drawn = BytesIO()
-    with matplotlib.rc_context(STYLE):
-        figure.savefig(drawn, format="png", dpi=150)
+    figure.savefig(drawn, format="png", dpi=150)
     picture = Image.open(drawn).convert("RGB")
     path = out / f"{Path(script).stem}.png"
     write_bytes(path, _small(picture))
@@ -86,11 +84,12 @@ def save(figure: Figure, out: Path, script: str, thumb: Axes | None = None) -> P
 
 
 def _small(picture: Image.Image) -> bytes:
-    """The picture as a PNG of few colours, without a date: the same bytes every time."""
+    """The picture as a PNG without a date, the same bytes every time; of few colours where it would be large."""
     written = BytesIO()
-    picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
-        written, "png", optimize=True
-    )
+    picture.save(written, "png", optimize=True)
+    if written.tell() > LARGE:
+        few = picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        few.save(written := BytesIO(), "png", optimize=True)
     return written.getvalue()
 
 
@@ -124,7 +123,8 @@ def show(main: Main, tolerance: float) -> None:
         parser.error(f"`--out {options.out}` is no folder. Make it first: mkdir -p {options.out}")
     torch.set_num_threads(1)
     start = time.process_time()
-    computed, expected = main(options.quick, options.out)
+    with matplotlib.rc_context(STYLE):
+        computed, expected = main(options.quick, options.out)
     for name, value in named(computed).items():
         print(f"{name}: {value:.7g} (expected {named(expected).get(name, np.nan):.7g}, up to {tolerance:g})")
     print(f"figure: {options.out / Path(main.__globals__['__file__']).stem}.png")
