@@ -11,6 +11,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 MODULES = (
     "errors.py",
+    "lines.py",
     "shapes.py",
     "display.py",
     "writing.py",

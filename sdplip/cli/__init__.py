@@ -34,23 +34,24 @@ class Commands(click.Group):
             _quieten()
         arguments = list(sys.argv[1:] if args is None else args)
         try:
-            if kwargs.get("standalone_mode", True) and wants_json(arguments):
-                self._for_programs(arguments, *rest, **kwargs)
+            if kwargs.get("standalone_mode", True):
+                self._run(arguments, *rest, **kwargs)
             return super().main(args, *rest, **kwargs)
         except SystemExit as done:
             if os.environ.get("WORLD_SIZE", "1") == "1":
                 raise
             _leave(done)
 
-    def _for_programs(self, arguments: list[str], *rest: Any, **kwargs: Any) -> NoReturn:
-        """The same, but a failure is also said in JSON."""
+    def _run(self, arguments: list[str], *rest: Any, **kwargs: Any) -> NoReturn:
+        """As a program: failures are sentences, with --json objects too."""
         named = next((word for word in arguments if word in self.commands), "sdplip")
+        as_json = wants_json(arguments)
         try:
             code = super().main(arguments, *rest, **{**kwargs, "standalone_mode": False})
         except click.ClickException as error:
-            end(error, named)
+            end(error, named, as_json=as_json)
         except click.Abort:
-            end(Interrupted(), named)
+            end(Interrupted(), named, as_json=as_json)
         except OSError as error:
             if error.errno != errno.EPIPE:
                 raise

@@ -2,11 +2,15 @@
 
 import json
 import shlex
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import click
+
 from sdplip.cli.keys import DOCUMENTS, FAILURE, SCHEMA, name_of
+from sdplip.lines import folded, room
 
 
 def print_json(command: str, document: Mapping[str, Any]) -> None:
@@ -20,6 +24,11 @@ def json_text(command: str, document: Mapping[str, Any]) -> str:
     assert set(keys) == set(document), set(keys) ^ set(document)
     ordered = {"command": command, "schema": SCHEMA, **{key: document[key] for key in keys}}
     return json.dumps(ordered, indent=2, allow_nan=False)
+
+
+def echo(text: str, *, err: bool = False) -> None:
+    """Prints sentences, folded where people see them."""
+    click.echo(folded(text, room(sys.stderr if err else sys.stdout)), err=err)
 
 
 def written(certificate: Path | None, *files: Path) -> dict[str, str | None]:

@@ -1,10 +1,11 @@
 """What `sdplip certify` prints for people."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdplip.arithmetic.decimals import percent_above, percent_below
-from sdplip.cli.render import above, below, open_console, open_table
+from sdplip.cli.render import above, below, open_console, open_table, say, say_command
 
 if TYPE_CHECKING:
     from sdplip.robustness.certification import Certification
@@ -20,10 +21,7 @@ def certification(
 ) -> None:
     """Prints accuracy at each radius, the tree of the bound, and what the rounding statement is."""
     console = open_console()
-    console.print(
-        f"{document['file']} on {document['data']}, {document['split']} split, {found.n} images\n",
-        soft_wrap=True,
-    )
+    say(console, f"{document['file']} on {document['data']}, {document['split']} split, {found.n} images\n")
     left = document["empirical"].get(attack, {})
     columns = {"certified": "certified"} | ({"attacked": f"left by {attack}", "gap": "gap"} if left else {})
     table = open_table("radius", **columns)
@@ -33,21 +31,25 @@ def certification(
         table.add_row(eps, _percent(accuracy), *attacked)
     console.print(table)
     mean = document["mean_radius"]
-    console.print(
-        f"Mean certified radius {below(mean, 5)}; largest constant of a margin {above(found.margin_constant)}."
+    say(
+        console,
+        f"Mean certified radius {below(mean, 5)}; largest constant of a margin {above(found.margin_constant)}.",
     )
-    console.print(f"Lipschitz bound of the network\n{found.bound}\n", soft_wrap=True)
+    say(console, f"Lipschitz bound of the network\n{found.bound}\n")
     if found.rounding == "proven":
         words = f"a proven bound of all {found.precision} rounding errors is subtracted"
     else:
         words = "computed in float64; a module has no proven rounding error, so nothing is subtracted"
-    console.print(f"Certified: {SCOPES[found.scope]}; {words}. {found.seconds:.1f} s.", soft_wrap=True)
+    say(console, f"Certified: {SCOPES[found.scope]}; {words}. {found.seconds:.1f} s.")
     if samples:
-        console.print(f"One row an image: {samples}", soft_wrap=True)
+        say(console, f"One row an image: {samples}")
     if run:
-        console.print(f"Kept in the run. Next: sdplip curves {run} -o curves.png", soft_wrap=True)
+        words = f"sdplip curves {shlex.quote(str(run))} -o curves.png"
+        say_command(console, "Kept in the run. Next:", words)
+    if document["verify"]:
+        say_command(console, "Proof written. Check it anywhere:", document["verify"])
     if not left:
-        console.print("Next: `--attack pgd` shows how far above this the truth may lie.", soft_wrap=True)
+        say(console, "Next: `--attack pgd` shows how far above this the truth may lie.")
 
 
 def _percent(share: float) -> str:

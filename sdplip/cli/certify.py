@@ -147,8 +147,6 @@ def certify(
         print_json("certify", document)
     else:
         certification(found, document, attack, samples, subject.run if kept else None)
-        if certificate:
-            click.echo(f"Proof written. Check it anywhere: {document['verify']}")
 
 
 def _by_kernel(

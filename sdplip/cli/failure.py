@@ -4,11 +4,11 @@ import errno
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import IO, Any, NoReturn
+from typing import NoReturn
 
 import click
 
-from sdplip.cli.answers import print_json
+from sdplip.cli.answers import echo, print_json
 from sdplip.errors import SdplipError
 
 BAD_INPUT, INTERRUPTED = 2, 130
@@ -31,9 +31,6 @@ class Interrupted(Refusal):
 
     def __init__(self) -> None:
         super().__init__("Interrupted.", "Interrupted")
-
-    def show(self, file: IO[Any] | None = None) -> None:
-        click.echo(self.message, file=file, err=file is None)
 
 
 @contextmanager
@@ -69,10 +66,14 @@ def wants_json(arguments: Sequence[str]) -> bool:
     return "--json" in before
 
 
-def end(error: click.ClickException, command: str) -> NoReturn:
-    """Ends the program after a failure: the sentence on stderr, the object on stdout."""
-    error.show()
-    kind = error.kind if isinstance(error, Refusal) else type(error).__name__
+def end(error: click.ClickException, command: str, *, as_json: bool) -> NoReturn:
+    """Ends the program after a failure: the sentence on stderr, and for programs the object on stdout."""
     sentence = " ".join(error.format_message().split())
-    print_json(command, {"error": sentence, "error_kind": kind, "exit_code": error.exit_code})
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        click.echo(error.ctx.get_usage(), err=True)
+        click.echo(f"Try '{error.ctx.command_path} --help' for help.\n", err=True)
+    echo(sentence if isinstance(error, Interrupted) else f"Error: {sentence}", err=True)
+    if as_json:
+        kind = error.kind if isinstance(error, Refusal) else type(error).__name__
+        print_json(command, {"error": sentence, "error_kind": kind, "exit_code": error.exit_code})
     sys.exit(error.exit_code)

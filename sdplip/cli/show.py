@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from sdplip.cli.answers import print_json
+from sdplip.cli.answers import echo, print_json
 from sdplip.cli.options import json_option
 
 
@@ -21,7 +21,7 @@ def show(certificate: Path, as_json: bool) -> None:
     from sdplip.verifier.show import show_lines
 
     if not as_json:
-        click.echo("\n".join(show_lines(certificate)))
+        echo("\n".join(show_lines(certificate)))
         return
     document = read(certificate)
     claims = [claim_of(entry.claim) for entry in document.entries]

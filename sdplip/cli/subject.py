@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sdplip.cli.answers import echo
 from sdplip.cli.images import arranged, read_samples
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class Subject:
             *(f"Assumed: {sentence}" for sentence in self.assumed),
             *([self.note] if self.note else []),
         ):
-            click.echo(text, err=True)
+            echo(text, err=True)
 
     def graph(self, shape: tuple[int, ...], precision: "Precision") -> "Understood":
         """The graph of the network that runs in that precision, on samples of that shape."""

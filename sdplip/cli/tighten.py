@@ -215,12 +215,12 @@ def _show(
     found: "Tightened", around: "LocalRadii | None", document: dict[str, Any], plot: Path | None
 ) -> None:
     from sdplip.cli.certified import _percent
-    from sdplip.cli.render import above, below, open_console, open_table
+    from sdplip.cli.render import above, below, open_console, open_table, say, say_command
 
     console = open_console()
-    console.print(
+    say(
+        console,
         f"{document['file']} on {document['data']}, {document['split']} split, {document['n']} images\n",
-        soft_wrap=True,
     )
     columns: dict[str, Certification] = {"before": found.before, "after": found.after}
     if around is not None:
@@ -235,23 +235,22 @@ def _show(
         "largest margin constant", *(above(side.margin_constant) for side in (found.before, found.after))
     )
     console.print(table)
-    console.print(_verdict(found, document), soft_wrap=True)
+    say(console, _verdict(found, document))
     if around is not None:
-        console.print(
+        say(
+            console,
             f"Around each image radii are on average {around.gain:.3f} times those before it: {around.balls} balls,"
             f" {around.seconds:.1f} s.",
-            soft_wrap=True,
         )
-    console.print(
-        f"{_scope(found.after, document)} {document['seconds']:.1f} s for the bounds.", soft_wrap=True
-    )
+    say(console, f"{_scope(found.after, document)} {document['seconds']:.1f} s for the bounds.")
     if plot:
-        console.print(f"Curves: {plot}", soft_wrap=True)
+        say(console, f"Curves: {plot}")
     if written := document["proof"]:
-        console.print(
+        say_command(
+            console,
             f"Proof of {written['n']} radii written, of {_passes(written['arithmetic'])}: mean radius"
-            f" {below(written['mean_radius'], 5)}. Check it anywhere: {document['verify']}",
-            soft_wrap=True,
+            f" {below(written['mean_radius'], 5)}. Check it anywhere:",
+            document["verify"],
         )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sdplip.arithmetic.decimals import percent_below
-from sdplip.cli.answers import print_json
+from sdplip.cli.answers import echo, print_json
 from sdplip.cli.failure import INTERRUPTED, Refusal
 from sdplip.cli.options import json_option
 
@@ -111,7 +111,7 @@ def train(
         _report(summary, settings)
     if not summary.finished:
         if not as_json:
-            click.echo(f"Stopped at step {summary.steps}. The same command goes on: {_command()}", err=True)
+            echo(f"Stopped at step {summary.steps}. The same command goes on: {_command()}", err=True)
         ctx.exit(INTERRUPTED)
 
 
@@ -187,27 +187,27 @@ def _train(
 
 def _report(summary: "RunSummary", settings: "RunConfig") -> None:
     """What a person wants to know at the end."""
-    click.echo(
+    echo(
         f"{summary.folder}: {summary.steps} steps, {summary.epochs:.3g} epochs in {summary.seconds:.0f} s"
         f" ({summary.images_per_second:.0f} images/s)"
     )
     if summary.clean is not None and summary.certified is not None:
         monitored = f"monitored, weights of step {summary.selected}"
-        click.echo(
+        echo(
             f"validation: {summary.clean:.1%} clean, {summary.certified:.1%} certified at {summary.eps:.4g} ({monitored})"
         )
     if not summary.finished:
         return
     if summary.proven_clean is not None and summary.proven_certified is not None:
-        click.echo(
+        echo(
             f"proven:     {percent_below(summary.proven_clean, 1)} clean,"
             f" {percent_below(summary.proven_certified, 1)} certified at {summary.eps:.4g}"
             f" ({summary.proof_seconds:.1f} s)"
         )
     else:
-        click.echo(f"not proven: {summary.unproven}")
+        echo(f"not proven: {summary.unproven}")
     own = (settings.model.factory or "").startswith("object:")
-    click.echo(
+    echo(
         "Next: `sdplip.certify_accuracy` with the network"
         if own
         else f"Next: sdplip certify {shlex.quote(summary.folder)}"
@@ -242,7 +242,7 @@ def _print_presets() -> None:
     from sdplip.training.config import preset_names
 
     for name in preset_names():
-        click.echo(name)
+        echo(name)
 
 
 def _command() -> str:

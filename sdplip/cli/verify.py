@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from sdplip.cli.answers import print_json
+from sdplip.cli.answers import echo, print_json
 from sdplip.cli.options import json_option
 
 
@@ -32,5 +32,5 @@ def verify(ctx: click.Context, certificate: Path, file: Path, images: Path | Non
     if as_json:
         print_json("verify", found.to_json())
     else:
-        click.echo("\n".join(report(found)))
+        echo("\n".join(report(found)))
     ctx.exit(0 if found.proven else 1)

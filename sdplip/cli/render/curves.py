@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sdplip.arithmetic.decimals import percent_below
-from sdplip.cli.render.frame import below, open_console, open_table
+from sdplip.cli.render.frame import below, open_console, open_table, say
 
 if TYPE_CHECKING:
     from sdplip.robustness.curve import Curve
@@ -38,20 +38,18 @@ def curves(
         words = [f"not certified: {row.doubt}"] if row.doubt else []
         words += ["trained on generated images too"] if row.extra_data else []
         words += [row.note] if row.note else []
-        console.print(f"{row.model}: {row.source}{''.join('; ' + w for w in words)}.", soft_wrap=True)
+        say(console, f"{row.model}: {row.source}{''.join('; ' + w for w in words)}.")
     for curve in found:
         for p in curve.broken:
-            console.print(
+            say(
+                console,
                 f"WARNING: {p.attack} leaves {curve.name} less than is certified at {p.eps:.6g}. Unless it saw other samples"
                 " or another network, a certificate is false: please report it.",
                 style="red",
-                soft_wrap=True,
             )
     if figure:
-        console.print(f"Figure: {figure}", soft_wrap=True)
+        say(console, f"Figure: {figure}")
     if table:
-        console.print(f"Table: {table}", soft_wrap=True)
+        say(console, f"Table: {table}")
     if not (figure or table):
-        console.print(
-            "Next: `-o curves.png` draws this, `--csv curves.csv` writes every step.", soft_wrap=True
-        )
+        say(console, "Next: `-o curves.png` draws this, `--csv curves.csv` writes every step.")

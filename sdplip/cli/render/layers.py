@@ -5,7 +5,17 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from sdplip.cli.render.frame import Grid, above, interval, open_console, open_table, shape_of
+from sdplip.cli.answers import verify_command
+from sdplip.cli.render.frame import (
+    Grid,
+    above,
+    interval,
+    open_console,
+    open_table,
+    say,
+    say_command,
+    shape_of,
+)
 
 if TYPE_CHECKING:
     from sdplip.reports import CheckReport, CompareReport, LayerComparison, ScaleReport
@@ -17,7 +27,7 @@ def check(report: "CheckReport", file: Path, certificate: Path | None) -> None:
     """Prints one row a layer, then what follows."""
     console = open_console()
     first = report.layers[0].certificate
-    console.print(f"{file}: {_question(first.scaling, first.form)}\n", soft_wrap=True)
+    say(console, f"{file}: {_question(first.scaling, first.form)}\n")
     table = open_table(
         "layer", "shape", c="proven interval of c", bound="Lipschitz bound", verdict="", seconds=""
     )
@@ -43,20 +53,14 @@ def check(report: "CheckReport", file: Path, certificate: Path | None) -> None:
         )
     if count["undecided"]:
         parts.append(f"{count['undecided']} undecided: the interval contains 1 + tol")
-    console.print("; ".join(parts) + ".", soft_wrap=True)
-    console.print(
-        "c is the least number with W^T W <= c^2 T; both ends of its interval are proven.", soft_wrap=True
-    )
+    say(console, "; ".join(parts) + ".")
+    say(console, "c is the least number with W^T W <= c^2 T; both ends of its interval are proven.")
     if certificate:
-        console.print(
-            f"Proofs written. Check them anywhere: sdplip verify {certificate} {file}", soft_wrap=True
-        )
+        say_command(console, "Proofs written. Check them anywhere:", verify_command(certificate, file))
     elif report.verdict.value == "undecided" and any(row.layer.is_convolution for row in report.layers):
-        console.print("Next: `--image-size H,W` narrows the interval of a convolution.", soft_wrap=True)
+        say(console, "Next: `--image-size H,W` narrows the interval of a convolution.")
     elif report.verdict.value == "violated":
-        console.print(
-            f"Next: `sdplip compare {file}` shows scalings T that every layer satisfies.", soft_wrap=True
-        )
+        say(console, f"Next: `sdplip compare {file}` shows scalings T that every layer satisfies.")
 
 
 def compare(report: "CompareReport", file: Path, plot: Path | None) -> None:
@@ -67,18 +71,18 @@ def compare(report: "CompareReport", file: Path, plot: Path | None) -> None:
     for layer in report.layers:
         console.print(f"{layer.layer.name}, {shape_of(layer.layer.weight.array.shape)}", style="bold")
         console.print(_comparison_table(layer))
-        console.print(_comparison_sentence(layer, quantity) + "\n", soft_wrap=True)
-    console.print(
+        say(console, _comparison_sentence(layer, quantity) + "\n")
+    say(
+        console,
         f"`x best`: {quantity} of c^2 t, a T that satisfies the condition, relative to the last row. Singular values are"
         " those of P = W T^(-1/2): the nearer to 1, the more gradient passes.",
-        soft_wrap=True,
     )
     if plot:
-        console.print(f"Figure: {plot}", soft_wrap=True)
+        say(console, f"Figure: {plot}")
     else:
-        console.print(
+        say(
+            console,
             f"Next: `--plot compare.png` draws this; `sdplip scale {file} -o scaled.npz` applies the best T.",
-            soft_wrap=True,
         )
 
 
@@ -97,15 +101,13 @@ def scale(report: "ScaleReport", file: Path, output: Path, certificate: Path) ->
             f"{row.seconds:.2g}",
         )
         table.add_row(row.stored.name, shape_of(row.stored.array.shape), *cells)
-    console.print(f"{file}, rescaled by T from `{report.layers[0].proposed.scaling}`\n", soft_wrap=True)
+    say(console, f"{file}, rescaled by T from `{report.layers[0].proposed.scaling}`\n")
     console.print(table)
     what = (
         "W T^(-1/2) and t" if form == "linear" else "the unchanged weight and t, for x - 2 W T^-1 act(W^T x)"
     )
-    console.print(
-        f"{output} holds {what} of each layer; bounds are proven for the numbers as stored.", soft_wrap=True
-    )
-    console.print(f"Check them anywhere: sdplip verify {certificate} {output}", soft_wrap=True)
+    say(console, f"{output} holds {what} of each layer; bounds are proven for the numbers as stored.")
+    say_command(console, "Check them anywhere:", verify_command(certificate, output))
 
 
 def _question(scaling: str, form: str) -> str:
@@ -117,8 +119,10 @@ def _question(scaling: str, form: str) -> str:
 
 
 def _comparison_table(layer: "LayerComparison") -> Grid:
+    other = "log_det" if layer.objective.value == "min_trace" else "trace"
     table = open_table(
         "scaling",
+        spare=(other,),
         trace="",
         ratio="x best",
         log_det="log det T",

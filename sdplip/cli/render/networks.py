@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sdplip.cli.render.frame import above, below, open_console, open_table
+from sdplip.cli.render.frame import above, below, open_console, open_table, say, say_command
 
 if TYPE_CHECKING:
     from sdplip.bounds.answer import NetworkBound
@@ -25,11 +25,11 @@ def bound(
     """Prints what was assumed, one row a method, then what is proven of which network, and what is not; `verify` is the command
     that proves `best` again."""
     console = open_console()
-    console.print(f"{title}\n", soft_wrap=True)
+    say(console, f"{title}\n")
     for sentence in understood.sentences:
-        console.print(sentence, soft_wrap=True)
+        say(console, sentence)
     for name, why in understood.left_out:
-        console.print(f"Not in the network: `{name}`, {why}.", soft_wrap=True)
+        say(console, f"Not in the network: `{name}`, {why}.")
     if understood.sentences or understood.left_out:
         console.print()
     table = open_table("method", bound="proven bound", sdp="sdp_lower", gap="", seconds="")
@@ -49,24 +49,24 @@ def bound(
     left = [f"{tried.method} {tried.note}" for tried in best.tried if tried.bound is None and tried.note]
     left = list(dict.fromkeys(left))  # of every output by itself
     if left:
-        console.print(f"Not taken: {'; '.join(left)}.", soft_wrap=True)
+        say(console, f"Not taken: {'; '.join(left)}.")
     for note in dict.fromkeys(result.note for result in results if result.note):
-        console.print(f"{note[:1].upper()}{note[1:]}.", soft_wrap=True)
+        say(console, f"{note[:1].upper()}{note[1:]}.")
     assumed = ", of the network as it was read above" if understood.sentences else ""
-    console.print(f"Proven: {_claim(best, region, pair)} ({best.method}){assumed}.", soft_wrap=True)
+    say(console, f"Proven: {_claim(best, region, pair)} ({best.method}){assumed}.")
     if understood.checked:
-        console.print(f"What was understood {understood.checked}.", soft_wrap=True)
+        say(console, f"What was understood {understood.checked}.")
     what = "has norm" if best.row is None else "has a row of length"
     found = f"the largest Jacobian found {what} {below(best.lower)}" if best.lower else "no Jacobian is known"
     dual = " `sdp_lower` is a solver's dual value, below which that method cannot come."
-    console.print(
+    say(
+        console,
         f"Floating point, not proven: {found}.{dual if any(r.sdp_lower is not None for r in results) else ''}",
-        soft_wrap=True,
     )
     if verify:
-        console.print(f"Proof written. Check it anywhere: {verify}", soft_wrap=True)
+        say_command(console, "Proof written. Check it anywhere:", verify)
     if plot:
-        console.print(f"Figure: {plot}", soft_wrap=True)
+        say(console, f"Figure: {plot}")
 
 
 def _claim(best: "NetworkBound", region: "Region | None", pair: tuple[int, int] | None) -> str:
