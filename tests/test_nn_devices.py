@@ -4,6 +4,7 @@ The CPU takes part as a device of its own, so that the tests themselves run ever
 """
 
 import copy
+import os
 import sys
 
 import pytest
@@ -91,7 +92,8 @@ LAYERS = {
 
 every_layer = pytest.mark.parametrize("name", LAYERS)
 GPU = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))
-every_device = pytest.mark.parametrize("device", ["cpu", GPU])
+SIMULATED = ["sim"] if os.environ.get("SDPLIP_SIMULATED") else []  # see tests/simulated
+every_device = pytest.mark.parametrize("device", ["cpu", GPU, *SIMULATED])
 
 
 def pair(name, device):

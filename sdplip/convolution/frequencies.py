@@ -1,7 +1,9 @@
 r"""The largest singular value of a convolution from above: Gram iteration at the frequencies of a grid."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from math import cos, pi, prod
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -65,8 +67,8 @@ def worst_frequency(P: Float[Array, "groups m n *taps"], grid: tuple[int, ...], 
     """
     xp, groups, n = namespace(P), P.shape[0], P.shape[2]
     A = correlate(P.swapaxes(1, 2), P.swapaxes(1, 2))
-    angles = _angles(tuple(A.shape[3:]), tuple(1 - k for k in P.shape[3:]), grid)
-    cas, A = _like(P, np.cos(angles) + np.sin(angles)), A.reshape(groups, n, n, -1)
+    cosine, sine = _waves(P, tuple(A.shape[3:]), tuple(1 - k for k in P.shape[3:]), grid)
+    cas, A = cosine + sine, A.reshape(groups, n, n, -1)
     A = xp.stack([A[..., offset] for offset in range(A.shape[-1])], 1)
     first = min(FEW, iterations)
     blocks = [_squarings(*_symbols(A, waves), 0, first) for waves in _split(cas, A)]
@@ -77,8 +79,8 @@ def worst_frequency(P: Float[Array, "groups m n *taps"], grid: tuple[int, ...], 
         upper = xp.concatenate([_finished(*block, last, first, iterations) for block in blocks], 1)
         worst = xp.argmax(upper, -1)
     bound, power = xp.amax(upper, -1), _power(_symbols(A, cas[worst][:, None])[0][:, 0], iterations)
-    angles = _angles(tuple(P.shape[3:]), (0,) * len(grid), grid)
-    return bound + (bound == 0), power, _like(P, np.cos(angles))[worst], _like(P, np.sin(angles))[worst]
+    cosine, sine = _waves(P, tuple(P.shape[3:]), (0,) * len(grid), grid)
+    return bound + (bound == 0), power, cosine[worst], sine[worst]
 
 
 def _symbols(
@@ -116,7 +118,9 @@ def _finished(
     done: int,
     iterations: int,
 ) -> Float[Array, "groups frequencies"]:
-    """The bounds of a block, those above `last` after all iterations."""
+    """The bounds of a block, those above `last` after all iterations; an accelerator squares all rather than wait for which."""
+    if not _on_cpu(S):
+        return _squarings(S, upper, done, iterations)[1]
     left = (upper > last).any(0)
     if left.any():
         upper[:, left] = _squarings(S[:, left], upper[:, left], done, iterations)[1]
@@ -166,14 +170,35 @@ def _split(
     cas: Float[Array, "frequencies offsets"], A: Float[Array, "groups offsets n n"]
 ) -> list[Float[Array, "block offsets"]]:
     """Blocks of frequencies whose matrices fit into caches; all of them at once on an accelerator."""
-    on_cpu = isinstance(A, np.ndarray) or A.device.type == "cpu"
-    size = max(1, BLOCK // (A.shape[0] * A.shape[-1] ** 2)) if on_cpu else len(cas)
+    size = max(1, BLOCK // (A.shape[0] * A.shape[-1] ** 2)) if _on_cpu(A) else len(cas)
     return [cas[start : start + size] for start in range(0, len(cas), size)]
 
 
-def _like(P: Array, x: Float[np.ndarray, "..."]) -> Float[Array, "..."]:
-    """`x` in the type of `P`."""
-    return x.astype(P.dtype) if isinstance(P, np.ndarray) else P.new_tensor(x)
+def _on_cpu(A: Array) -> bool:
+    return isinstance(A, np.ndarray) or A.device.type == "cpu"
+
+
+def _waves(
+    P: Array, taps: tuple[int, ...], start: tuple[int, ...], grid: tuple[int, ...]
+) -> tuple[Float[Array, "frequencies taps"], Float[Array, "frequencies taps"]]:
+    """Cosines and sines of `_angles` in the type of `P`."""
+    if isinstance(P, np.ndarray):
+        angles = _angles(taps, start, grid)
+        return np.cos(angles).astype(P.dtype), np.sin(angles).astype(P.dtype)
+    return _kept_waves(taps, start, grid, P.dtype, P.device)
+
+
+@lru_cache(maxsize=64)
+def _kept_waves(
+    taps: tuple[int, ...], start: tuple[int, ...], grid: tuple[int, ...], dtype: Any, device: Any
+) -> tuple[Float[Array, "frequencies taps"], Float[Array, "frequencies taps"]]:
+    """On their device: a copy at every step would make the host wait for it."""
+    import torch
+
+    angles = _angles(taps, start, grid)
+    with torch.inference_mode(False):
+        cosine, sine = (torch.from_numpy(wave).to(device, dtype) for wave in (np.cos(angles), np.sin(angles)))
+    return cosine, sine
 
 
 def frequency_grid(

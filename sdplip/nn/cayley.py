@@ -16,5 +16,8 @@ def cayley(W: Inexact[Tensor, "*batch rows n"]) -> Inexact[Tensor, "*batch rows 
     U, V = W[..., :n, :], W[..., n:, :]
     Z = U - U.mH + V.mH @ V
     I = torch.eye(n, dtype=W.dtype, device=W.device)  # noqa: E741
-    Q = torch.linalg.solve(I + Z, torch.cat([I - Z, -2 * V], -2), left=False)
+    right = torch.cat([I - Z, -2 * V], -2)
+    Q = torch.linalg.solve_ex(
+        I + Z, right, left=False
+    ).result  # never singular, so nothing waits for a GPU to say so
     return 1.5 * Q - 0.5 * Q @ (Q.mH @ Q)  # Q in exact arithmetic; squares the rounding error of the solve

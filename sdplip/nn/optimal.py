@@ -42,11 +42,19 @@ class Optimal(AbstractScaling):
         self.register_buffer("optimum", weight.new_ones(n))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64, device=weight.device))
 
+    def _drop(self) -> None:
+        """Forget the number of steps too: it is kept beside the buffer, since the host would wait to read that at every step."""
+        super()._drop()
+        self._done: int | None = None
+
     def dense(self, W: Float[Tensor, "m n"]) -> Float[Tensor, " n"]:
         if self.training and torch.is_grad_enabled():
-            if int(self.steps) % self.every == 0:
+            if self._done is None:
+                self._done = int(self.steps)
+            if self._done % self.every == 0:
                 self._solve(W.detach())
             self.steps += 1
+            self._done += 1
         t = self.optimum.to(W.dtype)
         return t * scalings.spectral(rescale(W, t), self.iterations)
 

@@ -164,7 +164,9 @@ class Spectral(AbstractScaling):
     def dense(self, W: Float[Tensor, "m n"]) -> Float[Tensor, " n"]:
         with torch.no_grad():
             square, M = scalings.gram_iteration(W, self.iterations)
-            v = M[:, M.diagonal().argmax()]
+            v = M.index_select(1, M.diagonal().argmax()[None])[
+                :, 0
+            ]  # a number as an index would be read by the host
             v = v / torch.linalg.vector_norm(v).clamp_min(torch.finfo(v.dtype).tiny)
         image = W @ v if len(v) == W.shape[-1] else v @ W  # the longer side of W has no part in M
         length = (image * image).sum()

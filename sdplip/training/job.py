@@ -207,12 +207,9 @@ class Job:
         assert self.metrics is not None
         extra = {f"selected.{name}": tensor for name, tensor in (self.weights or {}).items()}
         extra["losses"] = self.losses
-        counters = replace(
-            self.counters,
-            seconds=self.seconds,
-            metrics=self.metrics.length,
-            data=self.counters.data or fingerprint(self.data.train),
-        )
+        if not self.counters.data:
+            self.counters = replace(self.counters, data=fingerprint(self.data.train))
+        counters = replace(self.counters, seconds=self.seconds, metrics=self.metrics.length)
         save_checkpoint(self.out / CHECKPOINT, self.model, self.optimiser, extra, counters)
         save_model(self.out, self.weights or self.model.state_dict(), self.data)
 

@@ -27,6 +27,7 @@ from sdplip.training.data import (
     load,
     mean,
 )
+from sdplip.training.data.draws import sent
 from sdplip.training.diagnose import first_not_finite, length
 from sdplip.training.distributed import Team, team
 from sdplip.training.job import Job, Progress
@@ -206,7 +207,7 @@ def _step(job: Job, batch: Batch, augment: Augmentation, share: float) -> None:
     train = job.config.train
     if train.minutes is None:
         share = (job.step + 0.5) / job.total
-    split = job.data.train[batch.indices.to(job.members.device)]
+    split = job.data.train[sent(batch.indices, job.members.device)]
     images = augment(split.images, batch.generator(), rows=batch.rows, size=batch.size)
     if train.precision == "bfloat16":
         images = images.contiguous(memory_format=torch.channels_last)
@@ -228,7 +229,7 @@ def _step(job: Job, batch: Batch, augment: Augmentation, share: float) -> None:
 
 def _check(job: Job, loss: Tensor, inputs: tuple[Tensor, Tensor, float]) -> None:
     """Stop before an update that would spoil the weights: each step on a CPU, now and then on a GPU."""
-    if job.members.device.type == "cuda" and job.step % GPU_CHECK:
+    if job.members.device.type != "cpu" and job.step % GPU_CHECK:
         return
     gradients = [p.grad for p in job.model.parameters() if p.grad is not None]
     if bool((loss.detach() + length(gradients)).isfinite()):

@@ -1,5 +1,7 @@
 """Augmentations of colour, on images in [0, 1]. Factors are one an image; the factor 1 (the hue 0) changes nothing, exactly."""
 
+from functools import lru_cache
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -31,14 +33,21 @@ def hue(images: Images, turns: Factors) -> Images:
     """Colours turned by this part of a full turn, in YIQ; grey images stay."""
     if images.shape[1] != 3:
         return images
-    to_yiq = torch.tensor(TO_YIQ, device=images.device, dtype=torch.float64)
+    to_yiq, from_yiq = _yiq(images.device)
     angle = (2 * torch.pi * turns).to(torch.float64)
     turn = torch.zeros(len(images), 3, 3, device=images.device, dtype=torch.float64)  # less the identity
     turn[:, 1, 1] = turn[:, 2, 2] = angle.cos() - 1
     turn[:, 2, 1] = angle.sin()
     turn[:, 1, 2] = -turn[:, 2, 1]
-    change = (torch.linalg.inv(to_yiq) @ turn @ to_yiq).to(images.dtype)
+    change = (from_yiq @ turn @ to_yiq).to(images.dtype)
     return (images + (change @ images.flatten(2)).view_as(images)).clamp(0, 1)
+
+
+@lru_cache(maxsize=8)
+def _yiq(device: torch.device) -> tuple[Tensor, Tensor]:
+    """The change of colours and its inverse, copied to a device once."""
+    to_yiq = torch.tensor(TO_YIQ, dtype=torch.float64)
+    return to_yiq.to(device), torch.linalg.inv(to_yiq).to(device)
 
 
 def solarise(images: Images, threshold: Factors) -> Images:

@@ -12,6 +12,13 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 
+def sent(values: Tensor, device: torch.device) -> Tensor:
+    """The values on their way to the device. Only pinned memory is copied to a GPU while the host goes on."""
+    if device.type == "cuda" and values.device.type == "cpu":
+        values = values.pin_memory()
+    return values.to(device, non_blocking=True)
+
+
 @dataclass(frozen=True)
 class Draws:
     """A source of one random number an image, for `rows` of a global batch of `size` images, on `device`.
@@ -27,12 +34,17 @@ class Draws:
     def uniform(self, low: float, high: float) -> Float[Tensor, " rows"]:
         """Numbers in [low, high]."""
         u = torch.rand(self.size, generator=self.generator, device=self.generator.device)
-        return (low + (high - low) * u[self.rows]).to(self.device, non_blocking=True)
+        return sent(low + (high - low) * u[self.rows], self.device)
 
     def integers(self, low: int, high: int) -> Int64[Tensor, " rows"]:
         """Whole numbers in [low, high], both ends included."""
         i = torch.randint(low, high + 1, (self.size,), generator=self.generator, device=self.generator.device)
-        return i[self.rows].to(self.device, non_blocking=True)
+        return sent(i[self.rows], self.device)
+
+    def groups(self, number: int) -> list[Int64[Tensor, " group"]]:
+        """The rows, each put into one of so many groups by the throw of a die."""
+        i = torch.randint(number, (self.size,), generator=self.generator, device=self.generator.device)
+        return [sent((i[self.rows] == k).nonzero()[:, 0], self.device) for k in range(number)]
 
     def coin(self) -> Bool[Tensor, " rows"]:
         """True for half of the images."""

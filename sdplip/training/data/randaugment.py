@@ -55,12 +55,11 @@ def randaugment(images: Images, draws: Draws, magnitude: float = 9) -> Images:
         magnitude: from 0 (nothing happens) to 30.
     """
     for _ in range(ROUNDS):
-        kind = draws.integers(0, len(OPERATIONS) - 1)
+        groups = draws.groups(len(OPERATIONS))
         level = magnitude / STRONGEST * (1 - 2 * draws.integers(0, 1))
         place = torch.stack((draws.uniform(0, 1), draws.uniform(0, 1)), -1)
         result = images.clone()
-        for k, operation in enumerate(OPERATIONS):
-            chosen = (kind == k).nonzero()[:, 0]
+        for chosen, operation in zip(groups, OPERATIONS, strict=True):
             if len(chosen):
                 result[chosen] = operation(images[chosen], level[chosen], place[chosen])
         images = result

@@ -19,7 +19,8 @@ def warp(images: Images, A: Float[Tensor, "n 2 2"], shift: Float[Tensor, "n 2"])
         torch.arange(h, **like) - (h - 1) / 2, torch.arange(w, **like) - (w - 1) / 2, indexing="ij"
     )
     p = torch.stack((x, y), -1).view(1, h * w, 2)
-    at = (p @ A.to(images.dtype).mT + shift.to(images.dtype)[:, None]) * torch.tensor((2 / w, 2 / h), **like)
+    at = p @ A.to(images.dtype).mT + shift.to(images.dtype)[:, None]
+    at = torch.stack((at[..., 0] * (2 / w), at[..., 1] * (2 / h)), -1)
     return F.grid_sample(images, at.view(-1, h, w, 2), align_corners=False).clamp(0, 1)
 
 

@@ -1,0 +1,71 @@
+"""Training on the simulated device: the same run as on the CPU, and a step in which the host waits for nothing."""
+
+import pytest
+import torch
+
+import sdplip.training.loop as loop
+from sdplip.training import load_run, train
+from sdplip.training.build import LOSSES
+from tests.simulated.log import Log, logged
+from tests.training_runs import few, same_weights, small
+
+torch.set_num_threads(1)
+
+RUNS = {
+    "sll": [],
+    "cpl": ['model.family="cpl"'],
+    "aol": ['model.family="aol"'],
+    "orthogonal": ['model.family="orthogonal"'],
+    "multi-step": ['model.family="multi_step2"'],
+    "optimal": ['model.family="optimal"', "model.convolutions=0"],
+    "bfloat16": ['train.precision="bfloat16"'],
+    "crop, flip": ['data.augment=["crop2", "flip"]'],
+    "randaugment": ['data.augment=["randaugment9"]'],
+    "warps": ['data.augment=["rotate10", "translate2", "cutout4", "jitter"]'],
+} | {f"loss {name}": [f"loss.name={name}"] for name in LOSSES}
+"""Families, precision, augmentations, losses."""
+
+ALLOWED = {"orthogonal": 1}
+"""Of torch's own parametrization of dense layers: its solver looks whether the matrix was singular."""
+
+LAUNCHES = {"sll": 500, "aol": 470, "cpl": 700, "orthogonal": 560}
+"""Kernels of a step, of one convolution and one dense block: a bound that no change may pass unseen."""
+
+
+def run(folder, *changes):
+    """What is left of four steps, and the log of the last one."""
+    logs: list[Log] = []
+    step = loop._step
+
+    def watched(*arguments):
+        with logged() as log:
+            step(*arguments)
+        logs.append(log)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "_step", watched)
+        patch.setattr(loop, "GPU_CHECK", 1000)  # the look at the loss, now and then, is a wait that is meant
+        summary = train(small("train.steps=4", "train.batch=32", *changes), folder, data=few())
+    return summary, load_run(folder)[1].state_dict(), logs[-1]
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_the_same_run_and_no_wait(name, tmp_path):
+    there, moved, log = run(tmp_path / "sim", *RUNS[name], "train.device=sim")
+    here, stayed, _ = run(tmp_path / "cpu", *RUNS[name])
+    assert sum(log.waits.values()) <= ALLOWED.get(name, 0), log.waits
+    assert "colour" in str(log.wide) or not log.wide, log.wide  # turns of hue are 3 x 3
+    assert sum(log.launches.values()) <= LAUNCHES.get(name, 2500), log.launches.most_common(5)
+    assert there.clean == here.clean
+    for key, value in stayed.items():
+        torch.testing.assert_close(moved[key].cpu(), value, atol=2e-3, rtol=2e-3, msg=key)
+
+
+def test_resume_is_exact(tmp_path):
+    changes = ("train.device=sim", "train.epochs=2", 'data.augment=["crop2", "flip"]')
+    train(small(*changes), tmp_path / "whole", data=few())
+    left = iter([False, False, False, True])
+    train(small(*changes), tmp_path / "parts", data=few(), stop=lambda: next(left, False))
+    train(small(*changes), tmp_path / "parts", data=few())
+    whole, parts = (load_run(tmp_path / name)[1].state_dict() for name in ("whole", "parts"))
+    assert same_weights(whole, parts)
