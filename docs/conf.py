@@ -2,7 +2,9 @@
 
 import re
 from importlib.metadata import version as installed
+from pathlib import Path
 
+HERE = Path(__file__).parent
 project = "sdplip"
 author = "The sdplip authors"
 copyright = "2026, the sdplip authors"
@@ -19,9 +21,11 @@ extensions = [
 ]
 myst_enable_extensions = ["dollarmath", "amsmath", "deflist"]
 myst_heading_anchors = 3
-exclude_patterns = ["_build", "**.ipynb_checkpoints"]
+exclude_patterns = ["_build", "static", "**.ipynb_checkpoints"]
 html_theme = "furo"
 html_title = "sdplip"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autosummary_generate = False
@@ -44,5 +48,22 @@ def _block(found: re.Match[str]) -> str:
     return f"\n.. math::\n\n{body}\n"
 
 
+def gallery_to_pictures(_app, name: str, source: list[str]) -> None:
+    """The landing page shows every small picture of the gallery, with a link to its section there."""
+    if name != "index":
+        return
+    page = (HERE / "gallery.md").read_text()
+    shown = []
+    for picture in sorted((HERE / "figures" / "gallery" / "thumbs").glob("*.png")):
+        before = page.partition(f"(figures/gallery/{picture.name})")[0]
+        if before != page:
+            title = re.findall(r"^## (.*)$", before, re.MULTILINE)[-1]
+            anchor = re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+            shown.append(f"[![{title}](figures/gallery/thumbs/{picture.name})](gallery.md#{anchor})")
+    assert shown, "docs/figures/gallery/thumbs has no picture that the gallery shows"
+    source[0] = source[0].replace("<!-- gallery -->", "\n".join(["```{container} gallery", *shown, "```"]))
+
+
 def setup(app) -> None:
+    app.connect("source-read", gallery_to_pictures)
     app.connect("autodoc-process-docstring", dollars_to_math)

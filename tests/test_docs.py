@@ -1,13 +1,17 @@
 """What the documentation quotes is what the commands print."""
 
+import json
 import re
 import runpy
 import sys
 from importlib import import_module
 from pathlib import Path
 
+import pytest
+
 from sdplip.cli import main
 from sdplip.kernel.rules import RULES
+from tests.forge.honest import every_case
 
 DOCS = Path(__file__).parents[1] / "docs"
 SITE = runpy.run_path(str(DOCS / "check_site.py"))
@@ -124,3 +128,35 @@ def test_every_command_that_prints_json_has_its_keys():
     used = {name for parts in (*DOCUMENTS.values(), FAILURE, HEAD) for name in names(parts)} - {None}
     assert used == set(KEYS), "Keys that no document has, or that are not described."
     assert all(schema(command)["required"][:2] == ["command", "schema"] for command in DOCUMENTS)
+
+
+def test_the_schema_files_are_those_of_the_code():
+    """Real answers are held against them by `tests.commands.answer`, wherever a test asks a command."""
+    files = runpy.run_path(str(DOCS / "schema_files.py"))["files"]()
+    assert len(files) >= 11
+    page = (DOCS / "schemas.md").read_text()
+    for name, text in files.items():
+        assert (DOCS / "schemas" / name).read_text() == text, "Run `python docs/schema_files.py`."
+        assert f"(schemas/{name})" in page
+
+
+def test_certificates_are_of_their_schema(tmp_path):
+    """An honest one of every kind and rule; and fields that are missing, unknown or of another type are found."""
+    validator = pytest.importorskip("jsonschema").Draft202012Validator
+    schema = json.loads((DOCS / "schemas" / "certificate.json").read_text())
+    validator.check_schema(schema)
+    held = validator(schema)
+    kinds = set()
+    for case in every_case(tmp_path):
+        document = case.document
+        assert not [error.message for error in held.iter_errors(document)], case.kind
+        claim = document["claims"][0]["claim"]
+        kinds.add(claim["kind"])
+        for key in claim:
+            wrong = {k: v for k, v in claim.items() if k != key}
+            for body in (wrong, {**wrong, f"{key}2": claim[key]}, {**claim, key: "x"}):
+                if body != claim and not (key == "layer" and body.get(key) == "x"):
+                    assert not held.is_valid(
+                        {**document, "claims": [{**document["claims"][0], "claim": body}]}
+                    )
+    assert kinds == {"lipschitz", "condition", "accuracy"}

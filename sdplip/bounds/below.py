@@ -249,7 +249,7 @@ def _size(region: Region | None, points: Points) -> Float[np.ndarray, "points 1"
 def _into(points: Points, region: Region | None) -> Points:
     """The nearest points of the region, up to rounding; of a ball in a box ones that are near."""
     if isinstance(region, Cut):
-        return np.array([_into_cut(x, region) for x in points])
+        return np.array([_into_cut(x, region) for x in points]).reshape(points.shape)  # also of no points
     if isinstance(region, Box):
         return np.clip(points, region.lower, region.upper)
     if isinstance(region, Ball):

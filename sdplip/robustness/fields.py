@@ -2,7 +2,7 @@ r"""Distances to a surface that a learned field proves, from samples of the surf
 
 A scalar field $f$ with proven constant $L$, and points $p_i$ of a surface of which every place has one within $h$ (the covering
 radius). Let $\mathrm{low} = \min f(p_i) - L h$ and $\mathrm{high} = \max f(p_i) + L h$. Every place $s$ of the surface then has
-$\mathrm{low} \le f(s) \le \mathrm{high}$, and for every $x$ with nearest place $s$
+$\mathrm{low} \le f(s) \le \mathrm{high}$, and for every $x$ with nearest place $s$::
 
     f(x) - high <= f(x) - f(s) <= L |x - s|   and   low - f(x) <= f(s) - f(x) <= L |x - s|,
 
