@@ -39,6 +39,7 @@ KEYS = [
     "samples",
     "certificate",
     "verify",
+    "smoothing",
 ]
 CLOSE = 1 + 1e-12
 """Two routes to one product round differently."""

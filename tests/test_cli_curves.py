@@ -54,7 +54,19 @@ def test_json(run):
     code, out = answer(run, "curves", "sll", "other.csv", "--reference", "SLL:cifar10")
     assert (code, list(out)) == (0, ["curves", "references", "figure", "csv"])
     first, second = out["curves"]
-    keys = ["name", "n", "clean", "certified", "mean_radius", "attacks", "broken", "data"]
+    keys = [
+        "name",
+        "probability",
+        "evaluations",
+        "n",
+        "clean",
+        "certified",
+        "certified_with_probability",
+        "mean_radius",
+        "attacks",
+        "broken",
+        "data",
+    ]
     assert list(first) == list(second) == keys
     assert (first["name"], first["data"], second["data"]) == ("sll", "cifar10", None)
     radius, correct = samples(seed=0)

@@ -8,6 +8,7 @@ import click
 
 from sdplip.cli.answers import json_text, path_or_none, print_json, verify_command
 from sdplip.cli.options import Output, json_option
+from sdplip.cli.smoothed import Parameters
 from sdplip.cli.subject import (
     arrange,
     data_named,
@@ -66,6 +67,11 @@ BATCH = 256
     metavar="OUT.csv",
     help="One row an image: .csv, .tsv, .parquet.",
 )
+@click.option(
+    "--smoothing",
+    type=Parameters(),
+    help="Randomized smoothing as a baseline beside the proof, such as 0.25,1000,0.001.",
+)
 @json_option
 def certify(
     model: Path,
@@ -80,6 +86,7 @@ def certify(
     device: str,
     certificate: Path | None,
     samples: Path | None,
+    smoothing: tuple[float, int, float] | None,
     as_json: bool,
 ) -> None:
     """Prove at how many images the network predicts right, and keeps doing so at every image within a radius.
@@ -88,12 +95,17 @@ def certify(
     file of matrices with ReLU between them; it needs --data. A certificate of the whole test split is also kept in RUN, for
     `sdplip curves`.
 
+    --smoothing adds certificates of the smoothed network that hold with a probability; they stand apart from what is proven.
+
     Exit codes: 0 certified, 2 bad input, 130 interrupted (nothing is written then).
     """
+    from sdplip.cli import smoothed
     from sdplip.cli.certified import certification
     from sdplip.robustness.samples import write_samples
 
     tries = _attack(attack, batch or BATCH)
+    if smoothing:
+        smoothed.checked(smoothing)
     if samples and samples.suffix.lower() == ".parquet":
         from sdplip.robustness.samples import require_parquet
 
@@ -101,7 +113,7 @@ def certify(
     by_kernel = certificate is not None or not model.is_dir()
     if by_kernel and device != "cpu":
         raise click.UsageError("Certificates, and files of networks, are proven by NumPy. Drop --device.")
-    if by_kernel and not tries and batch is not None:
+    if by_kernel and not tries and smoothing is None and batch is not None:
         raise click.UsageError("--batch is for torch, which takes no part in this. Drop it.")
     subject = run_subject(model) if model.is_dir() else file_subject(model)
     wanted = data_named(data, subject.data)
@@ -138,15 +150,24 @@ def certify(
     document |= {"split": split, "assumed": list(subject.assumed), "note": subject.note}
     document |= {"samples": path_or_none(samples), "certificate": path_or_none(certificate)}
     document["verify"] = _verify(certificate, subject) if certificate else None
+    baseline = None
+    if smoothing:
+        with out_of_memory():
+            baseline = smoothed.smoothed(network, images, labels, found, smoothing, batch or BATCH)
+    document["smoothing"] = None if baseline is None else smoothed.document(baseline, radii)
     if samples:
         write_samples(samples, found)
     kept = subject.run is not None and split == "test" and limit is None
     if subject.run is not None and kept:
         _keep(subject.run, found, document)
+        if baseline:
+            smoothed.keep(subject.run, baseline)
     if as_json:
         print_json("certify", document)
     else:
         certification(found, document, attack, samples, subject.run if kept else None)
+        if baseline:
+            smoothed.say(baseline, radii, subject.run if kept else None)
 
 
 def _by_kernel(

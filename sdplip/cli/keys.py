@@ -104,6 +104,14 @@ KEYS: dict[str, Key] = {
     "eps": Key("number", "A radius, l2 of images in [0, 1]."),
     "accuracy": Key("number", "Share that the attack leaves right."),
     "seconds": Key("number", "Of work, without imports."),
+    # smoothing
+    "sigma": Key("number", "Standard deviation of the noise on a pixel."),
+    "draws": Key("integer", "Noisy copies of an image from which its certificate follows."),
+    "selection": Key("integer", "Further copies, which select the class."),
+    "alpha": Key("number", "Probability that the certificate of an image is wrong."),
+    "probability": Key("number", "With which the certificate of an image holds; null of what is proven.", null=True),
+    "evaluations": Key("integer", "Of the network, for one image; null of what is proven.", null=True),
+    "abstained": Key("number", "Share of images without an answer."),
     # tighten
     "pairs": Key("string", "How pairs of classes were bounded."),
     "pairs_tried": Key("integer", "Pairs solved by themselves."),
@@ -129,6 +137,11 @@ KEYS: dict[str, Key] = {
 _CERTIFIED = Node(
     "certified", "map", "Proven share of right predictions at each radius.", ["number"], null=True
 )
+_PROBABLE = Node(
+    "certified_with_probability", "map", "Share of right predictions at each radius, by certificates that hold with `probability`.",
+    ["number"], null=True,
+)  # fmt: skip
+_SMOOTHED = ("clean", "abstained", _PROBABLE, "mean_radius")
 _ASSUMED = Node("assumed", "list", "What the file does not say itself, sentence by sentence.", ["string"])
 _LEFT_OUT = Node("left_out", "many", "Arrays of the file that take no part.", ["array", "why"])
 _SHAPE = Node("shape", "list", "Of the array in the file.", ["integer"])
@@ -186,6 +199,10 @@ DOCUMENTS: dict[str, Parts] = {
         "rounding", "precision", "scope",
         Node("tree", "list", "The reasons for `bound`, line by line.", ["string"]),
         "seconds", _ASSUMED, "note", "samples", "certificate", "verify",
+        Node("smoothing", "one", "With --smoothing: not proven.",
+             ("sigma", "draws", "selection", "alpha", "probability", "evaluations", "seconds",
+              Node("cohen", "one", "Cohen's certificate.", _SMOOTHED),
+              Node("score", "one", "That of the Lipschitz score.", _SMOOTHED, null=True)), null=True),
     ),
     "tighten": (
         "file", "data", "split", "n", "clean",
@@ -208,7 +225,7 @@ DOCUMENTS: dict[str, Parts] = {
     ),
     "curves": (
         Node("curves", "many", "One a run.",
-             ("name", "n", "clean", _CERTIFIED, "mean_radius",
+             ("name", "probability", "evaluations", "n", "clean", _CERTIFIED, _PROBABLE, "mean_radius",
               Node("attacks", "many", "What attacks leave.", _POINT),
               Node("broken", "many", "Attacks below the curve: a false certificate, or other samples.", _POINT), "data")),
         Node("references", "many", "Published rows.",

@@ -67,7 +67,12 @@ def _draw_curve(axes: Axes, curve: Curve, i: int, among: int, end: float) -> Lin
         )  # fmt: skip
         eps, accuracy = [p.eps for p in curve.attacks], [p.accuracy for p in curve.attacks]
         axes.plot(eps, accuracy, color=colour, marker=mark, zorder=4.5, **hollow)  # pyright: ignore[reportArgumentType]
-    return Line2D([], [], color=colour, marker=mark, markersize=5, linewidth=1.7, label=short(curve.name, 44))
+    return Line2D([], [], color=colour, marker=mark, markersize=5, linewidth=1.7, label=_legend(curve))
+
+
+def _legend(curve: Curve) -> str:
+    """The name; of certificates with a probability that and the cost on a line below."""
+    return short(curve.name, 44) + curve.label.removeprefix(curve.name).replace(" (", "\n(", 1)
 
 
 def _draw_reference(axes: Axes, row: PublishedRow, i: int, end: float) -> Line2D:

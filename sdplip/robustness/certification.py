@@ -96,21 +96,7 @@ class Certification:
 
     def certified_at(self, eps: float | Fraction | str) -> Bool[np.ndarray, " n"]:
         """Which images are certified at `eps`."""
-        try:
-            exact = Fraction(eps)
-        except (ValueError, TypeError, ZeroDivisionError, OverflowError):
-            raise InvalidProblem(
-                f"A radius must be a number or a fraction such as '36/255', but is {eps!r}."
-            ) from None
-        if exact < 0:
-            raise InvalidProblem(f"A radius must not be negative, but is {eps}.")
-        threshold = float(exact)  # the nearest double; radii are doubles
-        above = (
-            self.radius > threshold
-            if Fraction(threshold) >= exact
-            else self.radius >= np.nextafter(threshold, 2)
-        )
-        return self.correct & above
+        return self.correct & beyond(self.radius, eps)
 
     @property
     def mean_radius(self) -> float:
@@ -151,6 +137,24 @@ class Certification:
             "tree": str(self.bound).splitlines(),
             "seconds": self.seconds,
         }
+
+
+def beyond(radius: Float[np.ndarray, " n"], eps: float | Fraction | str) -> Bool[np.ndarray, " n"]:
+    """Which radii are strictly larger than `eps`, compared exactly.
+
+    Raises:
+        InvalidProblem: no number, or a negative one.
+    """
+    try:
+        exact = Fraction(eps)
+    except (ValueError, TypeError, ZeroDivisionError, OverflowError):
+        raise InvalidProblem(
+            f"A radius must be a number or a fraction such as '36/255', but is {eps!r}."
+        ) from None
+    if exact < 0:
+        raise InvalidProblem(f"A radius must not be negative, but is {eps}.")
+    threshold = float(exact)  # the nearest double; radii are doubles
+    return radius > threshold if Fraction(threshold) >= exact else radius >= np.nextafter(threshold, 2)
 
 
 @dataclass(frozen=True, eq=False)

@@ -46,6 +46,8 @@ class Curve:
         correct: number of right predictions; not fewer than `count[0]`, since a tie is right with radius 0.
         attacks: points of the upper side.
         source: where the radii come from.
+        probability: with which the certificate of each sample holds; None where it is proven. No curve has both kinds.
+        evaluations: of the network for one sample, which such certificates cost.
     """
 
     name: str
@@ -55,12 +57,22 @@ class Curve:
     correct: int
     attacks: tuple[AttackPoint, ...] = ()
     source: str = ""
+    probability: float | None = None
+    evaluations: int | None = None
 
     __repr__ = brief("name", "n", "clean", "mean_radius")
     __eq__ = equal
     __hash__ = hashed
     _repr_html_ = html
     plot = figure
+
+    @property
+    def label(self) -> str:
+        """What the legend says: the name, and of certificates with a probability that and their cost."""
+        if self.probability is None:
+            return self.name
+        cost = "" if self.evaluations is None else f", {self.evaluations:,} evaluations"
+        return f"{self.name} (with {100 * self.probability:.6g} % an image{cost})"
 
     @property
     def accuracy(self) -> Float[np.ndarray, " k"]:
@@ -95,11 +107,15 @@ class Curve:
 
     def to_json(self, radii: Sequence[str]) -> dict[str, Any]:
         """What `sdplip curves --json` prints of it."""
+        at = {r: self.at(r) for r in radii}
         return {
             "name": self.name,
+            "probability": self.probability,
+            "evaluations": self.evaluations,
             "n": self.n,
             "clean": self.clean,
-            "certified": {r: self.at(r) for r in radii},
+            "certified": at if self.probability is None else None,
+            "certified_with_probability": None if self.probability is None else at,
             "mean_radius": self.mean_radius if math.isfinite(self.mean_radius) else None,
             "attacks": [{"attack": p.attack, "eps": p.eps, "accuracy": p.accuracy} for p in self.attacks],
             "broken": [{"attack": p.attack, "eps": p.eps, "accuracy": p.accuracy} for p in self.broken],
@@ -131,6 +147,8 @@ def curve_of_radii(
     *,
     attacks: Iterable[AttackPoint] = (),
     source: str = "",
+    probability: float | None = None,
+    evaluations: int | None = None,
 ) -> Curve:
     """The curve of per-sample radii.
 
@@ -155,7 +173,9 @@ def curve_of_radii(
     positive = np.sort(radius[correct & (radius > 0)])
     steps = np.concatenate([[0.0], np.unique(positive[np.isfinite(positive)])])
     count = len(positive) - np.searchsorted(positive, steps, side="right")
-    return Curve(name, steps, count, len(radius), int(correct.sum()), points, source)
+    return Curve(
+        name, steps, count, len(radius), int(correct.sum()), points, source, probability, evaluations
+    )
 
 
 def curve_of_certification(
@@ -189,11 +209,20 @@ def read_curve(
             f"`{path}` has the columns `{', '.join(columns)[:80]}`, but needs `radius` and either `correct` or `label` and"
             " `predict`. `sdplip certify RUN` writes such a table."
         )
+    probability, evaluations = _probable(rows, columns, path)
     radius, correct = np.empty(len(rows)), np.empty(len(rows), bool)
     for i, row in enumerate(rows):
         radius[i], correct[i] = _sample(dict(zip(columns, row, strict=False)), len(row), columns, path, i + 2)
     try:
-        return curve_of_radii(name or path.stem, radius, correct, attacks=attacks, source=str(path))
+        return curve_of_radii(
+            name or path.stem,
+            radius,
+            correct,
+            attacks=attacks,
+            source=str(path),
+            probability=probability,
+            evaluations=evaluations,
+        )
     except InvalidProblem as error:
         raise UnreadableFile(f"`{path}`: {error} Certify again.") from None
 
@@ -201,7 +230,7 @@ def read_curve(
 def curves_csv(curves: Sequence[Curve], rows: "Sequence[PublishedRow]" = ()) -> str:
     """Every curve as a tidy table `curve,kind,radius,accuracy`.
 
-    The kinds are `clean`, `certified`, the name of an attack, `published` and `published (not certified)`.
+    The kinds are `clean`, `certified` (or `certified with probability 0.999`), the name of an attack, `published` and `published (not certified)`.
     A certified row holds from its radius to that of the next one; published rows hold at their radius.
     """
     file = io.StringIO()
@@ -209,8 +238,13 @@ def curves_csv(curves: Sequence[Curve], rows: "Sequence[PublishedRow]" = ()) -> 
     out.writerow(["curve", "kind", "radius", "accuracy"])
     for curve in curves:
         out.writerow([curve.name, "clean", 0.0, curve.clean])
+        kind = (
+            "certified"
+            if curve.probability is None
+            else f"certified with probability {curve.probability:.12g}"
+        )
         out.writerows(
-            [curve.name, "certified", r, a]
+            [curve.name, kind, r, a]
             for r, a in zip(curve.radii.tolist(), curve.accuracy.tolist(), strict=True)
         )
         out.writerows([curve.name, p.attack, p.eps, p.accuracy] for p in curve.attacks)
@@ -227,6 +261,33 @@ def write_curves(
 ) -> None:
     """Writes `curves_csv`; the file appears whole or not at all."""
     write_text(path, curves_csv(curves, rows))
+
+
+def _probable(rows: list[list[str]], columns: list[str], path: Path) -> tuple[float | None, int | None]:
+    """Probability and cost of certificates that are no proofs; one of each in a table."""
+    if "probability" not in columns:
+        return None, None
+    found = {
+        tuple(
+            cell for cell, name in zip(row, columns, strict=False) if name in ("probability", "evaluations")
+        )
+        for row in rows
+    }
+    try:
+        (cells,) = found
+        named = dict(
+            zip([name for name in columns if name in ("probability", "evaluations")], cells, strict=True)
+        )
+        probability = float(named["probability"])
+        evaluations = int(named["evaluations"]) if "evaluations" in named else None
+        if not 0 < probability < 1:
+            raise ValueError
+    except ValueError:
+        raise UnreadableFile(
+            f"`{path}`: `probability` must be one number between 0 and 1, the same in every row. Curves do not mix kinds of"
+            " certificates: certify again."
+        ) from None
+    return probability, evaluations
 
 
 TRUTH = {"1": True, "true": True, "0": False, "false": False}

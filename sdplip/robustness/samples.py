@@ -1,4 +1,7 @@
-"""One row a sample: index, label, prediction, radius, whether it is right. As CSV, TSV or Parquet."""
+"""One row a sample: index, label, prediction, radius, whether it is right. As CSV, TSV or Parquet.
+
+Certificates that hold with a probability say so in two columns more, `probability` and `evaluations` (of the network, an image).
+"""
 
 import csv
 import io
@@ -9,13 +12,15 @@ import numpy as np
 
 from sdplip.errors import InvalidProblem, MissingDependency
 from sdplip.robustness.certification import Certification
+from sdplip.robustness.smoothing import Smoothed
 from sdplip.writing import write_bytes
 
 COLUMNS = ("idx", "label", "predict", "radius", "correct")
+PROBABLE = ("probability", "evaluations")
 SUFFIXES = (".csv", ".tsv", ".parquet")
 
 
-def write_samples(path: str | os.PathLike[str], found: Certification) -> None:
+def write_samples(path: str | os.PathLike[str], found: Certification | Smoothed) -> None:
     """Writes the table in the format that the suffix names; the file appears whole or not at all. Radii keep every digit.
 
     Raises:
@@ -42,22 +47,26 @@ def require_parquet() -> None:
         ) from None
 
 
-def _columns(found: Certification) -> dict[str, np.ndarray]:
+def _columns(found: Certification | Smoothed) -> dict[str, np.ndarray]:
     values = (np.arange(found.n), found.label, found.prediction, found.radius, found.correct)
-    return dict(zip(COLUMNS, values, strict=True))
+    columns: dict[str, np.ndarray] = dict(zip(COLUMNS, values, strict=True))
+    if isinstance(found, Smoothed):
+        same = (np.full(found.n, found.probability), np.full(found.n, found.evaluations))
+        columns |= dict(zip(PROBABLE, same, strict=True))
+    return columns
 
 
-def _text(found: Certification, delimiter: str) -> str:
+def _text(found: Certification | Smoothed, delimiter: str) -> str:
     file = io.StringIO()
     out = csv.writer(file, delimiter=delimiter, lineterminator="\n")
-    out.writerow(COLUMNS)
     columns = _columns(found)
+    out.writerow(columns)
     columns["correct"] = columns["correct"].astype(int)
     out.writerows(zip(*(column.tolist() for column in columns.values()), strict=True))
     return file.getvalue()
 
 
-def _parquet(found: Certification) -> bytes:
+def _parquet(found: Certification | Smoothed) -> bytes:
     require_parquet()
     import pyarrow
     import pyarrow.parquet

@@ -26,7 +26,7 @@ def curves(
     )
     for curve in found:
         cells = [percent_below(x).removesuffix(" %") for x in (curve.clean, *map(curve.at, radii))]
-        grid.add_row(curve.name, str(curve.n), *cells, below(curve.mean_radius, 4))
+        grid.add_row(curve.label, str(curve.n), *cells, below(curve.mean_radius, 4))
     for row in rows:
         cell = dict(row.certified)
         certified = [f"{cell[r]:g}" if r in cell else "" for r in radii]
