@@ -2,12 +2,13 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from sdplip.errors import Diverged, InvalidConfig, InvalidRun, OutOfResources
-from sdplip.nn import pairwise_lipschitz
+from sdplip.nn import estimate_lipschitz, lipschitz, pairwise_lipschitz
 from sdplip.robustness.radii import certified_radius
 from sdplip.training import load_run, loop, read_config, train
 from sdplip.training.build import build_model
@@ -285,3 +286,23 @@ def test_out_of_memory(error, data, tmp_path, monkeypatch):
 def test_mean_enters_the_model(finished, data):
     _, model = load_run(finished[0])
     assert model[0].mean.tolist() == pytest.approx(mean(data.train))
+
+
+def test_every_other_epoch_the_network_is_bounded_from_both_sides(data, tmp_path):
+    out, told = tmp_path / "run", []
+    train(
+        small("train.bound_every=2", "data.validation=0"),
+        out,
+        data=replace(data, validation=None),
+        on_epoch=told.append,
+    )
+    first, second = lines(out)
+    assert first["bound"] is None and first["lower"] is None
+    assert 0 < second["lower"] <= second["bound"] == told[1].bound
+    model = load_run(out)[1]  # without validation images the weights of the last epoch are kept
+    assert second["bound"] <= lipschitz(model, input_shape=data.train.shape).value
+    assert estimate_lipschitz(model, data.train.images[:20] / 255) <= second["bound"]
+    plain = tmp_path / "plain"
+    train(small("data.validation=0"), plain, data=replace(data, validation=None))
+    for name, tensor in load_run(plain)[1].state_dict().items():
+        assert torch.equal(tensor, model.state_dict()[name]), "Looking at the network changes nothing of it."

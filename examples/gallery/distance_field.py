@@ -1,12 +1,13 @@
-"""Circles of proven emptiness around a silhouette, from labels "inside" and "outside" alone.
+"""Circles that a silhouette provably does not enter, from labels "inside" and "outside" alone.
 
 A 1-Lipschitz network learns the signed distance of scikit-image's horse by the hKR loss (Coiffier and Bethune 2024, arXiv
 2407.09505). With points p_i of the outline, of which every place of it has one within h, and delta = max f(p_i) + L h,
 
     f(x) - delta <= L d(x)   for every x,
 
-d the distance to the true outline: its nearest place p has f(x) <= f(p) + L d(x) and f(p) <= max f(p_i) + L h. So the circle of
-radius (f(x) - delta) / L around x is empty, whether training went well or not.
+d the distance to the true outline: its nearest place p has f(x) <= f(p) + L d(x) and f(p) <= max f(p_i) + L h. So the outline
+does not enter the circle of radius (f(x) - delta) / L around x, whether training went well or not; likewise inside, with the
+least value. `safe_margin` counts the rounding of the evaluations too.
 """
 
 import numpy as np
@@ -18,8 +19,9 @@ from matplotlib.path import Path
 from skimage import data, measure
 from torch import nn
 
-from sdplip.nn import LastLayerNormalised, MaxMin, PadChannels, lipschitz, orthogonal
+from sdplip.nn import LastLayerNormalised, MaxMin, PadChannels, orthogonal
 from sdplip.plot.style import INK, PALETTE
+from sdplip.robustness.fields import safe_margin
 from sdplip.training.losses import HKR, LossContext
 
 TOLERANCE = 1e-5
@@ -74,24 +76,22 @@ def train(A: np.ndarray, width: int, depth: int, steps: int) -> nn.Module:
 def main(quick=False, out=None):
     A = horse()
     field = train(A, *(16, 2, 150) if quick else (96, 5, 3000))
-    L = lipschitz(field, input_shape=(2,)).value
     surface, h = covering(A, 4)
+    margin = safe_margin(field, torch.from_numpy(surface), h)
     side = np.linspace(-1, 1, 60 if quick else 240)
     grid = np.stack(np.meshgrid(side, side), -1).reshape(-1, 2)
     with torch.no_grad():
-        delta = field(torch.from_numpy(surface)).max().item() + L * h
         f = field(torch.from_numpy(grid))[:, 0].numpy()
-    d, radius = distance(grid, A), (f - delta) / L
+    d, radius = distance(grid, A), margin.clearance(torch.from_numpy(grid))
     error = abs(f - np.where(Path(A).contains_points(grid), -d, d)).mean()
     print(
-        f"L = {L:.8f}, delta = {delta:.4f}, mean error of f = {error:.4f}, circles: {(radius > 0).sum()} of {len(grid)}"
+        f"{margin.bound.value:.8f}-Lipschitz, f on the outline in [{margin.low:.4f}, {margin.high:.4f}], rounding {margin.rounding}"
     )
+    print(f"mean error of f {error:.4f}, circles around {np.count_nonzero(radius)} of {len(grid)} points")
     if out:
         draw(A, side, grid, f, radius, out)
-    return {"circles that meet the horse": float((radius > d).sum()), "L": L}, {
-        "circles that meet the horse": 0.0,
-        "L": 1.0,
-    }
+    computed = {"circles that meet the outline": np.count_nonzero(radius > d), "L": margin.bound.value}
+    return computed, dict(zip(computed, (0, 1), strict=True))
 
 
 def draw(A, side, grid, f, radius, out) -> None:
@@ -103,16 +103,16 @@ def draw(A, side, grid, f, radius, out) -> None:
     left.add_patch(Polygon(A, fill=False, edgecolor=INK, linewidth=1.2))
     figure.colorbar(colours, ax=left, shrink=0.8, ticks=[-0.5, 0, 0.5])
     left.set_title("learned field f; white: f = 0, black: the outline")
-    circles, order, left_over = [], np.argsort(-radius), np.maximum(radius, 0).copy()
+    circles, within, order, left_over = [], [], np.argsort(-radius), radius.copy()
     for i in order:  # greedily: the largest circle whose centre lies in none of the others
         if left_over[i] > 0.012:
-            circles.append(Circle(grid[i], radius[i]))
+            (circles if f[i] > 0 else within).append(Circle(grid[i], radius[i]))
             left_over[np.linalg.norm(grid - grid[i], axis=1) < radius[i]] = 0
-    right.add_collection(
-        PatchCollection(circles, facecolor=PALETTE[5], edgecolor=PALETTE[0], alpha=0.35, linewidth=0.7)
-    )
     right.add_patch(Polygon(A, facecolor=INK, edgecolor=PAPER, linewidth=0.5))
-    right.set_title(f"{len(circles)} circles proven to be empty")
+    for chosen, colour in ((circles, PALETTE[5]), (within, PALETTE[4])):
+        patches = PatchCollection(chosen, facecolor=colour, edgecolor=colour, alpha=0.35, linewidth=0.8)
+        right.add_collection(patches)
+    right.set_title(f"{len(circles) + len(within)} circles that it provably does not cross")
     for axes in (left, right):
         bare(axes)
         axes.set(xlim=(-1, 1), ylim=(-1, 1), aspect="equal")

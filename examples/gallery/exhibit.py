@@ -79,15 +79,15 @@ def save(figure: Figure, out: Path, script: str, thumb: Axes | None = None) -> P
             picture = picture.crop(
                 (int(left), int(picture.height - top), int(right), int(picture.height - bottom))
             )
-        write_bytes(out / "thumbs" / path.name, _small(ImageOps.pad(picture, THUMB, color=PAPER)))
+        write_bytes(out / "thumbs" / path.name, _small(ImageOps.pad(picture, THUMB, color=PAPER), large=0))
     return path
 
 
-def _small(picture: Image.Image) -> bytes:
+def _small(picture: Image.Image, large: int = LARGE) -> bytes:
     """The picture as a PNG without a date, the same bytes every time; of few colours where it would be large."""
     written = BytesIO()
     picture.save(written, "png", optimize=True)
-    if written.tell() > LARGE:
+    if written.tell() > large:
         few = picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
         few.save(written := BytesIO(), "png", optimize=True)
     return written.getvalue()

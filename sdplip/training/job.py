@@ -14,6 +14,7 @@ from sdplip.training.data import Batches, DataSet, fingerprint
 from sdplip.training.distributed import Team
 from sdplip.training.metrics import Line, Metrics
 from sdplip.training.run import CHECKPOINT, save_model
+from sdplip.training.sides import sides
 from sdplip.training.validate import validate
 
 
@@ -178,6 +179,7 @@ class Job:
                 self.model, held, self.config.train.eps, self.members, own=self.own
             )
             self._select()
+        bound, lower = self._bounded()
         self.reserve = max(self.reserve, 1.25 * (time.monotonic() - begin))
         self.losses.zero_()
         self.last_loss = loss
@@ -192,12 +194,22 @@ class Job:
             eps=self.config.train.eps,
             images_per_second=self.rate,
             seconds=self.seconds,
+            bound=bound,
+            lower=lower,
         )
         if self.metrics:
             self.metrics.write(line)
         if self.on_epoch and self.members.first:
             self.on_epoch(line)
         self.resume_clock()
+
+    def _bounded(self) -> tuple[float | None, float | None]:
+        """What is proven of the network as it stands, where it is due, and the largest Jacobian found."""
+        every = self.config.train.bound_every
+        epoch, rest = divmod(self.step, self.batches.steps)
+        if every is None or rest or epoch % every or not self.members.first:
+            return None, None
+        return sides(self.model, (self.data.validation or self.data.train).images)
 
     def save(self) -> None:
         """Write a checkpoint, and the weights selected so far."""

@@ -22,6 +22,8 @@ class Line:
         certified: the same at every image within `eps`, by the constants that the layers aim at (a monitored estimate: no proof).
         images_per_second: in training, without validation.
         seconds: since the start of the run.
+        bound: proven Lipschitz bound of the network as it stands; None in epochs without one (`train.bound_every`).
+        lower: the largest Jacobian found beside it, from validation images on.
     """
 
     step: int
@@ -33,6 +35,8 @@ class Line:
     eps: float
     images_per_second: float
     seconds: float
+    bound: float | None = None
+    lower: float | None = None
 
 
 def read_lines(folder: Path) -> list[Line]:
@@ -69,7 +73,7 @@ class Metrics:
         Raises:
             OutOfResources: the disk is full.
         """
-        text = json.dumps({key: _rounded(value) for key, value in asdict(line).items()}) + "\n"
+        text = json.dumps({key: _rounded(key, value) for key, value in asdict(line).items()}) + "\n"
         try:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(text)
@@ -99,5 +103,6 @@ def _board(folder: Path) -> Any:
     return SummaryWriter(str(folder / "tensorboard"))
 
 
-def _rounded(value: Any) -> Any:
-    return float(f"{value:.6g}") if isinstance(value, float) else value
+def _rounded(key: str, value: Any) -> Any:
+    """Six digits; all of a proven number, which must not become smaller."""
+    return float(f"{value:.6g}") if isinstance(value, float) and key != "bound" else value

@@ -219,6 +219,7 @@ class TrainConfig(_Section):
         checkpoint_steps: steps from one checkpoint to the next, besides; None for time alone.
         eps: radius in pixel units at which validation certifies, and the model is selected.
         tensorboard: also write events for TensorBoard.
+        bound_every: epochs from one proven bound of the whole network to the next, in the metrics; None for none.
         threads: of torch; None leaves them.
     """
 
@@ -234,6 +235,7 @@ class TrainConfig(_Section):
     checkpoint_steps: Count | None = None
     eps: Positive = 36 / 255
     tensorboard: bool = False
+    bound_every: Count | None = None
     threads: Count | None = None
 
 
