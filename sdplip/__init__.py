@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sdplip.kernel.condition import Certificate, Verdict
     from sdplip.proposals import certify, certify_convolution
     from sdplip.reports import scale
+    from sdplip.robustness import certify_dense, class_radii, minimise
     from sdplip.verifier.verify import verify
     from sdplip.weights import Weight, read
 
@@ -28,11 +29,14 @@ __all__ = [
     "certify",
     "certify_accuracy",
     "certify_convolution",
+    "certify_dense",
     "check",
+    "class_radii",
     "compare",
     "gram",
     "lipschitz",
     "load",
+    "minimise",
     "read",
     "rescale",
     "residual",
@@ -50,6 +54,7 @@ _HOMES = {
     "sdplip.front": ("bound", "certify_accuracy", "check", "compare", "lipschitz", "load", "solve", "train"),
     "sdplip.geometry": ("Geometry",),
     "sdplip.reports": ("scale",),
+    "sdplip.robustness": ("certify_dense", "class_radii", "minimise"),
     "sdplip.verifier.verify": ("verify",),
     "sdplip.weights": ("Weight", "read"),
 }

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sdplip.robustness.attacks import empirical_accuracy, empirical_robust, pgd
     from sdplip.robustness.certification import certify_accuracy
+    from sdplip.robustness.dense import certify_dense
     from sdplip.robustness.descent import minimise
     from sdplip.robustness.radii import certified_radius, class_radii
 
 __all__ = [
     "certified_radius",
     "certify_accuracy",
+    "certify_dense",
     "class_radii",
     "empirical_accuracy",
     "empirical_robust",
@@ -25,6 +27,7 @@ __all__ = [
 _HOMES = {
     "attacks": ("empirical_accuracy", "empirical_robust", "pgd"),
     "certification": ("certify_accuracy",),
+    "dense": ("certify_dense",),
     "descent": ("minimise",),
     "radii": ("certified_radius", "class_radii"),
 }

@@ -60,9 +60,8 @@ def margin_constants(network: nn.Module, bound: Bound, *, single: bool) -> Float
     $\sqrt 2$ times the bound; of a `single` logit the bound."""
     if single:
         return np.asarray(bound.value)
-    if head_of(network, bound) is None:
-        return np.asarray(joint_constant(bound))
-    return pairwise_of(network, bound).values
+    head = head_of(network, bound)
+    return np.asarray(joint_constant(bound)) if head is None else pairwise_of(head, bound).values
 
 
 def analysis_of(network: nn.Module, bound: Bound, precision: Precision) -> Analysis | None:

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import nn
 
 from sdplip.arithmetic.rounding import GENEROUS, gamma, up
+from sdplip.nn.bounds.affine import conv_geometry
 from sdplip.nn.bounds.dispatch import Context, Shape, lipschitz
 from sdplip.nn.bounds.tree import Bound, product_above, shown
 from sdplip.nn.bounds.weights import effective, exact
@@ -33,8 +34,8 @@ class PairwiseBound:
 
 
 def pairwise_lipschitz(model: nn.Module, *, input_shape: Shape | None = None) -> PairwiseBound:
-    r"""Constants of all margins of `model`, whose last module is an `nn.Linear` or a `LastLayerNormalised`: an `nn.Sequential`,
-    or, with `input_shape`, any module whose forward ends in one.
+    r"""Constants of all margins of `model`, whose last module is an `nn.Linear`, a `LastLayerNormalised`, or a convolution of size 1,
+    whose margins are those of each pixel: an `nn.Sequential`, or, with `input_shape`, any module whose forward ends in one.
 
     Never larger than $\sqrt 2$ times the bound of the whole network for a head of norm 1, and valid for a head of any norm:
     the certified radius of class $i$ is $\min_j (f_i - f_j) / \mathrm{values}_{ij}$.
@@ -44,18 +45,17 @@ def pairwise_lipschitz(model: nn.Module, *, input_shape: Shape | None = None) ->
     """
     context = Context(input_shape=None if input_shape is None else tuple(input_shape))
     whole = lipschitz(model, input_shape=input_shape)  # every check, of the head too
-    if head_of(model, whole) is None:
+    head = head_of(model, whole) or pixel_head_of(model, whole)
+    if head is None:
         raise context.refuse(
             model, "pairwise constants need a network that ends in a linear head, the last module of an `nn.Sequential` or the"
-            " last thing that its forward computes. Put `nn.Linear` or `LastLayerNormalised` last.",
+            " last thing that its forward computes. Put `nn.Linear`, `LastLayerNormalised` or a convolution of size 1 last.",
         )  # fmt: skip
-    return pairwise_of(model, whole)
+    return pairwise_of(head, whole)
 
 
-def pairwise_of(model: nn.Module, whole: Bound) -> PairwiseBound:
-    """`pairwise_lipschitz` of a model that ends in a head, whose bound is known already."""
-    head = head_of(model, whole)
-    assert head is not None
+def pairwise_of(head: nn.Module, whole: Bound) -> PairwiseBound:
+    """`pairwise_lipschitz` of a model whose head and bound are known already."""
     distances = row_distances(head)
     parts = whole.parts[:-1]
     backbone = Bound(
@@ -75,6 +75,7 @@ def row_distances(head: nn.Module) -> Float[np.ndarray, "classes classes"]:
         if isinstance(head, LastLayerNormalised)
         else effective(head, "weight", context)
     )
+    U = U.reshape(len(U), -1)
     distances = np.zeros((len(U), len(U)))
     for i, j in np.argwhere(~np.eye(len(U), dtype=bool)):
         distances[i, j] = _length_above(U[i] - U[j])
@@ -83,14 +84,40 @@ def row_distances(head: nn.Module) -> Float[np.ndarray, "classes classes"]:
 
 def head_of(model: nn.Module, bound: Bound) -> nn.Module | None:
     """The linear layer that makes the output of `model`, whose bound is the product of its parts, the last one that layer's."""
+    last = _last(model, bound)
+    return (
+        last if last is not None and lipschitz.registered(last) in (nn.Linear, LastLayerNormalised) else None
+    )
+
+
+def pixel_head_of(model: nn.Module, bound: Bound) -> nn.Module | None:
+    """The same where it is one matrix at every pixel: a convolution of size 1, classes being its channels."""
+    last = _last(model, bound)
+    if last is None or lipschitz.registered(last) not in (nn.Conv1d, nn.Conv2d, nn.Conv3d):
+        return None
+    return last if _at_each_pixel(last) else None  # pyright: ignore[reportArgumentType]
+
+
+def _last(model: nn.Module, bound: Bound) -> nn.Module | None:
     last = None
     if bound.head:
         last = model.get_submodule(bound.head)
     elif lipschitz.registered(model) is nn.Sequential and lipschitz.known(model) and len(model._modules):
         last = list(model._modules.values())[-1]
-    if last is None or not lipschitz.known(last):
-        return None
-    return last if lipschitz.registered(last) in (nn.Linear, LastLayerNormalised) else None
+    return last if last is not None and lipschitz.known(last) else None
+
+
+def _at_each_pixel(conv: nn.Conv1d | nn.Conv2d | nn.Conv3d) -> bool:
+    """Whether a convolution is one matrix at every pixel of its own."""
+    geometry = conv_geometry(conv)
+    taps = tuple(conv.weight.shape[2:])
+    padded = geometry.padding is not None and any(np.atleast_1d(geometry.padding))
+    return (
+        set(taps) == {1}
+        and set(np.atleast_1d(geometry.stride)) == {1}
+        and geometry.groups == 1
+        and not padded
+    )
 
 
 def _length_above(v: Float[np.ndarray, " n"]) -> float:
