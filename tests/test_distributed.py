@@ -87,3 +87,70 @@ def test_one_of_several_processes_ends_before_the_interpreter_does(world, code):
     )
     assert done.returncode == code
     assert "There is no file `no.npz`" in done.stderr
+
+
+DIFFERENT = """
+import os
+from pathlib import Path
+import sys
+import torch
+from sdplip.errors import SdplipError
+from sdplip.training import train
+from sdplip.training.distributed import team
+from sdplip.training.objective import Objective
+from tests.training_runs import few, small
+
+rank, folder = int(os.environ["RANK"]), Path(sys.argv[1])
+said = []
+
+def attempt(out, *changes, **options):
+    try:
+        train(small("train.epochs=2", *changes), out, data=few(), **options)
+        said.append("done")
+    except SdplipError as error:
+        said.append(f"{type(error).__name__}: {error}")
+
+with team("cpu"):  # one group for all attempts
+    left = iter([False, False, True])
+    attempt(folder / "run", stop=lambda: next(left, False))
+    attempt(folder / ("run" if rank == 0 else "elsewhere"))      # a checkpoint that one process sees
+    attempt(folder / "run")
+    attempt(folder / ("run" if rank == 0 else "elsewhere"))      # a finished run that one process sees
+    forward = Objective.forward
+    Objective.forward = lambda self, *inputs: forward(self, *inputs) * (float("nan") if rank else 1.0)
+    attempt(folder / "diverged")
+Path(folder, f"said{rank}").write_text("\\\\n".join(said))
+"""
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed")
+def test_processes_that_see_different_things_all_say_so(tmp_path):
+    """None waits for ever for another one that has left: what one refuses or cannot go on with, all end with, in one sentence."""
+    (tmp_path / "script.py").write_text(DIFFERENT.replace("\\\\n", "\\n"))
+    launch = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "--rdzv-backend",
+        "c10d",
+    ]
+    root = Path(__file__).parent.parent
+    done = subprocess.run(
+        [*launch, "--rdzv-endpoint", "localhost:0", str(tmp_path / "script.py"), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=root,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    said = [(tmp_path / f"said{rank}").read_text().split("\n") for rank in (0, 1)]
+    for stopped, unseen, finished, unseen_again, diverged in said:
+        assert stopped == finished == "done"
+        assert unseen.startswith("InvalidRun: 1 of 2 processes see ") and "checkpoint" in unseen
+        assert unseen_again.startswith("InvalidRun: 1 of 2 processes see a finished run")
+        assert (
+            diverged.startswith("Diverged: ") and "the loss is not finite although all logits are" in diverged
+        )

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 
-def first_not_finite(objective: nn.Module, model: nn.Module, *inputs: Any) -> str:
-    """The layer with the first weight, output or gradient that is not finite, in the order in which they are computed.
+def first_not_finite(objective: nn.Module, model: nn.Module, *inputs: Any) -> str | None:
+    """The layer with the first weight, output or gradient that is not finite, in the order in which they are computed; None
+    if all are finite this time.
 
     Runs the step `objective(*inputs)` once more, forward and backward; gradients are left as they come.
     """
@@ -24,12 +25,13 @@ def first_not_finite(objective: nn.Module, model: nn.Module, *inputs: Any) -> st
             return f"the output of layer `{bad[0]}` is not finite"
         if not loss.isfinite():
             return "the loss is not finite although all logits are"
+        model.zero_grad(set_to_none=True)  # those of the step hold what other processes added
         loss.backward()
     finally:
         for hook in hooks:
             hook.remove()
     names = [n for n, p in model.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
-    return f"the gradient of `{names[-1]}` is not finite" if names else "it could not be found a second time"
+    return f"the gradient of `{names[-1]}` is not finite" if names else None
 
 
 def _watch(name: str, bad: list[str]) -> Any:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from sdplip.errors import InvalidConfig
+from sdplip.errors import InvalidConfig, InvalidRun
 from sdplip.solvers.devices import why_not
 
 
@@ -46,6 +46,29 @@ class Team:
         values = torch.tensor(numbers, dtype=torch.float64, device=self.device)
         distributed.broadcast(values, 0)
         return tuple(values.tolist())
+
+    def alike(self, seen: bool, what: str) -> None:
+        """Refuse, in all processes, what some of them see and some do not.
+
+        Raises:
+            InvalidRun: they differ.
+        """
+        if self.world == 1:
+            return
+        count = int(self.total(torch.tensor(float(seen), device=self.device)))
+        if count not in (0, self.world):
+            raise InvalidRun(
+                f"{count} of {self.world} processes see {what}, the others do not. Put the folder of the run on a disk that all"
+                " machines share, or start anew with `--no-resume`."
+            )
+
+    def told(self, sentence: str | None) -> str | None:
+        """The first sentence that any process has, in all of them."""
+        if self.world == 1:
+            return sentence
+        sentences: list[str | None] = [None] * self.world
+        distributed.all_gather_object(sentences, sentence)
+        return next((s for s in sentences if s is not None), None)
 
     def wait(self) -> None:
         """Return when all processes are here."""
@@ -91,13 +114,15 @@ def team(device: str) -> Iterator[Team]:
 def device_named(name: str, local: int = 0) -> torch.device:
     """The device that `train.device` means to process `local` of this machine; `auto` is a CUDA device if there is one.
 
+    A process that sees one GPU only, as some schedulers arrange it, takes that one.
+
     Raises:
         InvalidConfig: torch does not know it, or it is not there.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda":
-        name = f"cuda:{local}"
+        name = f"cuda:{0 if torch.cuda.device_count() == 1 else local}"
     try:
         device = torch.device(name)
         torch.empty(1, device=device)

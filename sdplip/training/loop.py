@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from sdplip.errors import Diverged, InvalidConfig, InvalidRun, OutOfResources, SdplipError
 from sdplip.robustness.certification import certify_accuracy
@@ -86,6 +87,7 @@ def train(
         config = replace(config, model=ModelConfig(factory=recorded(model)))
     with team(config.train.device) as members, threads(config.train.threads), _memory(config):
         done = folder.prepare(out, config, resume=resume)
+        members.alike(done is not None, f"a finished run in `{out}`")
         if done:
             if model is not None:
                 folder.load_run(out, model=model)
@@ -137,6 +139,7 @@ def _job(
     optimiser = build_optimiser(config.optimiser, model)
     path = out / folder.CHECKPOINT
     started = resume and path.exists()
+    members.alike(started, f"`{path}`")
     runner = compiled(model, members.device) if config.train.compile else model
     objective = Objective(model, runner, build_loss(config.loss), config.train.precision)
     batches = Batches(len(data.train), config.train.batch, config.train.seed, members.rank, members.world)
@@ -234,7 +237,11 @@ def _check(job: Job, loss: Tensor, inputs: tuple[Tensor, Tensor, float]) -> None
     gradients = [p.grad for p in job.model.parameters() if p.grad is not None]
     if bool((loss.detach() + length(gradients)).isfinite()):
         return
-    where = first_not_finite(job.objective, job.model, *inputs)
+    alone = job.objective.module if isinstance(job.objective, DistributedDataParallel) else job.objective
+    found = first_not_finite(
+        alone, job.model, *inputs
+    )  # of this process: the others may have found all finite
+    where = job.members.told(found) or "it could not be found a second time"
     kept = f"`{job.out / folder.CHECKPOINT}` keeps the last good state"
     if not (job.out / folder.CHECKPOINT).exists():
         kept = "No checkpoint was due before"
