@@ -62,7 +62,7 @@ def trace(field, step, n: int):
     """Where the rays end, whether they hit, pass the zero of the field, or enter the true shape; `step` says how far to go."""
     camera, back = np.array([0.0, -1.25, 1.45]), np.array([0.0, 1.25, -1.45]) / np.hypot(1.25, 1.45)
     up = np.cross([1.0, 0, 0], back)
-    u, v = np.meshgrid(np.linspace(-0.42, 0.42, n), np.linspace(0.31, -0.31, n))
+    u, v = np.meshgrid(np.linspace(-0.44, 0.44, n), np.linspace(0.31, -0.39, n))
     rays = (back + u[..., None] * [1.0, 0, 0] + v[..., None] * up).reshape(-1, 3)
     rays /= np.linalg.norm(rays, axis=1, keepdims=True)
     t, alive = np.zeros(n * n), np.ones(n * n, bool)
@@ -114,7 +114,7 @@ def draw(fields, views, n, out) -> None:
         )
         picture = np.where(hit[:, None], shade[:, None] * to_rgb(PALETTE[5]), to_rgb(panel.get_facecolor()))
         picture[through] = to_rgb(PALETTE[1])
-        panel.imshow(picture.reshape(n, n, 3), interpolation="nearest", aspect=0.31 / 0.42)
+        panel.imshow(picture.reshape(n, n, 3), interpolation="nearest", aspect=0.35 / 0.44)
         panel.set_title(f"{name}: {through.sum():,} of {n * n:,} rays through the surface")
         bare(panel)
     save(figure, out, __file__, axes[0])
