@@ -235,6 +235,37 @@ def test_compare_of_a_convolution(run):
     assert best["gap"] < 1e-6
 
 
+def test_small_matrices_need_no_torch_and_both_solvers_reach_one_gap(run):
+    code = (
+        "import sys; from sdplip.cli import main\n"
+        "main(['compare', 'net.npz', *sys.argv[1:]], standalone_mode=False)\n"
+        "print([name for name in ('torch', 'cvxpy', 'matplotlib') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    for solver in ("auto", "mixing"):
+        for layer in answer(run, "compare", "net.npz", "--solver", solver)[1]["layers"]:
+            assert layer["scalings"][-1]["gap"] < 1.1e-8
+
+
+def test_seconds_are_work_and_no_imports(run, monkeypatch):
+    """A solver whose import takes a while is timed without it."""
+    import time
+
+    from sdplip.solvers import MinTrace, auto
+
+    suitable = auto.suitable
+
+    def slow(problem):
+        time.sleep(0.2)
+        return suitable(problem)
+
+    monkeypatch.setattr(auto, "suitable", slow)
+    assert suitable(MinTrace(np.eye(2))) is not None
+    rows = answer(run, "compare", "one.npy")[1]["layers"][0]["scalings"]
+    assert rows[-1]["seconds"] < 0.2
+
+
 def test_compare_draws_and_speaks(run):
     code, out, _ = run("compare", "net.npz", "--plot", "figure.png")
     assert code == 0

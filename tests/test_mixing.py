@@ -53,6 +53,18 @@ def test_equivariant():
     assert np.array_equal(Mixing(tolerance=1e-9).run(MinTrace(2.0**-30 * W)).t, 2.0**-60 * t)
 
 
+def test_numpy_and_torch_agree(monkeypatch):
+    """One text for both: small matrices are solved without torch."""
+    for name in ("wide", "tall", "duplicate columns"):
+        problem = MinTrace(WEIGHTS[name])
+        numpy = Mixing().run(problem)
+        with monkeypatch.context() as large:
+            large.setattr(sdplip.solvers.mixing, "SMALL", 0)
+            torch = Mixing().run(problem)
+        assert numpy.status is torch.status is Status.OPTIMAL
+        assert numpy.lower <= torch.objective * (1 + 1e-13) and torch.lower <= numpy.objective * (1 + 1e-13)
+
+
 def test_one_row_by_hand():
     w = WEIGHTS["one row"][0]
     t = Mixing(tolerance=1e-9).run(MinTrace(w[None])).t

@@ -98,6 +98,7 @@ def check(
 
 
 def _check(layer: Layer, method: Method, tolerance: float) -> LayerCheck:
+    method.load(layer)
     begin = time.perf_counter()
     with naming(layer):
         certificate = layer.certify(method.propose(layer), method.name, dense=True)

@@ -165,6 +165,7 @@ def compare(
 
 
 def _row(layer: Layer, method: Method) -> ScalingRow:
+    method.load(layer)
     begin = time.perf_counter()
     certificate = layer.certify(method.propose(layer), method.name)
     seconds = time.perf_counter() - begin

@@ -1,7 +1,7 @@
 """Ways to propose `t` for a layer, matrix or convolution alike, each with the name that reports print."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -16,10 +16,11 @@ Vector = Float[np.ndarray, " n"]
 
 @dataclass(frozen=True)
 class Method:
-    """A named scaling `Layer -> t`."""
+    """A named scaling `Layer -> t`; `load` imports what it needs, before anything is timed."""
 
     name: str
     propose: Callable[[Layer], Vector]
+    load: Callable[[Layer], object] = field(default=lambda _: None, repr=False)
 
 
 def _analytic(

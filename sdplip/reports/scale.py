@@ -110,6 +110,7 @@ def certificate_path(path: str | os.PathLike[str]) -> Path:
 
 
 def _scale(layer: Layer, method: Method) -> LayerScale:
+    method.load(layer)
     begin = time.perf_counter()
     with naming(layer):
         proposed = layer.certify(method.propose(layer), method.name)

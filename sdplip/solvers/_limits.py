@@ -1,12 +1,13 @@
 """When an iterative solver ends: at its gap, at a limit, by the user, or where double precision goes no further."""
 
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-import torch
+import numpy as np
 
 from sdplip.solvers.solution import Progress, Status
 
@@ -55,6 +56,12 @@ class Limits:
                     break
         except KeyboardInterrupt:
             status = Status.INTERRUPTED
-        except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]
+        except _singular():
             status = Status.FAILED
         return best, status, count
+
+
+def _singular() -> tuple[type[Exception], ...]:
+    """What NumPy, and torch if it takes part, raise of matrices that cannot be factored."""
+    torch = sys.modules.get("torch")
+    return (np.linalg.LinAlgError,) if torch is None else (np.linalg.LinAlgError, torch.linalg.LinAlgError)

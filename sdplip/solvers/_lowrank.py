@@ -8,12 +8,15 @@ the same product with G a step, and needs a third of the steps for a gap of 1e-3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
-from torch import Tensor
 
-Rows = Float[Tensor, "n r"]
-Apply = Callable[[Float[Tensor, "n k"]], Float[Tensor, "n k"]]
+from sdplip.condition import Array
+from sdplip.convolution.kernels import namespace
+
+Rows = Float[Array, "n r"]
+"""Of NumPy or of torch: one text for both."""
+
+Apply = Callable[[Float[Array, "n k"]], Float[Array, "n k"]]
 
 MEMORY = 5
 """Pairs of L-BFGS; 10 or 20 need as many steps, and moving the pairs along the spheres saves none."""
@@ -29,7 +32,7 @@ class Ascent:
     slope: float
 
 
-def ascent(apply: Apply, V: Rows, floor: Float[Tensor, " n"]) -> Iterator[Ascent]:
+def ascent(apply: Apply, V: Rows, floor: Float[Array, " n"]) -> Iterator[Ascent]:
     r"""Riemannian L-BFGS from V, preconditioned with $1 / t_i$, $t_i = \langle v_i, (GV)_i\rangle$.
 
     `floor` is the diagonal of G: $t_i$ is not below it at a maximum. It ends where rounding allows no ascent.
@@ -39,11 +42,11 @@ def ascent(apply: Apply, V: Rows, floor: Float[Tensor, " n"]) -> Iterator[Ascent
     t = _inner(V, GV)
     gradient, value = t * V - GV, float(t.sum())  # of -value / 2
     while True:
-        yield Ascent(V, GV, value, float(gradient.norm() / GV.norm()))
-        scale = 1 / torch.maximum(t, floor)
+        yield Ascent(V, GV, value, norm(gradient) / norm(GV))
+        scale = 1 / namespace(t).maximum(t, floor)
         found = None
         for memory in (pairs, []) if pairs else ([],):
-            d = _two_loops(memory, gradient, scale).neg_()
+            d = -_two_loops(memory, gradient, scale)
             d -= _inner(V, d) * V
             found = _search(apply, V, d, value, 2 * float((d * gradient).sum()))
             if found is not None:
@@ -56,13 +59,23 @@ def ascent(apply: Apply, V: Rows, floor: Float[Tensor, " n"]) -> Iterator[Ascent
         s, y = V_new - V, new - gradient
         V, gradient, value = V_new, new, float(t.sum())
         curvature = float((s * y).sum())
-        if curvature > 1e-12 * float(s.norm() * y.norm()):
+        if curvature > 1e-12 * norm(s) * norm(y):
             pairs = [*pairs, (s, y, 1 / curvature)][-MEMORY:]
 
 
 def unit_rows(V: Rows) -> Rows:
     """Rows divided by their lengths."""
-    return V / torch.linalg.vector_norm(V, dim=-1, keepdim=True)
+    return V / lengths(V)[:, None]
+
+
+def lengths(V: Rows) -> Float[Array, " n"]:
+    """Of the rows."""
+    return (V * V).sum(-1) ** 0.5
+
+
+def norm(V: Rows) -> float:
+    """Of all entries."""
+    return float((V * V).sum()) ** 0.5
 
 
 def _search(apply: Apply, V: Rows, d: Rows, value: float, slope: float) -> tuple[Rows, Rows] | None:
@@ -77,20 +90,20 @@ def _search(apply: Apply, V: Rows, d: Rows, value: float, slope: float) -> tuple
     return None
 
 
-def _two_loops(pairs: list[tuple[Rows, Rows, float]], gradient: Rows, scale: Float[Tensor, "n 1"]) -> Rows:
+def _two_loops(pairs: list[tuple[Rows, Rows, float]], gradient: Rows, scale: Float[Array, "n 1"]) -> Rows:
     """The inverse quasi-Newton matrix times the gradient (Nocedal and Wright, Algorithm 7.4)."""
-    q, weights = gradient.clone(), []
+    q, weights = gradient * 1.0, []
     for s, y, rho in reversed(pairs):
         weights.append(rho * float((s * q).sum()))
-        q.add_(y, alpha=-weights[-1])
+        q -= weights[-1] * y
     q *= scale
     if pairs:
         _, y, rho = pairs[-1]
         q /= rho * float((y * y * scale).sum())
     for (s, y, rho), weight in zip(pairs, reversed(weights), strict=True):
-        q.add_(s, alpha=weight - rho * float((y * q).sum()))
+        q += (weight - rho * float((y * q).sum())) * s
     return q
 
 
-def _inner(U: Rows, V: Rows) -> Float[Tensor, "n 1"]:
-    return (U * V).sum(-1, keepdim=True)
+def _inner(U: Rows, V: Rows) -> Float[Array, "n 1"]:
+    return (U * V).sum(-1)[:, None]

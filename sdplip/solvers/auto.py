@@ -1,7 +1,7 @@
 """Choosing a solver."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from sdplip.solvers.problems import MinTrace, Nearest, Problem, ResidualLMI
@@ -29,14 +29,16 @@ class MixingThenInteriorPoint(AbstractSolver):
         Raises:
             SolverUnavailable: the problem is not a `MinTrace`.
         """
-        from sdplip.solvers.interior_point import InteriorPoint
         from sdplip.solvers.mixing import Mixing
 
         first = Mixing(tolerance=self.gap, max_sweeps=400).run(problem, start=start, progress=progress)
         if first.status is not Status.STOPPED:
             return first
+        from sdplip.solvers.interior_point import InteriorPoint  # loads torch
+
         second = InteriorPoint(gap=self.gap).run(problem, start=first.t, progress=progress)
-        return second if second.objective <= first.objective else first
+        best = second if second.objective <= first.objective else first
+        return replace(best, seconds=first.seconds + second.seconds)
 
 
 def solve(
