@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sdplip.arithmetic.decimals import percent_below
-from sdplip.cli.render import below, open_console, open_table
 from sdplip.progress import image_bar
 
 if TYPE_CHECKING:
@@ -96,12 +95,15 @@ def document(found: "tuple[Smoothed, ...]", radii: tuple[str, ...]) -> dict[str,
 
 def say(found: "tuple[Smoothed, ...]", radii: tuple[str, ...], run: Path | None) -> None:
     """Prints a table of its own: no proof, and no number of the proof."""
+    from sdplip.cli.render import below, open_console, open_table, say_command
+    from sdplip.cli.render import say as told
+
     first, console = found[0], open_console()
     percent = f"{100 * first.probability:.6g} %"
-    console.print(
+    told(
+        console,
         f"Not proven: randomized smoothing, noise {first.smoothing.sigma:g}. Each certificate holds with probability {percent}, image"
         " by image, of the smoothed network.",
-        soft_wrap=True,
     )
     table = open_table("radius", **{one.method: f"{NAMES[one.method]}, {percent} an image" for one in found})
     table.add_row("0 (clean)", *(percent_below(one.clean) for one in found))
@@ -109,14 +111,14 @@ def say(found: "tuple[Smoothed, ...]", radii: tuple[str, ...], run: Path | None)
         table.add_row(eps, *(percent_below(one.certified(eps)) for one in found))
     console.print(table)
     abstained = ", ".join(f"{NAMES[one.method]} {int((one.prediction < 0).sum())}" for one in found)
-    console.print(
+    told(
+        console,
         f"{first.evaluations} evaluations and {1000 * first.seconds / first.n:.3g} ms an image; abstained: {abstained}. Cohen's"
         f" certificate cannot exceed {below(first.smoothing.ceiling, 4)} with {first.smoothing.samples} samples.",
-        soft_wrap=True,
     )
     if run:
         tables = " ".join(str(run / TABLES[one.method]) for one in found)
-        console.print(f"Kept in the run. Next: sdplip curves {run} {tables} -o curves.png", soft_wrap=True)
+        say_command(console, "Kept in the run. Next:", f"sdplip curves {run} {tables} -o curves.png")
 
 
 def keep(run: Path, found: "tuple[Smoothed, ...]") -> None:
