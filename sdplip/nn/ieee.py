@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from typing import Any
 
 import torch
@@ -53,11 +54,13 @@ def _restore(setting: Any, before: str) -> None:
         setting.fp32_precision = before
 
 
+@cache
 def check_products(device: torch.device, dtype: torch.dtype) -> None:
     """Multiplies and convolves numbers of full length with the identity: every sum of products in `dtype` returns them exactly.
 
-    Libraries can be told by their environment to round the factors first (`ONEDNN_DEFAULT_FPMATH_MODE=BF16` does so to
-    convolutions, and torch does not know). One product of each kind is no proof for others, it finds what is set for all.
+    Once a process: its environment does not change. Libraries can be told by that to round the factors first
+    (`ONEDNN_DEFAULT_FPMATH_MODE=BF16` does so to convolutions, and torch does not know). One product of each kind is no proof
+    for others, it finds what is set for all.
 
     Raises:
         RefusedArithmetic: it does not return them.

@@ -82,8 +82,8 @@ def safe_margin(field: nn.Module, surface: Tensor, covering_radius: float) -> Sa
         raise InvalidProblem(
             f"`surface` must hold points, (n, dimensions), but has shape {tuple(surface.shape)}."
         )
-    network = network_in(field, "float64")
-    with plain_arithmetic():
+    with plain_arithmetic(device_of(field)):
+        network = network_in(field, "float64")
         bound = lipschitz(network, input_shape=tuple(surface.shape[1:]))
     try:
         flow = output_error(network, bound)
@@ -102,7 +102,7 @@ def _values(network: nn.Module, flow: Flow | None, points: Tensor) -> tuple[np.n
     x = points.to(device_of(network), torch.float64)
     if not bool(x.isfinite().all()):
         raise InvalidProblem("The points hold NaN or infinity.")
-    with plain_arithmetic(), torch.no_grad():
+    with plain_arithmetic(x.device), torch.no_grad():
         if flow is None:
             y, lost = network(x), np.zeros(len(x))
         else:

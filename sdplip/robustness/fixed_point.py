@@ -125,8 +125,9 @@ def _prepared(
                 " `lipschitz(network).value * certify(S, numpy.ones(n)).bound` for x -> S network(x) + e. Or pass a module."
             )
         return lambda x: (_plain(f, x), np.zeros(len(x))), contraction(rate), "float64", start
-    network = network_in(f, "float64")
-    with plain_arithmetic():
+    device = device_of(f)
+    with plain_arithmetic(device):
+        network = network_in(f, "float64")
         bound = lipschitz(network, input_shape=tuple(start.shape[1:]))
     q = contraction(bound if rate is None else rate)
     x = start.to(device_of(network), torch.float64)
@@ -136,7 +137,7 @@ def _prepared(
         return lambda x: (_plain(network, x), np.zeros(len(x))), q, "float64", x
 
     def evaluate(x: Tensor) -> tuple[Tensor, Float[np.ndarray, " batch"]]:
-        with plain_arithmetic(), torch.no_grad():
+        with plain_arithmetic(device), torch.no_grad():
             y, lost, _ = flow(x, Affine(np.zeros(len(x)), 0.0))
         return y, lost.constant
 
@@ -144,7 +145,7 @@ def _prepared(
 
 
 def _plain(f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    with plain_arithmetic(), torch.no_grad():
+    with plain_arithmetic(x.device), torch.no_grad():
         return f(x)
 
 

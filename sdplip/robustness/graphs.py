@@ -164,7 +164,7 @@ def node_radii(
         )
     network = network_in(model, "float64")
     x = features[None].to(device_of(network), torch.float64)
-    with plain_arithmetic(), torch.no_grad():
+    with plain_arithmetic(x.device), torch.no_grad():
         bound = lipschitz(network, input_shape=tuple(features.shape))
         constants = node_constants(network, tuple(features.shape))
         reach = constants.of(attacked)

@@ -187,7 +187,7 @@ def certify_smoothed(
     if isinstance(constants, np.ndarray) and constants.ndim:
         constants = np.maximum(constants, constants.T)  # r_k + r_j <= 0 needs one constant for both
     rows = list[list[tuple[int, float]]]()
-    with plain_arithmetic():
+    with plain_arithmetic(device_of(network)):
         for k in range(len(images)):
             x = pixels(images[k : k + 1].to(device_of(network)), precision)
             logits = _sampled(network, x, smoothing, k, batch)
