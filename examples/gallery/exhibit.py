@@ -24,7 +24,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from PIL import Image, ImageOps
+from PIL import Image, ImageColor, ImageOps
 
 from sdplip.plot.style import INK, PALE
 from sdplip.writing import write_bytes
@@ -89,6 +89,10 @@ def _small(picture: Image.Image, large: int = LARGE) -> bytes:
     picture.save(written, "png", optimize=True)
     if written.tell() > large:
         few = picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        paper, palette = np.array(ImageColor.getrgb(PAPER)), np.reshape(few.getpalette() or [], (-1, 3))
+        is_paper = (np.asarray(picture) == paper).all(-1)
+        palette[np.unique(np.asarray(few)[is_paper])] = paper  # a palette holds means: paper stays as it is
+        few.putpalette(palette.ravel().tolist())
         few.save(written := BytesIO(), "png", optimize=True)
     return written.getvalue()
 
