@@ -209,3 +209,19 @@ def test_every_loss_can_be_built():
         assert build_loss(LossConfig(name=name))(logits, labels, context).isfinite()
     assert build_loss(LossConfig(name="tau_cross_entropy", temperature=0.5)) == TauCrossEntropy(2.0)
     assert build_loss(LossConfig(name="gloro", weight=2.0)) == GloRo(weight=2.0)
+
+
+@pytest.mark.parametrize("loss", [CrossEntropy(), TauCrossEntropy(), MultiMargin(), HKR(), LogitAnnealing()])
+def test_losses_of_logits_alone_need_no_context(loss):
+    assert torch.equal(loss(S, Y), loss(S, Y, LossContext()))
+
+
+def test_a_loss_that_needs_constants_says_so_without_a_context():
+    with pytest.raises(InvalidConfig, match=r"LossContext\(pairwise="):
+        EMMA()(S, Y)
+
+
+@pytest.mark.parametrize(("logits", "labels"), [(S[0], Y), (S, torch.tensor([0, 1])), (S, Y[:, None])])
+def test_hkr_says_which_shapes_it_takes(logits, labels):
+    with pytest.raises(InvalidConfig, match=r"`HKR` takes logits \(batch, classes\)"):
+        HKR()(logits, labels)

@@ -22,7 +22,7 @@ from torch import nn
 from sdplip.nn import LastLayerNormalised, MaxMin, PadChannels, orthogonal
 from sdplip.plot.style import INK, PALETTE
 from sdplip.robustness.fields import safe_margin
-from sdplip.training.losses import HKR, LossContext
+from sdplip.training.losses import HKR
 
 TOLERANCE = 1e-5
 
@@ -65,7 +65,7 @@ def train(A: np.ndarray, width: int, depth: int, steps: int) -> nn.Module:
     for step in range(steps):
         weight = 1 if step < 0.05 * steps else 10 if step < 0.2 * steps else 30
         batch = torch.cat([side[torch.randint(len(side), (256,))] for side in sides])
-        loss = HKR(alpha=weight / (1 + weight), margin=0.02)(field(batch), labels, LossContext())
+        loss = HKR(alpha=weight / (1 + weight), margin=0.02)(field(batch), labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -41,6 +41,10 @@ class LossContext:
         return self.pairwise
 
 
+NO_CONTEXT = LossContext()
+"""For losses that read logits and labels alone, in loops of one's own: `HKR()(field(x), labels)`."""
+
+
 class AbstractLoss(ABC):
     """A scalar to minimise.
 
@@ -51,8 +55,8 @@ class AbstractLoss(ABC):
     needs_pairwise: ClassVar[bool] = False
 
     @abstractmethod
-    def __call__(self, logits: Logits, labels: Labels, context: LossContext) -> Scalar:
-        """The mean loss of the batch."""
+    def __call__(self, logits: Logits, labels: Labels, context: LossContext = NO_CONTEXT) -> Scalar:
+        """The mean loss of the batch. Losses that need pairs of constants ask for a `context`."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ class CrossEntropy(AbstractLoss):
     offset: float = 1.5 * 2**0.5
     temperature: float = 0.25
 
-    def __call__(self, logits: Logits, labels: Labels, context: LossContext) -> Scalar:  # noqa: ARG002
+    def __call__(self, logits: Logits, labels: Labels, context: LossContext = NO_CONTEXT) -> Scalar:  # noqa: ARG002
         shifted = logits - self.offset * F.one_hot(labels, logits.shape[1])
         return self.temperature * F.cross_entropy(shifted / self.temperature, labels)
 
@@ -76,7 +80,7 @@ class TauCrossEntropy(AbstractLoss):
 
     tau: float = 4.0
 
-    def __call__(self, logits: Logits, labels: Labels, context: LossContext) -> Scalar:  # noqa: ARG002
+    def __call__(self, logits: Logits, labels: Labels, context: LossContext = NO_CONTEXT) -> Scalar:  # noqa: ARG002
         return F.cross_entropy(self.tau * logits, labels) / self.tau
 
 
@@ -86,7 +90,7 @@ class MultiMargin(AbstractLoss):
 
     margin: float = 0.7
 
-    def __call__(self, logits: Logits, labels: Labels, context: LossContext) -> Scalar:  # noqa: ARG002
+    def __call__(self, logits: Logits, labels: Labels, context: LossContext = NO_CONTEXT) -> Scalar:  # noqa: ARG002
         return F.multi_margin_loss(logits, labels, margin=self.margin)
 
 
@@ -100,7 +104,7 @@ class CertificateRegularised(AbstractLoss):
     gamma: float = 0.5
     needs_pairwise: ClassVar[bool] = True
 
-    def __call__(self, logits: Logits, labels: Labels, context: LossContext) -> Scalar:
+    def __call__(self, logits: Logits, labels: Labels, context: LossContext = NO_CONTEXT) -> Scalar:
         radius = radii(logits, labels, context.constants())
         return F.cross_entropy(logits, labels) - self.gamma * radius.relu().mean()
 
@@ -116,7 +120,7 @@ class EMMA(AbstractLoss):
     eps: float = 36 / 255
     needs_pairwise: ClassVar[bool] = True
 
-    def __call__(self, logits: Logits, labels: Labels, context: LossContext) -> Scalar:
+    def __call__(self, logits: Logits, labels: Labels, context: LossContext = NO_CONTEXT) -> Scalar:
         return F.cross_entropy(emma_logits(logits, labels, context, self.eps), labels)
 
 
@@ -138,7 +142,7 @@ class LogitAnnealing(AbstractLoss):
     def needs_pairwise(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.eps is not None
 
-    def __call__(self, logits: Logits, labels: Labels, context: LossContext) -> Scalar:
+    def __call__(self, logits: Logits, labels: Labels, context: LossContext = NO_CONTEXT) -> Scalar:
         z = logits if self.eps is None else emma_logits(logits, labels, context, self.eps)
         shifted = z - self.offset * F.one_hot(labels, z.shape[1])
         log_p = -F.cross_entropy(shifted / self.temperature, labels, reduction="none")
@@ -164,7 +168,12 @@ class HKR(AbstractLoss):
     alpha: float = 0.9
     margin: float = 1.0
 
-    def __call__(self, logits: Logits, labels: Labels, context: LossContext) -> Scalar:  # noqa: ARG002
+    def __call__(self, logits: Logits, labels: Labels, context: LossContext = NO_CONTEXT) -> Scalar:  # noqa: ARG002
+        if logits.ndim != 2 or labels.shape != logits.shape[:1]:
+            raise InvalidConfig(
+                f"`HKR` takes logits (batch, classes), or (batch, 1) for two sides, and labels (batch,), but got"
+                f" {tuple(logits.shape)} and {tuple(labels.shape)}."
+            )
         classes = logits.shape[1]
         mine = labels[:, None] == (1 if classes == 1 else torch.arange(classes, device=labels.device))
         hinge = (self.margin / 2 - torch.where(mine, logits, -logits)).relu()
@@ -189,7 +198,7 @@ class GloRo(AbstractLoss):
     weight: float | None = None
     needs_pairwise: ClassVar[bool] = True
 
-    def __call__(self, logits: Logits, labels: Labels, context: LossContext) -> Scalar:
+    def __call__(self, logits: Logits, labels: Labels, context: LossContext = NO_CONTEXT) -> Scalar:
         M = context.constants()
         top = logits.argmax(1)
         rivals = (logits + self.eps * M[top]).masked_fill(_at(top, logits), -torch.inf)
