@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sdplip.kernel.condition import Certificate, Verdict
     from sdplip.proposals import certify, certify_convolution
     from sdplip.reports import scale
-    from sdplip.robustness import certify_dense, class_radii, minimise
+    from sdplip.robustness import anchored_radius, angle_radius, certify_dense, class_radii, minimise
     from sdplip.verifier.verify import verify
     from sdplip.weights import Weight, read
 
@@ -25,6 +25,8 @@ __all__ = [
     "SdplipError",
     "Verdict",
     "Weight",
+    "anchored_radius",
+    "angle_radius",
     "bound",
     "certify",
     "certify_accuracy",
@@ -54,7 +56,7 @@ _HOMES = {
     "sdplip.front": ("bound", "certify_accuracy", "check", "compare", "lipschitz", "load", "solve", "train"),
     "sdplip.geometry": ("Geometry",),
     "sdplip.reports": ("scale",),
-    "sdplip.robustness": ("certify_dense", "class_radii", "minimise"),
+    "sdplip.robustness": ("anchored_radius", "angle_radius", "certify_dense", "class_radii", "minimise"),
     "sdplip.verifier.verify": ("verify",),
     "sdplip.weights": ("Weight", "read"),
 }

@@ -11,7 +11,7 @@ from sdplip.nn.bounds.tree import Bound
 from sdplip.nn.containers import Concatenate, Residual, Scale, Sum
 from sdplip.nn.estimate import estimate_lipschitz
 from sdplip.nn.export import export_plain, from_plain, save_onnx, save_plain, vanilla_export
-from sdplip.nn.heads import LastLayerNormalised, Normalise
+from sdplip.nn.heads import LastLayerNormalised, Normalise, UnitSphere
 from sdplip.nn.initialise import initialise
 from sdplip.nn.optimal import Optimal
 from sdplip.nn.orthogonal import CayleyConv2d, orthogonal
@@ -70,6 +70,7 @@ __all__ = [
     "Spectral",
     "StridedResidualConv2d",
     "Sum",
+    "UnitSphere",
     "UnsupportedActivation",
     "estimate_lipschitz",
     "export_plain",

@@ -55,3 +55,29 @@ class LastLayerNormalised(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         return F.linear(input, self.rows(), self.bias)
+
+
+class UnitSphere(nn.Module):
+    r"""$(x, h) / \lVert (x, h) \rVert_2$ along axis 1, a point of the unit sphere with one feature more: $1 / h$-Lipschitz.
+
+    Division by the length itself, `height` 0, has no constant: near 0 a short way turns the direction round. `lipschitz` refuses
+    it; certificates of angles need no normalisation (`sdplip.robustness.angle_radius`, `anchored_radius`).
+
+    Args:
+        height: h, rounded to eight binary digits, so that every precision computes with the same number.
+    """
+
+    def __init__(self, height: float = 1.0) -> None:
+        super().__init__()
+        if height != 0 and not 2.0**-14 <= height <= 2.0**15:
+            raise ValueError(f"`height` must be 0, or between 2^-14 and 2^15, but is {height}.")
+        self.height = float(torch.tensor(height, dtype=torch.bfloat16))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.height:
+            x = torch.cat([x, torch.full_like(x[:, :1], self.height)], 1)
+        length = x.norm(dim=1, keepdim=True)
+        return x / (length + (length == 0))
+
+    def extra_repr(self) -> str:
+        return f"height={self.height}"

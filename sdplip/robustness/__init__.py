@@ -11,15 +11,21 @@ if TYPE_CHECKING:
     from sdplip.robustness.certification import certify_accuracy
     from sdplip.robustness.dense import certify_dense
     from sdplip.robustness.descent import minimise
+    from sdplip.robustness.embedding import embed
     from sdplip.robustness.radii import certified_radius, class_radii
+    from sdplip.robustness.similarity import anchored_radius, angle_radius, half_space_radius
 
 __all__ = [
+    "anchored_radius",
+    "angle_radius",
     "certified_radius",
     "certify_accuracy",
     "certify_dense",
     "class_radii",
+    "embed",
     "empirical_accuracy",
     "empirical_robust",
+    "half_space_radius",
     "minimise",
     "pgd",
 ]
@@ -29,7 +35,9 @@ _HOMES = {
     "certification": ("certify_accuracy",),
     "dense": ("certify_dense",),
     "descent": ("minimise",),
+    "embedding": ("embed",),
     "radii": ("certified_radius", "class_radii"),
+    "similarity": ("anchored_radius", "angle_radius", "half_space_radius"),
 }
 
 

@@ -6,9 +6,9 @@ from torch import nn
 
 from sdplip.arithmetic.rounding import up
 from sdplip.nn.bounds.dispatch import Context, lipschitz
-from sdplip.nn.bounds.tree import Bound, quotient_above
+from sdplip.nn.bounds.tree import Bound, quotient_above, shown
 from sdplip.nn.bounds.weights import effective
-from sdplip.nn.heads import Normalise
+from sdplip.nn.heads import Normalise, UnitSphere
 
 DROPOUTS = (
     nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout,
@@ -106,3 +106,18 @@ def _own_statistics(module: nn.Module, eps: float, context: Context) -> Bound:
 def _least(eps: float) -> float:
     """The least number that a kernel may use for `eps`: it may be rounded to single precision."""
     return min(float(eps), float(torch.tensor(eps, dtype=torch.float32)))
+
+
+@lipschitz.register(UnitSphere)
+def _(module: UnitSphere, context: Context) -> Bound:
+    """v / |v| is the projection onto the ball of radius h, over h, wherever |v| >= h; and |(x, h)| >= h."""
+    if not module.height > 0:
+        raise context.refuse(
+            module,
+            "division by the length has no finite constant near 0. Use a positive `height`, or bound the network in front of it:"
+            " `sdplip.robustness.angle_radius` and `anchored_radius` take embeddings that are not normalised.",
+        )
+    return Bound(
+        quotient_above(1.0, module.height),
+        f"a point of length {shown(module.height)} at least, divided by its length",
+    )

@@ -14,7 +14,8 @@ REASONS: dict[str, tuple[type[nn.Module], ...]] = {
         nn.RNNBase, nn.RNN, nn.LSTM, nn.GRU, nn.RNNCellBase, nn.RNNCell, nn.LSTMCell, nn.GRUCell,
     ),
     "its input is not a point of a vector space but an index. Bound the network behind it": (nn.Embedding, nn.EmbeddingBag),
-    "it takes two inputs; a constant would need a norm of both together. Bound the network in front of it": (
+    "it takes two inputs; a constant would need a norm of both together. Bound the network in front of it; `sdplip.robustness.angle_radius` and"
+    " `half_space_radius` certify cosines and distances of its embeddings": (
         nn.CosineSimilarity, nn.PairwiseDistance,
     ),
     "a loss is not a layer. Bound the network in front of it": tuple(
