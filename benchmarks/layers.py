@@ -23,6 +23,7 @@ from sdplip.nn import (
     AOL,
     SLL,
     AbstractScaling,
+    BROConv2d,
     CayleyConv2d,
     MultiStep,
     ResidualConv2d,
@@ -122,6 +123,7 @@ def contests(small: bool) -> list[Contest]:
     def linear(scaling: AbstractScaling) -> nn.Module:
         return ResidualLinear(features, hidden, scaling)
 
+    strided = (64, 64, 4, 2, 1)
     return [
         residual("conv 45 -> 5, 3 x 3, 32 x 32", lambda s: ResidualConv2d(45, 5, 3, s), (64, 45, 32, 32)),
         residual(f"dense {features} -> {hidden}", linear, (64, features)),
@@ -136,8 +138,20 @@ def contests(small: bool) -> list[Contest]:
                 "rescaled spectral, 16 x 16": rescaled(
                     nn.Conv2d(64, 64, 3, padding=1), Spectral(iterations=5), image_size=(16, 16)
                 ),
+                "aoc": orthogonal(nn.Conv2d(64, 64, 3, padding=1)),
                 "cayley": CayleyConv2d(64, 64, 3, (16, 16)),
+                "bro": BROConv2d(64, 64, 3, (16, 16)),
                 **others("SpectralConv2d", "AOLConv2D", "AdaptiveOrthoConv2d", arguments=(64, 64, 3, 1, 1)),
+            },
+        ),
+        Contest(
+            "strided conv 64 -> 64, 4 x 4, stride 2, 32 x 32",
+            (64, 64, 32, 32),
+            {
+                "plain": nn.Conv2d(*strided),
+                "rescaled aol": rescaled(nn.Conv2d(*strided), "aol"),
+                "aoc": orthogonal(nn.Conv2d(*strided)),
+                **others("SpectralConv2d", "AdaptiveOrthoConv2d", arguments=strided),
             },
         ),
         Contest(
@@ -150,6 +164,8 @@ def contests(small: bool) -> list[Contest]:
                 "orthogonal exp": orthogonal(nn.Linear(n, n)),
                 "orthogonal cayley": orthogonal(nn.Linear(n, n), "cayley"),
                 "orthogonal householder": orthogonal(nn.Linear(n, n), "householder"),
+                "orthogonal cholesky": orthogonal(nn.Linear(n, n), "cholesky"),
+                "orthogonal bro": orthogonal(nn.Linear(n, n), "bro"),
                 "sandwich": Sandwich(n, n),
                 **others("SpectralLinear", "OrthoLinear", arguments=(n, n)),
             },

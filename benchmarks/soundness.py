@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from sdplip.errors import SdplipError
 from sdplip.geometry import Geometry
 from sdplip.nn import (
+    BROConv2d,
     CayleyConv2d,
     ResidualConv1d,
     ResidualConv2d,
@@ -45,6 +46,7 @@ from sdplip.nn import (
 )
 from sdplip.nn.bound import lipschitz
 from sdplip.nn.export import _plain
+from sdplip.nn.orthogonal import AbstractFourierConv2d
 from sdplip.nn.products import by_products
 from sdplip.nn.residual import AbstractResidual
 from sdplip.nn.scaling import precision
@@ -87,7 +89,7 @@ def dense_cases() -> Iterator[Case]:
         yield Case("Linear", lambda n=n, m=m: nn.Linear(n, m), (n,), weights, dtype)
         yield Case("Sandwich", lambda n=n, m=m: Sandwich(n, m), (n,), weights, dtype)
         if dtype in (torch.float32, torch.float64):  # torch orthogonalises in no other precision
-            for method in ("exp", "cayley", "householder"):
+            for method in ("exp", "cayley", "householder", "cholesky", "bro"):
                 build = lambda n=n, m=m, k=method: orthogonal(nn.Linear(n, m), k)  # noqa: E731
                 yield Case(f"orthogonal Linear, {method}", build, (n,), weights, dtype)
         for scaling in SCALINGS:
@@ -138,6 +140,7 @@ def _one_geometry(
     geometry = Geometry(stride, mode, None if padding == "same" else padding, dilation, groups)  # type: ignore[arg-type]
     scaling = SCALINGS[number % 4]
     yield Case(f"Conv{axes}d", plain, (channels, *image), weights, dtype)
+    yield Case(f"orthogonal Conv{axes}d", lambda: orthogonal(plain()), (channels, *image), weights, dtype)
     yield Case(
         f"rescaled Conv{axes}d, {scaling}",
         lambda: rescaled(plain(), scaling),
@@ -161,6 +164,13 @@ def _one_geometry(
         if min((h - 1) * stride - 2 * int(padding) + dilation * (taps - 1) for h in small) >= 0:
             yield Case(f"ConvTranspose{axes}d", transposed, (out, *small), weights, dtype)
             yield Case(
+                f"orthogonal ConvTranspose{axes}d",
+                lambda: orthogonal(transposed()),
+                (out, *small),
+                weights,
+                dtype,
+            )
+            yield Case(
                 f"rescaled ConvTranspose{axes}d",
                 lambda: rescaled(transposed(), scaling),
                 (out, *small),
@@ -170,15 +180,11 @@ def _one_geometry(
     if axes == 2 and stride == dilation == groups == 1 and mode == "circular" and padding == "same" and dtype in (
         torch.float32, torch.float64,
     ):  # fmt: skip
-        for out_channels in (1, 2, 6):
-            yield Case(
-                "CayleyConv2d", lambda c=out_channels: CayleyConv2d(2, c, taps, image), (channels, *image), weights, dtype
-            )  # fmt: skip
+        for kind, out_channels in itertools.product((CayleyConv2d, BROConv2d), (1, 2, 6)):
+            build = lambda k=kind, c=out_channels: k(2, c, taps, image)  # noqa: E731
+            yield Case(kind.__name__, build, (channels, *image), weights, dtype)
             for name, form in {"exported": vanilla, "by products": by_products}.items():
-                yield Case(
-                    f"CayleyConv2d, {name}", lambda c=out_channels: CayleyConv2d(2, c, taps, image), (channels, *image),
-                    weights, dtype, form
-                )  # fmt: skip
+                yield Case(f"{kind.__name__}, {name}", build, (channels, *image), weights, dtype, form)
     if axes == 2 and dilation == groups == 1 and mode == "zeros" and padding == 0:
         for out_channels in (1, 8, 20):
             yield Case(
@@ -270,7 +276,7 @@ def as_run(layer: nn.Module, active: Tensor | None) -> Callable[[Tensor], Tensor
         psi, dtype = layer.log_psi.to(precision(layer.log_psi)).exp(), layer.weight.dtype
         before, after = (2**0.5 / psi).to(dtype).double(), (2**0.5 / layer.beta * psi).to(dtype).double()
         return lambda x: (masked(x @ B.mT * before) * after) @ A
-    if isinstance(layer, CayleyConv2d):
+    if isinstance(layer, AbstractFourierConv2d):
         Q, size = layer.symbol().to(torch.complex128), layer.image_size
         return lambda x: torch.fft.irfft2(
             (Q @ torch.fft.rfft2(x).movedim(1, -1)[..., None])[..., 0].movedim(-1, 1), size

@@ -140,7 +140,7 @@ def test_python_values_are_checked_too():
         TrainConfig(epochs="3")  # pyright: ignore[reportArgumentType]
 
 
-FAMILIES = ("sll", "cpl", "aol", "orthogonal", "multi_step2", "multi_step4")
+FAMILIES = ("sll", "cpl", "aol", "orthogonal", "aoc", "multi_step2", "multi_step4")
 
 
 @pytest.mark.parametrize("family", FAMILIES)

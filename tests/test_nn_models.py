@@ -105,7 +105,7 @@ def test_orthogonal_networks_keep_every_gradient():
 
 
 @pytest.mark.parametrize(
-    "layer", ["aol", "sll", "orthogonal"]
+    "layer", ["aol", "sll", "orthogonal", "aoc"]
 )  # norms by Gram iteration take a minute to build
 def test_convnets_run(layer):
     torch.manual_seed(0)

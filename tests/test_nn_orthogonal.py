@@ -235,10 +235,12 @@ def test_dtypes_caches_and_transforms(name):
 
 
 def test_refusals():
-    with pytest.raises(UnsupportedConvolution, match="no orthogonal convolution"):
-        orthogonal(nn.Conv2d(2, 2, 3))  # pyright: ignore[reportArgumentType]
-    with pytest.raises(InvalidWeight, match="one of exp, cayley, householder"):
+    with pytest.raises(InvalidWeight, match="no orthogonal convolution"):
+        orthogonal(nn.Conv2d(2, 2, 3), "exp")
+    with pytest.raises(InvalidWeight, match="one of exp, cayley, householder, cholesky, bro"):
         orthogonal(nn.Linear(2, 2), "qr")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(UnsupportedConvolution, match="linear map is not known"):
+        orthogonal(nn.Bilinear(2, 2, 2))
     with pytest.raises(InvalidWeight, match="fits into the image"):
         CayleyConv2d(2, 2, 7, IMAGE)
     with pytest.raises(UnsupportedConvolution, match="orthogonal on images"):

@@ -14,7 +14,7 @@ from sdplip.nn.export import export_plain, from_plain, save_onnx, save_plain, va
 from sdplip.nn.heads import LastLayerNormalised, Normalise, UnitSphere
 from sdplip.nn.initialise import initialise
 from sdplip.nn.optimal import Optimal
-from sdplip.nn.orthogonal import CayleyConv2d, orthogonal
+from sdplip.nn.orthogonal import BROConv2d, CayleyConv2d, orthogonal
 from sdplip.nn.pooling import (
     Center,
     FirstChannels,
@@ -38,6 +38,7 @@ __all__ = [
     "SLL",
     "Abs",
     "AbstractScaling",
+    "BROConv2d",
     "Bound",
     "CayleyConv2d",
     "Center",

@@ -5,14 +5,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sdplip.errors import UnsupportedConvolution
-from sdplip.nn.orthogonal import CayleyConv2d
+from sdplip.nn.orthogonal import AbstractFourierConv2d
 
 
 class CircularConv2d(nn.Conv2d):
     """`nn.Conv2d` with circular padding and a kernel as large as its images, which must have that one size.
 
     On images of another size the same kernel would be another map, of another norm: they are refused. It costs `height * width`
-    products for each product of a convolution with one tap, `CayleyConv2d` far fewer.
+    products for each product of a convolution with one tap, `CayleyConv2d` and `BROConv2d` far fewer.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class CircularConv2d(nn.Conv2d):
 
 
 @torch.no_grad()
-def plain_cayley(module: CayleyConv2d) -> CircularConv2d:
+def plain_fourier(module: AbstractFourierConv2d) -> CircularConv2d:
     """The convolution by what the layer answers to an impulse, which is all of it: the layer commutes with circular shifts."""
     dtype, device = module.weight.dtype, module.weight.device
     layer = CircularConv2d(

@@ -12,9 +12,9 @@ from torch.nn.utils import parametrize
 
 from sdplip.nn.bound import Bound, lipschitz
 from sdplip.nn.bounds.dispatch import Shape
-from sdplip.nn.circular import plain_cayley
+from sdplip.nn.circular import plain_fourier
 from sdplip.nn.heads import LastLayerNormalised
-from sdplip.nn.orthogonal import CayleyConv2d
+from sdplip.nn.orthogonal import AbstractFourierConv2d
 from sdplip.nn.plain import plain_linear, plain_residual, plain_sandwich
 from sdplip.nn.residual import AbstractResidual
 from sdplip.nn.sandwich import Sandwich
@@ -140,8 +140,8 @@ def _plain(module: nn.Module) -> nn.Module:
         return plain_sandwich(module)
     if isinstance(module, LastLayerNormalised):
         return plain_linear(module.rows(), module.bias)
-    if isinstance(module, CayleyConv2d):
-        return plain_cayley(module)
+    if isinstance(module, AbstractFourierConv2d):
+        return plain_fourier(module)
     for name, child in module._modules.items():
         if child is not None and name != "parametrizations":
             module._modules[name] = _plain(child)

@@ -30,7 +30,7 @@ from sdplip.network.read.maps import activation, on_axis
 from sdplip.network.read.torch.layers import Follow, register
 from sdplip.network.read.torch.shadows import numbers_of
 from sdplip.nn.activations import Householder, NActivation
-from sdplip.nn.orthogonal import CayleyConv2d
+from sdplip.nn.orthogonal import AbstractFourierConv2d, BROConv2d, CayleyConv2d
 from sdplip.nn.pooling import L2Pool1d, L2Pool2d, L2Pool3d
 from sdplip.nn.products import CayleyConv2dProducts
 from sdplip.nn.propagate import Propagate
@@ -110,8 +110,8 @@ def _(module: Any, x: Array, follow: Follow) -> Array:  # noqa: ARG001
     return noted(x, Norms(groups, x.size), (*x.shape[:2], *size))
 
 
-@register(CayleyConv2d)
-def _(module: CayleyConv2d, x: Array, follow: Follow) -> Array:
+@register(CayleyConv2d, BROConv2d)
+def _(module: AbstractFourierConv2d, x: Array, follow: Follow) -> Array:
     """By products of matrices, in place of fast Fourier transforms, whose numbers are no doubles."""
     return follow(CayleyConv2dProducts(module).to(module.weight.device), x)
 

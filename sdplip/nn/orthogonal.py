@@ -1,7 +1,8 @@
-r"""Orthogonal layers: dense ones by torch's own parametrization, and one circular convolution by Cayley transforms."""
+r"""Orthogonal layers of torch by parametrization, and circular convolutions that are orthogonal at each frequency."""
 
 import math
-from typing import Literal
+from abc import ABC, abstractmethod
+from typing import Any, Literal, TypeVar
 
 import torch
 from jaxtyping import Complex, Float
@@ -10,42 +11,75 @@ from torch.nn.utils import parametrizations, parametrize
 
 from sdplip.errors import InvalidWeight, UnsupportedConvolution
 from sdplip.nn import fourier
+from sdplip.nn.adaptive import AdaptiveOrthogonal
 from sdplip.nn.cayley import cayley
 from sdplip.nn.memo import Memo
+from sdplip.nn.orthonormal import BlockReflector, CholeskyOrthogonal, reflector
+from sdplip.nn.rescaled import geometry_of
 from sdplip.nn.scaling import precision
 
-Method = Literal["exp", "cayley", "householder"]
+Method = Literal["exp", "cayley", "householder", "cholesky", "bro", "aoc"]
 MAPS = {
     "exp": parametrizations._OrthMaps.matrix_exp,
     "cayley": parametrizations._OrthMaps.cayley,
     "householder": parametrizations._OrthMaps.householder,
 }
+"""Parametrizations of torch itself."""
+
+Layer = TypeVar("Layer", bound=nn.Module)
 
 
-def orthogonal(layer: nn.Linear, method: Method = "exp") -> nn.Linear:
-    r"""The layer itself, its weight now parametrized with orthonormal rows or columns by `torch.nn.utils.parametrizations`.
+def orthogonal(layer: Layer, method: Method | None = None) -> Layer:
+    r"""The layer itself, its weight now parametrized so that in exact arithmetic every singular value is 1.
 
-    In exact arithmetic its norm is 1: every singular value is. In training the weight is computed anew at each forward; in eval
-    mode once, until a parameter changes (`Memo`). `export_plain` gives the network with ordinary weights, which `torch.save` takes.
+    In training the weight is computed anew at each forward; in eval mode once, until a parameter changes (`Memo`). `export_plain`
+    gives the network with ordinary weights, which `torch.save` takes.
 
-    Args:
-        layer: a linear layer.
-        method: matrix exponential, Cayley transform (our own, `TallCayley`, where one side is at least twice the other), or
-            Householder reflections.
+    Dense layers, `nn.Linear`:
+
+    - "exp" (if None), "cayley", "householder": the maps of `torch.nn.utils.parametrizations`, and our own `TallCayley` where one side
+      is at least twice the other.
+    - "cholesky": the orthonormal factor of the free matrix (`CholeskyOrthogonal`).
+    - "bro": a block reflector, square or cut (`BlockReflector`).
+
+    Convolutions, `nn.Conv1d/2d/3d` and `nn.ConvTranspose1d/2d/3d`: "aoc" (if None), one explicit kernel that is composed once a step
+    (`AdaptiveOrthogonal`), with any kernel size, stride, groups, unequal channels, and every dilation that lets no two taps of a patch
+    meet. An isometry where the channels times the pixels of a patch suffice, else the adjoint of one; in transposed layers the other
+    way round. Circular padding keeps every singular value at 1 on images that the stride divides; with zero padding borders lose
+    something, and the norm stays at most 1 on every image.
 
     Raises:
-        UnsupportedConvolution: anything but `nn.Linear`. For a kernel torch would orthogonalise each tap, which bounds nothing.
+        UnsupportedConvolution: another class of layer, reflect or replicate padding, circular padding that repeats outputs, or stride and
+            dilation with a common factor.
+        InvalidWeight: a method that this class of layer does not have.
     """
-    if type(layer) is not nn.Linear:
-        raise UnsupportedConvolution(
-            f"`orthogonal` covers nn.Linear itself, but got `{type(layer).__name__}`; a kernel with orthogonal slices is no"
-            " orthogonal convolution (norms up to 9 were measured). Use `CayleyConv2d`, or `rescaled(layer, ...)`."
+    if type(layer) is nn.Linear:
+        return _orthogonal_linear(layer, "exp" if method is None else method)  # pyright: ignore[reportReturnType]
+    geometry, _ = geometry_of(layer)
+    assert geometry is not None
+    if method not in (None, "aoc"):
+        raise InvalidWeight(
+            f"`method` of a convolution must be aoc, but is {method!r}: a kernel with orthogonal slices is no orthogonal convolution"
+            " (norms up to 9 were measured)."
         )
-    if method not in MAPS:
-        raise InvalidWeight(f"`method` must be one of {', '.join(MAPS)}, but is {method!r}.")
+    weight = layer.get_parameter("weight")
+    kernel = AdaptiveOrthogonal(tuple(weight.shape), geometry.expand(weight.shape))
+    kernel.build(weight)
+    parametrize.register_parametrization(layer, "weight", kernel.train(layer.training))
+    return layer
+
+
+def _orthogonal_linear(layer: nn.Linear, method: str) -> nn.Linear:
     long, short = max(layer.weight.shape), min(layer.weight.shape)
-    tall = method == "cayley" and long >= 2 * short
-    step = TallCayley() if tall else Trivialised(layer.weight, MAPS[method])
+    own: dict[str, Any] = {
+        "cholesky": CholeskyOrthogonal,
+        "bro": lambda: BlockReflector(*layer.weight.shape),
+        **({"cayley": TallCayley} if long >= 2 * short else {}),
+    }
+    if method not in {**MAPS, **own}:
+        known = ", ".join([*MAPS, "cholesky", "bro"])
+        raise InvalidWeight(f"`method` of nn.Linear must be one of {known}, but is {method!r}.")
+    step = own[method]() if method in own else Trivialised(layer.weight, MAPS[method])
     parametrize.register_parametrization(layer, "weight", step.train(layer.training))
     return layer
 
@@ -124,9 +158,8 @@ def _upright(matrix: Tensor, like: Tensor) -> Tensor:
     return matrix if like.shape[0] >= like.shape[1] else matrix.mT
 
 
-class CayleyConv2d(nn.Module):
-    r"""Orthogonal circular convolution on images of one size: at each frequency $\omega$ the Cayley transform of $\hat
-    W(\omega)$.
+class AbstractFourierConv2d(nn.Module, ABC):
+    r"""Orthogonal circular convolution on images of one size, by a matrix $Q(\omega)$ at each frequency.
 
     $\hat y(\omega) = Q(\omega) \hat x(\omega)$ plus a bias, with $Q^* Q = I$ (`out_channels >= in_channels`, an isometry) or
     $Q Q^* = I$ (a co-isometry). The discrete Fourier transform is unitary, so every singular value of the layer is 1.
@@ -134,7 +167,7 @@ class CayleyConv2d(nn.Module):
     multiplies with; frequencies left out are complex conjugates of those given.
 
     Attributes:
-        weight: free kernel, `(larger, smaller, *taps)` of the two channel numbers.
+        weight: free kernel, its last two axes the taps.
         bias: one entry an output channel, or None.
         image_size: height and width of every input.
     """
@@ -156,13 +189,12 @@ class CayleyConv2d(nn.Module):
             k > h for k, h in zip(taps, image_size, strict=True)
         ):
             raise InvalidWeight(
-                f"`CayleyConv2d` needs positive sizes and a kernel that fits into the image, but has {in_channels} and"
+                f"`{type(self).__name__}` needs positive sizes and a kernel that fits into the image, but has {in_channels} and"
                 f" {out_channels} channels and a kernel of {taps} on images of {image_size} pixels."
             )
         self.in_channels, self.out_channels = in_channels, out_channels
         self.image_size = (image_size[0], image_size[1])
-        larger, smaller = max(in_channels, out_channels), min(in_channels, out_channels)
-        self.weight = nn.Parameter(torch.empty(larger, smaller, *taps))
+        self.weight = nn.Parameter(torch.empty(*self._free(), *taps))
         self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
         self._memo = Memo()
         self.reset_parameters()
@@ -205,15 +237,50 @@ class CayleyConv2d(nn.Module):
             Y = (self.symbol() @ X.permute(2, 3, 1, 0)).permute(3, 2, 0, 1)
             return torch.fft.irfft2(Y, self.image_size)
 
+    @abstractmethod
+    def _free(self) -> tuple[int, int]:
+        """Channels of the free kernel."""
+
+    @abstractmethod
+    def _orthonormal(self, W: Complex[Tensor, "height half_width rows n"]) -> Tensor:
+        """$Q$ of the Fourier transform of the free kernel."""
+
     def _transform(self, weight: Tensor) -> Tensor:
         with torch.autocast(weight.device.type, enabled=False):
-            W = torch.fft.rfft2(weight.to(precision(weight)), self.image_size).movedim((0, 1), (-2, -1))
-            Q = cayley(W)
-            return Q if self.out_channels >= self.in_channels else Q.mH.resolve_conj()
+            return self._orthonormal(
+                torch.fft.rfft2(weight.to(precision(weight)), self.image_size).movedim((0, 1), (-2, -1))
+            )
 
-    def train(self, mode: bool = True) -> "CayleyConv2d":
+    def train(self, mode: bool = True) -> "AbstractFourierConv2d":
         self._memo.drop()
         return super().train(mode)
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}, image_size={self.image_size}"
+
+
+class CayleyConv2d(AbstractFourierConv2d):
+    r"""`AbstractFourierConv2d` by the Cayley transform of the kernel's transform, `weight` being `(larger, smaller, *taps)` of the two
+    channel numbers (Trockman and Kolter, ICLR 2021)."""
+
+    def _free(self) -> tuple[int, int]:
+        return max(self.in_channels, self.out_channels), min(self.in_channels, self.out_channels)
+
+    def _orthonormal(self, W: Tensor) -> Tensor:
+        Q = cayley(W)
+        return Q if self.out_channels >= self.in_channels else Q.mH.resolve_conj()
+
+
+class BROConv2d(AbstractFourierConv2d):
+    r"""`AbstractFourierConv2d` by block reflectors $I - 2 V (V^* V)^{-1} V^*$ of the kernel's transform $V$ (BRO, Lai et al., ICML 2025).
+
+    `weight` is `(larger, larger // 2, *taps)`, and where channel numbers differ the first rows or columns are kept. Square matrices are
+    Hermitian. Where the columns of $V(\omega)$ depend on each other the layer contracts; its norm never exceeds 1 in exact arithmetic.
+    """
+
+    def _free(self) -> tuple[int, int]:
+        larger = max(self.in_channels, self.out_channels)
+        return larger, max(1, larger // 2)
+
+    def _orthonormal(self, W: Tensor) -> Tensor:
+        return reflector(W)[..., : self.out_channels, : self.in_channels]

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from sdplip.errors import UnsupportedConvolution
 from sdplip.nn.fourier import waves
-from sdplip.nn.orthogonal import CayleyConv2d
+from sdplip.nn.orthogonal import AbstractFourierConv2d, BROConv2d, CayleyConv2d
 
 # Note [products]. Let B hold a row cos(w'p) / sqrt(N) and a row sin(w'p) / sqrt(N) of all N pixels p for each frequency of the
 # half grid, times sqrt(2) where the conjugate frequency stands outside of it. Then B'B = I, and x -> B' M B x with a matrix M for
@@ -15,7 +15,7 @@ from sdplip.nn.orthogonal import CayleyConv2d
 
 
 class CayleyConv2dProducts(nn.Module):
-    r"""$y = B^\top M B x$ plus a bias, see Note [products]: what a `CayleyConv2d` computes, up to rounding.
+    r"""$y = B^\top M B x$ plus a bias, see Note [products]: what a `CayleyConv2d` or `BROConv2d` computes, up to rounding.
 
     Attributes:
         waves: $B$, `(frequencies, 2, pixels)`.
@@ -27,7 +27,7 @@ class CayleyConv2dProducts(nn.Module):
     waves: Tensor
     matrices: Tensor
 
-    def __init__(self, layer: CayleyConv2d) -> None:
+    def __init__(self, layer: AbstractFourierConv2d) -> None:
         super().__init__()
         self.image_size = layer.image_size
         with torch.no_grad():
@@ -57,7 +57,7 @@ class CayleyConv2dProducts(nn.Module):
 
 
 def by_products(model: nn.Module) -> nn.Module:
-    """`model` itself, each `CayleyConv2d` in it replaced by its products. What `lipschitz` refuses stays, to be refused."""
+    """`model` itself, each `CayleyConv2d` and `BROConv2d` in it replaced by its products. What `lipschitz` refuses stays, to be refused."""
     if _is_plain(model):
         return CayleyConv2dProducts(model)  # pyright: ignore[reportArgumentType]
     for path, module in list(model.named_modules(remove_duplicate=False)):
@@ -70,6 +70,6 @@ def by_products(model: nn.Module) -> nn.Module:
 def _is_plain(module: nn.Module) -> bool:
     """Whether it is an orthogonal convolution of which nothing was changed."""
     patched = any(callable(getattr(type(module), name, None)) for name in vars(module))
-    return type(module) is CayleyConv2d and not (
+    return type(module) in (CayleyConv2d, BROConv2d) and not (
         module._forward_hooks or module._forward_pre_hooks or patched
     )

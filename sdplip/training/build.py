@@ -115,7 +115,9 @@ def _body(config: ModelConfig, image: tuple[int, int, int], classes: int) -> tup
         whole = liresnet(config.width or 64, config.convolutions or 4, classes=classes, image_size=image[1])
         return list(whole)[:-1], cast(nn.Linear, whole[-1]).in_features
     size = cast(Literal["XS", "S", "M", "L"], config.shape.removeprefix("convnet-"))
-    layer = cast(Literal["sll", "cpl", "aol", "orthogonal", "multi_step2", "multi_step4"], config.family)
+    layer = cast(
+        Literal["sll", "cpl", "aol", "orthogonal", "aoc", "multi_step2", "multi_step4"], config.family
+    )
     layers = list(convnet(size, layer, classes=classes, image_size=image[1]))[
         :-2
     ]  # our head is the last layer
@@ -141,8 +143,10 @@ def _blocks(config: ModelConfig, image: tuple[int, int, int], classes: int) -> t
         raise InvalidConfig(
             "The family 'optimal' is for dense blocks, but the shape has convolutions. Set `model.convolutions` to 0."
         )
-    orthogonal = config.family == "orthogonal"
-    whole = orthogonal_network(plan) if orthogonal else residual_network(plan, FAMILIES[config.family])
+    if config.family in ("orthogonal", "aoc"):
+        whole = orthogonal_network(plan, "aoc" if config.family == "aoc" else "cayley")
+    else:
+        whole = residual_network(plan, FAMILIES[config.family])
     return list(whole)[:-1], cast(nn.Linear, whole[-1]).in_features
 
 

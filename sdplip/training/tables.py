@@ -16,7 +16,7 @@ Count: TypeAlias = Annotated[int, Range(1)]
 Number: TypeAlias = Annotated[int, Range(0)]
 Share: TypeAlias = Annotated[float, Range(0, 1)]
 
-Family = Literal["sll", "cpl", "aol", "orthogonal", "multi_step2", "multi_step4", "optimal", "plain"]
+Family = Literal["sll", "cpl", "aol", "orthogonal", "aoc", "multi_step2", "multi_step4", "optimal", "plain"]
 Shape = Literal[
     "digits",
     "mnist",
@@ -75,7 +75,7 @@ class ModelConfig(_Section):
     Attributes:
         family: how layers are bounded: `sll`, `cpl`, `aol`, `multi_step2`, `multi_step4`, `optimal` (T of residual layers; in
             convnets aol and multi-step are rescaled layers; `optimal`, the SDP's own T now and then, is for dense blocks alone),
-            `orthogonal`, or `plain` (not normalised: `liresnet`).
+            `orthogonal` (convolutions by Cayley), `aoc` (by AOC), or `plain` (not normalised: `liresnet`).
         shape: the architecture.
         head: `lln` (rows of length 1) or `linear` (rows as they come); both get pairwise constants.
         centre: subtract the mean of the training set.

@@ -11,7 +11,7 @@ from sdplip.arithmetic.rounding import up
 from sdplip.nn.bounds.dispatch import Context, lipschitz
 from sdplip.nn.bounds.tree import Bound, product_above, shown
 from sdplip.nn.bounds.weights import STALE, effective, exact, matrix_bound, same
-from sdplip.nn.orthogonal import CayleyConv2d
+from sdplip.nn.orthogonal import AbstractFourierConv2d, BROConv2d, CayleyConv2d
 from sdplip.nn.products import CayleyConv2dProducts
 from sdplip.nn.sandwich import Sandwich
 from sdplip.nn.scaling import precision
@@ -43,8 +43,8 @@ def _(module: Sandwich, context: Context) -> Bound:
     )
 
 
-@lipschitz.register(CayleyConv2d)
-def _(module: CayleyConv2d, context: Context) -> Bound:
+@lipschitz.register(CayleyConv2d, BROConv2d)
+def _(module: AbstractFourierConv2d, context: Context) -> Bound:
     r"""$\lVert Q(\omega) \rVert_2$ at every frequency, in the real form $\begin{pmatrix} X & -Y \\ Y & X \end{pmatrix}$.
 
     `irfft2` drops what is not Hermitian in the first and middle column of the half grid, which only shortens.
@@ -87,7 +87,7 @@ def _diagonals(module: Sandwich) -> tuple[Tensor, Tensor]:
     return (2**0.5 / psi).to(dtype), (2**0.5 / module.beta * psi).to(dtype)
 
 
-def _unchanged(module: Sandwich | CayleyConv2d, tensor: Tensor, context: Context) -> np.ndarray:
+def _unchanged(module: Sandwich | AbstractFourierConv2d, tensor: Tensor, context: Context) -> np.ndarray:
     """`tensor` in double precision, if what is cached belongs to the weight as it is now."""
     with torch.no_grad():
         cached = (

@@ -13,6 +13,7 @@ from sdplip.geometry import Geometry
 from sdplip.kernel.condition import Certificate, Form
 from sdplip.nn.bounds.dispatch import Context
 from sdplip.nn.bounds.tree import Bound
+from sdplip.nn.kept import AbstractKept
 from sdplip.nn.orthogonal import TallCayley, Trivialised
 from sdplip.nn.rescaled import Rescaled
 from sdplip.nn.scaling import AbstractScaling
@@ -46,8 +47,13 @@ def effective(module: nn.Module, name: str, context: Context) -> Float[np.ndarra
 
 
 def refuse_stale_parametrization(module: nn.Module, name: str, context: Context) -> None:
-    """A rescaled or orthogonal weight must be that of the raw weight as it is now."""
+    """A rescaled or orthogonal weight must be that of the free tensors as they are now."""
     steps = _steps(module, name)
+    if len(steps) == 1 and isinstance(step := steps[0], AbstractKept):
+        free = tuple(steps.parameters(recurse=False))
+        with torch.no_grad():
+            if not same(step(*free), step.compute(*free)):
+                raise context.refuse(module, STALE)
     if len(steps) != 1 or not isinstance(step := steps[0], Rescaled | Trivialised | TallCayley):
         return
     original = steps.get_parameter("original")
