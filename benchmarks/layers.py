@@ -25,6 +25,7 @@ from sdplip.nn import (
     AbstractScaling,
     BROConv2d,
     CayleyConv2d,
+    LipNeXtBlock,
     MultiStep,
     ResidualConv2d,
     ResidualLinear,
@@ -70,6 +71,13 @@ class PublishedSLL(PlainResidual):
         t = (self.weight @ self.weight.mT * (q / q[:, None])).abs().sum(1)
         y = nn.functional.linear(x, self.weight, self.bias).relu() * (2 / t)
         return x - nn.functional.linear(y, self.weight.mT)
+
+
+def plain_shift(channels: int, size: int) -> nn.Sequential:
+    """The products of a LipNeXt block without anything orthogonal about them."""
+    block = LipNeXtBlock(channels, (size, size))
+    block.mix, block.turn = nn.Conv2d(channels, channels, 1, bias=False), nn.Conv2d(channels, channels, 1)
+    return block
 
 
 @dataclass(frozen=True)
@@ -153,6 +161,11 @@ def contests(small: bool) -> list[Contest]:
                 "aoc": orthogonal(nn.Conv2d(*strided)),
                 **others("SpectralConv2d", "AdaptiveOrthoConv2d", arguments=strided),
             },
+        ),
+        Contest(
+            "shift block, 256 channels, 8 x 8",
+            (256, 256, 8, 8),
+            {"plain": plain_shift(256, 8), "lipnext": LipNeXtBlock(256, (8, 8))},
         ),
         Contest(
             f"dense {n} -> {n}",

@@ -35,11 +35,16 @@ from sdplip.geometry import Geometry
 from sdplip.nn import (
     BROConv2d,
     CayleyConv2d,
+    CenterNorm,
+    GlobalL2Pool,
+    LipNeXtBlock,
+    LipShiFTBlock,
     ResidualConv1d,
     ResidualConv2d,
     ResidualConv3d,
     ResidualLinear,
     Sandwich,
+    Shift2d,
     StridedResidualConv2d,
     orthogonal,
     rescaled,
@@ -81,6 +86,7 @@ def cases() -> Iterator[Case]:
     yield from dense_cases()
     yield from convolution_cases()
     yield from pooling_cases()
+    yield from shift_cases()
 
 
 def dense_cases() -> Iterator[Case]:
@@ -217,6 +223,27 @@ def pooling_cases() -> Iterator[Case]:
             )
 
 
+def shift_cases() -> Iterator[Case]:
+    """Shifts with their blocks on images down to one pixel; constants that depend on weights in double precision alone."""
+    for channels, each, image, weights in itertools.product(
+        (4, 9), (0, 1, 2), ((1, 1), (2, 3), (4, 4)), WEIGHTS
+    ):
+        if 4 * each > channels:
+            continue
+        shape = (channels, *image)
+        for mode in ("circular", "zeros"):
+            build = lambda c=channels, e=each, m=mode: Shift2d(c, e, m)  # noqa: E731
+            yield Case("Shift2d", build, shape, "none", torch.float64)
+        for dtype in dtypes():
+            build = lambda c=channels, e=each, i=image: LipNeXtBlock(c, i, e)  # noqa: E731
+            yield Case("LipNeXtBlock", build, shape, weights, dtype)
+        yield Case("CenterNorm", lambda c=channels: CenterNorm(c), shape, "none", torch.float64)
+        yield Case("GlobalL2Pool", GlobalL2Pool, shape, "none", torch.float64)
+        if channels % 2 == 0:
+            build = lambda c=channels, e=each: LipShiFTBlock(c, e, start=1.0)  # noqa: E731
+            yield Case("LipShiFTBlock", build, shape, weights, torch.float64)
+
+
 def dtypes() -> tuple[torch.dtype, ...]:
     return (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
@@ -302,6 +329,11 @@ def matrix(f: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> Tensor:
 
 def norm(layer: nn.Module, case: Case) -> float:
     """Largest singular value of the Jacobians that the layer can have; all of a linear one, some of the others."""
+    if isinstance(layer, GlobalL2Pool | LipNeXtBlock | LipShiFTBlock):
+        layer = vanilla(layer).double()
+        x = torch.randn(4, 1, *case.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+        J = [torch.autograd.functional.jacobian(layer, image).reshape(-1, image.numel()) for image in x]
+        return max(float(torch.linalg.matrix_norm(j, 2)) for j in J)
     if isinstance(layer, nn.MaxPool2d):
         x = torch.randn(20, 1, *case.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
         x[0] = torch.arange(x[0].numel(), dtype=x.dtype).reshape(x[0].shape)

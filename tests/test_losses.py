@@ -8,8 +8,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sdplip.errors import InvalidConfig
-from sdplip.training.build import LOSSES, build_loss
-from sdplip.training.losses import (
+from sdplip.nn.losses import (
+    CLL,
+    CRM,
     EMMA,
     HKR,
     CertificateRegularised,
@@ -21,6 +22,7 @@ from sdplip.training.losses import (
     TauCrossEntropy,
     radii,
 )
+from sdplip.training.build import LOSSES, build_loss
 from sdplip.training.tables import LossConfig
 
 ALL = [
@@ -34,6 +36,8 @@ ALL = [
     HKR(),
     GloRo(),
     GloRo(weight=2.0),
+    CLL(0.3),
+    CRM(2.0, 3.0, 5.0),
 ]
 S = torch.tensor([[2.0, 1.0, 0.0]], dtype=torch.float64)
 Y = torch.tensor([0])
@@ -207,21 +211,73 @@ def test_every_loss_can_be_built():
     for name in LOSSES:
         logits, labels, context = batch()
         assert build_loss(LossConfig(name=name))(logits, labels, context).isfinite()
-    assert build_loss(LossConfig(name="tau_cross_entropy", temperature=0.5)) == TauCrossEntropy(2.0)
-    assert build_loss(LossConfig(name="gloro", weight=2.0)) == GloRo(weight=2.0)
-
-
-@pytest.mark.parametrize("loss", [CrossEntropy(), TauCrossEntropy(), MultiMargin(), HKR(), LogitAnnealing()])
-def test_losses_of_logits_alone_need_no_context(loss):
-    assert torch.equal(loss(S, Y), loss(S, Y, LossContext()))
+    assert build_loss(LossConfig(name="tau_cross_entropy", temperature=0.5)).tau == 2.0
+    assert repr(build_loss(LossConfig(name="gloro", weight=2.0))) == repr(GloRo(weight=2.0))
 
 
 def test_a_loss_that_needs_constants_says_so_without_a_context():
-    with pytest.raises(InvalidConfig, match=r"LossContext\(pairwise="):
+    with pytest.raises(InvalidConfig, match=r"Pass the Lipschitz constant"):
         EMMA()(S, Y)
 
 
-@pytest.mark.parametrize(("logits", "labels"), [(S[0], Y), (S, torch.tensor([0, 1])), (S, Y[:, None])])
-def test_hkr_says_which_shapes_it_takes(logits, labels):
-    with pytest.raises(InvalidConfig, match=r"`HKR` takes logits \(batch, classes\)"):
-        HKR()(logits, labels)
+class TestConstantsByHand:
+    def test_cll(self):
+        """Q(0.3) = 2 ln(0.85 / 0.15) = 3.4692; distances -1/2 and -2, shifted by 1 and -1, over 2 / Q."""
+        assert CLL(slack=0.3).width == pytest.approx(3.4692, abs=5e-5)
+        scale = CLL(slack=0.3).width / 2
+        terms = [-1.0, -0.5 + 1, -2.0 + 1]
+        expected = math.log(sum(math.exp(scale * t) for t in terms)) - scale * terms[0]
+        assert value(CLL(1.0, 0.3, 0.0)) == pytest.approx(expected)
+        assert value(CLL(1.0, 0.3, 0.5)) == pytest.approx(expected + 0.5 * 4)
+
+    def test_cll_keeps_its_constants_out_of_the_first_term(self):
+        pairwise = M.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(CLL(weight=0.5)(S, Y, pairwise), pairwise)
+        assert gradient.sum() == 2 * 0.5 * 2.0 and (gradient != 0).sum() == 2  # both entries of the largest
+
+    def test_crm(self):
+        """Radii 1/2 and 2: the soft minimum is log(e^-1.5 + e^-6) at sharpness 3, and nothing from the radius on."""
+        soft = math.log(math.exp(-1.5) + math.exp(-6))
+        assert value(CRM(2.0, 3.0, 0.6)) == pytest.approx(CE + 2 / 3 * soft)
+        assert value(CRM(2.0, 3.0, 0.5)) == pytest.approx(CE)
+
+    def test_crm_pushes_misclassified_samples(self):
+        logits = torch.tensor([[0.0, 5.0, 0.0]], dtype=torch.float64, requires_grad=True)
+        plain = torch.autograd.grad(F.cross_entropy(logits, Y), logits)[0]
+        pushed = torch.autograd.grad(CRM()(logits, Y, M), logits)[0]
+        assert pushed[0, 0] < plain[0, 0] and pushed[0, 1] > plain[0, 1]
+
+
+class TestAsModules:
+    @pytest.mark.parametrize("loss", ALL, ids=repr)
+    def test_a_number_is_the_constant_of_the_network(self, loss):
+        logits, labels, _ = batch()
+        every = 2**0.5 * 3.0 * (1 - torch.eye(3, dtype=torch.float64))
+        expected = float(loss(logits, labels, LossContext(every)))
+        for constants in (3.0, torch.tensor(3.0), every):
+            assert float(loss(logits, labels, constants)) == pytest.approx(expected, rel=1e-14)
+        if not loss.needs_pairwise:
+            assert float(loss(logits, labels)) == float(loss(logits, labels, LossContext()))
+        assert isinstance(loss, torch.nn.Module) and not list(loss.parameters())
+
+    def test_labels_in_every_usual_form(self):
+        logits, labels, _ = batch()
+        expected = HKR()(logits, labels)
+        for form in (labels.int(), labels[:, None], F.one_hot(labels), F.one_hot(labels).double()):
+            assert torch.equal(HKR()(logits, form), expected)
+        one = logits[:, :1]
+        signs = torch.tensor([1.0, -1, -1, 1, -1])
+        expected = HKR()(one, (signs > 0).long())
+        for form in (signs, signs[:, None], (signs > 0).float()):
+            assert torch.equal(HKR()(one, form), expected)
+
+    @pytest.mark.parametrize(
+        ("logits", "labels"), [(S, torch.zeros(2)), (S, torch.zeros(1, 2)), (S[0], Y), (S, torch.zeros(3, 1))]
+    )
+    def test_what_does_not_fit_is_refused(self, logits, labels):
+        with pytest.raises(InvalidConfig, match="shape"):
+            HKR()(logits, labels)
+
+    def test_a_slack_outside_of_its_range(self):
+        with pytest.raises(InvalidConfig, match=r"`slack` must lie in \(0, 1\)"):
+            CLL(slack=1.0)

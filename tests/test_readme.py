@@ -95,7 +95,7 @@ def loss_at(margin):
     """Right predictions by a margin, for a loss."""
     import torch
 
-    from sdplip.training.losses import LossContext
+    from sdplip.nn.losses import LossContext
 
     return margin * torch.eye(3), torch.arange(3), LossContext(pairwise=2**0.5 * (1 - torch.eye(3)))
 

@@ -20,9 +20,9 @@ from skimage import data, measure
 from torch import nn
 
 from sdplip.nn import LastLayerNormalised, MaxMin, PadChannels, orthogonal
+from sdplip.nn.losses import HKR
 from sdplip.plot.style import INK, PALETTE
 from sdplip.robustness.fields import safe_margin
-from sdplip.training.losses import HKR
 
 TOLERANCE = 1e-5
 

@@ -5,10 +5,11 @@ Layers compute; none carries its bound. What each one runs with stands in its at
 """
 
 import sdplip.nn.graph  # noqa: F401  (our layers tell how they are read)
-from sdplip.nn.activations import Abs, GroupSort, Householder, MaxMin, NActivation
+from sdplip.nn.activations import Abs, BetaAbs, GroupSort, Householder, MaxMin, NActivation
 from sdplip.nn.bound import lipschitz, pairwise_lipschitz
 from sdplip.nn.bounds.tree import Bound
-from sdplip.nn.containers import Concatenate, Residual, Scale, Sum
+from sdplip.nn.containers import ChannelScale, Concatenate, Residual, Scale, Sum
+from sdplip.nn.deep_residual import DeepResidualLinear
 from sdplip.nn.estimate import estimate_lipschitz
 from sdplip.nn.export import export_plain, from_plain, save_onnx, save_plain, vanilla_export
 from sdplip.nn.heads import LastLayerNormalised, Normalise, UnitSphere
@@ -17,7 +18,9 @@ from sdplip.nn.optimal import Optimal
 from sdplip.nn.orthogonal import BROConv2d, CayleyConv2d, orthogonal
 from sdplip.nn.pooling import (
     Center,
+    CenterNorm,
     FirstChannels,
+    GlobalL2Pool,
     L2Pool1d,
     L2Pool2d,
     L2Pool3d,
@@ -30,6 +33,7 @@ from sdplip.nn.rescaled import Rescaled, rescaled
 from sdplip.nn.residual import PadChannels, ResidualConv1d, ResidualConv2d, ResidualConv3d, ResidualLinear
 from sdplip.nn.sandwich import Sandwich
 from sdplip.nn.scaling import AOL, SLL, AbstractScaling, MultiStep, Spectral
+from sdplip.nn.shifted import LipNeXtBlock, LipShiFTBlock, PositionalBias, Shift2d
 from sdplip.nn.slopes import UnsupportedActivation, slopes
 from sdplip.nn.strided import StridedResidualConv2d
 
@@ -39,23 +43,31 @@ __all__ = [
     "Abs",
     "AbstractScaling",
     "BROConv2d",
+    "BetaAbs",
     "Bound",
     "CayleyConv2d",
     "Center",
+    "CenterNorm",
+    "ChannelScale",
     "Concatenate",
+    "DeepResidualLinear",
     "FirstChannels",
+    "GlobalL2Pool",
     "GroupSort",
     "Householder",
     "L2Pool1d",
     "L2Pool2d",
     "L2Pool3d",
     "LastLayerNormalised",
+    "LipNeXtBlock",
+    "LipShiFTBlock",
     "MaxMin",
     "MultiStep",
     "NActivation",
     "Normalise",
     "Optimal",
     "PadChannels",
+    "PositionalBias",
     "Propagate",
     "Rescaled",
     "Residual",
@@ -68,6 +80,7 @@ __all__ = [
     "ScaledAvgPool1d",
     "ScaledAvgPool2d",
     "ScaledAvgPool3d",
+    "Shift2d",
     "Spectral",
     "StridedResidualConv2d",
     "Sum",

@@ -153,6 +153,27 @@ class Abs(nn.Module):
         return x.abs()
 
 
+class BetaAbs(nn.Module):
+    r"""Absolute value of the first $\lfloor \beta d \rfloor$ of $d$ channels, the others as they are: slopes of $\pm 1$ (LipNeXt).
+
+    $\beta = 1/2$ is MaxMin between two rotations: $(a, b) \mapsto (|a - b|, a + b) / \sqrt 2$ is that of the maximum and minimum.
+    """
+
+    def __init__(self, beta: float = 0.5, dim: int = 1) -> None:
+        super().__init__()
+        if not 0 <= beta <= 1:
+            raise ValueError(f"`beta` is a share of the channels, from 0 to 1, but is {beta}.")
+        self.beta, self.dim = beta, dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        d = x.shape[self.dim]
+        first, rest = x.split([int(self.beta * d), d - int(self.beta * d)], self.dim)
+        return torch.cat([first.abs(), rest], self.dim)
+
+    def extra_repr(self) -> str:
+        return f"beta={self.beta}, dim={self.dim}"
+
+
 def _check_divides(size: int, channels: int, name: str) -> None:
     if channels % size:
         raise ValueError(

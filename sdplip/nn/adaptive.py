@@ -76,7 +76,7 @@ class AdaptiveOrthogonal(AbstractKept):
             for shape in shapes
         )
 
-    def compute(self, *free: Tensor) -> Float[Tensor, "rows columns *taps"]:
+    def now(self, *free: Tensor) -> Float[Tensor, "rows columns *taps"]:
         with torch.autocast(free[0].device.type, enabled=False):
             Q = [_orthonormal(w.to(precision(w))) for w in free]
             K = Q[0].unflatten(-1, (*self.patch, self.inner))

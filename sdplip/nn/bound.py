@@ -14,6 +14,7 @@ A rule of your own, for the `forward` that `MyModule` has:
 import sdplip.nn.bounds.activations
 import sdplip.nn.bounds.affine
 import sdplip.nn.bounds.containers
+import sdplip.nn.bounds.deep
 import sdplip.nn.bounds.factored
 import sdplip.nn.bounds.followed
 import sdplip.nn.bounds.normalisation
@@ -22,7 +23,8 @@ import sdplip.nn.bounds.pooling
 import sdplip.nn.bounds.propagation
 import sdplip.nn.bounds.refusals
 import sdplip.nn.bounds.residual
-import sdplip.nn.bounds.shapes  # noqa: F401  (each file registers its rules)
+import sdplip.nn.bounds.shapes
+import sdplip.nn.bounds.shifted  # noqa: F401  (each file registers its rules)
 from sdplip.nn.bounds.dispatch import Context, lipschitz
 from sdplip.nn.bounds.pairwise import PairwiseBound, pairwise_lipschitz
 from sdplip.nn.bounds.tree import Bound

@@ -69,3 +69,21 @@ def _add(x: Tensor, y: Tensor) -> Tensor:
             " `Concatenate`."
         )
     return x + y
+
+
+class ChannelScale(nn.Module):
+    r"""$s_i x_i$ for each channel $i$ (axis 1) with learned $s$: LayerScale, ActNorm without bias. The constant is $\max_i |s_i|$."""
+
+    def __init__(self, channels: int, start: float = 1.0) -> None:
+        super().__init__()
+        self.factors = nn.Parameter(torch.full((channels,), float(start)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim < 2 or x.shape[1] != len(self.factors):
+            raise ValueError(
+                f"`ChannelScale` was built for {len(self.factors)} channels, but got the shape {tuple(x.shape)}."
+            )
+        return x * self.factors.reshape(-1, *(1,) * (x.ndim - 2))
+
+    def extra_repr(self) -> str:
+        return f"{len(self.factors)}"

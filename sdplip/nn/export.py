@@ -13,6 +13,7 @@ from torch.nn.utils import parametrize
 from sdplip.nn.bound import Bound, lipschitz
 from sdplip.nn.bounds.dispatch import Shape
 from sdplip.nn.circular import plain_fourier
+from sdplip.nn.deep_residual import DeepResidualLinear, plain_deep
 from sdplip.nn.heads import LastLayerNormalised
 from sdplip.nn.orthogonal import AbstractFourierConv2d
 from sdplip.nn.plain import plain_linear, plain_residual, plain_sandwich
@@ -136,6 +137,8 @@ def _plain(module: nn.Module) -> nn.Module:
     """The plain form of a module, of which every part is a copy that may be changed."""
     if isinstance(module, AbstractResidual):
         return plain_residual(module)
+    if isinstance(module, DeepResidualLinear):
+        return plain_deep(module)
     if isinstance(module, Sandwich):
         return plain_sandwich(module)
     if isinstance(module, LastLayerNormalised):

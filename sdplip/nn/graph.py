@@ -29,9 +29,10 @@ from sdplip.network.read.arrays import Array, added, entries, noted, own, scale
 from sdplip.network.read.maps import activation, on_axis
 from sdplip.network.read.torch.layers import Follow, register
 from sdplip.network.read.torch.shadows import numbers_of
-from sdplip.nn.activations import Householder, NActivation
+from sdplip.nn.activations import BetaAbs, Householder, NActivation
+from sdplip.nn.deep_residual import DeepResidualLinear, plain_deep
 from sdplip.nn.orthogonal import AbstractFourierConv2d, BROConv2d, CayleyConv2d
-from sdplip.nn.pooling import L2Pool1d, L2Pool2d, L2Pool3d
+from sdplip.nn.pooling import GlobalL2Pool, L2Pool1d, L2Pool2d, L2Pool3d
 from sdplip.nn.products import CayleyConv2dProducts
 from sdplip.nn.propagate import Propagate
 from sdplip.nn.residual import (
@@ -81,6 +82,12 @@ def residual(
     return added((scale(x, np.array(module.h)), update), (1, -1))
 
 
+@register(DeepResidualLinear)
+def _(module: DeepResidualLinear, x: Array, follow: Follow) -> Array:
+    """With its weights as they run, in place of the factorisations that they come from."""
+    return follow(plain_deep(module), x)
+
+
 @register(Householder)
 def _(module: Householder, x: Array, follow: Follow) -> Array:  # noqa: ARG001
     dim, pairs = module.dim % x.rank, len(module.theta)
@@ -98,6 +105,24 @@ def _(module: NActivation, x: Array, follow: Follow) -> Array:  # noqa: ARG001
     knots, axes = numbers_of(module.knots), (1,) * (x.rank - 1 - module.dim % x.rank)
     low, high = knots.min(-1).reshape(-1, *axes), knots.max(-1).reshape(-1, *axes)
     return activation(x, "nactivation", low=low, high=high)
+
+
+@register(BetaAbs)
+def _(module: BetaAbs, x: Array, follow: Follow) -> Array:  # noqa: ARG001
+    """Slopes of one activation, so that a proof sees $d$ numbers and no cut."""
+    dim = module.dim % x.rank
+    own(x, dim)
+    slope = np.ones(x.shape[dim])
+    slope[: int(module.beta * len(slope))] = -1
+    return activation(x, "prelu", slope=slope.reshape(-1, *(1,) * (x.rank - 1 - dim)))
+
+
+@register(GlobalL2Pool)
+def _(module: GlobalL2Pool, x: Array, follow: Follow) -> Array:  # noqa: ARG001
+    if x.rank < 3:
+        raise InvalidWeight(f"takes images, but is given {x.full}.")
+    groups = entries(x).reshape(prod(x.shape[:2]), -1)
+    return noted(x, Norms(groups, x.size), x.shape[:2])
 
 
 @register(L2Pool1d, L2Pool2d, L2Pool3d)

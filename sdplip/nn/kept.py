@@ -9,20 +9,20 @@ from sdplip.nn.memo import Memo
 
 
 class AbstractKept(nn.Module, ABC):
-    """A parametrization that depends on its free tensors alone. `lipschitz` compares what is kept with `compute`."""
+    """A parametrization that depends on its free tensors alone. `lipschitz` compares what is kept with `now`."""
 
     def __init__(self) -> None:
         super().__init__()
         self._memo = Memo()
 
     @abstractmethod
-    def compute(self, *free: Tensor) -> Tensor:
+    def now(self, *free: Tensor) -> Tensor:
         """The constrained tensor, in the dtype of the free ones."""
 
     def forward(self, *free: Tensor) -> Tensor:
         if self.training or torch.compiler.is_compiling():
-            return self.compute(*free)
-        return self._memo(self.compute, *free)
+            return self.now(*free)
+        return self._memo(self.now, *free)
 
     def train(self, mode: bool = True) -> "AbstractKept":
         self._memo.drop()

@@ -13,6 +13,7 @@ from sdplip.errors import InvalidWeight, UnsupportedConvolution
 from sdplip.nn import fourier
 from sdplip.nn.adaptive import AdaptiveOrthogonal
 from sdplip.nn.cayley import cayley
+from sdplip.nn.kept import AbstractKept
 from sdplip.nn.memo import Memo
 from sdplip.nn.orthonormal import BlockReflector, CholeskyOrthogonal, reflector
 from sdplip.nn.rescaled import geometry_of
@@ -106,29 +107,15 @@ class Trivialised(parametrizations._Orthogonal):
         return super().train(mode)
 
 
-class TallCayley(nn.Module):
+class TallCayley(AbstractKept):
     r"""Parametrization by the Cayley transform of a rectangular matrix: systems of its shorter side, where torch solves those of
     its longer one (4096 to 512 features: 20 times faster). Orthonormal rows or columns, whichever are fewer.
 
     An assigned weight is replaced by its polar factor $Q = \binom{A}{B}$, and $Z = (I + A)^{-1} (I - A)$ gives it back.
-    In eval mode the weight is computed once for each state of the free matrix.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._memo = Memo()
-
-    def forward(self, weight: Float[Tensor, "out in"]) -> Float[Tensor, "out in"]:
-        if self.training or torch.compiler.is_compiling():
-            return self.now(weight)
-        return self._memo(self.now, weight)
-
-    def train(self, mode: bool = True) -> "TallCayley":
-        self._memo.drop()
-        return super().train(mode)
-
-    def now(self, weight: Float[Tensor, "out in"]) -> Float[Tensor, "out in"]:
-        """The weight of the free matrix as it stands."""
+    def now(self, *free: Tensor) -> Float[Tensor, "out in"]:
+        (weight,) = free
         with torch.autocast(weight.device.type, enabled=False):
             return _upright(cayley(_upright(weight.to(precision(weight)), weight)), weight).to(weight.dtype)
 

@@ -42,7 +42,7 @@ class CholeskyOrthogonal(AbstractKept):
     polar factor, which the map keeps.
     """
 
-    def compute(self, *free: Tensor) -> Tensor:
+    def now(self, *free: Tensor) -> Tensor:
         (weight,) = free
         with torch.autocast(weight.device.type, enabled=False):
             F = weight.to(precision(weight))
@@ -75,7 +75,7 @@ class BlockReflector(AbstractKept):
         """Columns of the free matrix."""
         return max(self.rows, self.columns) // 2
 
-    def compute(self, *free: Tensor) -> Tensor:
+    def now(self, *free: Tensor) -> Tensor:
         (V,) = free
         with torch.autocast(V.device.type, enabled=False):
             return reflector(V.to(precision(V)))[: self.rows, : self.columns].to(V.dtype)

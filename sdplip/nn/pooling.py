@@ -7,6 +7,7 @@ Windows do not overlap (stride = kernel size), so that the pixels of the windows
 import math
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -88,6 +89,46 @@ class L2Pool3d(_L2Pool):
     """Euclidean norm of each window; 1-Lipschitz."""
 
     axes = 3
+
+
+class GlobalL2Pool(nn.Module):
+    """Euclidean norm of each channel over all positions, `(batch, channels, *pixels)` to `(batch, channels)`; 1-Lipschitz (LipNeXt)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim < 3:
+            raise ValueError(f"`GlobalL2Pool` takes a batch of images, but got the shape {tuple(x.shape)}.")
+        square = (x * x).flatten(2).sum(-1)
+        zero = square == 0  # masked before the root: its gradient is 0 there instead of NaN
+        return (square + zero).sqrt() * ~zero
+
+
+class CenterNorm(nn.Module):
+    r"""$w \circ \frac n {n - 1} (x - \bar x) + b$ with the mean over the $n$ channels (LipsFormer, LipShiFT).
+
+    The constant is $\frac n {n - 1} \max |w|$: an orthogonal projection, then a diagonal.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        if channels < 2:
+            raise ValueError(f"The mean over {channels} channel leaves nothing. Use at least 2.")
+        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+
+    def scale(self) -> Tensor:
+        """The diagonal that forward multiplies with, one number a channel."""
+        n = len(self.weight)
+        return self.weight * (n / (n - 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim < 2 or x.shape[1] != len(self.weight):
+            raise ValueError(
+                f"`CenterNorm` was built for {len(self.weight)} channels, but got the shape {tuple(x.shape)}."
+            )
+        axes = (-1, *(1,) * (x.ndim - 2))
+        return (x - x.mean(1, keepdim=True)) * self.scale().reshape(axes) + self.bias.reshape(axes)
+
+    def extra_repr(self) -> str:
+        return f"{len(self.weight)}"
 
 
 class Center(nn.Module):

@@ -11,6 +11,19 @@ from torch import Tensor, nn
 from sdplip.errors import InvalidConfig
 from sdplip.nn.heads import LastLayerNormalised, Normalise
 from sdplip.nn.initialise import initialise
+from sdplip.nn.losses import (
+    CLL,
+    CRM,
+    EMMA,
+    HKR,
+    AbstractLoss,
+    CertificateRegularised,
+    CrossEntropy,
+    GloRo,
+    LogitAnnealing,
+    MultiMargin,
+    TauCrossEntropy,
+)
 from sdplip.nn.models import (
     CIFAR_SMALL,
     CONVNET_WIDTHS,
@@ -25,17 +38,6 @@ from sdplip.nn.models import (
     residual_network,
 )
 from sdplip.nn.scaling import AbstractScaling
-from sdplip.training.losses import (
-    EMMA,
-    HKR,
-    AbstractLoss,
-    CertificateRegularised,
-    CrossEntropy,
-    GloRo,
-    LogitAnnealing,
-    MultiMargin,
-    TauCrossEntropy,
-)
 from sdplip.training.schedules import build_optimiser, build_schedule
 from sdplip.training.tables import LossConfig, ModelConfig
 
@@ -53,6 +55,8 @@ LOSSES: dict[str, Callable[..., AbstractLoss]] = {
     "logit_annealing": LogitAnnealing,
     "hkr": HKR,
     "gloro": GloRo,
+    "cll": CLL,
+    "crm": CRM,
 }
 
 

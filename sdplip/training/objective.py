@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from sdplip.training.losses import AbstractLoss, LossContext
+from sdplip.nn.losses import AbstractLoss, LossContext
 from sdplip.training.margins import aimed_constants
 from sdplip.training.precision import Precision, lowered
 

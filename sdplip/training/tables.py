@@ -32,7 +32,16 @@ Shape = Literal[
     "liresnet",
 ]
 Loss = Literal[
-    "cross_entropy", "tau_cross_entropy", "multi_margin", "cr", "emma", "logit_annealing", "hkr", "gloro"
+    "cross_entropy",
+    "tau_cross_entropy",
+    "multi_margin",
+    "cr",
+    "emma",
+    "logit_annealing",
+    "hkr",
+    "gloro",
+    "cll",
+    "crm",
 ]
 
 
@@ -127,11 +136,15 @@ class LossConfig(_Section):
         offset: subtracted from the logit of the true class (cross_entropy, logit_annealing).
         temperature: divides the logits (cross_entropy, tau_cross_entropy: 1 / tau, logit_annealing).
         margin: of the hinge (multi_margin, hkr).
-        eps: radius in pixel units that training aims at (emma, gloro; logit_annealing: of its EMMA shift, None for no shift).
+        eps: radius in pixel units that training aims at (emma, gloro, cll; logit_annealing: of its EMMA shift, None for no shift).
         gamma: weight of the mean certified radius (cr).
         alpha: share of the hinge in [0, 1] (hkr).
         beta: exponent of the annealing (logit_annealing).
-        weight: weight of the divergence (gloro in its TRADES form; None is the cross-entropy with one more class).
+        weight: weight of the divergence (gloro in its TRADES form; None is the cross-entropy with one more class), of the squared
+            constant (cll), of the radii (crm).
+        slack: share of the logistic distribution beyond `eps`, in (0, 1) (cll).
+        sharpness: of the soft minimum over the classes (crm).
+        radius: in pixel units, from which on a sample is left alone (crm).
     """
 
     name: Loss = "cross_entropy"
@@ -143,6 +156,9 @@ class LossConfig(_Section):
     alpha: Share | None = None
     beta: NotNegative | None = None
     weight: NotNegative | None = None
+    slack: Annotated[float, Range(0, 1, strict=True)] | None = None
+    sharpness: Positive | None = None
+    radius: float | None = None
 
     def __post_init__(self) -> None:
         check(self)
@@ -163,6 +179,8 @@ LOSS_KEYS: dict[str, tuple[str, ...]] = {
     "logit_annealing": ("offset", "temperature", "beta", "eps"),
     "hkr": ("alpha", "margin"),
     "gloro": ("eps", "weight"),
+    "cll": ("eps", "slack", "weight"),
+    "crm": ("weight", "sharpness", "radius"),
 }
 """The keys that each loss reads."""
 

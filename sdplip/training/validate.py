@@ -5,9 +5,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sdplip.nn.ieee import ieee
+from sdplip.nn.losses import radii
 from sdplip.training.data import Split
 from sdplip.training.distributed import Team
-from sdplip.training.losses import radii
 from sdplip.training.margins import aimed_constants
 from sdplip.training.own import monitored_constants
 

@@ -3,7 +3,7 @@
 from torch import nn
 
 from sdplip.arithmetic.decimals import above, below
-from sdplip.nn.activations import Abs, GroupSort, Householder, MaxMin, NActivation
+from sdplip.nn.activations import Abs, BetaAbs, GroupSort, Householder, MaxMin, NActivation
 from sdplip.nn.bounds.dispatch import Context, lipschitz
 from sdplip.nn.bounds.tree import Bound, root_above
 from sdplip.nn.bounds.weights import effective
@@ -117,6 +117,12 @@ def _(module: nn.Module, context: Context) -> Bound:
 
 @lipschitz.register(Abs)
 def _(module: Abs, context: Context) -> Bound:  # noqa: ARG001
+    return Bound(1.0, "slopes -1 and 1")
+
+
+@lipschitz.register(BetaAbs)
+def _(module: BetaAbs, context: Context) -> Bound:
+    _refuse_batch_axis(module, context)
     return Bound(1.0, "slopes -1 and 1")
 
 

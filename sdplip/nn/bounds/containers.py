@@ -9,7 +9,7 @@ from sdplip.nn.bounds.affine import conv_geometry
 from sdplip.nn.bounds.dispatch import Context, Shape, lipschitz
 from sdplip.nn.bounds.tree import Bound, best, product_above, root_sum_square_above, shown, sum_above
 from sdplip.nn.bounds.weights import convolution_bound, effective, exact, matrix_bound
-from sdplip.nn.containers import Concatenate, Residual, Scale, Sum
+from sdplip.nn.containers import ChannelScale, Concatenate, Residual, Scale, Sum
 from sdplip.nn.heads import LastLayerNormalised
 
 
@@ -105,6 +105,12 @@ def _summed(bound: Bound, diagonal: np.ndarray) -> Bound:
 def _(module: Scale, context: Context) -> Bound:
     factor = float(abs(effective(module, "factor", context)))
     return Bound(factor, f"multiplies by {shown(factor)} in absolute value")
+
+
+@lipschitz.register(ChannelScale)
+def _(module: ChannelScale, context: Context) -> Bound:
+    largest = float(abs(effective(module, "factors", context)).max())
+    return Bound(largest, f"multiplies channels by at most {shown(largest)} in absolute value")
 
 
 @lipschitz.register(LastLayerNormalised)

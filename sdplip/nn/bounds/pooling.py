@@ -6,11 +6,13 @@ from typing import Any
 from torch import nn
 
 from sdplip.nn.bounds.dispatch import Context, lipschitz
-from sdplip.nn.bounds.tree import Bound, quotient_above, root_above
-from sdplip.nn.bounds.weights import window_overlap, window_square
+from sdplip.nn.bounds.tree import Bound, quotient_above, root_above, shown
+from sdplip.nn.bounds.weights import effective, exact, window_overlap, window_square
 from sdplip.nn.pooling import (
     Center,
+    CenterNorm,
     FirstChannels,
+    GlobalL2Pool,
     L2Pool1d,
     L2Pool2d,
     L2Pool3d,
@@ -111,6 +113,18 @@ def _(module: L2Pool2d, context: Context) -> Bound:  # noqa: ARG001
 @lipschitz.register(Center)
 def _(module: Center, context: Context) -> Bound:  # noqa: ARG001
     return Bound(1.0, "orthogonal projection onto mean 0")
+
+
+@lipschitz.register(GlobalL2Pool)
+def _(module: GlobalL2Pool, context: Context) -> Bound:  # noqa: ARG001
+    return Bound(1.0, "norms of disjoint channels")
+
+
+@lipschitz.register(CenterNorm)
+def _(module: CenterNorm, context: Context) -> Bound:
+    effective(module, "bias", context)
+    largest = float(abs(exact(module.scale().detach(), module, "weight", context)).max())
+    return Bound(largest, f"orthogonal projection onto mean 0, times at most {shown(largest)}")
 
 
 @lipschitz.register(FirstChannels)

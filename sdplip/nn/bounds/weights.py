@@ -14,7 +14,7 @@ from sdplip.kernel.condition import Certificate, Form
 from sdplip.nn.bounds.dispatch import Context
 from sdplip.nn.bounds.tree import Bound
 from sdplip.nn.kept import AbstractKept
-from sdplip.nn.orthogonal import TallCayley, Trivialised
+from sdplip.nn.orthogonal import Trivialised
 from sdplip.nn.rescaled import Rescaled
 from sdplip.nn.scaling import AbstractScaling
 from sdplip.proposals import certify, certify_convolution
@@ -52,9 +52,9 @@ def refuse_stale_parametrization(module: nn.Module, name: str, context: Context)
     if len(steps) == 1 and isinstance(step := steps[0], AbstractKept):
         free = tuple(steps.parameters(recurse=False))
         with torch.no_grad():
-            if not same(step(*free), step.compute(*free)):
+            if not same(step(*free), step.now(*free)):
                 raise context.refuse(module, STALE)
-    if len(steps) != 1 or not isinstance(step := steps[0], Rescaled | Trivialised | TallCayley):
+    if len(steps) != 1 or not isinstance(step := steps[0], Rescaled | Trivialised):
         return
     original = steps.get_parameter("original")
     if isinstance(step, Rescaled):

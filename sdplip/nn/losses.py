@@ -1,4 +1,10 @@
-r"""Losses of certified training under one interface: `loss(logits, labels, context)` is the mean over the batch.
+r"""Losses of certified training as modules: `loss(logits, labels)` is the mean over the batch.
+
+    >>> HKR()(logits, labels)                # most losses need nothing else
+    >>> EMMA()(logits, labels, 1.0)          # some read the constants of margins: of a network with this Lipschitz constant,
+    >>> EMMA()(logits, labels, pairwise)     # or one a pair of classes, such as `aimed_constants(model)`
+
+Labels are class indices, or what HKR users have: one-hot rows, and +1 and -1 for a single logit.
 
 Notation: logits $s$, label $y$, one-hot $e_y$, and $M_{ij}$ the Lipschitz constant of the margin $s_i - s_j$
 (`LossContext.pairwise`). The certified radius of a sample is $r = \min_{j \ne y} (s_y - s_j) / M_{yj}$.
@@ -6,11 +12,12 @@ Notation: logits $s$, label $y$, one-hot $e_y$, and $M_{ij}$ the Lipschitz const
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from math import log
 from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sdplip.errors import InvalidConfig
@@ -36,30 +43,49 @@ class LossContext:
         """`pairwise`, or the reason why there is a need for it."""
         if self.pairwise is None:
             raise InvalidConfig(
-                "This loss needs the pairwise constants of the head: pass `LossContext(pairwise=...)`."
+                "This loss needs the pairwise constants of the margins. Pass the Lipschitz constant of the network as a third argument,"
+                " `loss(logits, labels, 1.0)`, or a matrix of one constant a pair of classes."
             )
         return self.pairwise
 
 
-NO_CONTEXT = LossContext()
-"""For losses that read logits and labels alone, in loops of one's own: `HKR()(field(x), labels)`."""
+Constants = LossContext | Tensor | float | None
+"""What a loss may be told: everything, the matrix of constants, the constant of the network, or nothing."""
 
 
-class AbstractLoss(ABC):
+class AbstractLoss(nn.Module, ABC):
     """A scalar to minimise.
 
     Attributes:
-        needs_pairwise: whether it reads `context.pairwise`.
+        needs_pairwise: whether it reads the constants of margins.
     """
 
     needs_pairwise: ClassVar[bool] = False
 
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def forward(self, logits: Logits, labels: Tensor, context: Constants = None) -> Scalar:
+        """The mean loss of the batch.
+
+        Args:
+            labels: class indices `(batch,)`, one-hot rows `(batch, classes)`, or +1 and -1 for a single logit.
+            context: constants of the margins, where the loss reads them: a matrix `(classes, classes)`; or a number, the Lipschitz
+                constant of the network, which bounds every margin by sqrt(2) times itself.
+
+        Raises:
+            InvalidConfig: labels of another shape, or no constants where the loss needs them.
+        """
+        if not isinstance(context, LossContext):
+            context = LossContext(_pairwise(context, logits))
+        return self.value(logits, class_indices(logits, labels), context)
+
     @abstractmethod
-    def __call__(self, logits: Logits, labels: Labels, context: LossContext = NO_CONTEXT) -> Scalar:
-        """The mean loss of the batch. Losses that need pairs of constants ask for a `context`."""
+    def value(self, logits: Logits, labels: Labels, context: LossContext) -> Scalar:
+        """The mean loss for class indices."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class CrossEntropy(AbstractLoss):
     r"""Offset cross-entropy $t \cdot \mathrm{CE}((s - u e_y) / t, y)$ (AOL, Prach and Lampert 2022; SLL).
 
@@ -69,32 +95,32 @@ class CrossEntropy(AbstractLoss):
     offset: float = 1.5 * 2**0.5
     temperature: float = 0.25
 
-    def __call__(self, logits: Logits, labels: Labels, context: LossContext = NO_CONTEXT) -> Scalar:  # noqa: ARG002
+    def value(self, logits: Logits, labels: Labels, context: LossContext) -> Scalar:  # noqa: ARG002
         shifted = logits - self.offset * F.one_hot(labels, logits.shape[1])
         return self.temperature * F.cross_entropy(shifted / self.temperature, labels)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class TauCrossEntropy(AbstractLoss):
     r"""$\mathrm{CE}(\tau s, y) / \tau$ (deel-lip)."""
 
     tau: float = 4.0
 
-    def __call__(self, logits: Logits, labels: Labels, context: LossContext = NO_CONTEXT) -> Scalar:  # noqa: ARG002
+    def value(self, logits: Logits, labels: Labels, context: LossContext) -> Scalar:  # noqa: ARG002
         return F.cross_entropy(self.tau * logits, labels) / self.tau
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class MultiMargin(AbstractLoss):
     r"""$\frac 1 C \sum_{j \ne y} \max(0, m - s_y + s_j)$ (Cayley, CPL); $m = 0.7$ in CPL."""
 
     margin: float = 0.7
 
-    def __call__(self, logits: Logits, labels: Labels, context: LossContext = NO_CONTEXT) -> Scalar:  # noqa: ARG002
+    def value(self, logits: Logits, labels: Labels, context: LossContext) -> Scalar:  # noqa: ARG002
         return F.multi_margin_loss(logits, labels, margin=self.margin)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class CertificateRegularised(AbstractLoss):
     r"""CR: $\mathrm{CE}(s, y) - \gamma \, \mathrm{mean} \max(0, r)$ (Singla et al. 2022).
 
@@ -104,12 +130,12 @@ class CertificateRegularised(AbstractLoss):
     gamma: float = 0.5
     needs_pairwise: ClassVar[bool] = True
 
-    def __call__(self, logits: Logits, labels: Labels, context: LossContext = NO_CONTEXT) -> Scalar:
+    def value(self, logits: Logits, labels: Labels, context: LossContext) -> Scalar:
         radius = radii(logits, labels, context.constants())
         return F.cross_entropy(logits, labels) - self.gamma * radius.relu().mean()
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class EMMA(AbstractLoss):
     r"""$\mathrm{CE}(d + \kappa \epsilon M_y, y)$ with $d_j = s_j - s_y$ and $\kappa_j = \mathrm{clip}(-d_j / (\epsilon M_{yj}),
     0.01, 1)$, which is not differentiated (LiResNet, Hu et al. 2023).
@@ -120,11 +146,11 @@ class EMMA(AbstractLoss):
     eps: float = 36 / 255
     needs_pairwise: ClassVar[bool] = True
 
-    def __call__(self, logits: Logits, labels: Labels, context: LossContext = NO_CONTEXT) -> Scalar:
+    def value(self, logits: Logits, labels: Labels, context: LossContext) -> Scalar:
         return F.cross_entropy(emma_logits(logits, labels, context, self.eps), labels)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class LogitAnnealing(AbstractLoss):
     r"""$-T (1 - p)^\beta \log p$ with $p = \mathrm{softmax}((z - \xi e_y) / T)_y$ (BRONet, Lai et al. 2025).
 
@@ -142,7 +168,7 @@ class LogitAnnealing(AbstractLoss):
     def needs_pairwise(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.eps is not None
 
-    def __call__(self, logits: Logits, labels: Labels, context: LossContext = NO_CONTEXT) -> Scalar:
+    def value(self, logits: Logits, labels: Labels, context: LossContext) -> Scalar:
         z = logits if self.eps is None else emma_logits(logits, labels, context, self.eps)
         shifted = z - self.offset * F.one_hot(labels, z.shape[1])
         log_p = -F.cross_entropy(shifted / self.temperature, labels, reduction="none")
@@ -152,7 +178,7 @@ class LogitAnnealing(AbstractLoss):
         return (-self.temperature * rest**self.beta * log_p).mean()
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class HKR(AbstractLoss):
     r"""Hinge and Kantorovich-Rubinstein: $\alpha \, \mathrm{hinge} - (1 - \alpha) \, \mathrm{KR}$ (Serrurier et al. 2021).
 
@@ -168,12 +194,7 @@ class HKR(AbstractLoss):
     alpha: float = 0.9
     margin: float = 1.0
 
-    def __call__(self, logits: Logits, labels: Labels, context: LossContext = NO_CONTEXT) -> Scalar:  # noqa: ARG002
-        if logits.ndim != 2 or labels.shape != logits.shape[:1]:
-            raise InvalidConfig(
-                f"`HKR` takes logits (batch, classes), or (batch, 1) for two sides, and labels (batch,), but got"
-                f" {tuple(logits.shape)} and {tuple(labels.shape)}."
-            )
+    def value(self, logits: Logits, labels: Labels, context: LossContext) -> Scalar:  # noqa: ARG002
         classes = logits.shape[1]
         mine = labels[:, None] == (1 if classes == 1 else torch.arange(classes, device=labels.device))
         hinge = (self.margin / 2 - torch.where(mine, logits, -logits)).relu()
@@ -186,7 +207,7 @@ class HKR(AbstractLoss):
         return self.alpha * hinge.mean() - (1 - self.alpha) * ((above - below) * both).mean()
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class GloRo(AbstractLoss):
     r"""Cross-entropy with one more class $s_\bot = \max_{j \ne i} (s_j + \epsilon M_{ij})$, $i = \arg\max s$ (Leino et al. 2021).
 
@@ -198,7 +219,7 @@ class GloRo(AbstractLoss):
     weight: float | None = None
     needs_pairwise: ClassVar[bool] = True
 
-    def __call__(self, logits: Logits, labels: Labels, context: LossContext = NO_CONTEXT) -> Scalar:
+    def value(self, logits: Logits, labels: Labels, context: LossContext) -> Scalar:
         M = context.constants()
         top = logits.argmax(1)
         rivals = (logits + self.eps * M[top]).masked_fill(_at(top, logits), -torch.inf)
@@ -207,6 +228,103 @@ class GloRo(AbstractLoss):
             return F.cross_entropy(extended, labels)
         divergence = extended.logsumexp(1) - logits.logsumexp(1)
         return F.cross_entropy(logits, labels) + self.weight * divergence.mean()
+
+
+@dataclass(eq=False)
+class CLL(AbstractLoss):
+    r"""Calibrated Lipschitz-margin loss $\mathrm{CE}((d_j + \epsilon (1 - 2 [j = y])) / \sigma, y) + \lambda \max_{ij} M_{ij}^2$
+    (Losch et al., GCPR 2023).
+
+    $d_j = (s_j - s_y) / M_{yj}$ are signed distances in the input, and $\sigma = 2 \epsilon / Q(p)$ with $Q(p) = 2 \ln \frac{1 - p/2}{p/2}$ is the
+    width at which the logistic distribution leaves the mass $p$, the slack, outside of $\pm \epsilon$. Smaller $p$ is steeper. The constants
+    are not differentiated in the first term.
+
+    Attributes:
+        eps: $\epsilon$, the radius aimed at.
+        slack: $p$, in (0, 1).
+        weight: $\lambda$.
+    """
+
+    eps: float = 36 / 255
+    slack: float = 0.3
+    weight: float = 1e-4
+    needs_pairwise: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (0 < self.slack < 1 and self.eps > 0):
+            raise InvalidConfig(
+                f"`slack` must lie in (0, 1) and `eps` be positive, but they are {self.slack} and {self.eps}."
+            )
+
+    @property
+    def width(self) -> float:
+        r"""$Q(p)$."""
+        return 2 * log((1 - self.slack / 2) / (self.slack / 2))
+
+    def value(self, logits: Logits, labels: Labels, context: LossContext) -> Scalar:
+        M = context.constants().to(logits.dtype)
+        mine = _at(labels, logits)
+        reach = M.detach()[labels].masked_fill(mine, 1).clamp(min=1e-12)  # 0 / 0 at the class itself
+        d = (logits - logits.gather(1, labels[:, None])) / reach + self.eps * torch.where(mine, -1.0, 1.0)
+        return F.cross_entropy(d * (self.width / (2 * self.eps)), labels) + self.weight * M.amax() ** 2
+
+
+@dataclass(eq=False)
+class CRM(AbstractLoss):
+    r"""Certified radius maximisation $\mathrm{CE}(s, y) + \frac \mu {\alpha B} \sum_{i : r_i < r_0} \log \sum_{j \ne y} e^{-\alpha r_{ij}}$
+    (Fazlyab et al., NeurIPS 2023).
+
+    $r_{ij} = (s_y - s_j) / M_{yj}$, whose least is the radius $r_i$; the sum is a soft minimum, differentiated through the constants too.
+    Unlike in `CertificateRegularised`, misclassified samples count. Published: $\alpha = 5$ with $\mu = 30$, $r_0 = 2.2$ on MNIST, and 15 and 0.2 on
+    CIFAR-10.
+
+    Attributes:
+        weight: $\mu$.
+        sharpness: $\alpha$.
+        radius: $r_0$, from which on a sample is left alone.
+    """
+
+    weight: float = 15.0
+    sharpness: float = 5.0
+    radius: float = 0.2
+    needs_pairwise: ClassVar[bool] = True
+
+    def value(self, logits: Logits, labels: Labels, context: LossContext) -> Scalar:
+        mine = _at(labels, logits)
+        M = context.constants()[labels].to(logits.dtype).masked_fill(mine, 1).clamp(min=1e-12)
+        r = ((logits.gather(1, labels[:, None]) - logits) / M).masked_fill(mine, torch.inf)
+        near = r.amin(1) < self.radius
+        soft = torch.logsumexp(-self.sharpness * r, 1)
+        return F.cross_entropy(logits, labels) + self.weight / self.sharpness * (soft * near).mean()
+
+
+def class_indices(logits: Logits, labels: Tensor) -> Labels:
+    """Class indices of labels in any of the usual forms.
+
+    Raises:
+        InvalidConfig: labels that do not fit the logits.
+    """
+    if logits.ndim != 2:
+        raise InvalidConfig(f"Logits have the shape `(batch, classes)`, but got {tuple(logits.shape)}.")
+    batch, classes = logits.shape
+    if labels.shape == logits.shape and classes > 1:
+        return labels.argmax(1)
+    if labels.numel() != batch or labels.ndim > 2:
+        raise InvalidConfig(
+            f"Labels are class indices `({batch},)` or one-hot rows `({batch}, {classes})`, but have the shape {tuple(labels.shape)}."
+        )
+    labels = labels.reshape(batch)
+    return (labels > 0).long() if classes == 1 else labels.long()
+
+
+def _pairwise(constant: Tensor | float | None, logits: Logits) -> Tensor | None:
+    """Constants of all margins of a network with one constant, 0 on the diagonal."""
+    if constant is None or (isinstance(constant, Tensor) and constant.ndim == 2):
+        return constant
+    classes = logits.shape[-1]
+    eye = torch.eye(classes, dtype=logits.dtype, device=logits.device)
+    return (1 - eye) * (2**0.5 * torch.as_tensor(constant, dtype=logits.dtype, device=logits.device))
 
 
 def radii(
