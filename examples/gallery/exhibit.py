@@ -123,8 +123,9 @@ def show(main: Main, tolerance: float) -> None:
         "--out", type=Path, default=Path(), metavar="FOLDER", help="where the figure goes (here)"
     )
     options = parser.parse_args()
-    if not options.out.is_dir():
-        parser.error(f"`--out {options.out}` is no folder. Make it first: mkdir -p {options.out}")
+    if options.out.exists() and not options.out.is_dir():
+        parser.error(f"`--out {options.out}` is a file. Name a folder.")
+    options.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     start = time.process_time()
     with matplotlib.rc_context(STYLE):
