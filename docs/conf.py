@@ -1,6 +1,8 @@
 """Sphinx configuration: Markdown pages by MyST, the furo theme, API pages from docstrings."""
 
+import os
 import re
+import sys
 from importlib.metadata import version as installed
 from pathlib import Path
 
@@ -22,6 +24,15 @@ extensions = [
 myst_enable_extensions = ["dollarmath", "amsmath", "deflist"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build", "static", "**.ipynb_checkpoints"]
+nb_execution_mode = "auto"  # notebooks are stored without outputs, so all of them run
+nb_execution_in_temp = True
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
+nb_merge_streams = True
+os.environ |= {"COLUMNS": "80", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # of their kernels
+os.environ["PATH"] = os.pathsep.join(
+    [str(Path(sys.executable).parent), os.environ["PATH"]]
+)  # `sdplip` in their shells
 html_theme = "furo"
 html_title = "sdplip"
 html_static_path = ["static"]

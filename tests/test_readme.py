@@ -1,5 +1,6 @@
 """The quick starts of the README do what they say, in a folder that holds a weight file and nothing else."""
 
+import json
 import re
 import shlex
 import tomllib
@@ -110,3 +111,14 @@ def test_every_extra_is_explained_and_every_link_leads_somewhere():
     for text in (README, (ROOT / "CONTRIBUTING.md").read_text()):
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
             assert target.startswith("https://") or (ROOT / target).exists(), target
+
+
+def test_notebooks_are_stored_without_outputs():
+    """They run when the site is built; `docs/check_site.py` looks at what came out."""
+    notebooks = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
+    assert len(notebooks) == 3
+    for path in notebooks:
+        cells = json.loads(path.read_text())["cells"]
+        code = [cell for cell in cells if cell["cell_type"] == "code"]
+        assert code and not any(cell["outputs"] or cell["execution_count"] for cell in code), path.name
+        assert f"\n{path.stem}\n" in (path.parent / "index.md").read_text()
