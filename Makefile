@@ -31,6 +31,7 @@ lint: $(VENV)/.lint  ## style, types, import contracts
 docs: $(VENV)/.docs  ## the documentation site in docs/_build
 	$(BIN)/python -m sphinx -W -q -b html docs docs/_build
 	$(BIN)/python docs/check_site.py docs/_build
+	$(BIN)/python docs/console_blocks.py
 
 bench: $(VENV)/.test  ## the tables of docs/benchmarks.md
 	$(BIN)/python benchmarks/check.py

@@ -160,3 +160,28 @@ def test_certificates_are_of_their_schema(tmp_path):
                         {**document, "claims": [{**document["claims"][0], "claim": body}]}
                     )
     assert kinds == {"lipschitz", "condition", "accuracy"}
+
+
+SAID = """ layer   interval of c    verdict    seconds
+ ──────────────────────────────────────────
+ fc1     [1.2, 1.30001]   violated     0.015
+
+Found in 0.2 s: at most 31.5035069."""
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        (("0.015", "7.5"), True),
+        (("0.2 s", "3 s"), True),
+        (("31.5035069", "31.5035070"), True),
+        (("31.5035069", "31.6"), False),
+        (("1.30001", "1.4"), False),
+        (("violated", "satisfied"), False),
+        (("\n\nFound", "\n fc2     [1.2, 1.30001]   violated     0.015\n\nFound"), False),
+    ],
+)
+def test_sample_outputs_are_compared_up_to_seconds(change, same):
+    """`make docs` runs every sample output of the documentation again and compares it like this."""
+    differs = runpy.run_path(str(DOCS / "console_blocks.py"))["differs"]
+    assert (differs(SAID, SAID.replace(*change)) is None) == same
