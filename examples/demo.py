@@ -1,4 +1,4 @@
-"""The main job on an embedded default, as `make demo` runs it: train, certify, check, compare, draw.
+"""The main job on an embedded default, as `make demo` runs it: train, certify, check, compare, draw, report.
 
 python examples/demo.py FOLDER
 
@@ -32,10 +32,12 @@ def main() -> None:
     proof = "scaled.certificate.json"
     run(folder, "scale", weights, "--form", "residual", "--layer", "7.weight", "-o", "scaled.npz", "--force")
     run(folder, "verify", proof, "scaled.npz")
+    run(folder, "report", "digits", "-o", "report.html", "--seconds", "5")
     print(
         f"\nFigures: {folder / 'curves.png'} (certified accuracy), {folder / 'scalings.png'} (scalings of a layer)."
     )
     print(f"Run: {folder / 'digits'}. Proof, checked again with NumPy alone: {folder / proof}.")
+    print(f"All of it on one page, for the browser: {(folder / 'report.html').resolve().as_uri()}")
 
 
 if __name__ == "__main__":

@@ -150,7 +150,7 @@ def test_the_drawn_curve_is_never_above_the_proven_one():
     steps = path.get("d").replace("M", " ").replace("H", " ").replace("V", " ").split()
     assert len(steps) >= 2 * POINTS
     numbers = list(map(float, steps))
-    left, right, top, bottom = 46, 468, 24, 260
+    left, right, top, bottom = 46, 460, 24, 260
     end = 1.04 * float(many.radii[(many.accuracy >= 0.005).sum()])
     for k in range(0, len(numbers) - 3, 2):
         x, y = numbers[k], numbers[k + 1]  # from here to the next x this height is drawn

@@ -15,6 +15,7 @@ from sdplip.cli.check import check
 from sdplip.cli.compare import compare
 from sdplip.cli.curves import curves
 from sdplip.cli.failure import Interrupted, end, one_line_errors, wants_json
+from sdplip.cli.report import report
 from sdplip.cli.scale import scale
 from sdplip.cli.show import show
 from sdplip.cli.tighten import tighten
@@ -95,6 +96,7 @@ def main() -> None:
     sdplip curves RUN...   draw certified accuracy over radius of certified runs
     sdplip verify CERT FILE   prove a certificate again
     sdplip show CERT       say a certificate in words
+    sdplip report RUN|FILE one page for the browser: what is proven, and the proof
 
     FILE is a .npy, .npz, .mat, .pt, .pth, .safetensors, .onnx or .nnet file of weights.
     """
@@ -105,5 +107,5 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-for command in (check, compare, bound, scale, train, certify, tighten, curves, verify, show):
+for command in (check, compare, bound, scale, train, certify, tighten, curves, verify, show, report):
     main.add_command(command)

@@ -232,6 +232,7 @@ DOCUMENTS: dict[str, Parts] = {
              ("paper", "name", "data", "clean", _CERTIFIED, "source", "doubt", "extra_data", "note")),
         "figure", "csv",
     ),
+    "report": ("file", "output", Node("beside", "list", "Files of the proof that the page has no room for.", ["string"]), "bound", "verify"),
 }  # fmt: skip
 """The keys of each command, in order, behind `command` and `schema`."""
 

@@ -9,7 +9,7 @@ from typing import Literal
 from sdplip.html.elements import Node, tag
 
 WIDE, HIGH = 480.0, 300.0
-LEFT, RIGHT, TOP, BOTTOM = 46.0, 12.0, 24.0, 40.0
+LEFT, RIGHT, TOP, BOTTOM = 46.0, 20.0, 24.0, 40.0
 """Margins; what is under the pointer is said in the upper one, where nothing is drawn."""
 Place = Callable[[float], float]
 """From a value to a place in the figure."""

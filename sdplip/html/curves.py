@@ -22,15 +22,18 @@ LEAST = 0.005
 """The axis ends where the curve falls below this accuracy."""
 
 
-def certified_chart(curve: "Curve") -> Node:
-    """Certified accuracy, and what attacks leave: the truth lies between. Drawn from below where there are too many steps."""
+def certified_chart(curve: "Curve", proven: str = "certified: proven") -> Node:
+    """Certified accuracy, and what attacks leave: the truth lies between. Drawn from below where there are too many steps.
+
+    `proven` is the name of the lower side, which whoever has only read it in a file must not call proven.
+    """
     end = _end(curve)
     grid = np.linspace(0, end, POINTS + 1)
     at = curve.accuracy[np.searchsorted(curve.radii, grid, side="right") - 1]
     solid = list(
         zip(grid[:-1].tolist(), at[1:].tolist(), strict=True)
     )  # the least value until the next place
-    series = [Series("certified: proven", solid, "steps")]
+    series = [Series(proven, solid, "steps")]
     if curve.attacks:
         names = ", ".join(dict.fromkeys(point.attack for point in curve.attacks))
         series.append(Series(f"after attack ({names}): an upper side", curve.upper_side, "steps", 1, "6 3"))
@@ -38,7 +41,12 @@ def certified_chart(curve: "Curve") -> Node:
         series.append(Series("attacked radii", marks, "marks", 1))
     top = min(1.0, 1.08 * curve.clean) or 1.0
     x = Axis("radius r (l2 distance of inputs)", 0.0, end)
-    return chart(series, x, Axis("right and certified beyond r", 0.0, top, True), _hover(curve, end))
+    return chart(
+        series,
+        x,
+        Axis("right and certified beyond r", 0.0, top, True),
+        _hover(curve, end, proven.partition(":")[0]),
+    )
 
 
 def _end(curve: "Curve") -> float:
@@ -47,11 +55,11 @@ def _end(curve: "Curve") -> float:
     return 1.04 * max([last, *(point.eps for point in curve.attacks)]) or 1.0
 
 
-def _hover(curve: "Curve", end: float) -> list[tuple[float, str]]:
+def _hover(curve: "Curve", end: float, word: str) -> list[tuple[float, str]]:
     digits = max(0, 3 - math.floor(math.log10(end)) - 1)
     said = []
     for place in dict.fromkeys(f"{end * k / PLACES:.{digits}f}" for k in range(PLACES + 1)):
-        words = f"r = {place}: certified {percent_below(curve.at(place))}"
+        words = f"r = {place}: {word} {percent_below(curve.at(place))}"
         if curve.attacks:
             left = min(a for r, a in curve.upper_side if Fraction(r) <= Fraction(place))
             words += f", truth at most {percent_above(left)}"

@@ -10,7 +10,7 @@ Inside = Node | str | None
 VERBATIM = ("style",)
 
 
-def tag(name: str, *inside: Inside, **attributes: str | float | None) -> Node:
+def tag(name: str, /, *inside: Inside, **attributes: str | float | None) -> Node:
     """An element; None is left out. `class_` is the attribute `class`, `stroke_width` is `stroke-width`."""
     node = ET.Element(name)
     for key, value in attributes.items():

@@ -155,14 +155,14 @@ def certified_run(found: "CertifiedRun") -> Node:
     return curve(found.curve)
 
 
-def radii_table(found: "Curve") -> Node:
+def radii_table(found: "Curve", word: str = "certified") -> Node:
     """Accuracy at the radii of the literature and those that were attacked."""
     attacked = {point.eps: point.accuracy for point in found.attacks}
     rows: list[list[Inside]] = [["0 (clean)", percent_below(found.clean), ""]]
     for eps in RADII:
         left = next((a for r, a in attacked.items() if math.isclose(r, eval_radius(eps))), None)
         rows.append([eps, percent_below(found.at(eps)), "" if left is None else percent_above(left)])
-    titles = ["radius", "certified"] + (["left by attack"] if attacked else [])
+    titles = ["radius", word] + (["left by attack"] if attacked else [])
     return table(titles, [row[: len(titles)] for row in rows])
 
 

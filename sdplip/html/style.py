@@ -34,7 +34,7 @@ SHEET = f"""
 .sdplip svg text{{font:12px system-ui,sans-serif;fill:var(--ink)}}
 .sdplip svg .soft{{fill:var(--soft)}}
 .sdplip .rule{{stroke:var(--line);stroke-width:1}}.sdplip .axis{{stroke:var(--soft);stroke-width:1}}
-.sdplip .at rect{{fill:transparent}}.sdplip .at line,.sdplip .at text{{visibility:hidden}}
+.sdplip .at rect{{fill:transparent}}.sdplip .at line,.sdplip .at text{{visibility:hidden;pointer-events:none}}
 .sdplip .at:hover line,.sdplip .at:hover text{{visibility:visible}}.sdplip .at line{{stroke:var(--ink);stroke-width:1}}
 .sdplip .strip{{display:flex;flex-wrap:wrap;gap:.6rem}}
 .sdplip .strip img{{width:3.4rem;height:3.4rem;image-rendering:pixelated;border:1px solid var(--line);display:block;margin:0}}
