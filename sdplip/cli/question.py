@@ -22,6 +22,7 @@ METHODS = (
     "riccati-greedy",
     "lipsdp-layer",
     "lipsdp-neuron",
+    "pairs",
     "reference",
     "reference-layer",
     "reference-pairs",

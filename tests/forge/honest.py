@@ -173,7 +173,7 @@ def _chains(folder: Path) -> Iterator[Case]:
     yield case(
         "lipschitz, joint", file, {"kind": "weights"}, [(LipschitzClaim(joint.bound), joint.proof)], judge
     )
-    two = [_claimed(network, "reference-pairs"), _claimed(network, "reference-pairs", output=(0, 1))]
+    two = [_claimed(network, "pairs"), _claimed(network, "pairs", output=(0, 1))]
     yield case("lipschitz, pairs", file, {"kind": "weights"}, two, judge)
     several = [
         _claimed(network, "lipsdp-neuron"),

@@ -86,6 +86,12 @@ METHODS: Mapping[str, Method] = {
         device=True,
         stops=True,
     ),
+    "pairs": Method(
+        "lipsdp-neuron, and multipliers of those pairs of neurons that are worth most (seconds at 40 neurons, minutes at 500)",
+        pairs.unfit,
+        pairs.propose,
+        stops=True,
+    ),
     "lipsdp-layer": Method(
         "optimal multipliers, one a layer, by interior point (a cube of the number of neurons)",
         no_chain,

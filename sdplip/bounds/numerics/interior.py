@@ -6,10 +6,10 @@ subscript a: the predictor, $\sigma = 0$). Variables may share one multiplier: `
 the inequality: all entries (`Dense`, and `Whole` for chains of few blocks), or three block diagonals of a chain (`Blocks`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -54,7 +54,7 @@ class Inequality(Protocol):
         r"""$\langle C, S \rangle$."""
         ...
 
-    def schur(self, P: Any, X: Any) -> Matrix:
+    def schur(self, P: Any, X: Any) -> "Matrix | System":
         r"""$\mathrm{tr}(A_i P A_j X)$ for all variables; the lower triangle is enough."""
         ...
 
@@ -65,12 +65,22 @@ class Inequality(Protocol):
         r"""$P (\sum_i dy_i A_i) dX$, near enough for a corrector; X may go `c` along dX, and `first` is the product with X."""
 
 
+@runtime_checkable
+class System(Protocol):
+    """The linear system of a step that is no matrix."""
+
+    def solver(self) -> Callable[[Vector], Vector] | None: ...
+
+
 @dataclass(frozen=True, eq=False)
 class Iterate:
-    r"""A strictly feasible $y = (\rho, \lambda)$, and a dual value: the optimum is not below `lower`, in floating point."""
+    r"""A strictly feasible $y = (\rho, \lambda)$, and a dual value: the optimum is not below `lower`, in floating point.
+
+    X is the moment matrix behind that value."""
 
     y: Vector
     lower: float
+    X: Any = None
 
     @property
     def gap(self) -> float:
@@ -79,17 +89,17 @@ class Iterate:
 
 
 def iterates(
-    inequality: Inequality, y: Vector, groups: Int[Tensor, " variables"] | None = None
+    inequality: Inequality, y: Vector, groups: Int[Tensor, " variables"] | None = None, X: Any = None
 ) -> Iterator[Iterate]:
     """Points of the method from a strictly feasible `y`; it ends where double precision allows no further progress.
 
-    `groups` numbers the variables, 0 for rho, equal numbers for neurons with a common multiplier.
+    `groups` numbers the variables, 0 for rho, equal numbers for neurons with a common multiplier. X is a moment matrix to begin with.
     """
     group = None if groups is None else Group(groups, int(groups.max()) + 1)
     collect, expand = (group.collect, group.expand) if group else (_same, _same)
     b = torch.zeros_like(collect(y))
     b[0] = 1
-    factor, X = inequality.factor(y), None
+    factor = inequality.factor(y)
     while factor is not None:
         P = inequality.inverse(y, factor)
         if P is None:
@@ -98,12 +108,12 @@ def iterates(
         X = P.scaled(1 / float(AP[0])) if X is None else X
         AX, value = inequality.adjoint(X.matrix), inequality.objective(X.matrix)
         # X need not be feasible yet; multipliers of size y pay for what is missing, and those of the optimum are near in the end.
-        size = abs(_representative(group, y))
+        size = abs(_representative(group, y)).clamp_min(1e-2)
         missing = float(abs(collect(AX) - b) @ size)
-        yield Iterate(y, value - 3 * missing)
+        yield Iterate(y, value - 3 * missing, X)
         mu = (float(AX @ y) - value) / inequality.order
         H = inequality.schur(P, X)
-        solve = factored(group.square(H) if group else H)
+        solve = H.solver() if isinstance(H, System) else factored(group.square(H) if group else H)
         del H
         if solve is None or mu <= 0:
             return

@@ -107,7 +107,7 @@ def rows(system: Increments, at: Pairs) -> Float[np.ndarray, "pairs 4 columns"]:
     r"""$p_i, q_i, p_j, q_j$ of each pair, in inputs and variables."""
     e = np.eye(system.order, system.inputs + system.order, system.inputs)
     both = np.stack([e - system.alpha[:, None] * system.y, system.beta[:, None] * system.y - e], 1)
-    return both[at].reshape(len(at), 4, -1)
+    return both[at].reshape(len(at), 4, system.inputs + system.order)
 
 
 def candidates(system: Increments, layers: int | None = None) -> Pairs:
