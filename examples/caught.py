@@ -13,7 +13,9 @@ from pathlib import Path
 import cvxpy as cp
 import numpy as np
 import torch
+from caught_layers import rows as layer_rows
 
+from sdplip.arithmetic.decimals import below
 from sdplip.convolution import aol
 from sdplip.geometry import Geometry
 from sdplip.proposals import certify, certify_convolution
@@ -62,6 +64,7 @@ def rows() -> list[Row]:
         W = rng.normal(size=(n, n))
         c = certify(W, scs_point(W)).c_lower
         found.append(("CVXPY with SCS, least trace, taken at its word", f"n = {n}, eps 1e-5", 1.0, c))
+    found += layer_rows()
     found.append(
         (
             "AOL convolution with reflect padding",
@@ -100,7 +103,7 @@ def main() -> None:
     print("| published practice | setting | claimed | the layer stretches by at least |")
     print("|---|---|---|---|")
     for what, setting, claimed, truth in rows():
-        stretch = f"{truth:.4g}" if truth > 1.001 else f"1 + {truth - 1:.1e}"
+        stretch = below(truth, 4) if truth > 1.001 else f"1 + {below(truth - 1, 2)}"
         print(f"| {what} | {setting} | {claimed:g} | {stretch} |")
     if len(sys.argv) > 1:
         folder = Path(sys.argv[1])

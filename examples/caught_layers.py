@@ -1,0 +1,100 @@
+"""Three published layers whose constant is another than the one they claim: what `examples/caught.py` prints of them.
+
+Each is rebuilt from its formula; no published code runs.
+"""
+
+import torch
+from torch import Tensor
+
+from sdplip.geometry import Geometry
+from sdplip.nn import LipShiFTBlock
+from sdplip.proposals import certify, certify_convolution
+
+Row = tuple[str, str, float, float]
+
+
+def normalised(W: Tensor) -> Tensor:
+    """$W R^{-1}$ with $R^\\top R = W^\\top W + I$: norm below 1."""
+    R = torch.linalg.cholesky(W.mT @ W + torch.eye(W.shape[1], dtype=W.dtype), upper=True)
+    return torch.linalg.solve_triangular(R, W, upper=True, left=False)
+
+
+def ldlt_residual(first: Tensor, inner: Tensor, last: Tensor) -> Tensor:
+    r"""Jacobian, every ReLU active, of the residual class of LDLTFlossing (commit 1759e77) with one hidden layer, $x \mapsto A x + B
+    \sigma(C x)$.
+
+    $D_0 = I - A^\top A$ and $D_1 = 2 I - C D_0^{-1} C^\top$ are those of the inequality, but $B^\top \Sigma B \preceq D_1 / 2$ with $\Sigma = I + A
+    D_0^{-2} A^\top$: the terms $B^\top X$ with $X = A D_0^{-1} C^\top$ are missing, and $D_0^{-2}$ stands for $D_0^{-1}$.
+    """
+    n, m = first.shape[0], inner.shape[0]
+    A = normalised(first)
+    inverse = first.mT @ first + torch.eye(n, dtype=first.dtype)  # of D_0
+    L = torch.linalg.cholesky(inverse)
+    C = 2**0.5 * torch.linalg.solve_triangular(L, normalised(inner), upper=False, left=False)
+    root = torch.linalg.cholesky(2 * torch.eye(m, dtype=first.dtype) - C @ inverse @ C.mT)
+    R = torch.linalg.cholesky(torch.eye(n, dtype=first.dtype) + A @ inverse @ inverse @ A.mT, upper=True)
+    B = torch.linalg.solve_triangular(R, normalised(last) @ root.mT, upper=True) / 2**0.5
+    return A + B @ C
+
+
+def steepest_ldlt(n: int, m: int, steps: int = 150) -> float:
+    """Norm that some of its weights reach, by gradient ascent on the free matrices; proven of the Jacobian as it was computed."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((n, n), (m, n), (n, m))
+    free = [torch.randn(s, generator=generator, dtype=torch.float64).requires_grad_() for s in shapes]
+    optimiser = torch.optim.Adam(free, lr=0.2)
+    for _ in range(steps):
+        optimiser.zero_grad()
+        (-torch.linalg.matrix_norm(ldlt_residual(*free), 2)).backward()
+        optimiser.step()
+    J = ldlt_residual(*free).detach().numpy()
+    return certify(J, torch.ones(n, dtype=torch.float64).numpy()).c_lower
+
+
+def lipshift(blocks: int = 28, claimed: float = 192.0, drop: float = 0.2) -> tuple[float, float]:
+    """What LipShiFT's `lipschitz()` says of equal blocks in eval mode, and how far two inputs are pushed apart.
+
+    It multiplies the constant of each branch by the probability `1 - d` that DropPath keeps it (d from 0 to `drop`), while DropPath is the
+    identity in eval mode. Two channels, no convolution: each block multiplies (t, -t) by 1 + 2 s. s is chosen so that the claim is
+    `claimed`, the published constant of the CIFAR-10 model.
+    """
+    rates = torch.linspace(0, drop, blocks, dtype=torch.float64)
+
+    def said(s: float) -> float:
+        return float((1 + (1 - rates) * 2 * s).prod())
+
+    low, high = 0.0, 1.0
+    while high - low > 1e-12:
+        low, high = (low, (low + high) / 2) if said((low + high) / 2) > claimed else ((low + high) / 2, high)
+    model = torch.nn.Sequential(*(LipShiFTBlock(2, 0, start=low) for _ in range(blocks))).double().eval()
+    with torch.no_grad():
+        for block in model:
+            block[1].branch[1].branch[1].factors.zero_()  # alpha
+        x = torch.tensor([1.0, -1.0], dtype=torch.float64).reshape(1, 2, 1, 1)
+        return said(low), float((model(2 * x) - model(x)).norm() / x.norm())
+
+
+def strided_patches(out: int) -> float:
+    """Proven norm of a kernel of orthonormal patches, 4 x 4 with stride 4 and dilation 2: one pixel is read up to four times.
+
+    orthogonium (d54ed63) refuses a stride with a dilation that it divides, and accepts this one.
+    """
+    generator = torch.Generator().manual_seed(0)
+    M = torch.linalg.qr(torch.randn(32, 32, generator=generator, dtype=torch.float64)).Q[:out]
+    geometry = Geometry(4, "circular", 2, 2, image_size=(16, 16))
+    K = M.reshape(out, 2, 4, 4).numpy()
+    return certify_convolution(K, torch.ones(2, dtype=torch.float64).numpy(), geometry).c_lower
+
+
+def rows() -> list[Row]:
+    """(what, setting, claimed bound, lower bound of the true constant)."""
+    found: list[Row] = []
+    for n, m in ((2, 2), (8, 8)):
+        what = f"{n} features, {m} hidden units"
+        found.append(("LDLT residual class, cross terms left out", what, 1.0, steepest_ldlt(n, m)))
+    for out in (2, 8, 32):
+        what = f"2 to {out} channels, 4 x 4, stride 4, dilation 2"
+        found.append(("orthogonal patches (orthogonium) with dilation", what, 1.0, strided_patches(out)))
+    claimed, truth = lipshift()
+    found.append(("LipShiFT, DropPath counted in eval mode", "28 equal blocks", claimed, truth))
+    return found
