@@ -37,18 +37,8 @@ bench: $(VENV)/.test  ## the tables of docs/benchmarks.md
 	$(BIN)/python benchmarks/check.py
 	$(BIN)/python benchmarks/solvers.py
 
-wheel: $(VENV)/.lint  ## wheels of sdplip and sdplip-verify in dist/, each tried in a virtual environment of its own
-	rm -rf dist build/smoke build/verify
-	$(BIN)/python -m build -q --wheel
-	$(PYTHON) -m venv build/smoke
-	build/smoke/bin/pip install -q -c constraints.txt dist/*.whl
-	build/smoke/bin/python -I tests/smoke.py
-	$(BIN)/python -m build -q --wheel --outdir dist verify
-	$(PYTHON) -m venv build/verify
-	build/verify/bin/pip install -q -c constraints.txt dist/sdplip_verify-*.whl
-	$(BIN)/python -m tests.smoke_certificate build/verify
-	build/verify/bin/sdplip-verify build/verify/cert.json build/verify/net.npz
-	test -z "$$(build/verify/bin/pip list --format freeze | grep -viE '^(numpy|pip|setuptools|sdplip.verify)=')"  # NumPy alone
+wheel: $(VENV)/.lint  ## wheels of sdplip and sdplip-verify in dist/, tried in fresh environments of this Python and the newest one here
+	.ci/wheels $(BIN)/python $(PYTHON)
 
 clean:  ## remove what make has made
 	rm -rf $(VENV) build dist docs/_build demo

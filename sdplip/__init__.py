@@ -4,7 +4,6 @@ Names are loaded when they are first used, so `import sdplip` costs nothing; the
 """
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,6 +17,9 @@ if TYPE_CHECKING:
     from sdplip.robustness import anchored_radius, angle_radius, certify_dense, class_radii, minimise
     from sdplip.verifier.verify import verify
     from sdplip.weights import Weight, read
+
+__version__ = "0.2.0"
+"""Said here alone: both wheels and the citation have it from here."""
 
 __all__ = [
     "Certificate",
@@ -63,8 +65,6 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        return version("sdplip")
     for home, names in _HOMES.items():
         if name in names:
             return getattr(import_module(home), name)
@@ -72,4 +72,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *__all__, "__version__"]
+    return [*globals(), *__all__]

@@ -6,6 +6,8 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import onnx  # noqa: F401  (the base install reads graphs and Parquet)
+import pyarrow.parquet  # noqa: F401
 
 import sdplip
 
@@ -22,6 +24,13 @@ with tempfile.TemporaryDirectory() as folder:
         (["check", "W.npy", "--scaling", "aol", "--certificate", "C.json"], 0),
         (["verify", "C.json", "W.npy"], 0),
         (["check", "none.npy"], 2),
+        (["compare", "W.npy"], 0),
+        (["bound", "W.npy"], 0),
+        (
+            ["train", "--out", "RUN", "--set", "train.steps=2", "--quiet"],
+            0,
+        ),  # the digits, out of scikit-learn
+        (["certify", "RUN", "--limit", "3"], 0),
     ):
         command = [str(Path(sys.executable).parent / "sdplip"), *arguments]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True)

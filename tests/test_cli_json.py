@@ -69,6 +69,33 @@ def test_exit_codes_of_answers_stay():
     assert answer(invoke, "check", "W.npy", "--scaling", "aol")[0] == 0
 
 
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_installed_by_one_command(shell, tmp_path, monkeypatch):
+    for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "ZDOTDIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    start = tmp_path / f".{shell}rc"
+    start.write_text("alias a=b")  # without a line end
+    code, script, err = invoke("completion", shell)
+    assert (code, err) == (0, "") and "_SDPLIP_COMPLETE" in script and not list(tmp_path.rglob("*sdplip*"))
+    for _ in range(2):
+        assert invoke("completion", shell, "--install")[0] == 0
+    (file,) = (
+        path for path in tmp_path.rglob("*") if path.is_file() and "sdplip" in str(path.relative_to(tmp_path))
+    )
+    assert file.read_text().strip() == script.strip()
+    lines = start.read_text().splitlines()
+    assert lines[0] == "alias a=b" and len(lines) == (1 if shell == "fish" else 2)
+    assert shell == "fish" or str(file) in lines[1]
+
+
+def test_completion_completes():
+    """What the scripts of the shells ask."""
+    asked = {"_SDPLIP_COMPLETE": "bash_complete", "COMP_WORDS": "sdplip comp", "COMP_CWORD": "1"}
+    done = CliRunner().invoke(main, env=asked, prog_name="sdplip")
+    assert done.stdout.split() == ["plain,compare", "plain,completion"]
+
+
 def test_help_beside_json():
     result = CliRunner().invoke(main, ["check", "--json", "--help"])
     assert result.exit_code == 0 and result.stdout.startswith("Usage:")

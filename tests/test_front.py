@@ -1,5 +1,8 @@
 """The front door takes what people hold, and says what it cannot take."""
 
+import tomllib
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -140,3 +143,20 @@ def test_reprs_are_one_short_line():
         assert "\n" not in repr(thing) and len(repr(thing)) < 1500, repr(thing)
     assert f"bound={found.bound!r}" in repr(found)
     assert "<30 × 40 float64>" in repr(found.goal.network)
+
+
+def test_one_version_everywhere():
+    """Both wheels read `sdplip/__init__.py`; the citation and the changelog are written by hand."""
+    import sdplip
+
+    root = Path(__file__).parents[1]
+    for project in ("pyproject.toml", "verify/pyproject.toml"):
+        table = tomllib.loads((root / project).read_text())
+        assert table["project"]["dynamic"] == ["version"] and "version" not in table["project"]
+        assert (
+            (root / project)
+            .parent.joinpath(table["tool"]["hatch"]["version"]["path"])
+            .samefile(sdplip.__file__)
+        )
+    assert f"\nversion: {sdplip.__version__}\n" in (root / "CITATION.cff").read_text()
+    assert f"\n## {sdplip.__version__} - " in (root / "CHANGELOG.md").read_text()

@@ -35,7 +35,11 @@ class Copy(BuildHookInterface):
         if not source.is_dir():
             raise RuntimeError("sdplip-verify is built inside a checkout of sdplip: `pip install ./verify`.")
         self.copy = Path(tempfile.mkdtemp())
-        (self.copy / "__init__.py").write_text(INIT, encoding="utf-8")
+        said = re.search(
+            r'^__version__ = "[^"]+"$', (source / "__init__.py").read_text(encoding="utf-8"), re.MULTILINE
+        )
+        assert said, "sdplip/__init__.py says no version"
+        (self.copy / "__init__.py").write_text(f"{INIT}\n{said[0]}\n", encoding="utf-8")
         for name in MODULES:
             found = [source / name] if name.endswith(".py") else sorted((source / name).rglob("*.py"))
             for path in found:

@@ -9,10 +9,12 @@ from typing import Any, NoReturn
 
 import click
 
+from sdplip import __version__
 from sdplip.cli.bound import bound
 from sdplip.cli.certify import certify
 from sdplip.cli.check import check
 from sdplip.cli.compare import compare
+from sdplip.cli.completion import completion
 from sdplip.cli.curves import curves
 from sdplip.cli.failure import Interrupted, end, one_line_errors, wants_json
 from sdplip.cli.report import report
@@ -81,7 +83,7 @@ def _leave(done: SystemExit) -> NoReturn:
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="sdplip", prog_name="sdplip")
+@click.version_option(__version__, prog_name="sdplip")
 def main() -> None:
     """Prove how Lipschitz the layers of a network are, from W^T W <= T with T diagonal.
 
@@ -107,5 +109,18 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-for command in (check, compare, bound, scale, train, certify, tighten, curves, verify, show, report):
+for command in (
+    check,
+    compare,
+    bound,
+    scale,
+    train,
+    certify,
+    tighten,
+    curves,
+    verify,
+    show,
+    report,
+    completion,
+):
     main.add_command(command)

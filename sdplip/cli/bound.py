@@ -186,12 +186,11 @@ def bound(
 
 def _save(path: Path, file: Path, understood: "Understood", best: "NetworkBound", ask: Question) -> None:
     """Writes the certificate file."""
-    from importlib.metadata import version
-
+    from sdplip import __version__
     from sdplip.verifier.document import Document, Entry, digest, write
 
     entry = Entry(_claim(best, ask).to_json(), best.proof)
-    write(path, Document(digest(file), understood.reading, (entry,)), version("sdplip"))
+    write(path, Document(digest(file), understood.reading, (entry,)), __version__)
 
 
 def _claim(result: "NetworkBound", ask: Question) -> "LipschitzClaim":

@@ -7,13 +7,13 @@ class and radius of each; the same functions of the kernel prove them again in `
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
+from sdplip import __version__
 from sdplip.arithmetic.decimals import above
 from sdplip.bounds.choose import bound
 from sdplip.bounds.methods.product import product_proof
@@ -163,7 +163,7 @@ def save_certificate(
             written.append(file)
             write_network(file, understood.network)
         entry = Entry(found.claim.to_json(), found.proof)
-        write(path, Document(digest(file), reading, (entry,)), version("sdplip"))
+        write(path, Document(digest(file), reading, (entry,)), __version__)
     except BaseException:
         for part in written:
             part.unlink(missing_ok=True)

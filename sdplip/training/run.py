@@ -13,6 +13,7 @@ from typing import Any, TextIO
 import torch
 from torch import Tensor, nn
 
+from sdplip import __version__
 from sdplip.display import brief, figure, html
 from sdplip.errors import InvalidConfig, InvalidRun
 from sdplip.training.build import build_model
@@ -224,10 +225,14 @@ def write_summary(out: Path, summary: RunSummary) -> None:
 
 def write_environment(out: Path, config: RunConfig, data: DataSet, members: Team) -> None:
     """What the numbers of a run depend on besides its configuration."""
-    names = ("sdplip", "torch", "numpy", "safetensors")
+    names = ("torch", "numpy", "safetensors")
     held = data.validation
     document: dict[str, Any] = {
-        "versions": {"python": platform.python_version(), **{n: metadata.version(n) for n in names}},
+        "versions": {
+            "python": platform.python_version(),
+            "sdplip": __version__,
+            **{name: metadata.version(name) for name in names},
+        },
         "system": platform.system(),
         "processor": _processor(),
         "cores": os.cpu_count(),

@@ -2,8 +2,8 @@
 
 import os
 from collections.abc import Iterable
-from importlib.metadata import version
 
+from sdplip import __version__
 from sdplip.kernel.condition import Certificate
 from sdplip.verifier.condition import condition_claim, condition_proof
 from sdplip.verifier.document import Document, Entry, digest, write
@@ -25,4 +25,4 @@ def save_layers(
         Entry(condition_claim(name, found).to_json(), condition_proof(found)) for name, found in certificates
     )
     reading = {"kind": "layers"} | ({} if transpose is None else {"transpose": transpose})
-    write(path, Document(digest(file), reading, entries), version("sdplip"))
+    write(path, Document(digest(file), reading, entries), __version__)
