@@ -218,7 +218,9 @@ def certify_accuracy(
                 f"{': 0 and 1, the sign of its one logit' if single else ''}."
             )
         if single and tighter is not None:
-            raise InvalidProblem("One logit has no pairs of classes to bound. Pass a smaller bound as `whole`.")
+            raise InvalidProblem(
+                "One logit has no pairs of classes to bound. Pass a smaller bound as `whole`."
+            )
         bound = layers = lipschitz(network, input_shape=shape)
         constants = margin_constants(network, bound, single=single)
         if whole is not None:
