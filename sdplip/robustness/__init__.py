@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sdplip.robustness.attacks import empirical_accuracy, empirical_robust, pgd
     from sdplip.robustness.certification import certify_accuracy
+    from sdplip.robustness.conformal import calibrate, robust_sets, worst_coverage
+    from sdplip.robustness.consistency import margin_consistency
+    from sdplip.robustness.decisions import brittleness, class_scores, decide
     from sdplip.robustness.dense import certify_dense
     from sdplip.robustness.descent import minimise
     from sdplip.robustness.embedding import embed
@@ -18,21 +21,31 @@ if TYPE_CHECKING:
 __all__ = [
     "anchored_radius",
     "angle_radius",
+    "brittleness",
+    "calibrate",
     "certified_radius",
     "certify_accuracy",
     "certify_dense",
     "class_radii",
+    "class_scores",
+    "decide",
     "embed",
     "empirical_accuracy",
     "empirical_robust",
     "half_space_radius",
+    "margin_consistency",
     "minimise",
     "pgd",
+    "robust_sets",
+    "worst_coverage",
 ]
 
 _HOMES = {
     "attacks": ("empirical_accuracy", "empirical_robust", "pgd"),
     "certification": ("certify_accuracy",),
+    "conformal": ("calibrate", "robust_sets", "worst_coverage"),
+    "consistency": ("margin_consistency",),
+    "decisions": ("brittleness", "class_scores", "decide"),
     "dense": ("certify_dense",),
     "descent": ("minimise",),
     "embedding": ("embed",),

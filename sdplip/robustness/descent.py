@@ -85,6 +85,49 @@ def minimise(
     return Minimised(best, least)
 
 
+@dataclass(frozen=True, eq=False)
+class Nearest:
+    """The smallest changes that were found.
+
+    Attributes:
+        x: `(n, ...)`, where the margin is 0 or less; the input itself where no such point was found.
+        distance: `(n,)`, to the input; infinite where none was found.
+    """
+
+    x: Float[Tensor, "n *shape"]
+    distance: Float[Tensor, " n"]
+
+    __repr__ = short
+
+
+def smallest_change(
+    margin: Margin,
+    x: Float[Tensor, "n *shape"],
+    reach: float,
+    *,
+    halvings: int = 9,
+    steps: int = 20,
+    restarts: int = 1,
+    box: Box = None,
+) -> Nearest:
+    """The nearest points with a margin of 0 or less that `minimise` finds, by bisection of its radius up to `reach`.
+
+    Raises:
+        InvalidProblem: as `minimise`.
+    """
+    best, distance = x.clone(), torch.full((len(x),), torch.inf, dtype=x.dtype, device=x.device)
+    low, eps = torch.zeros_like(distance), radii_of(reach, x)
+    for _ in range(halvings + 1):
+        found = minimise(margin, x, eps, steps=steps, restarts=restarts, box=box)
+        away = (found.x - x).flatten(1).norm(dim=1)
+        turned = found.margin <= 0
+        nearer = turned & (away < distance)
+        best, distance = torch.where(column(nearer, x), found.x, best), torch.where(nearer, away, distance)
+        low = torch.where(turned, low, eps)
+        eps = (low + distance.clamp_max(reach)) / 2
+    return Nearest(best, distance)
+
+
 def radii_of(eps: Tensor | float, x: Tensor) -> Float[Tensor, " n"]:
     """One radius a sample, in the format of `x`.
 
