@@ -14,7 +14,14 @@ if TYPE_CHECKING:
     from sdplip.kernel.condition import Certificate, Verdict
     from sdplip.proposals import certify, certify_convolution
     from sdplip.reports import scale
-    from sdplip.robustness import anchored_radius, angle_radius, certify_dense, class_radii, minimise, robust_sets
+    from sdplip.robustness import (
+        anchored_radius,
+        angle_radius,
+        certify_dense,
+        class_radii,
+        minimise,
+        robust_sets,
+    )
     from sdplip.verifier.verify import verify
     from sdplip.weights import Weight, read
 
@@ -59,7 +66,14 @@ _HOMES = {
     "sdplip.front": ("bound", "certify_accuracy", "check", "compare", "lipschitz", "load", "solve", "train"),
     "sdplip.geometry": ("Geometry",),
     "sdplip.reports": ("scale",),
-    "sdplip.robustness": ("anchored_radius", "angle_radius", "certify_dense", "class_radii", "minimise", "robust_sets"),
+    "sdplip.robustness": (
+        "anchored_radius",
+        "angle_radius",
+        "certify_dense",
+        "class_radii",
+        "minimise",
+        "robust_sets",
+    ),
     "sdplip.verifier.verify": ("verify",),
     "sdplip.weights": ("Weight", "read"),
 }
