@@ -93,7 +93,8 @@ def test_a_run(report, tmp_path):
         "as trained" in page.words and "Smallest radii" in page.words and "after attack (pgd)" in page.words
     )
     page.save(tmp_path)
-    names = report.verify
+    names = report.named("report").verify
+    assert names[0] == "report.certificate.json"
     found = sdplip.verify(*(tmp_path / name for name in names))
     assert found.proven and len(found.claims) == 2
     assert found.claims[0].claim.bound <= report.bound * (1 + 1e-9)
@@ -154,7 +155,7 @@ def test_a_weight_file(work, tmp_path):
     assert report.bound == pytest.approx(sdplip.bound(work / "mlp.npz").bound, rel=1e-6)
     assert "relu stands between them" in page.words and "violated" in page.words and "min_trace" in page.words
     page.save(tmp_path)
-    assert sdplip.verify(*(tmp_path / name for name in report.verify)).proven
+    assert sdplip.verify(*(tmp_path / name for name in report.named("report").verify)).proven
 
 
 def test_certificates_are_proven_only_where_their_files_are(work, tmp_path):
@@ -196,9 +197,17 @@ def test_what_is_too_large_lies_beside_the_page(work, tmp_path):
     report = network_report(work / "mlp.npz", seconds=1)
     large = Attachment("large.bin", np.random.default_rng(0).bytes(MOST), "too large")
     paths = dataclasses.replace(report, attachments=(*report.attachments, large)).write(tmp_path / "r.html")
-    assert paths == [tmp_path / "r.html", tmp_path / "large.bin"]
+    assert paths == [tmp_path / "r.html", tmp_path / "r.large.bin"]
     assert paths[0].stat().st_size < MOST and paths[1].read_bytes() == large.content
     assert "beside this page" in Page(paths[0]).words and isinstance(report, Report)
+
+
+def test_a_large_file_of_the_user_is_not_copied(tmp_path):
+    np.save(tmp_path / "large.npy", np.random.default_rng(0).normal(size=(2, 150_000)))
+    report = network_report(tmp_path / "large.npy", seconds=1)
+    assert report.write(tmp_path / "r.html") == [tmp_path / "r.html"]
+    page = Page(tmp_path / "r.html")
+    assert "too large for a page" in page.words and (tmp_path / "r.html").stat().st_size < MOST
 
 
 def test_the_command(work, tmp_path):
@@ -303,7 +312,7 @@ def test_it_folds_hovers_and_prints(browser, page_file):
 def test_attachments_are_saved_as_they_are(browser, page_file, tmp_path):
     page = opened(browser, page_file, [])
     with page.expect_download() as waiting:
-        page.locator("a[download='certificate.json']").click()
+        page.locator("a[download='browser.certificate.json']").click()
     waiting.value.save_as(tmp_path / "saved.json")
     assert json.loads((tmp_path / "saved.json").read_text())["schema"].startswith("sdplip-certificate/")
     page.close()

@@ -52,10 +52,8 @@ def certificate_report(
         if isinstance(claim, AccuracyClaim)
     ]
     sections.append(Section("Origin", _origin(document, found)))
-    files = [Attachment(certificate.name, certificate.read_bytes(), "this certificate")]
-    files += [
-        Attachment(p.name, p.read_bytes(), "what it is about") for p in (network, images) if p is not None
-    ]
+    files = [Attachment.of(certificate, "this certificate")]
+    files += [Attachment.of(p, "what it is about") for p in (network, images) if p is not None]
     names = (certificate.name, "FILE" if network is None else network.name)
     needs = any(isinstance(claim, AccuracyClaim) for claim in claims)
     if images is not None or needs:

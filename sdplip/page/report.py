@@ -4,7 +4,7 @@ import base64
 import os
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -44,13 +44,28 @@ class Section:
 
 @dataclass(frozen=True, eq=False)
 class Attachment:
-    """A file to take away: the one that a claim is about, or its proof."""
+    """A file to take away: the one that a claim is about, or its proof.
+
+    Attributes:
+        path: of a file that is there already: it is never written again, and `content` is empty where it is too large for a page.
+    """
 
     name: str
     content: bytes
     what: str
+    path: Path | None = None
 
     __repr__ = brief("name", "what")
+
+    @classmethod
+    def of(cls, path: Path, what: str) -> "Attachment":
+        """A file that is there already."""
+        fits = path.stat().st_size < MOST
+        return cls(path.name, path.read_bytes() if fits else b"", what, path)
+
+    @property
+    def size(self) -> int:
+        return len(self.content) if self.path is None else self.path.stat().st_size
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,19 +102,26 @@ class Report:
             OSError: with the name of the file.
         """
         path = Path(path)
-        page, beside = self.html()
+        page, left = self.named(path.stem).html()
+        beside = [one for one in left if one.path is None]
         written = [path.parent / one.name for one in beside]
         for place, one in zip(written, beside, strict=True):
             write_bytes(place, one.content)
         write_bytes(path, page.encode("utf-8"))
         return [path, *written]
 
+    def named(self, stem: str) -> "Report":
+        """The same with attachments whose names begin with that of the page, where they are no files of the user's."""
+        new = {one.name: f"{stem}.{one.name}" for one in self.attachments if one.path is None}
+        files = [replace(one, name=new.get(one.name, one.name)) for one in self.attachments]
+        return replace(self, attachments=files, verify=tuple(new.get(name, name) for name in self.verify))
+
     def html(self) -> tuple[str, list[Attachment]]:
         """The page, and the attachments that it has no room for."""
         room = MOST - len(self._page([], list(self.attachments)).encode("utf-8"))
         inside, beside = list[Attachment](), list[Attachment]()
         for one in self.attachments:
-            size = 4 * len(one.content) // 3 + 1000
+            size = 4 * one.size // 3 + 1000
             (inside if size <= room else beside).append(one)
             room -= size if size <= room else 0
         return self._page(inside, beside), beside
@@ -133,17 +155,18 @@ class Report:
         rows = []
         for one in self.attachments:
             if one in beside:
-                rows.append(
-                    tag(
-                        "li", tag("b", one.name), f", {one.what}: {_size(len(one.content))}, beside this page"
-                    )
+                where = (
+                    "beside this page"
+                    if one.path is None
+                    else "too large for a page: take it from where it is"
                 )
+                rows.append(tag("li", tag("b", one.name), f", {one.what}: {_size(one.size)}, {where}"))
             else:
                 data = base64.b64encode(one.content).decode("ascii") if one in inside else ""
                 link = tag(
                     "a", one.name, href=f"data:application/octet-stream;base64,{data}", download=one.name
                 )
-                rows.append(tag("li", link, f", {one.what}: {_size(len(one.content))}"))
+                rows.append(tag("li", link, f", {one.what}: {_size(one.size)}"))
         again = None if self.command is None else tag("pre", tag("code", self.command))
         return joined(
             "",

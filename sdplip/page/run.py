@@ -1,8 +1,10 @@
 """The report of a run folder of `sdplip train`, certified or not."""
 
+import csv
 import dataclasses
 import json
 import tempfile
+import time
 from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
@@ -16,17 +18,21 @@ from sdplip.html.curves import certified_chart, training_charts
 from sdplip.html.elements import Node, code, facts, fold, joined, paragraph, table, tag
 from sdplip.html.results import radii_table
 from sdplip.html.trees import bound_nodes
-from sdplip.kernel.proof import Goal
+from sdplip.kernel.accuracy import Arithmetic
+from sdplip.kernel.proof import Goal, Proof
 from sdplip.network.file import write_network
 from sdplip.nn.bounds.tree import Bound
 from sdplip.page.layers import layers_body, layers_of
 from sdplip.page.report import Attachment, Report, Section
 from sdplip.page.samples import samples_body
+from sdplip.progress import image_bar
 from sdplip.robustness.arithmetic import network_in, pixels
 from sdplip.robustness.asked import run
+from sdplip.robustness.certification import Certification
 from sdplip.robustness.curve import Curve, curve_of_certification
-from sdplip.robustness.graph_accuracy import Certified, certify_graph
+from sdplip.robustness.graph_accuracy import Certified, certify_graph, propose_margins
 from sdplip.robustness.run import RESULT, read_run
+from sdplip.robustness.run import SAMPLES as SAMPLES_TABLE
 from sdplip.training.data import DataSet, load
 from sdplip.training.metrics import read_lines
 from sdplip.training.run import ENVIRONMENT, SUMMARY, load_run, read_summary
@@ -39,10 +45,10 @@ if TYPE_CHECKING:
     from sdplip.network import Network
     from sdplip.training.config import DataConfig, RunConfig
 
-IMAGES = 1000
-"""Images that the attached certificate is about, at most: the first ones of the test split."""
-WORK = 3e9
-"""Numbers of all values of a network at these images, at most."""
+IMAGES, FIRST = 1000, 8
+"""Images that the attached certificate is about, at most: the first ones of the test split. A few are certified to see how long it takes."""
+PATIENCE = 3.0
+"""They may take so many times the seconds of the report."""
 CERTIFICATE, NETWORK, SAMPLES = "certificate.json", "network.safetensors", "images.npz"
 
 
@@ -52,7 +58,7 @@ def run_report(folder: Path, *, data: "DataConfig | None" = None, seconds: float
     Args:
         folder: of `sdplip train`; where `sdplip certify` has been in it, its curve with what attacks left.
         data: where the images are, if not where the run had them.
-        seconds: for the comparison of layers with their optimal scalings.
+        seconds: for the comparison of layers with their optimal scalings; three times as many for images.
 
     Raises:
         SdplipError: no run there, or a damaged one; `data` that are not there or do not fit.
@@ -60,7 +66,7 @@ def run_report(folder: Path, *, data: "DataConfig | None" = None, seconds: float
     config, model = load_run(folder)
     images, missing = _data(config.data) if data is None else (load(data), "")
     shape = images.test.shape if images else None
-    proven = _proven(model, images, shape)
+    proven = _proven(model, images, shape, PATIENCE * seconds)
     curve = _curve(folder, proven)
     parts = [Section("Certified accuracy", _accuracy(folder, curve, proven, missing))]
     if proven is not None:
@@ -104,7 +110,9 @@ def _data(config: "DataConfig") -> tuple[DataSet | None, str]:
         return None, str(error)
 
 
-def _proven(model: "nn.Module", images: DataSet | None, shape: tuple[int, ...] | None) -> Proven | None:
+def _proven(
+    model: "nn.Module", images: DataSet | None, shape: tuple[int, ...] | None, seconds: float
+) -> Proven | None:
     if images is None or shape is None:
         return None
     from sdplip.network.read.torch import understand_module
@@ -114,14 +122,28 @@ def _proven(model: "nn.Module", images: DataSet | None, shape: tuple[int, ...] |
     run(module, pixels(images.test.images[:1], "float64"))  # other images are refused in these words
     tree = lipschitz(module, input_shape=shape)
     network = understand_module(module, shape).network
-    values = sum(map(network.length, range(network.output + 1)))
-    n = max(1, min(IMAGES, len(images.test), int(WORK / values)))
-    x, y = images.test.images[:n].numpy(), images.test.labels[:n].numpy()
+    x, y = images.test.images[:IMAGES].numpy(), images.test.labels[:IMAGES].numpy()
+    proof = propose_margins(network, method="product")
     try:
-        found, arithmetic = certify_graph(network, x, y, method="product"), "float64"
+        arithmetic, n = "float64", _affordable(network, x, y, proof, "float64", seconds)
     except NotProvable:
-        found, arithmetic = certify_graph(network, x, y, arithmetic="exact", method="product"), "exact"
-    return Proven(tree, found, arithmetic, _attachments(network, found, x, y))
+        arithmetic, n = "exact", _affordable(network, x, y, proof, "exact", seconds)
+    with image_bar("certifying") as watch:
+        found = certify_graph(network, x[:n], y[:n], arithmetic=arithmetic, proof=proof, progress=watch)
+    return Proven(tree, found, arithmetic, _attachments(network, found, x[:n], y[:n]))
+
+
+def _affordable(
+    network: "Network", x: np.ndarray, y: np.ndarray, proof: Proof, arithmetic: Arithmetic, seconds: float
+) -> int:
+    """How many images are certified in that time, by the first few of them."""
+    took = []
+    for n in (1, FIRST):
+        begin = time.perf_counter()
+        certify_graph(network, x[:n], y[:n], arithmetic=arithmetic, proof=proof)
+        took.append(time.perf_counter() - begin)
+    each = max((took[1] - took[0]) / (FIRST - 1), 1e-6)
+    return max(1, min(len(x), max(FIRST, int(seconds / each))))
 
 
 def _attachments(network: "Network", found: Certified, x: np.ndarray, y: np.ndarray) -> list[Attachment]:
@@ -152,8 +174,20 @@ def _curve(folder: Path, proven: Proven | None) -> Curve | None:
     if not (folder / RESULT).exists():
         return here
     left = read_run(folder).curve
-    stale = here is not None and here.n == left.n and here.correct != left.correct
-    return here if stale else left
+    return left if proven is None or _of_these_weights(folder, proven.found.certification) else here
+
+
+def _of_these_weights(folder: Path, certified: Certification) -> bool:
+    """Whether the table of the run has the labels and predictions that these weights have at the first images."""
+    with (folder / SAMPLES_TABLE).open(newline="", encoding="utf-8") as file:
+        rows = [row for row, _ in zip(csv.DictReader(file), range(certified.n), strict=False)]
+    try:
+        said = np.array([(int(row["label"]), int(row["predict"])) for row in rows])
+    except (KeyError, ValueError):
+        return False
+    known = certified.prediction >= 0
+    own = np.stack([certified.label, certified.prediction], 1)
+    return said.shape == own.shape and bool((said == own)[known].all())
 
 
 def _lead(folder: Path, curve: Curve | None, proven: Proven | None) -> list[str]:
