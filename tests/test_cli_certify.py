@@ -40,6 +40,7 @@ KEYS = [
     "certificate",
     "verify",
     "smoothing",
+    "regression",
 ]
 CLOSE = 1 + 1e-12
 """Two routes to one product round differently."""

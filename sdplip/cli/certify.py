@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from sdplip.cli.answers import json_text, path_or_none, print_json, verify_command
-from sdplip.cli.options import Output, json_option
+from sdplip.cli.options import Finite, Output, json_option
 from sdplip.cli.smoothed import Parameters
 from sdplip.cli.subject import (
     arrange,
@@ -72,6 +72,12 @@ BATCH = 256
     type=Parameters(),
     help="Randomized smoothing as a baseline beside the proof, such as 0.25,1000,0.001.",
 )
+@click.option(
+    "--tolerance",
+    type=Finite(),
+    metavar="T",
+    help="Of a regression: errors below T count as right, in the unit of the target; default: that of the run.",
+)
 @json_option
 def certify(
     model: Path,
@@ -87,6 +93,7 @@ def certify(
     certificate: Path | None,
     samples: Path | None,
     smoothing: tuple[float, int, float] | None,
+    tolerance: float | None,
     as_json: bool,
 ) -> None:
     """Prove at how many images the network predicts right, and keeps doing so at every image within a radius.
@@ -97,12 +104,44 @@ def certify(
 
     --smoothing adds certificates of the smoothed network that hold with a probability; they stand apart from what is proven.
 
+    A RUN of a regression is certified on its own data: how far predictions move, and at how many rows the error stays below --tolerance,
+    at every row within a radius (in standard deviations of the training rows).
+
     Exit codes: 0 certified, 2 bad input, 130 interrupted (nothing is written then).
     """
-    from sdplip.cli import smoothed
+    from sdplip.cli import regression, smoothed
     from sdplip.cli.certified import certification
     from sdplip.robustness.samples import write_samples
 
+    if regression.is_regression(model):
+        if (
+            data
+            or certificate
+            or smoothing
+            or device != "cpu"
+            or batch
+            or attack != "none"
+            or scope != "computed"
+        ):
+            raise click.UsageError(
+                "The run is a regression, certified on its own data by one constant. Of the options it takes --radii, --split, --limit,"
+                " --tolerance, --precision, --samples and --json; drop the others."
+            )
+        regression.certify_run(
+            model,
+            radii,
+            split,
+            limit,
+            tolerance=tolerance,
+            precision=precision,
+            samples=samples,
+            as_json=as_json,
+        )
+        return
+    if tolerance is not None:
+        raise click.UsageError(
+            "--tolerance is for runs of numbers, but this is a network of classes. Drop it."
+        )
     tries = _attack(attack, batch or BATCH)
     if smoothing:
         smoothed.checked(smoothing)
@@ -154,6 +193,7 @@ def certify(
     if smoothing:
         with out_of_memory():
             baseline = smoothed.smoothed(network, images, labels, found, smoothing, batch or BATCH)
+    document["regression"] = None
     document["smoothing"] = None if baseline is None else smoothed.document(baseline, radii)
     if samples:
         write_samples(samples, found)

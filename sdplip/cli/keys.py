@@ -62,7 +62,7 @@ KEYS: dict[str, Key] = {
     "gap": Key("number", "Relative distance to the best value of this kind; null where none is known.", null=True),
     "c": Key("number", "Proven from above: the least number with W^T W <= c^2 T is at most this."),
     "c_lower": Key("number", "Proven from below: it is at least this."),
-    "margin_constant": Key("number", "Largest proven constant of a difference of two logits."),
+    "margin_constant": Key("number", "Largest proven constant of a difference of two logits; null of a regression.", null=True),
     "rigorous": Key("boolean", "Always true: the kernel proved `bound`, rounding included."),
     # layers and scalings
     "name": Key("string", "Of a layer as the file has it, or of a curve."),
@@ -112,6 +112,11 @@ KEYS: dict[str, Key] = {
     "probability": Key("number", "With which the certificate of an image holds; null of what is proven.", null=True),
     "evaluations": Key("integer", "Of the network, for one image; null of what is proven.", null=True),
     "abstained": Key("number", "Share of images without an answer."),
+    # regression
+    "tolerance": Key("number", "Errors below it count as right, in standard deviations of the target."),
+    "unit": Key("number", "What a standard deviation of the only target is worth; 1 where there are several."),
+    "r2": Key("number", "At most the coefficient of determination, 1 less the share of variance that is not explained."),
+    "rmse": Key("number", "At least the root mean square error, in the unit of the target."),
     # tighten
     "pairs": Key("string", "How pairs of classes were bounded."),
     "pairs_tried": Key("integer", "Pairs solved by themselves."),
@@ -203,6 +208,11 @@ DOCUMENTS: dict[str, Parts] = {
              ("sigma", "draws", "selection", "alpha", "probability", "evaluations", "seconds",
               Node("cohen", "one", "Cohen's certificate.", _SMOOTHED),
               Node("score", "one", "That of the Lipschitz score.", _SMOOTHED, null=True)), null=True),
+        Node("regression", "one", "Of a run of numbers, where `clean` and `certified` count errors below `tolerance`.",
+             ("tolerance", "unit", "r2",
+              Node("r2_at", "map", "Proven: the least `r2` when every row moves by up to the radius.", ["number"]), "rmse",
+              Node("interval", "map", "Proven: how far a prediction moves at most, in the unit of the target.", ["number"])),
+             null=True),
     ),
     "tighten": (
         "file", "data", "split", "n", "clean",

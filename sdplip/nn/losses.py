@@ -299,6 +299,46 @@ class CRM(AbstractLoss):
         return F.cross_entropy(logits, labels) + self.weight / self.sharpness * (soft * near).mean()
 
 
+@dataclass(eq=False)
+class AbstractRegression(AbstractLoss):
+    """A loss of numbers: `logits` are predictions `(batch, outputs)`, `labels` targets of that shape.
+
+    Attributes:
+        tolerance: errors below it count as right when a run is validated and certified; training does not read it.
+    """
+
+    tolerance: float = 1.0
+
+    def forward(self, logits: Tensor, labels: Tensor, context: Constants = None) -> Scalar:  # noqa: ARG002
+        """The mean loss of the batch.
+
+        Raises:
+            InvalidConfig: targets of another shape than the predictions: broadcasting would compare each with every other.
+        """
+        if logits.shape != labels.shape or not labels.is_floating_point():
+            raise InvalidConfig(
+                f"Targets must be numbers of the shape of the predictions, {tuple(logits.shape)}, but are {labels.dtype} of shape"
+                f" {tuple(labels.shape)}."
+            )
+        return self.value(logits, labels, LossContext())
+
+
+@dataclass(eq=False)
+class MeanSquare(AbstractRegression):
+    r"""Mean squared error, $\mathrm{mean} (f - y)^2$."""
+
+    def value(self, logits: Tensor, labels: Tensor, context: LossContext) -> Scalar:  # noqa: ARG002
+        return F.mse_loss(logits, labels)
+
+
+@dataclass(eq=False)
+class MeanAbsolute(AbstractRegression):
+    r"""Mean absolute error, $\mathrm{mean} |f - y|$: outliers count less."""
+
+    def value(self, logits: Tensor, labels: Tensor, context: LossContext) -> Scalar:  # noqa: ARG002
+        return F.l1_loss(logits, labels)
+
+
 def class_indices(logits: Logits, labels: Tensor) -> Labels:
     """Class indices of labels in any of the usual forms.
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from sdplip.errors import InvalidProblem, MissingDependency
 from sdplip.robustness.certification import Certification
+from sdplip.robustness.regression import Regression
 from sdplip.robustness.smoothing import Smoothed
 from sdplip.writing import write_bytes
 
@@ -20,7 +21,7 @@ PROBABLE = ("probability", "evaluations")
 SUFFIXES = (".csv", ".tsv", ".parquet")
 
 
-def write_samples(path: str | os.PathLike[str], found: Certification | Smoothed) -> None:
+def write_samples(path: str | os.PathLike[str], found: Certification | Smoothed | Regression) -> None:
     """Writes the table in the format that the suffix names; the file appears whole or not at all. Radii keep every digit.
 
     Raises:
@@ -47,7 +48,9 @@ def require_parquet() -> None:
         ) from None
 
 
-def _columns(found: Certification | Smoothed) -> dict[str, np.ndarray]:
+def _columns(found: Certification | Smoothed | Regression) -> dict[str, np.ndarray]:
+    if isinstance(found, Regression):
+        return _rows(found)
     values = (np.arange(found.n), found.label, found.prediction, found.radius, found.correct)
     columns: dict[str, np.ndarray] = dict(zip(COLUMNS, values, strict=True))
     if isinstance(found, Smoothed):
@@ -56,7 +59,17 @@ def _columns(found: Certification | Smoothed) -> dict[str, np.ndarray]:
     return columns
 
 
-def _text(found: Certification | Smoothed, delimiter: str) -> str:
+def _rows(found: Regression) -> dict[str, np.ndarray]:
+    """Of a regression: targets and predictions as the network knows them, one column an output, and the error."""
+    several = found.target.shape[1] > 1
+    columns = {"idx": np.arange(found.n)}
+    for k, (target, prediction) in enumerate(zip(found.target.T, found.prediction.T, strict=True)):
+        mark = f"_{k}" if several else ""
+        columns |= {f"target{mark}": target, f"predicted{mark}": prediction}
+    return columns | {"error": found.error, "radius": found.radius, "correct": found.correct}
+
+
+def _text(found: Certification | Smoothed | Regression, delimiter: str) -> str:
     file = io.StringIO()
     out = csv.writer(file, delimiter=delimiter, lineterminator="\n")
     columns = _columns(found)
@@ -66,7 +79,7 @@ def _text(found: Certification | Smoothed, delimiter: str) -> str:
     return file.getvalue()
 
 
-def _parquet(found: Certification | Smoothed) -> bytes:
+def _parquet(found: Certification | Smoothed | Regression) -> bytes:
     require_parquet()
     import pyarrow
     import pyarrow.parquet

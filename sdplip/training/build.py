@@ -17,10 +17,13 @@ from sdplip.nn.losses import (
     EMMA,
     HKR,
     AbstractLoss,
+    AbstractRegression,
     CertificateRegularised,
     CrossEntropy,
     GloRo,
     LogitAnnealing,
+    MeanAbsolute,
+    MeanSquare,
     MultiMargin,
     TauCrossEntropy,
 )
@@ -38,6 +41,7 @@ from sdplip.nn.models import (
     residual_network,
 )
 from sdplip.nn.scaling import AbstractScaling
+from sdplip.training.dense import table_network
 from sdplip.training.schedules import build_optimiser, build_schedule
 from sdplip.training.tables import LossConfig, ModelConfig
 
@@ -57,6 +61,8 @@ LOSSES: dict[str, Callable[..., AbstractLoss]] = {
     "gloro": GloRo,
     "cll": CLL,
     "crm": CRM,
+    "mse": MeanSquare,
+    "mae": MeanAbsolute,
 }
 
 
@@ -66,20 +72,38 @@ def build_loss(config: LossConfig) -> AbstractLoss:
     return LOSSES[config.name](**given)
 
 
+def tolerance_of(config: LossConfig) -> float:
+    """The errors of a regression that count as right."""
+    loss = build_loss(config)
+    assert isinstance(loss, AbstractRegression)
+    return loss.tolerance
+
+
 def build_model(
-    config: ModelConfig, *, image_shape: tuple[int, int, int], classes: int, mean: Sequence[float]
+    config: ModelConfig, *, image_shape: tuple[int, ...], classes: int, mean: Sequence[float]
 ) -> nn.Sequential:
     """The network: normalisation, layers, and a linear head last; its weights from torch's global generator.
 
     Args:
         config: the table `model`.
-        image_shape: channels, height, width.
-        classes: number of logits.
+        image_shape: channels, height, width; of a table its features.
+        classes: number of logits, or of targets.
         mean: channel means of the training images in [0, 1].
 
     Raises:
         InvalidConfig: the shape does not fit the images, or a key does not fit the shape.
     """
+    if len(image_shape) == 1 or config.shape == "table":
+        return table_network(config, image_shape, classes)
+    for key, value in (
+        ("lipschitz", config.lipschitz),
+        ("family", config.family if config.family == "sandwich" else None),
+    ):
+        if value is not None:
+            raise InvalidConfig(
+                f"`model.{key}` = {value!r} is for the shape 'table', but `model.shape` is {config.shape!r}. Change one of them."
+            )
+    assert len(image_shape) == 3
     body, features = _body(config, image_shape, classes)
     head = (LastLayerNormalised if config.head == "lln" else nn.Linear)(features, classes)
     normalise: list[nn.Module] = []

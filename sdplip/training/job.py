@@ -8,9 +8,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from sdplip.training.build import tolerance_of
 from sdplip.training.checkpoint import Counters, save_checkpoint
 from sdplip.training.config import RunConfig
-from sdplip.training.data import Batches, DataSet, fingerprint
+from sdplip.training.data import Batches, DataSet, Split, fingerprint
 from sdplip.training.distributed import Team
 from sdplip.training.metrics import Line, Metrics
 from sdplip.training.run import CHECKPOINT, save_model
@@ -159,7 +160,7 @@ class Job:
         """Time a validation, so that a time budget leaves room for the last one."""
         held, begin = self.data.validation, time.monotonic()
         if held is not None:
-            validate(self.model, held, self.config.train.eps, self.members, own=self.own)
+            self._measured(held)
         self.reserve = 1.25 * (time.monotonic() - begin)
         self.resume_clock()
 
@@ -175,9 +176,7 @@ class Job:
         begin = time.monotonic()
         held = self.data.validation
         if held is not None:
-            self.clean, self.certified = validate(
-                self.model, held, self.config.train.eps, self.members, own=self.own
-            )
+            self.clean, self.certified = self._measured(held)
             self._select()
         bound, lower = self._bounded()
         self.reserve = max(self.reserve, 1.25 * (time.monotonic() - begin))
@@ -202,6 +201,12 @@ class Job:
         if self.on_epoch and self.members.first:
             self.on_epoch(line)
         self.resume_clock()
+
+    def _measured(self, held: Split) -> tuple[float, float]:
+        tolerance = tolerance_of(self.config.loss) if self.data.regression else 1.0
+        return validate(
+            self.model, held, self.config.train.eps, self.members, own=self.own, tolerance=tolerance
+        )
 
     def _bounded(self) -> tuple[float | None, float | None]:
         """What is proven of the network as it stands, where it is due, and the largest Jacobian found."""
@@ -235,11 +240,15 @@ class Job:
         return time.monotonic() - self.saved >= 60 * train.checkpoint_minutes
 
     def _select(self) -> None:
-        """Keep these weights if they certify as much as any before them, and are right as often among equals."""
+        """Keep these weights if they certify as much as any before them, and are right as often among equals.
+
+        Of a regression the last ones: the share within a tolerance says too little of how good they are.
+        """
         assert self.clean is not None and self.certified is not None
         old = self.counters
         if (
-            old.clean is not None
+            not self.data.regression
+            and old.clean is not None
             and old.certified is not None
             and (self.certified, self.clean) < (old.certified, old.clean)
         ):

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from sdplip.errors import Diverged, InvalidConfig, InvalidRun, OutOfResources, SdplipError
+from sdplip.nn.losses import AbstractRegression
 from sdplip.robustness.certification import certify_accuracy
+from sdplip.robustness.regression import certify_regression
 from sdplip.training import run as folder
-from sdplip.training.build import build_loss, build_model
+from sdplip.training.build import build_loss, build_model, tolerance_of
 from sdplip.training.checkpoint import load_checkpoint
 from sdplip.training.config import ModelConfig, RunConfig, preset
 from sdplip.training.data import (
@@ -109,8 +111,19 @@ def train(
 def _network(config: RunConfig, given: nn.Module | None, data: DataSet) -> nn.Module:
     """The network of a run file, or the user's own, which is refused now rather than after an hour."""
     image, classes = data.train.shape, len(data.classes)
+    if data.regression != isinstance(build_loss(config.loss), AbstractRegression):
+        raise InvalidConfig(
+            f"The targets of {data.name} are {'numbers' if data.regression else 'classes'}, but `loss.name` is"
+            f" {config.loss.name!r}. Use {'mse or mae' if data.regression else 'a loss of classes, such as cross_entropy'}."
+        )
+    if data.regression and (config.data.augment or config.train.precision == "bfloat16"):
+        raise InvalidConfig(
+            "Rows of a table are neither augmented nor run in bfloat16. Remove `data.augment`, use float32."
+        )
     if config.model.factory is None:
-        return build_model(config.model, image_shape=image, classes=classes, mean=mean(data.train))
+        return build_model(
+            config.model, image_shape=image, classes=classes, mean=() if data.regression else mean(data.train)
+        )
     model = from_factory(config.model.factory) if given is None else given
     check(model, image, classes)
     if build_loss(config.loss).needs_pairwise and not has_head(model):
@@ -282,7 +295,11 @@ def _proven(job: Job, summary: RunSummary) -> RunSummary:
         job.model.load_state_dict(job.weights)
     begin = time.monotonic()
     try:
-        proof = certify_accuracy(job.model.eval(), held.images, held.labels)
+        if job.data.regression:
+            tolerance = tolerance_of(job.config.loss)
+            proof = certify_regression(job.model.eval(), held.images, held.labels, tolerance=tolerance)
+        else:
+            proof = certify_accuracy(job.model.eval(), held.images, held.labels)
     except SdplipError as error:
         return replace(summary, unproven=str(error))
     return replace(

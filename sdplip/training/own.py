@@ -88,7 +88,7 @@ def rebuilt(factory: str, model: nn.Module | None, folder: Path | str) -> nn.Mod
 
 
 @torch.no_grad()
-def check(model: nn.Module, image: tuple[int, int, int], classes: int) -> None:
+def check(model: nn.Module, image: tuple[int, ...], classes: int) -> None:
     """Refuses a network before anything long begins.
 
     Raises:
@@ -107,12 +107,12 @@ def check(model: nn.Module, image: tuple[int, int, int], classes: int) -> None:
             logits: Any = model(torch.zeros(2, *image, dtype=like.dtype, device=like.device))
         except Exception as error:
             raise InvalidConfig(
-                f"The network cannot run on images of shape {image}: {type(error).__name__}: {error}."
+                f"The network cannot run on samples of shape {image}: {type(error).__name__}: {error}."
             ) from error
         if not isinstance(logits, Tensor) or logits.shape != (2, classes):
             shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise InvalidConfig(
-                f"The network must turn a batch of images into (batch, {classes}) logits, one for each class, but 2 images give"
+                f"The network must turn a batch of samples into (batch, {classes}) numbers, one for each class or target, but 2 samples give"
                 f" {shape}."
             )
         lipschitz(model, input_shape=image)
@@ -121,7 +121,7 @@ def check(model: nn.Module, image: tuple[int, int, int], classes: int) -> None:
 
 
 @torch.no_grad()
-def monitored_constants(model: nn.Module, image: tuple[int, int, int]) -> Tensor:
+def monitored_constants(model: nn.Module, image: tuple[int, ...]) -> Tensor:
     r"""Constants of the margins that are proven for the network as it stands: of pairs of rows of a linear head, else
     $\sqrt 2 L$. One number where it has no proof just now: infinity, which certifies nothing."""
     try:
@@ -133,3 +133,14 @@ def monitored_constants(model: nn.Module, image: tuple[int, int, int]) -> Tensor
         found = torch.tensor(float("inf"))
     like = next(iter(model.parameters()), torch.empty(0))
     return found.to(like)
+
+
+@torch.no_grad()
+def monitored_constant(model: nn.Module, shape: tuple[int, ...]) -> Tensor:
+    """The constant of the network as it stands that is proven; infinity where it has no proof just now."""
+    try:
+        found = lipschitz(model, input_shape=shape).value
+    except SdplipError:
+        found = float("inf")
+    like = next(iter(model.parameters()), torch.empty(0))
+    return torch.tensor(found).to(like)

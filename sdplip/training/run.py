@@ -19,7 +19,7 @@ from sdplip.errors import InvalidConfig, InvalidRun
 from sdplip.training.build import build_model
 from sdplip.training.checkpoint import VERSION, pack, unpack
 from sdplip.training.config import RunConfig, as_toml, read_config
-from sdplip.training.data import DataSet, fingerprint
+from sdplip.training.data import DataSet, Standard, fingerprint
 from sdplip.training.distributed import Team
 from sdplip.training.files import read_json, write_atomic, write_json
 from sdplip.training.own import rebuilt
@@ -191,16 +191,16 @@ def load_run(folder: Path | str, *, model: nn.Module | None = None) -> tuple[Run
     tensors, header = unpack(path, remedy)
     if "image" not in header:
         raise InvalidRun(f"`{path}` holds no weights of a run but something else. {remedy}")
-    channels, height, width = header["image"]
+    image = tuple(header["image"])
     with torch.random.fork_rng(devices=[]):
         if config.model.factory is not None:
             model = rebuilt(config.model.factory, model, folder)
         else:
             model = build_model(
                 config.model,
-                image_shape=(channels, height, width),
+                image_shape=image,
                 classes=len(header["classes"]),
-                mean=(0.0,) * channels,
+                mean=(0.0,) * image[0],
             )
     try:
         model.load_state_dict(tensors)
@@ -210,9 +210,23 @@ def load_run(folder: Path | str, *, model: nn.Module | None = None) -> tuple[Run
     return config, model.eval()
 
 
+def standard_of(folder: Path | str) -> Standard | None:
+    """How the table that the run in `folder` was trained with was standardised; None of images.
+
+    Raises:
+        InvalidRun: no weights yet, or damaged ones.
+    """
+    _, header = unpack(Path(folder) / MODEL, f"Go on with its training: `sdplip train --resume {folder}`.")
+    if "standard" not in header:
+        return None
+    return Standard(**{name: tuple(values) for name, values in header["standard"].items()})
+
+
 def save_model(out: Path, weights: dict[str, Tensor], data: DataSet) -> None:
     """Write the weights of a run, with what is needed to build the model around them."""
     header = {"version": VERSION, "image": data.train.shape, "classes": data.classes}
+    if data.standard is not None:
+        header["standard"] = asdict(data.standard)
     write_atomic(out / MODEL, pack(weights, header))
 
 

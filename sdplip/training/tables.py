@@ -16,7 +16,9 @@ Count: TypeAlias = Annotated[int, Range(1)]
 Number: TypeAlias = Annotated[int, Range(0)]
 Share: TypeAlias = Annotated[float, Range(0, 1)]
 
-Family = Literal["sll", "cpl", "aol", "orthogonal", "aoc", "multi_step2", "multi_step4", "optimal", "plain"]
+Family = Literal[
+    "sll", "cpl", "aol", "orthogonal", "aoc", "multi_step2", "multi_step4", "optimal", "sandwich", "plain"
+]
 Shape = Literal[
     "digits",
     "mnist",
@@ -30,6 +32,7 @@ Shape = Literal[
     "convnet-M",
     "convnet-L",
     "liresnet",
+    "table",
 ]
 Loss = Literal[
     "cross_entropy",
@@ -42,6 +45,8 @@ Loss = Literal[
     "gloro",
     "cll",
     "crm",
+    "mse",
+    "mae",
 ]
 
 
@@ -57,7 +62,7 @@ class DataConfig(_Section):
     """What is learned.
 
     Attributes:
-        name: digits, mnist, fashion_mnist, cifar10, cifar100, tiny_imagenet, `hub:owner/name`, or a file `.npz`.
+        name: digits, diabetes (a table for regression), mnist, fashion_mnist, cifar10, cifar100, tiny_imagenet, `hub:owner/name`, or a file `.npz`.
         path: folder of Parquet files; None where the name is enough.
         validation: share of the training set held out for model selection; 0 for none.
         augment: transformations of training images, in this order.
@@ -70,9 +75,9 @@ class DataConfig(_Section):
 
     def __post_init__(self) -> None:
         check(self)
-        if self.name == "digits" and self.path is not None:
+        if self.name in ("digits", "diabetes") and self.path is not None:
             raise InvalidConfig(
-                f"The digits come with scikit-learn and have no files, but `data.path` is {self.path!r}. For data of your own"
+                f"The {self.name} come with scikit-learn and have no files, but `data.path` is {self.path!r}. For data of your own"
                 " choose another preset (`--preset mnist`), or name them: `--set data.name=parquet`, or a file `.npz`."
             )
 
@@ -84,8 +89,8 @@ class ModelConfig(_Section):
     Attributes:
         family: how layers are bounded: `sll`, `cpl`, `aol`, `multi_step2`, `multi_step4`, `optimal` (T of residual layers; in
             convnets aol and multi-step are rescaled layers; `optimal`, the SDP's own T now and then, is for dense blocks alone),
-            `orthogonal` (convolutions by Cayley), `aoc` (by AOC), or `plain` (not normalised: `liresnet`).
-        shape: the architecture.
+            `orthogonal` (convolutions by Cayley), `aoc` (by AOC), `sandwich` (tables alone), or `plain` (not normalised: `liresnet`).
+        shape: the architecture; `table` is dense layers for rows of numbers.
         head: `lln` (rows of length 1) or `linear` (rows as they come); both get pairwise constants.
         centre: subtract the mean of the training set.
         std: divide by this standard deviation of a pixel in [0, 1]; 1 keeps the constant of the network.
@@ -97,6 +102,7 @@ class ModelConfig(_Section):
         convolutions, dense: number of convolutional and of dense blocks.
         hidden_channels, hidden: hidden units of a convolutional and of a dense block.
         pool: side of the pooling windows before the dense blocks.
+        lipschitz: constant of a network of the shape `table`, by a factor at its end; None is 1.
         factory: a network of your own, `package.module:callable`, instead of all other keys.
     """
 
@@ -115,6 +121,7 @@ class ModelConfig(_Section):
     hidden_channels: Count | None = None
     hidden: Count | None = None
     pool: Count | None = None
+    lipschitz: Positive | None = None
     factory: str | None = None
 
     def __post_init__(self) -> None:
@@ -140,6 +147,7 @@ class LossConfig(_Section):
         gamma: weight of the mean certified radius (cr).
         alpha: share of the hinge in [0, 1] (hkr).
         beta: exponent of the annealing (logit_annealing).
+        tolerance: errors below it count as right, in standard deviations of the targets (mse, mae; training does not read it).
         weight: weight of the divergence (gloro in its TRADES form; None is the cross-entropy with one more class), of the squared
             constant (cll), of the radii (crm).
         slack: share of the logistic distribution beyond `eps`, in (0, 1) (cll).
@@ -159,6 +167,7 @@ class LossConfig(_Section):
     slack: Annotated[float, Range(0, 1, strict=True)] | None = None
     sharpness: Positive | None = None
     radius: float | None = None
+    tolerance: Positive | None = None
 
     def __post_init__(self) -> None:
         check(self)
@@ -181,6 +190,8 @@ LOSS_KEYS: dict[str, tuple[str, ...]] = {
     "gloro": ("eps", "weight"),
     "cll": ("eps", "slack", "weight"),
     "crm": ("weight", "sharpness", "radius"),
+    "mse": ("tolerance",),
+    "mae": ("tolerance",),
 }
 """The keys that each loss reads."""
 

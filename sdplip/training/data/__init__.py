@@ -4,7 +4,7 @@ from sdplip.training.data.adopt import Source, as_data_set
 from sdplip.training.data.arrays import Arrays, load_arrays
 from sdplip.training.data.augment import KINDS, Augmentation, as_float, augmentation
 from sdplip.training.data.batches import Batch, Batches
-from sdplip.training.data.dataset import DataSet, Split, fingerprint, mean
+from sdplip.training.data.dataset import DataSet, Split, Standard, fingerprint, mean
 from sdplip.training.data.hold_out import hold_out
 from sdplip.training.data.sources import KNOWN, NAMES, load
 
@@ -19,6 +19,7 @@ __all__ = [
     "DataSet",
     "Source",
     "Split",
+    "Standard",
     "as_data_set",
     "as_float",
     "augmentation",

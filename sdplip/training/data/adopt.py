@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from sdplip.errors import InvalidData
+from sdplip.training.data import rows
 from sdplip.training.data.check import checked
 from sdplip.training.data.dataset import DataSet
 from sdplip.training.data.hold_out import hold_out
@@ -29,7 +30,8 @@ def as_data_set(data: Source, config: "DataConfig", *, seed: int = 0) -> DataSet
     """`data` as a data set, with `config.validation` of its training images held out.
 
     Images are bytes (n, height, width), (n, channels, height, width) or (n, height, width, channels), or floating-point numbers
-    in [0, 1] that are such bytes divided by 255.
+    in [0, 1] that are such bytes divided by 255. Rows (n, features) with floating-point targets (n,) or (n, outputs) are a table
+    for regression, which is standardised by its training rows.
 
     Raises:
         InvalidData: something else; images of another kind; labels that do not fit.
@@ -65,6 +67,8 @@ def _arrays(data: Any) -> DataSet:
             f"`data` is a {type(data).__name__}. Pass a `DataSet`, a path, `(images, labels)` as arrays, or a torch `Dataset` or"
             " `DataLoader` of such pairs."
         )
+    if parts[0].ndim == 2 and parts[1].dtype.kind == "f":
+        return rows.of_arrays("own", *parts)
     images, labels = _bytes(parts[0], "`data`"), _labels(parts[1])
     classes = int(labels.max(initial=0)) + 1
     if len(parts) == 4:

@@ -9,7 +9,7 @@ from sdplip.training.data.order import permutation
 
 
 def hold_out(split: Split, share: float, *, seed: int = 0) -> tuple[Split, Split]:
-    """`(rest, held)`: `round(share * count)` images of every class are held, both parts in the order of `split`.
+    """`(rest, held)`: `round(share * count)` images of every class (of a table: of all rows) are held, both parts in the order of `split`.
 
     The choice depends on the labels and on `seed` alone (not on the seed of a training run), so every run and every machine
     selects its models on the same images.
@@ -22,6 +22,8 @@ def hold_out(split: Split, share: float, *, seed: int = 0) -> tuple[Split, Split
             f"`validation` is a share of the training images, in [0, 1), but it is {share}. Use 0.1, or 0 to hold out nothing."
         )
     labels = split.labels.cpu().numpy()
+    if split.labels.is_floating_point():
+        labels = np.zeros(len(labels), np.int64)  # targets are no classes
     held = np.zeros(len(labels), bool)
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)

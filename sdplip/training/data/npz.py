@@ -11,11 +11,11 @@ from sdplip.weights import npy
 KEYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
-def arrays(path: Path) -> dict[str, np.ndarray]:
-    """The four arrays, the images as `(n, channels, height, width)` and the labels as vectors. Nothing is unpickled.
+def opened(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of the file. Nothing is unpickled.
 
     Raises:
-        InvalidData: missing file or keys, images that are not bytes, or of a shape that is not clear.
+        InvalidData: no such file.
         UnreadableFile: a truncated file, or one with objects.
     """
     if not path.is_file():
@@ -23,7 +23,7 @@ def arrays(path: Path) -> dict[str, np.ndarray]:
             f"The data file `{path}` does not exist. Pass a .npz with the keys {', '.join(KEYS)}."
         )
     try:
-        found = npy.arrays(path)
+        return npy.arrays(path)
     except UnreadableFile as error:
         if "object array" in str(error):
             raise UnreadableFile(
@@ -31,6 +31,14 @@ def arrays(path: Path) -> dict[str, np.ndarray]:
                 " uint8 array."
             ) from None
         raise
+
+
+def images_and_labels(found: dict[str, np.ndarray], path: Path) -> dict[str, np.ndarray]:
+    """The four arrays, the images as `(n, channels, height, width)` and the labels as vectors.
+
+    Raises:
+        InvalidData: missing keys, images that are not bytes, or of a shape that is not clear.
+    """
     missing = [key for key in KEYS if key not in found]
     if missing:
         raise InvalidData(

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sdplip.errors import InvalidData
-from sdplip.training.data import folder, hub, image_folder, npz
+from sdplip.training.data import folder, hub, image_folder, npz, rows
 from sdplip.training.data.check import checked, same_shape
 from sdplip.training.data.columns import Encoded
 from sdplip.training.data.dataset import DataSet
@@ -35,7 +35,7 @@ KNOWN = {
 }
 """Data sets known by name: their copy on the hub, shape and classes."""
 
-NAMES = ("digits", *KNOWN, "parquet", "hub:OWNER/NAME", "FILE.npz")
+NAMES = ("digits", "diabetes", *KNOWN, "parquet", "hub:OWNER/NAME", "FILE.npz")
 """What `data.name` may be."""
 
 
@@ -64,6 +64,8 @@ def whole(name: str, path: str | None) -> DataSet:
     """The data set with all of its training images, nothing held out; raises as `load`."""
     if name == "digits":
         return load_digits()
+    if name == "diabetes":
+        return rows.load_diabetes()
     if name.startswith("hub:"):
         train, test = hub.read(name.removeprefix("hub:"))
         return _decoded(name, train, test, f"`{name}`, split `train`", f"`{name}`, test split")
@@ -97,7 +99,10 @@ def _decoded(name: str, train: Encoded, test: Encoded, train_source: str, test_s
 
 
 def _from_npz(name: str, path: Path) -> DataSet:
-    found = npz.arrays(path)
+    arrays = npz.opened(path)
+    if "train_targets" in arrays:
+        return rows.of_npz(name, arrays, path)
+    found = npz.images_and_labels(arrays, path)
     known = KNOWN.get(name)
     labels = found["train_labels"]
     whole = labels.size and labels.dtype.kind in "iu"
