@@ -35,7 +35,7 @@ KNOWN = {
 }
 """Data sets known by name: their copy on the hub, shape and classes."""
 
-NAMES = ("digits", "diabetes", *KNOWN, "parquet", "hub:OWNER/NAME", "FILE.npz")
+NAMES = ("digits", *KNOWN, "diabetes", "parquet", "hub:OWNER/NAME", "FILE.npz")
 """What `data.name` may be."""
 
 
