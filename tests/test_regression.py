@@ -94,7 +94,8 @@ def test_bad_rows_are_refused():
 def test_losses_are_the_means_of_squares_and_absolute_values():
     f, y = torch.tensor([[1.0], [3.0]]), torch.tensor([[0.0], [5.0]])
     assert MeanSquare()(f, y, LossContext()) == 2.5 and MeanAbsolute()(f, y, LossContext()) == 1.5
-    assert build_loss(LossConfig("mae", tolerance=0.3)) == MeanAbsolute(0.3)
+    built = build_loss(LossConfig("mae", tolerance=0.3))
+    assert isinstance(built, MeanAbsolute) and built.tolerance == 0.3
     with pytest.raises(InvalidConfig, match="no effect"):
         LossConfig("mse", margin=1.0)
     with pytest.raises(InvalidConfig, match="shape"):
