@@ -162,6 +162,34 @@ def test_certificates_are_of_their_schema(tmp_path):
     assert kinds == {"lipschitz", "condition", "accuracy"}
 
 
+def test_a_site_that_needs_the_network_is_found(tmp_path):
+    """`docs/check_site.py`, which `make docs` asks about the built site."""
+    page = tmp_path / "index.html"
+    page.write_text(
+        '<a href="https://example.org">a link</a><img src="local.png"><script src="_static/m.js">'
+    )
+    assert not list(SITE["outside"](tmp_path))
+    for part in ('<script src="https://cdn.example.org/m.js">', '<link rel="x" href="//fonts.example.org">'):
+        page.write_text(part)
+        assert len(list(SITE["outside"](tmp_path))) == 1
+    page.write_text("")
+    (tmp_path / "a.css").write_text('@import url("https://example.org/b.css");')
+    assert len(list(SITE["outside"](tmp_path))) == 1
+
+
+def test_the_search_is_asked_as_a_person_does(tmp_path):
+    index = {
+        "docnames": ["glossary", "cli"],
+        "terms": {"spectral": [0, 1], "norm": 0},
+        "titleterms": {"norm": [0]},
+    }
+    (tmp_path / "searchindex.js").write_text(f"Search.setIndex({json.dumps(index)})")
+    pytest.importorskip("sphinx")
+    assert SITE["answers"](tmp_path, "spectral norm") == {"glossary"}
+    assert SITE["answers"](tmp_path, "spectral") == {"glossary", "cli"}
+    assert not SITE["answers"](tmp_path, "spectral radius")
+
+
 SAID = """ layer   interval of c    verdict    seconds
  ──────────────────────────────────────────
  fc1     [1.2, 1.30001]   violated     0.015

@@ -6,8 +6,8 @@ DARK = "--ink:#e8e8e8;--soft:#a8a8a8;--line:#444;--paper:#161616;--c0:#56B4E9;--
 SHEET = f"""
 .sdplip{{{LIGHT};color:var(--ink);font:14px/1.45 system-ui,sans-serif;max-width:60rem}}
 @media(prefers-color-scheme:dark){{.sdplip{{{DARK}}}}}
-[data-jp-theme-light="true"] .sdplip,.vscode-light .sdplip{{{LIGHT}}}
-[data-jp-theme-light="false"] .sdplip,.vscode-dark .sdplip{{{DARK}}}
+[data-jp-theme-light="true"] .sdplip,[data-theme="light"] .sdplip,.vscode-light .sdplip{{{LIGHT}}}
+[data-jp-theme-light="false"] .sdplip,[data-theme="dark"] .sdplip,.vscode-dark .sdplip{{{DARK}}}
 @media print{{.sdplip{{{LIGHT}}}.sdplip details::details-content{{content-visibility:visible;block-size:auto}}
 .sdplip figure,.sdplip tr,.sdplip .card{{break-inside:avoid}}}}
 .sdplip .wide{{overflow-x:auto;margin:.5rem 0}}
