@@ -36,9 +36,11 @@ from sdplip.nn import (
     BROConv2d,
     CayleyConv2d,
     CenterNorm,
+    DeepResidualLinear,
     GlobalL2Pool,
     LipNeXtBlock,
     LipShiFTBlock,
+    Recurrent,
     ResidualConv1d,
     ResidualConv2d,
     ResidualConv3d,
@@ -87,6 +89,7 @@ def cases() -> Iterator[Case]:
     yield from convolution_cases()
     yield from pooling_cases()
     yield from shift_cases()
+    yield from joint_cases()
 
 
 def dense_cases() -> Iterator[Case]:
@@ -244,6 +247,18 @@ def shift_cases() -> Iterator[Case]:
             yield Case("LipShiFTBlock", build, shape, weights, torch.float64)
 
 
+def joint_cases() -> Iterator[Case]:
+    """Residual layers with several inner layers, and recurrent layers over sequences of several lengths."""
+    for weights, dtype in itertools.product(WEIGHTS, (torch.float32, torch.float64)):
+        for n, hidden in ((1, (1,)), (4, (9,)), (9, (4, 6)), (5, (7, 3, 8))):
+            for h, L in ((0.5, 1.0), (-0.25, 2.0)):
+                build = lambda n=n, m=hidden, h=h, L=L: DeepResidualLinear(n, m, h=h, L=L)  # noqa: E731
+                yield Case("DeepResidualLinear", build, (n,), weights, dtype)
+        for (n, m), time, every in itertools.product(((1, 2), (3, 8), (6, 2)), (1, 2, 6), (False, True)):
+            build = lambda n=n, m=m, a=every: Recurrent(n, m, all_states=a)  # noqa: E731
+            yield Case("Recurrent", build, (time, n), weights, dtype)
+
+
 def dtypes() -> tuple[torch.dtype, ...]:
     return (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
@@ -329,7 +344,7 @@ def matrix(f: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> Tensor:
 
 def norm(layer: nn.Module, case: Case) -> float:
     """Largest singular value of the Jacobians that the layer can have; all of a linear one, some of the others."""
-    if isinstance(layer, GlobalL2Pool | LipNeXtBlock | LipShiFTBlock):
+    if isinstance(layer, GlobalL2Pool | LipNeXtBlock | LipShiFTBlock | DeepResidualLinear | Recurrent):
         layer = vanilla(layer).double()
         x = torch.randn(4, 1, *case.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
         J = [torch.autograd.functional.jacobian(layer, image).reshape(-1, image.numel()) for image in x]
@@ -367,7 +382,7 @@ def measure(case: Case, row: Row, reasons: Counter, seed: int, every_size: bool)
         set_weights(layer, case, seed)
         layer = case.form(layer.to(case.dtype).eval())
         bounds = [lipschitz(layer, input_shape=case.shape).value]
-        if every_size:
+        if every_size and not isinstance(layer, Recurrent):  # its constant grows with the steps
             bounds.append(lipschitz(layer).value)
     except (SdplipError, RuntimeError) as error:  # torch's own: reflection of more pixels than there are
         row.refused += 1
@@ -375,7 +390,7 @@ def measure(case: Case, row: Row, reasons: Counter, seed: int, every_size: bool)
         return
     truth = norm(layer, case)
     row.accepted += 1
-    row.every_size += every_size
+    row.every_size += len(bounds) - 1
     row.worst = max(row.worst, truth)
     row.tightest = max(row.tightest, *(truth / bound if bound else float(truth > 0) for bound in bounds))
     for bound in bounds:
@@ -392,12 +407,14 @@ def reason(error: Exception) -> str:
     return re.sub(r"-?\d+(\.\d+)?", "n", text)
 
 
-def ours(every: int) -> tuple[dict[str, Row], Counter]:
+def ours(every: int, only: list[str]) -> tuple[dict[str, Row], Counter]:
     """The sweep over our layers and torch's."""
     rows: dict[str, Row] = defaultdict(Row)
     reasons: Counter = Counter()
     draw = random.Random(0)
     for number, case in enumerate(cases()):
+        if only and not any(name in case.family for name in only):
+            continue
         if draw.randrange(every) == 0:
             # "every size" costs a grid of 4096 frequencies for two axes, so one combination in five has to do
             measure(case, rows[case.family], reasons, number, every_size=draw.randrange(5) == 0)
@@ -498,6 +515,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--every", type=int, default=1, help="take one combination in n (default: all)")
+    parser.add_argument("--only", nargs="*", default=[], help="families whose names contain one of these")
     parser.add_argument(
         "--others", action="store_true", help="only deel-torchlip and orthogonium, side by side"
     )
@@ -507,7 +525,7 @@ def main() -> None:
     if options.others:
         print(rivals_table())
         return
-    rows, reasons = ours(options.every)
+    rows, reasons = ours(options.every, options.only)
     print(table(rows), "\n")
     print("Refused, and why:\n")
     for text, count in reasons.most_common():

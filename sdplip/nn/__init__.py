@@ -8,7 +8,7 @@ import sdplip.nn.graph  # noqa: F401  (our layers tell how they are read)
 from sdplip.nn.activations import Abs, BetaAbs, GroupSort, Householder, MaxMin, NActivation
 from sdplip.nn.bound import lipschitz, pairwise_lipschitz
 from sdplip.nn.bounds.tree import Bound
-from sdplip.nn.containers import ChannelScale, Concatenate, Residual, Scale, Sum
+from sdplip.nn.containers import BoundedScale, ChannelScale, Concatenate, Residual, Scale, Sum
 from sdplip.nn.deep_residual import DeepResidualLinear
 from sdplip.nn.estimate import estimate_lipschitz
 from sdplip.nn.export import export_plain, from_plain, save_onnx, save_plain, vanilla_export
@@ -29,6 +29,7 @@ from sdplip.nn.pooling import (
     ScaledAvgPool3d,
 )
 from sdplip.nn.propagate import Propagate, normalised_adjacency
+from sdplip.nn.recurrent import Recurrent
 from sdplip.nn.rescaled import Rescaled, rescaled
 from sdplip.nn.residual import PadChannels, ResidualConv1d, ResidualConv2d, ResidualConv3d, ResidualLinear
 from sdplip.nn.sandwich import Sandwich
@@ -45,6 +46,7 @@ __all__ = [
     "BROConv2d",
     "BetaAbs",
     "Bound",
+    "BoundedScale",
     "CayleyConv2d",
     "Center",
     "CenterNorm",
@@ -69,6 +71,7 @@ __all__ = [
     "PadChannels",
     "PositionalBias",
     "Propagate",
+    "Recurrent",
     "Rescaled",
     "Residual",
     "ResidualConv1d",

@@ -21,6 +21,7 @@ import sdplip.nn.bounds.normalisation
 import sdplip.nn.bounds.plain
 import sdplip.nn.bounds.pooling
 import sdplip.nn.bounds.propagation
+import sdplip.nn.bounds.recurrent
 import sdplip.nn.bounds.refusals
 import sdplip.nn.bounds.residual
 import sdplip.nn.bounds.shapes

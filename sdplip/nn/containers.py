@@ -1,5 +1,6 @@
 """Modules that wire branches together, each with an exact rule for its Lipschitz constant."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -69,6 +70,30 @@ def _add(x: Tensor, y: Tensor) -> Tensor:
             " `Concatenate`."
         )
     return x + y
+
+
+class BoundedScale(nn.Module):
+    r"""Multiplies by $\mathrm{most} \cdot \tanh(\theta)$ with a learned $\theta$: a constant that training chooses, at most `most`."""
+
+    def __init__(self, most: float, start: float | None = None) -> None:
+        super().__init__()
+        start = most / 2 if start is None else start
+        if not 0 <= abs(start) < most < math.inf:
+            raise ValueError(
+                f"`start` must be below `most` in absolute value, but they are {start} and {most}."
+            )
+        self.most = float(most)
+        self.theta = nn.Parameter(torch.tensor(math.atanh(start / most)))
+
+    def factor(self) -> Tensor:
+        """The number that forward multiplies with."""
+        return self.most * torch.tanh(self.theta)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.factor().to(x.dtype)
+
+    def extra_repr(self) -> str:
+        return f"most={self.most}"
 
 
 class ChannelScale(nn.Module):

@@ -1,5 +1,6 @@
 """`forward_error(model, bound)` with all of its rules: see `sdplip.robustness.rounding_flow`."""
 
+import sdplip.robustness.rounding_blocks
 import sdplip.robustness.rounding_graphs
 import sdplip.robustness.rounding_products
 import sdplip.robustness.rounding_rules  # noqa: F401  (each registers its rules)

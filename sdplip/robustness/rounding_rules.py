@@ -18,22 +18,10 @@ from sdplip.nn.bounds.shapes import CIRCULAR_PADS, MOVES
 from sdplip.nn.bounds.tree import Bound
 from sdplip.nn.bounds.weights import effective, exact
 from sdplip.nn.circular import CircularConv2d
-from sdplip.nn.containers import ChannelScale, Concatenate, Residual, Scale, Sum
-from sdplip.nn.deep_residual import DeepResidualLinear, PlainDeepResidual, plain_deep
+from sdplip.nn.containers import BoundedScale, ChannelScale, Concatenate, Residual, Scale, Sum
 from sdplip.nn.heads import LastLayerNormalised, Normalise
 from sdplip.nn.plain import CONVS, TRANSPOSED, PlainResidual, PlainSandwich
-from sdplip.nn.pooling import (
-    Center,
-    CenterNorm,
-    FirstChannels,
-    GlobalL2Pool,
-    L2Pool1d,
-    L2Pool2d,
-    L2Pool3d,
-    ScaledAvgPool1d,
-    ScaledAvgPool2d,
-    ScaledAvgPool3d,
-)
+from sdplip.nn.pooling import Center, FirstChannels, ScaledAvgPool1d, ScaledAvgPool2d, ScaledAvgPool3d
 from sdplip.nn.residual import (
     AbstractResidual,
     PadChannels,
@@ -73,7 +61,7 @@ def _(module: nn.Module, bound: Bound, context: RoundingContext) -> Step:  # noq
     return lambda z, norm, distance: (module(z), Affine.zero(z))  # noqa: ARG005
 
 
-@forward_error.register(nn.LeakyReLU, Scale, ChannelScale, Normalise, PositionalBias)
+@forward_error.register(nn.LeakyReLU, Scale, BoundedScale, ChannelScale, Normalise, PositionalBias)
 def _(module: nn.Module, bound: Bound, context: RoundingContext) -> Step:
     """At most two roundings of every entry of the result."""
     u, tiny = context.format.gamma(2), 4 * context.format.tiny
@@ -126,38 +114,6 @@ def _(module: Center, bound: Bound, context: RoundingContext) -> Step:  # noqa: 
     return step
 
 
-@forward_error.register(CenterNorm)
-def _(module: CenterNorm, bound: Bound, context: RoundingContext) -> Step:
-    """The mean and its subtraction, then two roundings of every entry of the result."""
-
-    def step(z: Tensor, norm: Affine, distance: Affine) -> tuple[Tensor, Affine]:
-        format, y = context.format, module(z)
-        centred = (2 * format.gamma(z.shape[1] + 4)) * norm + 4 * z[0].numel() * format.tiny
-        outer = (2 * format.gamma(3)) * (bound.value * (norm + distance) + lengths(y))
-        return y, (2 * bound.value) * centred + outer + 4 * format.tiny * y[0].numel()
-
-    return step
-
-
-# Note [lengths]. A sum of k squares has a relative error of gamma_k, its root half of that, and the root rounds once. Squares below
-# the least normal number may vanish: at most k tiny in all, which the root makes sqrt(k tiny). Overflow: squares below `large`.
-
-
-@forward_error.register(GlobalL2Pool, L2Pool1d, L2Pool2d, L2Pool3d)
-def _(module: nn.Module, bound: Bound, context: RoundingContext) -> Step:  # noqa: ARG001
-    """See Note [lengths]; the average of a window and its size are two roundings more."""
-
-    def step(z: Tensor, norm: Affine, distance: Affine) -> tuple[Tensor, Affine]:  # noqa: ARG001
-        format, y = context.format, module(z)
-        terms = prod(z.shape[2:])
-        small = 2 * sqrt(2 * terms * format.tiny) * sqrt(y[0].numel())
-        delta = format.gamma(terms + 6) * norm + small
-        square = Affine(norm.constant**2 * GENEROUS * 4, 0.0) + (4 * (norm.slope * REACH) ** 2)
-        return y, within_range(delta, square, format)
-
-    return step
-
-
 @forward_error.register(ResidualLinear, ResidualConv1d, ResidualConv2d, ResidualConv3d)
 def _(module: AbstractResidual, bound: Bound, context: RoundingContext) -> Step:  # noqa: ARG001
     where = Context(context.path)
@@ -202,24 +158,6 @@ def _(module: Sandwich, bound: Bound, context: RoundingContext) -> Step:  # noqa
         return v if module.bias is None else v + module.bias
 
     return block(up, down, hidden, module, module.activation, 0.0, context)
-
-
-@forward_error.register(DeepResidualLinear, PlainDeepResidual)
-def _(module: DeepResidualLinear | PlainDeepResidual, bound: Bound, context: RoundingContext) -> Step:
-    """The errors of the branch, of the product with h, and of the sum."""
-    plain = plain_deep(module) if isinstance(module, DeepResidualLinear) else module
-    parts = next(b.parts for b in (bound, *bound.others) if b.parts)
-    below = context.below("branch")
-    flow = chain([*plain.branch], parts, [below.below(name) for name in plain.branch._modules])
-
-    def step(z: Tensor, norm: Affine, distance: Affine) -> tuple[Tensor, Affine]:
-        y, delta, apart = flow(z.clone(), distance)
-        size = abs(module.h) * norm + apart + lengths(y)
-        return module(z), delta + (2 * context.format.gamma(3)) * size + 4 * context.format.tiny * z[
-            0
-        ].numel()
-
-    return step
 
 
 @forward_error.register(nn.Sequential)

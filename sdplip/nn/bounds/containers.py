@@ -9,7 +9,7 @@ from sdplip.nn.bounds.affine import conv_geometry
 from sdplip.nn.bounds.dispatch import Context, Shape, lipschitz
 from sdplip.nn.bounds.tree import Bound, best, product_above, root_sum_square_above, shown, sum_above
 from sdplip.nn.bounds.weights import convolution_bound, effective, exact, matrix_bound
-from sdplip.nn.containers import ChannelScale, Concatenate, Residual, Scale, Sum
+from sdplip.nn.containers import BoundedScale, ChannelScale, Concatenate, Residual, Scale, Sum
 from sdplip.nn.heads import LastLayerNormalised
 
 
@@ -104,6 +104,12 @@ def _summed(bound: Bound, diagonal: np.ndarray) -> Bound:
 @lipschitz.register(Scale)
 def _(module: Scale, context: Context) -> Bound:
     factor = float(abs(effective(module, "factor", context)))
+    return Bound(factor, f"multiplies by {shown(factor)} in absolute value")
+
+
+@lipschitz.register(BoundedScale)
+def _(module: BoundedScale, context: Context) -> Bound:
+    factor = float(abs(exact(module.factor().detach(), module, "theta", context)))
     return Bound(factor, f"multiplies by {shown(factor)} in absolute value")
 
 

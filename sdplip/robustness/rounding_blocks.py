@@ -1,0 +1,94 @@
+"""Rules of `forward_error` for centred and pooled lengths, for residual layers with several inner layers, and for recurrent ones."""
+
+from math import prod, sqrt
+
+import torch
+from torch import Tensor, nn
+
+from sdplip.arithmetic.rounding import GENEROUS
+from sdplip.nn.bounds.tree import Bound, product_above
+from sdplip.nn.deep_residual import DeepResidualLinear, PlainDeepResidual, plain_deep
+from sdplip.nn.pooling import CenterNorm, GlobalL2Pool, L2Pool1d, L2Pool2d, L2Pool3d
+from sdplip.nn.recurrent import Recurrent
+from sdplip.robustness.rounding_flow import (
+    REACH,
+    Affine,
+    RoundingContext,
+    Step,
+    chain,
+    forward_error,
+    lengths,
+)
+from sdplip.robustness.rounding_rules import within_range
+
+
+@forward_error.register(CenterNorm)
+def _(module: CenterNorm, bound: Bound, context: RoundingContext) -> Step:
+    """The mean and its subtraction, then two roundings of every entry of the result."""
+
+    def step(z: Tensor, norm: Affine, distance: Affine) -> tuple[Tensor, Affine]:
+        format, y = context.format, module(z)
+        centred = (2 * format.gamma(z.shape[1] + 4)) * norm + 4 * z[0].numel() * format.tiny
+        outer = (2 * format.gamma(3)) * (bound.value * (norm + distance) + lengths(y))
+        return y, (2 * bound.value) * centred + outer + 4 * format.tiny * y[0].numel()
+
+    return step
+
+
+# Note [lengths]. A sum of k squares has a relative error of gamma_k, its root half of that, and the root rounds once. Squares below
+# the least normal number may vanish: at most k tiny in all, which the root makes sqrt(k tiny). Overflow: squares below `large`.
+
+
+@forward_error.register(GlobalL2Pool, L2Pool1d, L2Pool2d, L2Pool3d)
+def _(module: nn.Module, bound: Bound, context: RoundingContext) -> Step:  # noqa: ARG001
+    """See Note [lengths]; the average of a window and its size are two roundings more."""
+
+    def step(z: Tensor, norm: Affine, distance: Affine) -> tuple[Tensor, Affine]:  # noqa: ARG001
+        format, y = context.format, module(z)
+        terms = prod(z.shape[2:])
+        small = 2 * sqrt(2 * terms * format.tiny) * sqrt(y[0].numel())
+        delta = format.gamma(terms + 6) * norm + small
+        square = Affine(norm.constant**2 * GENEROUS * 4, 0.0) + (4 * (norm.slope * REACH) ** 2)
+        return y, within_range(delta, square, format)
+
+    return step
+
+
+@forward_error.register(DeepResidualLinear, PlainDeepResidual)
+def _(module: DeepResidualLinear | PlainDeepResidual, bound: Bound, context: RoundingContext) -> Step:
+    """The errors of the branch, of the product with h, and of the sum."""
+    plain = plain_deep(module) if isinstance(module, DeepResidualLinear) else module
+    parts = next(b.parts for b in (bound, *bound.others) if b.parts)
+    below = context.below("branch")
+    flow = chain([*plain.branch], parts, [below.below(name) for name in plain.branch._modules])
+
+    def step(z: Tensor, norm: Affine, distance: Affine) -> tuple[Tensor, Affine]:
+        y, delta, apart = flow(z.clone(), distance)
+        size = abs(module.h) * norm + apart + lengths(y)
+        return module(z), delta + (2 * context.format.gamma(3)) * size + 4 * context.format.tiny * z[
+            0
+        ].numel()
+
+    return step
+
+
+@forward_error.register(Recurrent)
+def _(module: Recurrent, bound: Bound, context: RoundingContext) -> Step:
+    parts = bound.parts
+    flow = chain(
+        [module.cell, module.activation], parts, [context.below("cell"), context.below("activation")]
+    )
+    once = product_above(tuple(part.value for part in parts))
+
+    def step(z: Tensor, norm: Affine, distance: Affine) -> tuple[Tensor, Affine]:  # noqa: ARG001
+        state = z.new_zeros(len(z), module.hidden)
+        error = total = apart = Affine.zero(z)
+        states = []
+        for x in z.unbind(1):
+            state, delta, apart = flow(torch.cat([x, state], 1), distance + apart)
+            error = once * error + delta
+            total = total + error
+            states.append(state)
+        return (torch.stack(states, 1), total) if module.all_states else (state, error)
+
+    return step
