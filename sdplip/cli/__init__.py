@@ -17,6 +17,7 @@ from sdplip.cli.compare import compare
 from sdplip.cli.completion import completion
 from sdplip.cli.curves import curves
 from sdplip.cli.failure import Interrupted, end, one_line_errors, wants_json
+from sdplip.cli.recertify import recertify
 from sdplip.cli.report import report
 from sdplip.cli.scale import scale
 from sdplip.cli.show import show
@@ -122,5 +123,6 @@ for command in (
     show,
     report,
     completion,
+    recertify,
 ):
     main.add_command(command)

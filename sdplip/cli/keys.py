@@ -64,6 +64,8 @@ KEYS: dict[str, Key] = {
     "c_lower": Key("number", "Proven from below: it is at least this."),
     "margin_constant": Key("number", "Largest proven constant of a difference of two logits; null of a regression.", null=True),
     "rigorous": Key("boolean", "Always true: the kernel proved `bound`, rounding included."),
+    "claimed": Key("number", "What layers of another library promise by construction."),
+    "layout": Key("string", "Whose layer it is, told by the names of its arrays."),
     # layers and scalings
     "name": Key("string", "Of a layer as the file has it, or of a curve."),
     "kind": Key("string", "dense, conv1d, conv2d or conv3d."),
@@ -184,6 +186,12 @@ DOCUMENTS: dict[str, Parts] = {
              ("method", "bound", "seconds", "note")),
         Node("methods", "many", "With --compare, one a method.", _METHOD, null=True),
         _ASSUMED, _LEFT_OUT, "checked", "certificate", "verify", "figure",
+    ),
+    "recertify": (
+        "file", "claimed", "bound",
+        Node("layers", "many", "One a layer.",
+             ("name", _SHAPE, "kind", "form", "layout", "claimed", "bound", "seconds")),
+        _ASSUMED, _LEFT_OUT,
     ),
     "verify": (
         "certificate", "file", "proven", "reason", _ASSUMED, _LEFT_OUT,
