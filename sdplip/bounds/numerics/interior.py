@@ -108,7 +108,7 @@ def iterates(
         X = P.scaled(1 / float(AP[0])) if X is None else X
         AX, value = inequality.adjoint(X.matrix), inequality.objective(X.matrix)
         # X need not be feasible yet; multipliers of size y pay for what is missing, and those of the optimum are near in the end.
-        size = abs(_representative(group, y)).clamp_min(1e-2)
+        size = abs(_representative(group, y))
         missing = float(abs(collect(AX) - b) @ size)
         yield Iterate(y, value - 3 * missing, X)
         mu = (float(AX @ y) - value) / inequality.order

@@ -1,0 +1,121 @@
+"""Pairs of neurons beside the other bounds, over benchmark files of up to 300 hidden neurons.
+
+Run: `SDPLIP_DATA=... python benchmarks/pairs.py [--quick] [--threads 1] [--only NAME]`. All bounds are the kernel's. "Jacobian" is
+the largest norm over slopes at their ends that a local search finds (16 starts): the constant over all biases is not below it, and
+neither is any bound that knows no biases. "closed" is how much of the way from lipsdp-neuron to it pairs go. Seconds are CPU time
+of the method pairs with its proofs; smallest networks come first.
+"""
+
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from bounds import cases as plain
+from frame import Case, table
+
+from sdplip.bounds import bound
+from sdplip.bounds.choose import neurons
+from sdplip.bounds.methods import METHODS
+from sdplip.kernel.stages import stages
+from sdplip.network import Network
+from sdplip.network.read.weights import weights_network
+from sdplip.weights import read
+
+OTHER = ("product", "composite", "riccati", "lipsdp-neuron")
+HEAD = (
+    "network",
+    "neurons",
+    *OTHER,
+    "pairs",
+    "Jacobian",
+    "closed",
+    "seconds",
+)
+MOST = 300
+STARTS = 16
+OTHERS = ("eclipse_genlocal_lyr10n10.mat", "eclipse_genlocal_lyr5n60.mat")
+MAXMIN = ("maxmin_weights_l2_2fc_16.mat", "maxmin_weights_l2_2fc_32.mat")
+HAND = {
+    "[[-1, 3], [3, -1]], [2, 2]": [np.array([[-1.0, 3], [3, -1]]), np.array([[2.0, 2]])],
+    "[[1, -3], [2, -1], [2, 2]], [3, -3, 3]": [
+        np.array([[1.0, -3], [2, -1], [2, 2]]),
+        np.array([[3.0, -3, 3]]),
+    ],
+}
+QUICK = 90
+"""Neurons of what takes seconds."""
+
+
+def cases(folder: Path) -> Iterator[Case]:
+    """Small ones first; the second column is their number of neurons."""
+    found = [(name, weights_network(Ws)) for name, Ws in HAND.items()]
+    found += [(case.name, case.network) for case in plain(folder)]
+    found += [(name, weights_network(read(folder / name))) for name in OTHERS]
+    found += [(name, weights_network(read(folder / name), "maxmin")) for name in MAXMIN]
+    for name, network in sorted(found, key=lambda entry: neurons(entry[1])):
+        count = neurons(network)
+        if count <= MOST:
+            yield Case(name, network, str(count), quick=count <= QUICK)
+
+
+def row(case: Case) -> list[str]:
+    fit = [name for name in OTHER if METHODS[name].unfit(case.network) is None]
+    values = {name: bound(case.network, name, lower=0.0).bound for name in fit}
+    alone = values["lipsdp-neuron"]
+    begin = time.process_time()
+    pairs = bound(case.network, "pairs", lower=0.0).bound
+    seconds = time.process_time() - begin
+    lower = jacobian(case.network)
+    closed = ""
+    if lower:
+        assert lower <= pairs, "a Jacobian above a proven bound"
+        closed = f"{max(0.0, alone - pairs) / max(alone - lower, 1e-300):.0%}"
+    shown = [f"{values[name]:.7g}" if name in values else "" for name in OTHER]
+    return [*shown, f"{pairs:.7g}", f"{lower:.7g}" if lower else "", closed, f"{seconds:.1f}"]
+
+
+def jacobian(network: Network) -> float:
+    """The largest norm that the search finds over slopes at their ends; 0 where the network is no chain of activations.
+
+    The norm is at least u' J v for unit vectors, which is linear in the slopes of one layer: these are chosen best, layer by layer,
+    then u and v anew. No step lowers it.
+    """
+    if any("Sort" in type(node.op).__name__ for node in network.nodes):
+        return 0.0
+    chain, rng, best = stages(network), np.random.default_rng(0), 0.0
+    Ws = [W.mid for W in chain.weights]
+    for _ in range(STARTS):
+        d = [alpha + (rng.random(len(alpha)) < 0.6) * (beta - alpha) for alpha, beta in chain.slopes]
+        value, before = _norm(Ws, d), 0.0
+        while value > before * (1 + 1e-9):
+            before = value
+            J = _product(Ws, d)
+            U, _, V = np.linalg.svd(J)
+            for k, (alpha, beta) in enumerate(chain.slopes):
+                ahead, behind = V[0], U[:, 0]
+                for W, slopes in zip(Ws[:k], d, strict=False):
+                    ahead = slopes * (W @ ahead)
+                for W, slopes in zip(Ws[: k + 1 : -1], d[:k:-1], strict=True):
+                    behind = slopes * (W.T @ behind)
+                gain = (Ws[k] @ ahead) * (Ws[k + 1].T @ behind)
+                d[k] = np.where(gain > 0, beta, alpha)
+            value = _norm(Ws, d)
+        best = max(best, value)
+    return best
+
+
+def _product(Ws: list[np.ndarray], d: list[np.ndarray]) -> np.ndarray:
+    J = Ws[0]
+    for (_, W), slopes in zip(pairwise(Ws), d, strict=True):
+        J = W @ (slopes[:, None] * J)
+    return J
+
+
+def _norm(Ws: list[np.ndarray], d: list[np.ndarray]) -> float:
+    return float(np.linalg.norm(_product(Ws, d), 2))
+
+
+if __name__ == "__main__":
+    table(HEAD, cases, row)
