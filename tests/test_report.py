@@ -153,7 +153,12 @@ def test_a_weight_file(work, tmp_path):
     report = network_report(work / "mlp.npz", seconds=5)
     page = written(report, tmp_path)
     assert report.bound == pytest.approx(sdplip.bound(work / "mlp.npz").bound, rel=1e-6)
-    assert "relu stands between them" in page.words and "violated" in page.words and "min_trace" in page.words
+    assert (
+        "as it was read" in report.lead[0]
+        and "relu stands between them" in page.words
+        and "violated" in page.words
+        and "min_trace" in page.words
+    )
     page.save(tmp_path)
     assert sdplip.verify(*(tmp_path / name for name in report.named("report").verify)).proven
 

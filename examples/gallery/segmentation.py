@@ -28,7 +28,9 @@ def coins() -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(image / np.float32(255)), torch.from_numpy(mask.astype(np.int64))
 
 
-def crops(image, mask, n: int, left: int, right: int, g: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+def crops(
+    image, mask, n: int, left: int, right: int, g: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
     rows = torch.randint(0, len(image) - SIDE, (n,), generator=g).tolist()
     columns = torch.randint(left, right - SIDE, (n,), generator=g).tolist()
     cut = [(slice(r, r + SIDE), slice(c, c + SIDE)) for r, c in zip(rows, columns, strict=True)]
@@ -96,7 +98,13 @@ def draw(image, mask, whole, found, some, radii, left, out) -> None:
     picture.set_title("certified radius of each pixel")
     grid = np.linspace(0, radii[-1], 60)
     curve.plot(grid, [100 * found.accuracy(r) for r in grid], color=PALETTE[0], label="all pixels together")
-    curve.plot(grid, [100 * found.each_pixel(r) for r in grid], color=PALETTE[2], linestyle="--", label="each pixel by itself")
+    curve.plot(
+        grid,
+        [100 * found.each_pixel(r) for r in grid],
+        color=PALETTE[2],
+        linestyle="--",
+        label="each pixel by itself",
+    )
     curve.plot(radii, 100 * np.array(left), "v", color=INK, label="left by an attack (10 crops)")
     curve.set(xlabel="length of the change of a crop", ylabel="right pixels (%)", ylim=(0, 100))
     curve.grid(visible=True)

@@ -45,8 +45,9 @@ def network_report(file: Path, *, seconds: float = 20.0) -> Report:
         Section("Network", _understood(understood)),
         *_layers(file, seconds),
     ]
+    assumed = " Of the network as it was read: see what was assumed." if understood.sentences else ""
     lead = [
-        f"Proven: |f(x) - f(y)| <= {above(found.bound, 9)} |x - y| for all inputs x, y (Euclidean norms), by {found.method}."
+        f"Proven: |f(x) - f(y)| <= {above(found.bound, 9)} |x - y| for all inputs x, y (Euclidean norms), by {found.method}.{assumed}"
     ]
     if found.lower:
         lead.append(
