@@ -42,7 +42,7 @@ def described():
                 continue
             module = import_module(name)
             members = getattr(module, "__all__", vars(module)) if ":members:" in options else ()
-            for member in members:
+            for member in set(members) & set(dir(module)):  # Sphinx does not see what is loaded later
                 local = getattr(getattr(module, member), "__module__", name) == name
                 if local or hasattr(module, "__all__"):
                     names.add(f"{name}.{member}")
