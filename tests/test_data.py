@@ -436,7 +436,12 @@ def test_arrays_are_the_whole_data_set_in_the_unit_interval(tmp_path):
         8,
         8,
     )
-    with pytest.raises(InvalidData, match="Drop it"):
-        load_arrays("digits", tmp_path)
+    table = load_arrays("diabetes")
+    assert table.train_images.dtype == table.train_labels.dtype == np.float32 and table.test_images.shape[
+        1:
+    ] == (10,)
+    for name in ("digits", "diabetes"):
+        with pytest.raises(InvalidData, match="Drop it"):
+            load_arrays(name, tmp_path)
     with pytest.raises(InvalidData, match="is called"):
         load_arrays("mnits", tmp_path)

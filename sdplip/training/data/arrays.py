@@ -17,15 +17,17 @@ class Arrays:
     """Images in [0, 1] as they enter a network, each byte divided by 255 and rounded once, and their labels.
 
     Attributes:
-        train_images, test_images: `(n, channels, height, width)`, float32.
-        train_labels, test_labels: `(n,)`, int64, from 0 to the number of classes less 1.
-        classes: the name of every label.
+        train_images, test_images: `(n, channels, height, width)`, float32; of tables for regression their rows `(n, columns)`,
+            standardised.
+        train_labels, test_labels: `(n,)`, int64, from 0 to the number of classes less 1; of tables their targets `(n, outputs)`,
+            float32.
+        classes: the name of every label, or of every target.
     """
 
-    train_images: Float32[np.ndarray, "n c h w"]
-    train_labels: Int64[np.ndarray, " n"]
-    test_images: Float32[np.ndarray, "m c h w"]
-    test_labels: Int64[np.ndarray, " m"]
+    train_images: Float32[np.ndarray, "n *shape"]
+    train_labels: Int64[np.ndarray, " n"] | Float32[np.ndarray, "n outputs"]
+    test_images: Float32[np.ndarray, "m *shape"]
+    test_labels: Int64[np.ndarray, " m"] | Float32[np.ndarray, "m outputs"]
     classes: tuple[str, ...]
 
     __repr__ = short
@@ -36,16 +38,16 @@ def load_arrays(name: str = "digits", path: str | os.PathLike[str] | None = None
 
     Args:
         name, path: as `data.name` and `data.path` of run files (docs/data.md): "mnist" with the folder of its Parquet files, a
-            file `.npz`; "digits" comes with scikit-learn and has no path.
+            file `.npz`; "digits" and "diabetes" come with scikit-learn and have no path.
 
     Raises:
-        InvalidData: unknown name, missing files, a path for "digits", or contents that are not images with labels.
+        InvalidData: unknown name, missing files, a path where none is read, or contents that are not images with labels.
         UnreadableFile: a truncated or damaged file.
         MissingDependency: an optional package is needed.
     """
-    if name == "digits" and path is not None:
+    if name in ("digits", "diabetes") and path is not None:
         raise InvalidData(
-            f"The digits come with scikit-learn and have no files, but `path` is {str(path)!r}. Drop it."
+            f"The data `{name}` come with scikit-learn and have no files, but `path` is {str(path)!r}. Drop it."
         )
     data = whole(name, None if path is None else os.fspath(path))
     train, test = (
