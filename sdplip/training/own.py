@@ -96,6 +96,11 @@ def check(model: nn.Module, image: tuple[int, ...], classes: int) -> None:
         RefusedModule: it has no proven bound, so nothing could be certified in the end.
     """
     training = model.training
+    kind, outputs = (
+        ("rows", "numbers, one for each target")
+        if len(image) == 1
+        else ("images", "logits, one for each class")
+    )
     model.eval()
     try:
         like = next(iter(model.parameters()), torch.empty(0))
@@ -107,12 +112,12 @@ def check(model: nn.Module, image: tuple[int, ...], classes: int) -> None:
             logits: Any = model(torch.zeros(2, *image, dtype=like.dtype, device=like.device))
         except Exception as error:
             raise InvalidConfig(
-                f"The network cannot run on samples of shape {image}: {type(error).__name__}: {error}."
+                f"The network cannot run on {kind} of shape {image}: {type(error).__name__}: {error}."
             ) from error
         if not isinstance(logits, Tensor) or logits.shape != (2, classes):
             shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise InvalidConfig(
-                f"The network must turn a batch of samples into (batch, {classes}) numbers, one for each class or target, but 2 samples give"
+                f"The network must turn a batch of {kind} into (batch, {classes}) {outputs}, but 2 {kind} give"
                 f" {shape}."
             )
         lipschitz(model, input_shape=image)
