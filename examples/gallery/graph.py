@@ -105,7 +105,7 @@ def draw(radii, graph, y, radius, out) -> None:
         left.plot(np.sort(r), share, color=colour, linestyle=dash, label=name)
     left.set(xlim=(0, 3), ylim=(0, 100), ylabel="right and certified nodes, %", title="digits, 1,797 nodes")
     left.set_xlabel("radius, Frobenius norm")
-    left.legend(loc="upper right")
+    left.legend(loc="lower right")
     place = nx.spring_layout(graph, seed=1)
     nx.draw_networkx_edges(graph, place, ax=right, edge_color=INK, alpha=0.25)
     look = {"ax": right, "node_size": 110, "cmap": "cividis", "edgecolors": INK}
