@@ -307,6 +307,13 @@ def test_it_folds_hovers_and_prints(browser, page_file):
     assert words.is_visible() and re.match(
         r"r = [\d.]+: certified [\d.]+ %, truth at most", words.text_content()
     )
+    for svg in page.locator("figure > svg").all():  # what appears under the pointer fits above the figure
+        if svg.locator(".title").count() and svg.is_visible():
+            title = svg.locator(".title").bounding_box()
+            for strip in (0, svg.locator(".at").count() // 2):
+                svg.locator(".at rect").nth(strip).hover()
+                box = svg.locator(".at text").nth(strip).bounding_box()
+                assert box["x"] >= title["x"] + title["width"], svg.get_attribute("aria-label")
     page.emulate_media(media="print")
     assert leaf.is_visible(), "What is folded is printed."
     assert not page.locator("nav").first.is_visible()

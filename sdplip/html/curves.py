@@ -122,13 +122,15 @@ def spectra_chart(layer: "LayerComparison") -> Node:
 
 
 def _spectra_hover(layer: "LayerComparison") -> list[tuple[float, str]]:
+    """The optimum beside the range of the others: all of them would not fit into a line."""
     said = []
     for k in range(41):
-        values = []
-        for row in layer.rows:
-            s = row.spectrum.singular_values
-            values.append(f"{row.name} {s[round(k / 40 * (len(s) - 1))]:.3f}")
-        said.append((k / 40, f"{100 * k / 40:g}%: " + ", ".join(values)))
+        values = [(row, row.spectrum.singular_values) for row in layer.rows]
+        at = [(row, float(s[round(k / 40 * (len(s) - 1))])) for row, s in values]
+        best = ", ".join(f"{row.name} {s:.3f}" for row, s in at if row.optimum is not None)
+        rest = [s for row, s in at if row.optimum is None]
+        others = f", others {min(rest):.3f} to {max(rest):.3f}" if rest else ""
+        said.append((k / 40, f"{100 * k / 40:g}%: {best}{others}"))
     return said
 
 
