@@ -15,7 +15,7 @@ from sdplip.solvers.solution import Status
 
 Vector = torch.Tensor
 GoesOn = Callable[[int, float, float], bool]
-ROUND = 5e-3
+ROUND = 2e-3
 """Relative gap at which a round ends whose prices are asked for."""
 ROOM = 0.2
 """Of a multiplier that the forms of its variable take at the start."""
