@@ -758,3 +758,14 @@ def test_the_file_that_scale_writes_serves_as_scaling_of_the_original(tmp_path):
     assert done.exit_code == 0, done.output
     done = runner.invoke(main, ["check", str(tmp_path / "net.npz"), "--t", str(scaled)])
     assert done.exit_code == 0, done.output
+
+
+def test_a_data_set_is_no_network(run):
+    images = np.zeros((5, 8, 8), np.uint8)
+    np.savez("data.npz", train_images=images, train_labels=np.zeros(5, int), test_images=images)
+    for command in ("check", "compare", "bound"):
+        code, _, err = run(command, "data.npz")
+        assert code == 2 and "data set, not a network" in err and "Traceback" not in err
+    np.savez("test.npz", images=images, labels=np.zeros(5, int))
+    code, _, err = run("train", "--data", "test.npz", "--out", "RUN")
+    assert code == 2 and "sdplip certify MODEL" in err and not Path("RUN").exists()

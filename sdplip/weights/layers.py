@@ -53,6 +53,7 @@ def layers(
 def candidates(arrays: Mapping[str, np.ndarray], path: Path) -> dict[str, np.ndarray]:
     """The arrays that `layers` takes for layers, as they are stored, by the names that it gives them."""
     _refuse_raw_parameters(arrays, path)
+    _refuse_images(arrays, path)
     wide = {
         name: array
         for name, array in arrays.items()
@@ -130,6 +131,15 @@ def _refuse_raw_parameters(arrays: Mapping[str, np.ndarray], path: Path) -> None
             raise InvalidWeight(
                 f"`{name}` in `{path}` is the raw parameter of a parametrization (weight norm, spectral norm, ...), not the"
                 " weight that the layer applies. Call `remove_parametrizations` on the layers before saving."
+            )
+
+
+def _refuse_images(arrays: Mapping[str, np.ndarray], path: Path) -> None:
+    for name, array in arrays.items():
+        if array.dtype == np.uint8 and array.ndim > 2 and re.search(r"(^|_)(images|x)($|_)", name.lower()):
+            raise InvalidWeight(
+                f"`{name}` in `{path}` is {len(array)} images in bytes: this is a data set, not a network. Pass the weights; data go"
+                " to `--data` of `sdplip train` and `certify`."
             )
 
 

@@ -56,7 +56,7 @@ def files(folder: Path, name: str) -> tuple[list[Path], list[Path]]:
             return train, test
     raise InvalidData(
         f"No `train-*.parquet` in `{folder}`, in `{folder / name}`, or in a folder `data` of theirs. Pass the folder of {name}"
-        " (or its parent) with `--data DIR`."
+        " (or its parent) with `--data DIR`, or a folder of image files with one folder a class."
     )
 
 

@@ -39,6 +39,11 @@ def images_and_labels(found: dict[str, np.ndarray], path: Path) -> dict[str, np.
     Raises:
         InvalidData: missing keys, images that are not bytes, or of a shape that is not clear.
     """
+    if not any(key.startswith("train") for key in found) and {"images", "test_images"} & set(found):
+        raise InvalidData(
+            f"`{path}` holds images to test on alone ({', '.join(f'`{key}`' for key in found)}). To train, add `train_images` and"
+            " `train_labels`; to certify a network on them, `sdplip certify MODEL --data FILE.npz`."
+        )
     missing = [key for key in KEYS if key not in found]
     if missing:
         raise InvalidData(
