@@ -25,7 +25,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     weights = "digits/model.safetensors"
     run(folder, "train", "--preset", "digits-sll", "--out", "digits")
-    run(folder, "certify", "digits", "--attack", "pgd")
+    run(folder, "certify", "digits", "--attack", "pgd", "--radii", "36/255,108/255")
     run(folder, "curves", "digits", "-o", "curves.png", "--csv", "curves.csv")
     run(folder, "check", weights, "--form", "residual", "--scaling", "aol", "--layer", "7.weight")
     run(folder, "compare", weights, "--form", "residual", "--layer", "7.weight", "--plot", "scalings.png")
