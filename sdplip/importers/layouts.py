@@ -23,6 +23,7 @@ from sdplip.shapes import Float
 from sdplip.weights.weight import Weight
 
 State = Mapping[str, np.ndarray]
+"""Arrays by their names in a state dict."""
 
 EPSILON = 1e-6
 """Beside q in the denominator of the first version's matrices."""
