@@ -74,7 +74,7 @@ def test_nothing_in_the_gallery_is_without_its_script():
     assert {path.stem for path in PICTURES.rglob("*.png")} == set(SCRIPTS)
 
 
-@pytest.mark.parametrize("name", [*SCRIPTS, "exhibit"])
+@pytest.mark.parametrize("name", SCRIPTS)
 def test_a_script_is_short_and_says_what_it_is(name):
     """Without blank lines and the text at its head."""
     _, head, code = (GALLERY / f"{name}.py").read_text().split('"""', 2)
