@@ -11,6 +11,7 @@ from sdplip.nn.bounds.tree import Bound
 from sdplip.robustness.arithmetic import Precision
 from sdplip.robustness.forward_error import Analysis, forward_error
 from sdplip.robustness.radii import joint_constant
+from sdplip.robustness.twin import Measured, measured
 
 
 def check_samples(images: Tensor, labels: Tensor) -> None:
@@ -64,14 +65,16 @@ def margin_constants(network: nn.Module, bound: Bound, *, single: bool) -> Float
     return np.asarray(joint_constant(bound)) if head is None else pairwise_of(head, bound).values
 
 
-def analysis_of(network: nn.Module, bound: Bound, precision: Precision) -> Analysis | None:
-    """The proven rounding error of every module; None in double precision if one has none.
+def analysis_of(network: nn.Module, bound: Bound, precision: Precision) -> Analysis | Measured | None:
+    """The proven rounding error of every module; None in double precision if one has none. In float32, what happens at an image is
+    measured where that is possible (`twin`).
 
     Raises:
         RefusedModule: in float32, if one has none.
     """
     try:
-        return forward_error(network, bound)
+        found = forward_error(network, bound)
+        return measured(network, bound, found) if precision == "float32" else found
     except RefusedModule:
         if precision == "float32":
             raise

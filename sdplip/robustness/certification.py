@@ -18,6 +18,7 @@ from sdplip.robustness.arithmetic import Precision, device_of, network_in, pixel
 from sdplip.robustness.asked import analysis_of, check_samples, margin_constants, run
 from sdplip.robustness.forward_error import REACH, Analysis
 from sdplip.robustness.radii import certified_radius, class_logits, joint_constant, margins, predictions
+from sdplip.robustness.twin import Measured
 from sdplip.shapes import short
 
 RADII = ("36/255", "72/255", "108/255", "1")
@@ -252,7 +253,7 @@ def certify_accuracy(
 
 
 def _certified(
-    network: nn.Module, x: Tensor, constants: np.ndarray, analysis: Analysis | None, scope: Scope
+    network: nn.Module, x: Tensor, constants: np.ndarray, analysis: Analysis | Measured | None, scope: Scope
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Predictions, margins and radii of a batch."""
     if analysis is None:

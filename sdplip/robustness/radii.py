@@ -32,18 +32,24 @@ class MarginError:
 
     Attributes:
         constant, slope: `(batch, classes)`, nonnegative.
+        measured: `(batch, classes)`, of the evaluation at the image itself, where it is known better than `constant`.
     """
 
     constant: Float[np.ndarray, "batch classes"]
     slope: Float[np.ndarray, "batch classes"]
+    measured: Float[np.ndarray, "batch classes"] | None = None
+
+    @property
+    def _at_image(self) -> Float[np.ndarray, "batch classes"]:
+        return self.constant if self.measured is None else self.measured
 
     def here(self) -> "MarginError":
         """Of the evaluation at the image itself: enough for the network of exact arithmetic."""
-        return MarginError(self.constant, np.zeros_like(self.slope))
+        return MarginError(self._at_image, np.zeros_like(self.slope))
 
     def here_and_around(self) -> "MarginError":
         """Of that evaluation and of one up to `r` away: what a statement about the computing network needs."""
-        return MarginError(2 * self.constant, self.slope)
+        return MarginError(np.nextafter(self._at_image + self.constant, np.inf), self.slope)
 
 
 def joint_constant(bound: Bound | float) -> float:
