@@ -39,17 +39,19 @@ class MarginError:
     slope: Float[np.ndarray, "batch classes"]
     measured: Float[np.ndarray, "batch classes"] | None = None
 
-    @property
-    def _at_image(self) -> Float[np.ndarray, "batch classes"]:
-        return self.constant if self.measured is None else self.measured
-
     def here(self) -> "MarginError":
         """Of the evaluation at the image itself: enough for the network of exact arithmetic."""
-        return MarginError(self._at_image, np.zeros_like(self.slope))
+        constant = self.constant if self.measured is None else self.measured
+        return MarginError(constant, np.zeros_like(self.slope))
 
     def here_and_around(self) -> "MarginError":
         """Of that evaluation and of one up to `r` away: what a statement about the computing network needs."""
-        return MarginError(np.nextafter(self._at_image + self.constant, np.inf), self.slope)
+        both = (
+            2 * self.constant
+            if self.measured is None
+            else np.nextafter(self.measured + self.constant, np.inf)
+        )
+        return MarginError(both, self.slope)
 
 
 def joint_constant(bound: Bound | float) -> float:
