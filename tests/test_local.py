@@ -194,7 +194,7 @@ def test_command_on_a_weight_file(tmp_path, monkeypatch):
     asked[asked.index("--limit") + 1] = 1
     code, text, _ = invoke(*asked, "--local", 50)
     assert code == 0 and "around each image" in text and "first" not in text
-    assert "local" not in answer(invoke, *asked)[1]
+    assert answer(invoke, *asked)[1]["local"] is None
 
 
 def test_command_refuses_before_the_solve(tmp_path, monkeypatch):

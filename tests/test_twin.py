@@ -65,6 +65,11 @@ def test_true_errors_of_margins_lie_below(seed):
         for j in range(len(truth)):
             off = abs((found[y] - found[j]) - (truth[y] - truth[j]))
             assert off <= Fraction(float(lost.measured[row, j]))
+    with plain_arithmetic():
+        every, most = analysis.everywhere(x)
+    others = np.where(np.eye(5, dtype=bool)[logits.argmax(1)], 0.0, lost.measured)
+    assert torch.equal(every, logits) and (most >= others.max(1) * (1 - 1e-9)).all()
+    assert (most <= analysis.single.everywhere(x)[1]).all()
 
 
 def test_single_precision_costs_nothing_at_the_image():

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from sdplip.nn.activations import Abs, GroupSort, MaxMin
@@ -54,12 +55,28 @@ class Measured:
     def __call__(self, x: Tensor) -> tuple[Tensor, MarginError]:
         """The logits as computed, and what the margins lose."""
         logits, lost = self.single(x)
-        exact, e = self.double.everywhere(x.double())
-        apart = abs(_two(logits) - _two(exact))
+        apart, e = self._apart(x, logits)
         winner = np.take_along_axis(apart, predictions(logits)[:, None], 1)
-        found = (winner + apart + e[:, None]) * ONCE**3
-        found = np.where(np.isfinite(found), found, np.inf)
-        return logits, replace(lost, measured=np.minimum(found, lost.constant))
+        return logits, replace(lost, measured=np.minimum(_known(winner + apart + e[:, None]), lost.constant))
+
+    @torch.no_grad()
+    def everywhere(self, x: Tensor) -> tuple[Tensor, Float[np.ndarray, " batch"]]:
+        """The logits as computed, and by how much the margin of any two classes is off, in this one evaluation."""
+        logits, lost = self.single.everywhere(x)
+        apart, e = self._apart(x, logits)
+        return logits, np.minimum(_known(np.sort(apart, 1)[:, -2:].sum(1) + e), lost)
+
+    def _apart(
+        self, x: Tensor, logits: Tensor
+    ) -> tuple[Float[np.ndarray, "batch classes"], Float[np.ndarray, " batch"]]:
+        """How far each logit is from the twin's, and the error of the twin."""
+        exact, e = self.double.everywhere(x.double())
+        return abs(_two(logits) - _two(exact)), e
+
+
+def _known(found: np.ndarray) -> np.ndarray:
+    """Rounded up; infinity where nothing is known."""
+    return np.where(np.isfinite(found), found * ONCE**3, np.inf)
 
 
 def measured(network: nn.Module, bound: Bound, single: Analysis) -> Analysis | Measured:
