@@ -97,7 +97,7 @@ def test_spectral_norm_of_torch(tmp_path):
     np.testing.assert_allclose(proof.layer.weight.array, effective.numpy(), rtol=1e-5)
     norm = float(torch.linalg.matrix_norm(torch.from_numpy(proof.layer.weight.array).double(), 2))
     assert norm <= found.bound <= norm * (1 + 1e-9) and found.bound > 1.01, "an estimate from below"
-    assert found.left_out == ("2.weight",)
+    assert list(found.left_out) == ["2.weight"] and found.network is None and "into" in found.note
 
 
 def test_the_layout_of_torchlip():

@@ -65,6 +65,7 @@ KEYS: dict[str, Key] = {
     "margin_constant": Key("number", "Largest proven constant of a difference of two logits; null of a regression.", null=True),
     "rigorous": Key("boolean", "Always true: the kernel proved `bound`, rounding included."),
     "claimed": Key("number", "What layers of another library promise by construction."),
+    "body": Key("number", "Proven of all that lies before a last layer with rows of length 1; else `bound`."),
     "layout": Key("string", "Whose layer it is, told by the names of its arrays."),
     # layers and scalings
     "name": Key("string", "Of a layer as the file has it, or of a curve."),
@@ -191,7 +192,10 @@ DOCUMENTS: dict[str, Parts] = {
         "file", "claimed", "bound",
         Node("layers", "many", "One a layer.",
              ("name", _SHAPE, "kind", "form", "layout", "claimed", "bound", "seconds")),
-        _ASSUMED, _LEFT_OUT,
+        Node("whole", "one", "The network, where the file has a published architecture; `claimed` is of `body`.",
+             ("claimed", "body", "bound", Node("input_shape", "list", "Of one image.", ["integer"]), "seconds"),
+             null=True),
+        "note", _ASSUMED, _LEFT_OUT,
     ),
     "verify": (
         "certificate", "file", "proven", "reason", _ASSUMED, _LEFT_OUT,

@@ -2,20 +2,25 @@
 
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from math import prod
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from sdplip.arithmetic.rounding import up
 from sdplip.display import brief
-from sdplip.errors import UnreadableFile
-from sdplip.importers.layouts import Imported, imported
+from sdplip.errors import InvalidWeight
+from sdplip.importers.architecture import network_of
+from sdplip.importers.layer import Imported, State
+from sdplip.importers.layouts import grouped, imported, layers_of
+from sdplip.importers.parts import ImportedNetwork
+from sdplip.importers.reading import state_of
 from sdplip.kernel.condition import Certificate
+from sdplip.nn.bound import lipschitz
 from sdplip.reports.layer import Layer, naming
-from sdplip.weights.read import ARRAYS
-from sdplip.weights.sniff import FORMS, sniff
 
 BETWEEN = "What lies between the layers (activations, pooling, padding) is 1-Lipschitz, and each layer is used once, one after the other."
 
@@ -41,15 +46,40 @@ class LayerProof:
 
 
 @dataclass(frozen=True, eq=False)
+class NetworkProof:
+    """A whole network of a published architecture with its proven constants.
+
+    Attributes:
+        claimed: what the library promises of everything before the last layer, if that has rows of length 1, else of all.
+        body: proven of the same part.
+        bound: proven of the whole.
+        seconds: of the proofs.
+    """
+
+    network: ImportedNetwork
+    claimed: float
+    body: float
+    bound: float
+    seconds: float
+
+    __repr__ = brief("claimed", "body", "bound")
+
+
+@dataclass(frozen=True, eq=False)
 class Recertification:
     """What a checkpoint claims, and what is proven.
 
     Attributes:
-        left_out: matrices and kernels that belong to no known layer; neither constant speaks of them.
+        left_out: matrices and kernels that belong to no known layout, each with the reason; neither constant of the layers speaks of
+            them.
+        network: the whole network, where the file has a published architecture.
+        note: why there is none, else "".
     """
 
     layers: tuple[LayerProof, ...]
-    left_out: tuple[str, ...]
+    left_out: Mapping[str, str]
+    network: NetworkProof | None
+    note: str
 
     __repr__ = brief("claimed", "bound")
 
@@ -75,8 +105,10 @@ class Recertification:
         said = [sentence for proof in self.layers for sentence in proof.layer.assumed]
         if any(proof.layer.form == "residual" for proof in self.layers):
             said.append(
-                "T is computed from q in double precision; the library does it in the precision of its weights."
+                "T is computed in double precision; the library does it in the precision of its weights."
             )
+        if self.network is not None:
+            said += self.network.network.assumed
         return (*dict.fromkeys(said), BETWEEN)
 
     def to_json(self) -> dict[str, Any]:
@@ -89,37 +121,66 @@ class Recertification:
                 "form": proof.layer.form,
                 "layout": proof.layer.layout,
                 "claimed": proof.claimed,
-                "bound": proof.bound if np.isfinite(proof.bound) else None,
+                "bound": _number(proof.bound),
                 "seconds": proof.seconds,
             }
             for proof in self.layers
         ]
+        whole = self.network
         return {
             "claimed": self.claimed,
-            "bound": self.bound if np.isfinite(self.bound) else None,
+            "bound": _number(self.bound),
             "layers": rows,
+            "whole": None
+            if whole is None
+            else {
+                "claimed": whole.claimed,
+                "body": _number(whole.body),
+                "bound": _number(whole.bound),
+                "input_shape": list(whole.network.input_shape or ()),
+                "seconds": whole.seconds,
+            },
+            "note": self.note,
             "assumed": list(self.assumed),
-            "left_out": [{"array": name, "why": "no known layer has it"} for name in self.left_out],
+            "left_out": [{"array": name, "why": why} for name, why in self.left_out.items()],
         }
 
 
 def recertify(path: str | os.PathLike[str]) -> Recertification:
-    """The layers of a checkpoint in a layout of `sdplip.importers.layouts`, each proven with the numbers that run in eval mode.
+    """The layers of a checkpoint in a layout of `sdplip.importers.layouts`, each proven with the numbers that run in eval mode, and
+    the whole network, where the file has a published architecture (`load_network`).
 
-    Nothing is unpickled. Convolutions are proven for images of every size.
+    Nothing is unpickled. Convolutions are proven for images of every size, unless the file names theirs.
 
     Raises:
         UnreadableFile: missing, damaged, a pickle, or a format without named arrays.
         InvalidWeight: no layer of a known layout.
     """
-    path = Path(path)
-    form = sniff(path)
-    if form not in ARRAYS or form in ("npy", "nnet", "csv"):
-        raise UnreadableFile(
-            f"`{path}` is {FORMS[form]}, which holds no state dict. Pass .pt, .pth, .safetensors or .npz."
-        )
-    layers, left = imported(ARRAYS[form](path))
-    return Recertification(tuple(map(_proven, layers)), tuple(left))
+    state = state_of(path)
+    layers, _ = imported(state)
+    _, left = layers_of(grouped(state))
+    proofs = tuple(map(_proven, layers))
+    network, why = _whole(state)
+    return Recertification(proofs, left, network, why)
+
+
+def _whole(state: State) -> tuple[NetworkProof | None, str]:
+    """The network of the file and its constants, or why it has none."""
+    try:
+        network = network_of(state)
+    except InvalidWeight as error:
+        return None, str(error)
+    begin = time.perf_counter()
+    modules = list(network.model.children())
+    body = nn.Sequential(*modules[:-1]) if network.normalised else network.model
+    whole = lipschitz(network.model, input_shape=network.input_shape).value
+    part = lipschitz(body, input_shape=network.input_shape).value if network.normalised else whole
+    claimed = prod(layer.claimed for layer in network.layers)
+    return NetworkProof(network, claimed, part, whole, time.perf_counter() - begin), ""
+
+
+def _number(value: float) -> float | None:
+    return value if np.isfinite(value) else None
 
 
 def _proven(layer: Imported) -> LayerProof:

@@ -1,0 +1,72 @@
+"""Networks out of checkpoints: published architectures, told by the names of their layers, and plain networks that a user describes."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+
+from torch import nn
+
+from sdplip.errors import InvalidWeight
+from sdplip.importers.filled import filled
+from sdplip.importers.layer import State
+from sdplip.importers.layouts import UNKNOWN, grouped, is_llc, layers_of
+from sdplip.importers.llc import llc_network
+from sdplip.importers.parts import INTO, ImportedNetwork
+from sdplip.importers.published import published
+from sdplip.importers.reading import state_of
+from sdplip.nn.heads import Normalise
+
+
+def load_network(
+    path: str | os.PathLike[str],
+    *,
+    into: nn.Module | None = None,
+    classes: int | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> ImportedNetwork:
+    """The network of a checkpoint; nothing is unpickled.
+
+    Args:
+        into: for layouts that do not say what lies between their layers: a plain network whose modules have the names of the file. It is
+            filled with the weights that run, and becomes `model`.
+        classes: outputs that are classes, where the network has no last layer of its own; None keeps all outputs.
+        mean, std: of the images, which no file holds; None is images as they enter the first layer.
+
+    Raises:
+        UnreadableFile: as `recertify`.
+        InvalidWeight: layers that make no known architecture, are cut short, or do not fit `into`.
+    """
+    return network_of(state_of(path), into=into, classes=classes, mean=mean, std=std)
+
+
+def network_of(
+    state: State,
+    *,
+    into: nn.Module | None = None,
+    classes: int | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> ImportedNetwork:
+    """As `load_network`, of arrays by name."""
+    groups = grouped(state)
+    if mean is None and std is not None:
+        raise InvalidWeight(
+            "`std` is given without `mean`. Pass both, or `mean` alone where images are only centred."
+        )
+    layers, rest = layers_of(groups)
+    refused = [why for why in rest.values() if why != UNKNOWN]
+    if refused:
+        raise InvalidWeight(refused[0])
+    if into is not None:
+        found = ImportedNetwork(filled(into, groups, layers), None, tuple(layers), False, ())
+    elif is_llc(groups):
+        found = llc_network(groups, layers, classes)
+    elif layers and all(layer.form == "residual" for layer in layers):
+        found = published(groups, layers, classes)
+    else:
+        raise InvalidWeight(INTO)
+    model = found.model
+    if mean is not None:
+        model = nn.Sequential(Normalise(mean, std), model)
+    return replace(found, model=model.eval())
