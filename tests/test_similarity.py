@@ -10,8 +10,9 @@ from torch import nn
 from sdplip.errors import InvalidProblem, RefusedModule
 from sdplip.nn import MaxMin, UnitSphere, lipschitz, orthogonal
 from sdplip.robustness.arithmetic import network_in
+from sdplip.robustness.certification import certify_accuracy
 from sdplip.robustness.descent import minimise
-from sdplip.robustness.embedding import embed
+from sdplip.robustness.embedding import anchor_head, embed
 from sdplip.robustness.similarity import anchored_radius, angle_radius, half_space_radius
 from tests.trained import digits, trained
 
@@ -247,3 +248,27 @@ def test_the_sphere_without_height_is_refused():
         UnitSphere(-1.0)
     assert UnitSphere(0.0)(torch.zeros(1, 3)).tolist() == [[0, 0, 0]]
     assert UnitSphere(0.1).height == pytest.approx(0.1, rel=2**-8)
+
+
+@every_metric
+def test_anchors_as_a_last_layer(metric):
+    """The class of the head is the nearest anchor, and its certified radius the half-space radius of that."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 8), MaxMin(), nn.Linear(8, 4)).double().eval()
+    x, anchors = torch.rand(30, 6, dtype=torch.float64), draw(5, 4)
+    whole = nn.Sequential(*model, anchor_head(anchors, metric=metric))
+    e = embed(model, x)
+    nearest = [max(range(5), key=lambda k: nearness(f, anchors[k], metric)) for f in np.asarray(e.values)]
+    found = certify_accuracy(whole, x, torch.tensor(nearest))
+    assert found.clean == 1
+    one_by_one = anchored_radius(
+        e.values, anchors, np.arange(5), e.constant, metric=metric, error=e.error, witnesses=1
+    )
+    np.testing.assert_allclose(found.radius, one_by_one.radius, rtol=1e-6, atol=1e-9)
+
+
+def test_anchor_head_refuses():
+    with pytest.raises(InvalidProblem, match="no direction"):
+        anchor_head(np.zeros((2, 3)))
+    with pytest.raises(InvalidProblem, match="shape"):
+        anchor_head(np.zeros(3))

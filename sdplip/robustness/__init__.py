@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from sdplip.robustness.decisions import brittleness, class_scores, decide
     from sdplip.robustness.dense import certify_dense
     from sdplip.robustness.descent import minimise
-    from sdplip.robustness.embedding import embed
+    from sdplip.robustness.embedding import anchor_head, embed
     from sdplip.robustness.radii import certified_radius, class_radii
     from sdplip.robustness.similarity import anchored_radius, angle_radius, half_space_radius
 
 __all__ = [
+    "anchor_head",
     "anchored_radius",
     "angle_radius",
     "brittleness",
@@ -48,7 +49,7 @@ _HOMES = {
     "decisions": ("brittleness", "class_scores", "decide"),
     "dense": ("certify_dense",),
     "descent": ("minimise",),
-    "embedding": ("embed",),
+    "embedding": ("anchor_head", "embed"),
     "radii": ("certified_radius", "class_radii"),
     "similarity": ("anchored_radius", "angle_radius", "half_space_radius"),
 }

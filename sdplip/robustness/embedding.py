@@ -15,6 +15,7 @@ from sdplip.robustness.arithmetic import Precision, device_of, network_in, pixel
 from sdplip.robustness.certification import Rounding, Scope
 from sdplip.robustness.forward_error import output_error
 from sdplip.robustness.rounding_flow import Affine, Flow
+from sdplip.robustness.similarity import Embeddings, Metric, anchor_rows
 from sdplip.shapes import short
 
 
@@ -95,3 +96,30 @@ def _flow(network: nn.Module, bound: Bound, precision: Precision) -> Flow | None
         if precision == "float32":
             raise
         return None
+
+
+@torch.no_grad()
+def anchor_head(
+    anchors: Embeddings, *, metric: Metric = "cosine", dtype: torch.dtype = torch.float64
+) -> nn.Linear:
+    r"""The linear layer whose largest logit is the nearest anchor, so that `nn.Sequential(model, anchor_head(anchors))` is a classifier with
+    one class an anchor.
+
+    Logits are $\langle f, a / \lVert a \rVert \rangle$ for the cosine, $\langle f, a \rangle - \lVert a \rVert^2 / 2$ for Euclidean distances, and affine
+    for LipSim's metric (see `sdplip.robustness.similarity`). The certified radius of the largest one,
+    $\min_b (s_a - s_b) / (L \lVert u_a - u_b \rVert)$, is the half-space radius of the nearest anchor; `certify_accuracy` and certificate files carry it,
+    for the rows as they are stored.
+
+    Args:
+        anchors: `(m, features)`.
+        metric: as for `half_space_radius`.
+        dtype: of the stored rows.
+
+    Raises:
+        InvalidProblem: numbers that are not finite, an anchor of length 0 for the cosine.
+    """
+    rows, bias = anchor_rows(anchors, metric)
+    head = nn.Linear(rows.shape[1], len(rows), dtype=dtype)
+    head.weight.copy_(torch.from_numpy(rows))
+    head.bias.copy_(torch.from_numpy(np.zeros(len(rows)) if bias is None else bias))
+    return head

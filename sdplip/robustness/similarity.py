@@ -191,6 +191,15 @@ def angle_radius(
     return _signed(value, np.ones(len(f)), lost, np.zeros(len(f)), constant, error, d)
 
 
+def anchor_rows(
+    anchors: Embeddings, metric: Metric
+) -> tuple[Float[np.ndarray, "m features"], Float[np.ndarray, " m"] | None]:
+    """Rows and biases of logits of which the largest is that of the nearest anchor; None where there is no bias."""
+    a = _matrix("anchors", anchors)
+    rows, d = _anchors(a, metric), a.shape[1]
+    return np.ascontiguousarray(rows[:, :d]), rows[:, d] if metric != "cosine" else None
+
+
 def _matrix(name: str, values: Embeddings) -> Float[np.ndarray, "n features"]:
     found = np.asarray(array(values), dtype=np.float64)
     if found.ndim != 2 or not found.size:
