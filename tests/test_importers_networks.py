@@ -389,3 +389,10 @@ def test_the_command_prints_the_whole_network(tmp_path, monkeypatch):
         and "before the last layer" in " ".join(out.split())
         and max(map(len, out.splitlines())) <= 80
     )
+
+
+def test_orthogonium_is_refused_by_name():
+    root = "fc.parametrizations.weight."
+    state = {f"{root}original": np.eye(3), f"{root}0.parametrizations.u.original": np.ones((3, 1))}
+    with pytest.raises(InvalidWeight, match=r"fc.*orthogonium.*eval"):
+        network_of(state)

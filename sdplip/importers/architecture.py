@@ -7,6 +7,7 @@ from dataclasses import replace
 from torch import nn
 
 from sdplip.errors import InvalidWeight
+from sdplip.importers.bronet import bronet, bronet_groups
 from sdplip.importers.filled import filled
 from sdplip.importers.layer import State
 from sdplip.importers.layouts import UNKNOWN, grouped, is_llc, layers_of
@@ -54,6 +55,9 @@ def network_of(
         raise InvalidWeight(
             "`std` is given without `mean`. Pass both, or `mean` alone where images are only centred."
         )
+    inner = bronet_groups(groups)
+    if inner is not None and into is None:
+        return _ready(bronet(inner, classes), mean, std)
     layers, rest = layers_of(groups)
     refused = [why for why in rest.values() if why != UNKNOWN]
     if refused:
@@ -66,7 +70,12 @@ def network_of(
         found = published(groups, layers, classes)
     else:
         raise InvalidWeight(INTO)
-    model = found.model
-    if mean is not None:
-        model = nn.Sequential(Normalise(mean, std), model)
+    return _ready(found, mean, std)
+
+
+def _ready(
+    found: ImportedNetwork, mean: Sequence[float] | None, std: Sequence[float] | None
+) -> ImportedNetwork:
+    """In eval mode, behind the normalisation of its images."""
+    model = found.model if mean is None else nn.Sequential(Normalise(mean, std), found.model)
     return replace(found, model=model.eval())

@@ -14,8 +14,9 @@ from sdplip.arithmetic.rounding import up
 from sdplip.display import brief
 from sdplip.errors import InvalidWeight
 from sdplip.importers.architecture import network_of
+from sdplip.importers.bronet import bronet_groups
 from sdplip.importers.layer import Imported, State
-from sdplip.importers.layouts import grouped, imported, layers_of
+from sdplip.importers.layouts import Groups, grouped, imported, layers_of
 from sdplip.importers.parts import ImportedNetwork
 from sdplip.importers.reading import state_of
 from sdplip.kernel.condition import Certificate
@@ -157,11 +158,22 @@ def recertify(path: str | os.PathLike[str]) -> Recertification:
         InvalidWeight: no layer of a known layout.
     """
     state = state_of(path)
-    layers, _ = imported(state)
-    _, left = layers_of(grouped(state))
-    proofs = tuple(map(_proven, layers))
+    groups = grouped(state)
     network, why = _whole(state)
-    return Recertification(proofs, left, network, why)
+    if bronet_groups(groups) is not None:  # its layers are entries of stacked arrays
+        if network is None:
+            raise InvalidWeight(why)
+        layers = network.network.layers
+        left = dict.fromkeys(_reflectors(groups), "proven in the whole network, frequency by frequency")
+    else:
+        layers, _ = imported(state)
+        _, left = layers_of(groups)
+    return Recertification(tuple(map(_proven, layers)), left, network, why)
+
+
+def _reflectors(groups: Groups) -> list[str]:
+    """Stacks of convolutions that are orthogonal at each frequency."""
+    return [f"{prefix}.weights" for prefix, group in groups.items() if {"weights", "I_low"} <= set(group)]
 
 
 def _whole(state: State) -> tuple[NetworkProof | None, str]:

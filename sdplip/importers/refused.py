@@ -4,6 +4,11 @@ from sdplip.importers.layer import Group
 
 REMEDY = "Build the network with its library, load the checkpoint, call `.eval()`, and ask `sdplip.lipschitz(module)`."
 
+FREQUENCIES = "runs in the frequencies of one image size, which no array says"
+FRAGMENT = "is read only with its stem, neck and last layer, which the file lacks"
+START = "begins with spectral vectors that each forward moves on, and has iterations that no array counts"
+U = "parametrizations.weight.0.parametrizations.u.original"
+
 MARKS: tuple[tuple[frozenset[str], str, str], ...] = (
     (frozenset({"random_conv_filter", "correction"}), "SOC", "runs a sum of twelve powers of a convolution"),
     (
@@ -11,26 +16,16 @@ MARKS: tuple[tuple[frozenset[str], str, str], ...] = (
         "BCOP",
         "is built by Björck's iteration, whose start is random in eval mode too",
     ),
+    (frozenset({"weight", "psi", "alpha"}), "a sandwich layer", FREQUENCIES),
+    (frozenset({"weight", "alpha"}), "a Cayley layer", FREQUENCIES),
+    (frozenset({"weights", "gamma", "I_low"}), "BRONet's backbone", FRAGMENT),
+    (frozenset({"weights", "gamma", "init_x"}), "LiResNet's backbone", FRAGMENT),
+    (frozenset({"kernel", "weight"}), "BRONet's neck", FRAGMENT),
+    (frozenset({"parametrizations.weight.original", U}), "an orthogonal layer of orthogonium", START),
     (
-        frozenset({"weight", "psi", "alpha"}),
-        "a sandwich layer",
-        "runs in the frequencies of one image size, which no array says",
-    ),
-    (
-        frozenset({"weight", "alpha"}),
-        "a Cayley layer",
-        "runs in the frequencies of one image size, which no array says",
-    ),
-    (
-        frozenset({"weights", "gamma", "I_low"}),
-        "BRONet's orthogonal block",
-        "is computed from them at each frequency of its images",
-    ),
-    (frozenset({"weights", "gamma", "init_x"}), "LiResNet's block", "has an activation that no array names"),
-    (
-        frozenset({"kernel", "weight"}),
-        "BRONet's neck",
-        "is computed from them by a reflection or by Cholesky",
+        frozenset({"parametrizations.kernel.original", "parametrizations.kernel.0.q"}),
+        "a residual block of orthogonium",
+        "may have groups and orthogonal convolutions around it, of which its arrays say nothing",
     ),
 )
 """Names of arrays, the layer, and what keeps it from being read."""
