@@ -15,6 +15,7 @@ from sdplip.importers.llc import llc_network
 from sdplip.importers.parts import INTO, ImportedNetwork
 from sdplip.importers.published import published
 from sdplip.importers.reading import state_of
+from sdplip.importers.refused import REMEDY
 from sdplip.nn.heads import Normalise
 
 
@@ -65,6 +66,11 @@ def network_of(
     if into is not None:
         found = ImportedNetwork(filled(into, groups, layers), None, tuple(layers), False, ())
     elif is_llc(groups):
+        if rest:
+            raise InvalidWeight(
+                f"`{next(iter(rest))}` of a network of 1LLC is no layer of CPL, SLL or AOL (LOT and ordinary layers have the same arrays)."
+                f" {REMEDY}"
+            )
         found = llc_network(groups, layers, classes)
     elif layers and all(layer.form == "residual" for layer in layers):
         found = published(groups, layers, classes)

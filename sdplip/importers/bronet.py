@@ -29,7 +29,7 @@ from sdplip.nn.plain import plain_linear
 from sdplip.weights.weight import Weight
 
 NEEDED = ("stem.0", "conv", "neck", "head")
-ITERATIONS = 10
+ITERATIONS, TINY = 10, 1e-12
 CHOLESKY_GUARD, REFLECTOR_GUARD, NECK_GUARD = 1e-3, 1e-7, 1e-5
 """Times the mean of the diagonal of the Gram matrix, added to it: by Cholesky, of reflectors, of those of the neck."""
 
@@ -84,10 +84,8 @@ def _stem(groups: Groups, layers: list[Imported]) -> tuple[nn.Conv2d, tuple[int,
     back = (x.shape[2] + 2 * padding - taps) // stride * stride - 2 * padding + taps
     for _ in range(ITERATIONS):
         y = F.conv2d(x, K, stride=stride, padding=padding)
-        x = F.normalize(
-            F.conv_transpose2d(y, K, stride=stride, padding=padding, output_padding=x.shape[2] - back),
-            dim=(1, 2, 3),
-        )
+        x = F.conv_transpose2d(y, K, stride=stride, padding=padding, output_padding=x.shape[2] - back)
+        x = x / x.norm().clamp_min(TINY)
     claimed = float(F.conv2d(x, K, stride=stride, padding=padding).norm())
     geometry = Geometry(stride=stride, padding=padding, image_size=tuple(x.shape[2:]))
     layers.append(_layer("stem.0.weight", K, claimed, "LiResNet's stem", geometry))
@@ -137,9 +135,8 @@ def _liresnet(name: str, V: Tensor, b: Tensor, x: Tensor, layers: list[Imported]
     modules: list[nn.Module] = []
     for k, (K, bias, start) in enumerate(zip(V, b, x[0].reshape(len(V), 1, V.shape[1], *size), strict=True)):
         for _ in range(ITERATIONS):
-            start = F.normalize(
-                F.conv_transpose2d(F.conv2d(start, K, padding=1), K, padding=1), dim=(1, 2, 3)
-            )
+            start = F.conv_transpose2d(F.conv2d(start, K, padding=1), K, padding=1)
+            start = start / start.norm().clamp_min(TINY)
         claimed = float(F.conv2d(start, K, padding=1).norm())
         layers.append(_layer(f"{name}.weights[{k}]", K, claimed, "LiResNet", Geometry(image_size=size)))
         modules += [_filled(nn.Conv2d(K.shape[1], len(K), 3, padding=1), K, bias), MaxMin()]
