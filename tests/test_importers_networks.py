@@ -1,5 +1,7 @@
 """Networks out of checkpoints: the forward of the papers, written here once more, and the network that the importer builds agree."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -396,3 +398,108 @@ def test_orthogonium_is_refused_by_name():
     state = {f"{root}original": np.eye(3), f"{root}0.parametrizations.u.original": np.ones((3, 1))}
     with pytest.raises(InvalidWeight, match=r"fc.*orthogonium.*eval"):
         network_of(state)
+
+
+def orthonormalised(W):
+    for _ in range(20):
+        W = 1.5 * W - 0.5 * W @ W.mT @ W
+    return W
+
+
+def bcop_layer(x, g):
+    """H after the 2 x 2 kernels of projections, as convolutions one after the other on a torus."""
+    M = g["param_matrices"].double()
+    M = orthonormalised(M / torch.linalg.matrix_norm(M, 2)[:, None, None])
+    B = M[1:] * g["mask"]
+    P = B @ B.mT
+    n, y, pairs = len(M[0]), x.double(), len(P) // 2
+    if not pairs:
+        return (torch.einsum("oi,bihw->bohw", M[0], y) + g["bias"].double()[:, None, None]).float()
+    # the last composed kernel holds the matrix of the input at the right, so the transposes run in the order of the file
+    y = torch.einsum("io,bihw->bohw", M[0], y)
+    for k in range(pairs):
+        a, b, one = P[2 * k], P[2 * k + 1], torch.eye(n, dtype=torch.float64)
+        z = 0
+        for i, A in enumerate((a, one - a)):
+            for j, Bj in enumerate((b, one - b)):
+                z = z + torch.einsum("io,bihw->bohw", A @ Bj, torch.roll(y, (-i, -j), (2, 3)))
+        y = z
+    y = torch.roll(y, (pairs // 2 + pairs % 2,) * 2, (2, 3))
+    return (y + g["bias"].double()[:, None, None]).float()
+
+
+def cayley_of(W):
+    A, one = W - W.mH, torch.eye(W.shape[-1])
+    return torch.linalg.inv(one + A) @ (one - A)
+
+
+def cayley_layer(x, g):
+    """At each frequency, as a correlation around the pixel; the norm is that of half of the spectrum."""
+    n, s = x.shape[-1], g["weight"].shape[-1] // 2
+    f = torch.fft.fftfreq(n)
+    shift = torch.exp(-2j * math.pi * s * (f[:, None] + f[None]))[..., None, None]
+    W = shift * torch.fft.fft2(g["weight"], (n, n)).permute(2, 3, 0, 1).conj()
+    Q = cayley_of(g["alpha"] * W / W[:, : n // 2 + 1].norm())
+    y = torch.fft.ifft2((Q @ torch.fft.fft2(x).permute(2, 3, 1, 0)).permute(3, 2, 0, 1)).real
+    return y + g["bias"][:, None, None]
+
+
+def orthogonal_groups(kind):
+    """Two blocks on images of 4 x 4 pixels, and a matrix at the end."""
+    groups = {}
+    for name, n, k in (
+        ("FirstConv", 4, 1),
+        ("Block1.0", 4, 3),
+        ("Block1.2", 4, 3),
+        ("Block2.0", 8, 1),
+        ("Block2.2", 8, 1),
+    ):
+        if kind == "BCOP":
+            M = (
+                torch.linalg.qr(torch.randn(2 * (k - 1) + 1, n, n)).Q
+                + torch.randn(2 * (k - 1) + 1, n, n) / 10
+            )
+            mask = (torch.arange(n) < n // 2).float().expand(2 * (k - 1), 1, n).clone()
+            groups[name] = {"param_matrices": M, "mask": mask, "bias": torch.randn(n)}
+        else:
+            groups[name] = {
+                "weight": torch.randn(n, n, k, k),
+                "alpha": torch.tensor(7.0),
+                "bias": torch.randn(n),
+            }
+    groups["ClassificationHead.1"] = {
+        "weight": torch.randn(16, 16),
+        "alpha": torch.tensor([3.0]),
+        "bias": torch.randn(16),
+    }
+    if kind == "BCOP":
+        groups["ClassificationHead.1"] = {
+            "weight": torch.linalg.qr(torch.randn(16, 16)).Q * 0.9,
+            "bias": torch.randn(16),
+        }
+    return groups
+
+
+@pytest.mark.parametrize("kind", ["BCOP", "Cayley"])
+def test_orthogonal_layers_of_1llc(kind, tmp_path):
+    groups = orthogonal_groups(kind)
+    layer = bcop_layer if kind == "BCOP" else cayley_layer
+    torch.save(flat(groups), tmp_path / "orthogonal.pth")
+    found = load_network(tmp_path / "orthogonal.pth")
+    assert found.input_shape == (3, 4, 4)
+    x = torch.rand(5, 3, 4, 4)
+    y = max_min(layer(torch.cat([x, torch.zeros(5, 1, 4, 4)], 1), groups["FirstConv"]))
+    for block in (1, 2):
+        for k in (0, 2):
+            y = max_min(layer(y, groups[f"Block{block}.{k}"]))
+        y = F.pixel_unshuffle(y[:, : y.shape[1] // 2], 2)
+    head = groups["ClassificationHead.1"]
+    W = (
+        orthonormalised(head["weight"])
+        if kind == "BCOP"
+        else cayley_of(head["alpha"] * head["weight"] / head["weight"].norm())
+    )
+    agrees(found, F.adaptive_max_pool2d(y, 1).flatten(1) @ W.T + head["bias"], x)
+    proof = recertify(tmp_path / "orthogonal.pth")
+    assert proof.network is not None and 1 - 1e-3 <= proof.network.bound <= 1 + 1e-3
+    assert len(proof.left_out) == (0 if kind == "BCOP" else 5)

@@ -10,7 +10,7 @@ from sdplip.errors import InvalidWeight
 from sdplip.importers.bronet import bronet, bronet_groups
 from sdplip.importers.filled import filled
 from sdplip.importers.layer import State
-from sdplip.importers.layouts import UNKNOWN, grouped, is_llc, layers_of
+from sdplip.importers.layouts import FREQUENCIES, UNKNOWN, grouped, is_llc, layers_of
 from sdplip.importers.llc import llc_network
 from sdplip.importers.parts import INTO, ImportedNetwork
 from sdplip.importers.published import published
@@ -60,15 +60,16 @@ def network_of(
     if inner is not None and into is None:
         return _ready(bronet(inner, classes), mean, std)
     layers, rest = layers_of(groups)
-    refused = [why for why in rest.values() if why != UNKNOWN]
+    refused = [why for why in rest.values() if why not in (UNKNOWN, FREQUENCIES)]
     if refused:
         raise InvalidWeight(refused[0])
     if into is not None:
         found = ImportedNetwork(filled(into, groups, layers), None, tuple(layers), False, ())
     elif is_llc(groups):
-        if rest:
+        if UNKNOWN in rest.values():
+            name = next(name for name, why in rest.items() if why == UNKNOWN)
             raise InvalidWeight(
-                f"`{next(iter(rest))}` of a network of 1LLC is no layer of CPL, SLL or AOL (LOT and ordinary layers have the same arrays)."
+                f"`{name}` of a network of 1LLC is no layer of CPL, SLL, AOL, BCOP or Cayley (LOT and ordinary layers have the same arrays)."
                 f" {REMEDY}"
             )
         found = llc_network(groups, layers, classes)

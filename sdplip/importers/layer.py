@@ -21,7 +21,7 @@ SLL_1, SLL_2 = "SLL, first version", "SLL, second version"
 CPL = "CPL"
 TORCHLIP, SPECTRAL = "deel-torchlip", "torch's spectral_norm"
 LLC = "1LLC"
-"""Comparison of layers by Prach et al. 2024, whose CPL, SLL and AOL differ from the published ones in their guards."""
+"""The comparison of layers by Prach et al. (2024), whose CPL, SLL and AOL differ from the published ones in their guards."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,6 @@
 """The layouts of state dicts that are known: which arrays are a layer, told by their names.
 
-What each layer runs with in eval mode stands in `sll`, `cpl` and `linear`.
+What each layer runs with in eval mode stands in `sll`, `cpl`, `linear` and `orthonormal`.
 """
 
 import re
@@ -12,6 +12,7 @@ from sdplip.errors import InvalidWeight
 from sdplip.importers.cpl import cpl, is_cpl
 from sdplip.importers.layer import CPL, LLC, SLL_1, SLL_2, SPECTRAL, TORCHLIP, Group, Imported, State
 from sdplip.importers.linear import ROOT, aol, is_aol, is_spectral, spectral
+from sdplip.importers.orthonormal import bcop, bjorck_head, cayley_matrix, is_bcop, is_cayley
 from sdplip.importers.refused import reason
 from sdplip.importers.sll import is_sll, sll, version_of
 
@@ -20,6 +21,7 @@ Groups = dict[str, dict[str, np.ndarray]]
 WRAPPERS = re.compile(r"^(module\.|_orig_mod\.)+")
 """What DataParallel and torch.compile put in front of every name."""
 UNKNOWN = "no known layout has it"
+FREQUENCIES = "proven in the whole network, frequency by frequency"
 TWICE = {"base.1.": "stable_block.", "base.2.": "layers_linear."}
 """Published networks register each block under two names, so their state dicts hold every array twice."""
 
@@ -73,14 +75,16 @@ def layers_of(groups: Groups) -> tuple[list[Imported], dict[str, str]]:
         InvalidWeight: arrays that do not fit together or are not finite.
     """
     llc, version = is_llc(groups), version_of(list(groups.values()))
+    bjorck = llc and any(map(is_bcop, groups.values()))
     layers, rest = list[Imported](), dict[str, str]()
     for prefix, group in groups.items():
-        layer = _layer(prefix, group, version, llc)
+        layer = _layer(prefix, group, version, llc) or (_orthonormal(prefix, group, bjorck) if llc else None)
         if layer is not None:
             layers.append(layer)
             continue
         names = [f"{prefix}.{leaf}".lstrip(".") for leaf, array in group.items() if array.ndim > 1]
-        rest |= dict.fromkeys(names, reason(prefix, group) or UNKNOWN)
+        whole = FREQUENCIES if llc and is_cayley(group) else None
+        rest |= dict.fromkeys(names, whole or reason(prefix, group) or UNKNOWN)
     return layers, rest
 
 
@@ -92,6 +96,16 @@ def _layer(prefix: str, group: Group, version: int | None, llc: bool) -> Importe
     if is_spectral(group):
         return spectral(prefix, group)
     return aol(prefix, group) if is_aol(group, llc=llc) else None
+
+
+def _orthonormal(prefix: str, group: Group, bjorck: bool) -> Imported | None:
+    """Cayley matrices and BCOP of 1LLC. `bjorck`: whether there is BCOP, and the last matrix thus one of Björck's."""
+    if is_bcop(group):
+        return bcop(prefix, group)
+    if is_cayley(group):
+        return cayley_matrix(prefix, group) if group["weight"].ndim == 2 else None
+    head = prefix.startswith("ClassificationHead") and set(group) == {"weight", "bias"}
+    return bjorck_head(prefix, group) if bjorck and head and group["weight"].ndim == 2 else None
 
 
 def _twice(prefix: str, groups: Groups) -> bool:

@@ -82,19 +82,19 @@ def takes(layer: Imported, inputs: int) -> None:
         )
 
 
-def in_order(layers: list[Imported], names: str, start: int, step: int = 1) -> None:
+def in_order(prefixes: list[str], names: str, start: int, step: int = 1) -> None:
     """Refuse layers that are not numbered one after the other behind `names`, from `start`: one is missing.
 
     Raises:
         InvalidWeight: another name, or a gap.
     """
-    for k, layer in enumerate(layers):
-        match, number = CHAIN.match(layer.prefix), start + step * k
+    for k, prefix in enumerate(prefixes):
+        match, number = CHAIN.match(prefix), start + step * k
         if match is None or not match[1].endswith(names):
-            raise InvalidWeight(f"`{layer.prefix}` is no name of a published network. {INTO}")
+            raise InvalidWeight(f"`{prefix}` is no name of a published network. {INTO}")
         if int(match[2]) != number:
             raise InvalidWeight(
-                f"`{layer.prefix}` stands where number {number} should be, so a layer is missing: the checkpoint is cut. Save it again."
+                f"`{prefix}` stands where number {number} should be, so a layer is missing: the checkpoint is cut. Save it again."
             )
 
 

@@ -71,12 +71,13 @@ def _only_head(groups: Groups, layers: list[Imported]) -> str | None:
 
 def _order(convolutions: list[Imported], dense: list[Imported], head: str | None) -> None:
     """The numbers of the layers in the two ways in which published networks count."""
-    if "stable_block." in convolutions[0].prefix:
-        in_order(convolutions, "stable_block.", 0)
-        in_order(dense, "layers_linear.", 1)
+    first, second = [layer.prefix for layer in convolutions], [layer.prefix for layer in dense]
+    if "stable_block." in first[0]:
+        in_order(first, "stable_block.", 0)
+        in_order(second, "layers_linear.", 1)
         return
-    in_order(convolutions, "model.", 1)
-    in_order(dense, "model.", len(convolutions) + 3)
+    in_order(first, "model.", 1)
+    in_order(second, "model.", len(convolutions) + 3)
     number = len(convolutions) + len(dense) + 3
     if head is not None and not head.endswith(f"model.{number}"):
         raise InvalidWeight(

@@ -16,7 +16,7 @@ from sdplip.errors import InvalidWeight
 from sdplip.importers.architecture import network_of
 from sdplip.importers.bronet import bronet_groups
 from sdplip.importers.layer import Imported, State
-from sdplip.importers.layouts import Groups, grouped, imported, layers_of
+from sdplip.importers.layouts import FREQUENCIES, Groups, grouped, imported, layers_of
 from sdplip.importers.parts import ImportedNetwork
 from sdplip.importers.reading import state_of
 from sdplip.kernel.condition import Certificate
@@ -164,7 +164,7 @@ def recertify(path: str | os.PathLike[str]) -> Recertification:
         if network is None:
             raise InvalidWeight(why)
         layers = network.network.layers
-        left = dict.fromkeys(_reflectors(groups), "proven in the whole network, frequency by frequency")
+        left = dict.fromkeys(_reflectors(groups), FREQUENCIES)
     else:
         layers, _ = imported(state)
         _, left = layers_of(groups)
