@@ -20,8 +20,8 @@ def recertify(file: Path, as_json: bool) -> None:
     published architectures also of the whole network.
 
     CHECKPOINT is a state dict (.pt, .pth, .safetensors, .npz) of published SLL and CPL networks, of 1LLC (CPL, SLL, AOL, BCOP,
-    Cayley), of BRONet and LiResNet, of deel-torchlip, or of torch's spectral_norm, told by the names of its arrays. Nothing in it is executed. Other libraries: build
-    the network with them, and ask `sdplip.lipschitz(module)`.
+    Cayley), of BRONet and LiResNet, of deel-torchlip, or of torch's spectral_norm, told by the names of its arrays. Nothing in it
+    is executed. Other libraries: build the network with them, and ask `sdplip.lipschitz(module)`.
 
     Exit code: 0, or 2 on bad input.
     """
