@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from sdplip.cli.keys import DOCUMENTS, FAILURE, KEYS, Node, Parts
+from sdplip.cli.keys import DOCUMENTS, FAILURE, KEYS, PRESETS, Node, Parts
 
 PAGE = Path(__file__).parent / "cli.md"
 BRACKETS = {"many": ("[{", "}]"), "one": ("{", "}"), "map": ("{radius: ", "}"), "list": ("[", "]")}
@@ -39,10 +39,13 @@ def section() -> str:
     """The documents, and a table of all keys."""
     lines = [f"- {command}: `{{{shape(parts)}}}`" for command, parts in DOCUMENTS.items()]
     lines.append(f"- a failure of any command: `{{{shape(FAILURE)}}}`")
+    lines.append(f"- `train --list-presets`: `{{{shape(PRESETS)}}}`")
     lines += ["", "| key | type | meaning |", "|---|---|---|"]
     for name, key in KEYS.items():
         lines.append(f"| `{name}` | {key.type}{' or null' if key.null else ''} | {key.text} |")
-    for name, (kind, text) in nodes([part for parts in DOCUMENTS.values() for part in parts]).items():
+    for name, (kind, text) in nodes(
+        [part for parts in (*DOCUMENTS.values(), PRESETS) for part in parts]
+    ).items():
         lines.append(f"| `{name}` | {kind} | {text} |")
     return "\n".join(lines)
 

@@ -6,14 +6,14 @@
 import json
 from pathlib import Path
 
-from sdplip.cli.keys import DOCUMENTS, schema
+from sdplip.cli.keys import DOCUMENTS, OTHERS, schema
 
 FOLDER = Path(__file__).parent / "schemas"
 
 
 def files() -> dict[str, str]:
     """Name and text of every file."""
-    return {f"{name}.json": json.dumps(schema(name), indent=1) + "\n" for name in (*DOCUMENTS, "error")}
+    return {f"{name}.json": json.dumps(schema(name), indent=1) + "\n" for name in (*DOCUMENTS, *OTHERS)}
 
 
 if __name__ == "__main__":

@@ -210,6 +210,10 @@ def certify_accuracy(
     """
     import torch
 
+    from sdplip.nn.given import one_of
+    from sdplip.robustness.certification import SCOPES
+
+    one_of("scope", scope, SCOPES)
     x, y = _samples(images, labels)
     if x.dtype.kind == "f" and x.size and not (limits[0] <= float(x.min()) and float(x.max()) <= limits[1]):
         raise InvalidProblem(
@@ -252,7 +256,12 @@ def load(path: str | os.PathLike[str], *, model: "nn.Module | None" = None) -> "
 
 def _samples(images: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
     if labels is not None:
-        x, y = array(images), array(labels)
+        try:
+            x, y = array(images), array(labels)
+        except ValueError:
+            raise InvalidProblem(
+                "`images` and `labels` must be arrays or tensors, but one holds rows of unequal lengths."
+            ) from None
     elif hasattr(images, "__array__") or not isinstance(images, Iterable):
         raise TypeError("`labels` are missing. Pass them, or a `DataLoader` of (images, labels).")
     else:

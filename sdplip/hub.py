@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sdplip.arithmetic.decimals import above, below, percent_below
 from sdplip.errors import InvalidCertificate, InvalidRun, MissingDependency, UnreadableFile
+from sdplip.shapes import said
 
 if TYPE_CHECKING:
     from torch import nn
@@ -17,6 +19,9 @@ CARD = "README.md"
 CERTIFICATE, NETWORK, IMAGES = "certificate.json", "certificate.network.safetensors", "certificate.images.npz"
 """Names in the repository, as `sdplip certify RUN --certificate certificate.json` writes them."""
 
+
+NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+"""Of a repository of the hub."""
 
 SCOPES = {"computed": "of the network as it computes", "exact": "of the network in exact arithmetic"}
 
@@ -42,12 +47,14 @@ def save_to_folder(
     from sdplip.robustness.run import RESULT, SAMPLES, read_run
     from sdplip.training.run import CONFIG, MODEL, load_run
 
-    run, folder = Path(run), Path(folder)
+    run, folder = _path("run", run), _path("folder", folder)
     load_run(run)
     try:
         read_run(run)
     except UnreadableFile as error:
         raise InvalidRun(str(error)) from None
+    if folder.exists() and not folder.is_dir():
+        raise InvalidRun(f"`{folder}` is a file. Choose a new folder.")
     if folder.exists() and any(folder.iterdir()):
         raise InvalidRun(f"`{folder}` is not empty. Choose a new folder.")
     folder.mkdir(parents=True, exist_ok=True)
@@ -71,8 +78,11 @@ def push_to_hub(
 
     Raises:
         MissingDependency: the extra `hub` is not installed.
-        InvalidRun, InvalidCertificate: as `save_to_folder`.
+        InvalidRun: `repository` is no name; and, as InvalidCertificate, as `save_to_folder`.
     """
+    run = _path("run", run)
+    if not isinstance(repository, str) or not NAME.fullmatch(repository):
+        raise InvalidRun(f"`repository` must be OWNER/NAME of the hub, but is {said(repository)}.")
     hub = _package()
     with tempfile.TemporaryDirectory() as place:
         folder = save_to_folder(run, Path(place, "repository"), certificate=certificate, license=license)
@@ -92,7 +102,7 @@ def from_hub(repository: str | os.PathLike[str], *, revision: str | None = None)
     """
     from sdplip.training.run import load_run
 
-    folder = Path(repository)
+    folder = _path("repository", repository)
     if not folder.is_dir():
         folder = Path(_package().snapshot_download(repo_id=str(repository), revision=revision))
     return load_run(folder)[1]
@@ -153,6 +163,13 @@ def _copy_proof(certificate: Path, folder: Path) -> int:
             f"`{certificate}` is not proven again, so it is not handed out. Run `sdplip verify` for the reasons."
         )
     return len(found.claims)
+
+
+def _path(name: str, value: str | os.PathLike[str]) -> Path:
+    try:
+        return Path(value)
+    except TypeError:
+        raise InvalidRun(f"`{name}` must be a path, but is a `{type(value).__name__}`.") from None
 
 
 def _package() -> Any:

@@ -22,7 +22,7 @@ else:
 
         Bool = Complex = Float = Int = Shaped = _Named
 
-__all__ = ["Bool", "Complex", "Float", "Int", "Shaped", "array", "few", "short"]
+__all__ = ["Bool", "Complex", "Float", "Int", "Shaped", "array", "few", "said", "short"]
 
 
 def array(values: Any) -> np.ndarray:
@@ -59,3 +59,13 @@ def few(value: Any) -> str:
     if isinstance(value, dict):
         return "{" + ", ".join(f"{k!r}: {few(v)}" for k, v in value.items()) + "}"
     return repr(value)
+
+
+LONGEST = 60
+"""Characters of a value that a sentence repeats; of longer ones it says the type."""
+
+
+def said(value: Any) -> str:
+    """A value in a few words: itself where it is short, else its type."""
+    text = few(value)
+    return text if len(text) <= LONGEST and "\n" not in text else f"of type `{type(value).__name__}`"

@@ -4,10 +4,12 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from jsonschema import validate
 
 from sdplip.cli import main
 from sdplip.cli.keys import DOCUMENTS, schema
@@ -21,7 +23,7 @@ def folder(tmp_path, monkeypatch):
     np.save("W.npy", np.array([[3.0, 0.0], [4.0, 5.0]]))
 
 
-@pytest.mark.parametrize("command", sorted(DOCUMENTS))
+@pytest.mark.parametrize("command", sorted(set(DOCUMENTS) - {"completion"}))  # which reads no file
 def test_a_missing_file_is_an_object(command):
     more = {"verify": ["none.npz"], "scale": ["-o", "out.npz"], "train": ["--out"]}.get(command, [])
     files = [*more, "none.npy"] if command == "train" else ["none.npy", *more]
@@ -87,6 +89,21 @@ def test_completion_is_installed_by_one_command(shell, tmp_path, monkeypatch):
     lines = start.read_text().splitlines()
     assert lines[0] == "alias a=b" and len(lines) == (1 if shell == "fish" else 2)
     assert shell == "fish" or str(file) in lines[1]
+
+
+def test_completion_and_presets_are_objects(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    code, said = answer(invoke, "completion", "bash")
+    assert (code, said["shell"], said["installed"]) == (0, "bash", None) and "_SDPLIP_COMPLETE" in said[
+        "script"
+    ]
+    code, said = answer(invoke, "completion", "bash", "--install")
+    assert Path(said["installed"]).read_text() == said["script"]
+    code, out, err = invoke("train", "--list-presets", "--json")
+    said = json.loads(out)
+    validate(said, schema("presets"))
+    assert (code, err) == (0, "") and "digits-sll" in said["presets"]
 
 
 def test_completion_completes():

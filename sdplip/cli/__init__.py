@@ -100,6 +100,8 @@ def main() -> None:
     sdplip verify CERT FILE   prove a certificate again
     sdplip show CERT       say a certificate in words
     sdplip report RUN|FILE one page for the browser: what is proven, and the proof
+    sdplip recertify FILE  claimed and proven constant of another library's checkpoint
+    sdplip completion bash complete commands and options, also for zsh and fish
 
     FILE is a .npy, .npz, .mat, .pt, .pth, .safetensors, .onnx or .nnet file of weights.
     """

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from sdplip.cli.keys import DOCUMENTS, FAILURE, SCHEMA, name_of
+from sdplip.cli.keys import DOCUMENTS, OTHERS, SCHEMA, name_of
 from sdplip.lines import folded, room
 
 
@@ -19,8 +19,9 @@ def print_json(command: str, document: Mapping[str, Any]) -> None:
 
 
 def json_text(command: str, document: Mapping[str, Any]) -> str:
-    """The document with `command`, `schema` and its keys in the order of `DOCUMENTS`; of a failure in that of `FAILURE`."""
-    keys = list(map(name_of, FAILURE if "error" in document else DOCUMENTS[command]))
+    """The document with `command`, `schema` and its keys in the order of `DOCUMENTS`; of others in that of `OTHERS`."""
+    parts = OTHERS["error"] if "error" in document else {**DOCUMENTS, **OTHERS}[command]
+    keys = list(map(name_of, parts))
     assert set(keys) == set(document), set(keys) ^ set(document)
     ordered = {"command": command, "schema": SCHEMA, **{key: document[key] for key in keys}}
     return json.dumps(ordered, indent=2, allow_nan=False)

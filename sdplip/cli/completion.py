@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from sdplip.cli.answers import echo
+from sdplip.cli.answers import echo, print_json
+from sdplip.cli.options import json_option
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -16,8 +17,9 @@ SHELLS = ("bash", "zsh", "fish")
 @click.option(
     "--install", is_flag=True, help="Install it for new shells of this user, instead of printing it."
 )
+@json_option
 @click.pass_context
-def completion(ctx: click.Context, shell: str, install: bool) -> None:
+def completion(ctx: click.Context, shell: str, install: bool, as_json: bool) -> None:
     """Print the script that completes commands and options in SHELL, or install it.
 
     With --install the script goes to a file of its own, and bash and zsh get one line in ~/.bashrc or ~/.zshrc that reads it; a
@@ -30,10 +32,24 @@ def completion(ctx: click.Context, shell: str, install: bool) -> None:
     kind = get_completion_class(shell)
     assert kind is not None, "click knows these shells"
     script = kind(ctx.find_root().command, {}, "sdplip", "_SDPLIP_COMPLETE").source()
-    if not install:
-        click.echo(script)
-        return
     file, start = places(shell)
+    if install:
+        _install(file, start, script)
+    if as_json:
+        print_json(
+            "completion", {"shell": shell, "script": script, "installed": str(file) if install else None}
+        )
+    elif install:
+        where = "" if start is None else f", which {start} reads"
+        echo(
+            f"Installed in {file}{where}. It works in new shells; in this one after: . {shlex.quote(str(file))}"
+        )
+    else:
+        click.echo(script)
+
+
+def _install(file: Path, start: Path | None, script: str) -> None:
+    """The script in its file, and one line in the file of the shell that reads it."""
     _write(file, script)
     line = f". {shlex.quote(str(file))}  # completion of sdplip"
     if start is not None:
@@ -41,8 +57,6 @@ def completion(ctx: click.Context, shell: str, install: bool) -> None:
         if line not in said.splitlines():
             end = "" if said.endswith("\n") or not said else "\n"
             _write(start, f"{said}{end}{line}\n")
-    where = "" if start is None else f", which {start} reads"
-    echo(f"Installed in {file}{where}. It works in new shells; in this one after: . {shlex.quote(str(file))}")
 
 
 def places(shell: str) -> tuple[Path, Path | None]:

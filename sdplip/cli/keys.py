@@ -54,6 +54,9 @@ KEYS: dict[str, Key] = {
     "samples": Key("string", "The table that was written, one row an image.", null=True),
     "network": Key("string", "The file of the network that a certificate is about."),
     "images": Key("string", "The file of the images that a certificate is about."),
+    "shell": Key("string", "The shell whose completion it is."),
+    "script": Key("string", "What that shell reads to complete commands and options."),
+    "installed": Key("string", "The file that `--install` wrote; null where it was only printed.", null=True),
     "sha256": Key("string", "Digest of the file that a certificate is about."),
     # constants
     "bound": Key("number", "Proven upper bound of a Lipschitz constant; null where nothing is proven.", null=True),
@@ -255,12 +258,17 @@ DOCUMENTS: dict[str, Parts] = {
         "figure", "csv",
     ),
     "report": ("file", "output", Node("beside", "list", "Files of the proof that the page has no room for.", ["string"]), "bound", "verify"),
+    "completion": ("shell", "script", "installed"),
 }  # fmt: skip
 """The keys of each command, in order, behind `command` and `schema`."""
 
 HEAD = ("command", "schema")
 FAILURE: Parts = ("error", "error_kind", "exit_code")
 """What every command prints when it fails."""
+PRESETS: Parts = (Node("presets", "list", "Names for `sdplip train --preset`.", ["string"]),)
+"""What `sdplip train --list-presets --json` prints."""
+OTHERS: dict[str, Parts] = {"error": FAILURE, "presets": PRESETS}
+"""Documents that are not the answer of a command."""
 
 
 def name_of(part: str | Node) -> str:
@@ -269,12 +277,13 @@ def name_of(part: str | Node) -> str:
 
 
 def schema(command: str) -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of what `sdplip COMMAND --json` prints; "error" is the document of a failure.
+    """The JSON Schema (draft 2020-12) of what `sdplip COMMAND --json` prints; "error" is the document of a failure, "presets" that of
+    `sdplip train --list-presets`.
 
     Raises:
         KeyError: no such command.
     """
-    parts = FAILURE if command == "error" else DOCUMENTS[command]
+    parts = {**DOCUMENTS, **OTHERS}[command]
     said = {"title": f"sdplip {command} --json", "description": f"Version {SCHEMA} of the keys."}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **said, **_object((*HEAD, *parts))}
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sdplip.arithmetic.decimals import percent_below
-from sdplip.cli.answers import path_or_none, print_json
+from sdplip.cli.answers import echo, path_or_none, print_json
 from sdplip.cli.render import above, below, open_console, open_table
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def _say(
     samples: Path | None,
 ) -> None:
     console, said = open_console(), found.to_json(radii, unit)
-    console.print(f"{run} on {data}, {split} split, {found.n} rows\n", soft_wrap=True)
+    echo(f"{run} on {data}, {split} split, {found.n} rows\n")
     error = above(unit * found.tolerance, 4)
     table = open_table(
         "radius", moves="predictions move by at most", right=f"error below {error}", r2="R2 at least"
@@ -132,19 +132,16 @@ def _say(
             below(said["r2_at"][eps], 4),
         )
     console.print(table)
-    console.print(
+    echo(
         f"Root mean square error {above(said['rmse'], 5)}. Radii are lengths of changes of a row in standard deviations of the training rows;"
-        f" one standard deviation of the target is {above(unit, 5)}.",
-        soft_wrap=True,
+        f" one standard deviation of the target is {above(unit, 5)}."
     )
-    console.print(f"Lipschitz bound of the network\n{found.bound}\n", soft_wrap=True)
+    echo(f"Lipschitz bound of the network\n{found.bound}\n")
     words = (
         f"a proven bound of all {found.precision} rounding errors is counted"
         if found.rounding == "proven"
         else "computed in float64; a module has no proven rounding error, so none is counted"
     )
-    console.print(
-        f"Proven: every row of the table holds at every row within the radius; {words}.", soft_wrap=True
-    )
+    echo(f"Proven: every row of the table holds at every row within the radius; {words}.")
     if samples:
-        console.print(f"One line a row: {samples}", soft_wrap=True)
+        echo(f"One line a row: {samples}")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sdplip.cli.answers import print_json
+from sdplip.cli.answers import echo, print_json
 from sdplip.cli.options import Output, json_option
 
 if TYPE_CHECKING:
@@ -63,9 +63,9 @@ def report(
         )
         return
     for sentence in found.lead:
-        click.echo(sentence)
+        echo(str(sentence))
     beside = f" (beside it: {', '.join(path.name for path in written[1:])})" if written[1:] else ""
-    click.echo(f"Report: {output}{beside}. Open it in a browser: {output.resolve().as_uri()}")
+    echo(f"Report: {output}{beside}. Open it in a browser: {output.resolve().as_uri()}")
 
 
 def _report(

@@ -86,7 +86,7 @@ def train(
     Exit code: 0 finished, 2 bad input or full disk or memory, 3 a loss that is not finite, 130 interrupted.
     """
     if list_presets:
-        _print_presets()
+        _print_presets(as_json=as_json)
         return
     if resume is not None:
         if out or preset or config or no_resume or model:
@@ -238,9 +238,12 @@ def _to_json(summary: "RunSummary") -> dict[str, Any]:
     }
 
 
-def _print_presets() -> None:
+def _print_presets(*, as_json: bool) -> None:
     from sdplip.training.config import preset_names
 
+    if as_json:
+        print_json("presets", {"presets": list(preset_names())})
+        return
     for name in preset_names():
         echo(name)
 

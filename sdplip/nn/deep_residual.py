@@ -1,7 +1,7 @@
 r"""Residual layer with several inner layers, L-Lipschitz by one joint inequality (LDL factorisation)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import torch
@@ -10,10 +10,12 @@ from torch import Tensor, nn
 
 from sdplip.errors import InvalidScaling, InvalidWeight
 from sdplip.nn.cayley import cayley
+from sdplip.nn.given import count, number
 from sdplip.nn.memo import Memo
 from sdplip.nn.plain import plain_linear
 from sdplip.nn.scaling import precision
 from sdplip.nn.slopes import monotone_slope
+from sdplip.shapes import said
 
 # Note [deep residual]. y = h x + B z_K, z_k = s(C_k z_{k-1} + b_k), z_0 = x, slopes of s in [0, 1], |h| < L. With diagonals Lam_k > 0
 # the increments have |y|^2 <= L^2 |x|^2 if the block tridiagonal matrix with D_0 = (L^2 - h^2) I, diagonals 2 Lam_k, 2 Lam_K - B'B, sides
@@ -42,7 +44,8 @@ class DeepResidualLinear(nn.Module):
         activation, beta: $\sigma$, and its largest slope when the layer was built.
 
     Raises:
-        InvalidScaling: `abs(h) >= L`.
+        InvalidWeight: no hidden layer, widths that are not whole and positive; in `forward`, another number of features.
+        InvalidScaling: `abs(h) >= L`, or no numbers.
         UnsupportedActivation: slopes not known to lie in some $[0, \beta]$.
     """
 
@@ -56,10 +59,15 @@ class DeepResidualLinear(nn.Module):
         L: float = 1.0,
     ) -> None:
         super().__init__()
-        if min(features, *hidden, len(hidden)) < 1:
+        if not isinstance(hidden, Iterable) or isinstance(hidden, str) or not len(list(hidden)):
             raise InvalidWeight(
-                f"A deep residual layer needs features and hidden layers, but has {features} features and {list(hidden)}."
+                f"`hidden` must be the widths of one hidden layer or more, but is {said(hidden)}."
             )
+        features, hidden = (
+            count("features", features, 1, InvalidWeight),
+            [count("hidden", n, 1, InvalidWeight) for n in hidden],
+        )
+        h, L = number("h", h, InvalidScaling), number("L", L, InvalidScaling)
         if not (abs(h) < L < math.inf):
             raise InvalidScaling(f"A deep residual layer needs `abs(h) < L`, but has h = {h} and L = {L}.")
         self.features, self.hidden, self.h, self.L = features, tuple(hidden), float(h), float(L)
@@ -97,6 +105,8 @@ class DeepResidualLinear(nn.Module):
         return torch.cat([2 / self.beta**2 * log.double().exp() for log in self.log_lambda])
 
     def forward(self, x: Float[Tensor, "*batch features"]) -> Float[Tensor, "*batch features"]:
+        if not x.ndim or x.shape[-1] != self.features:
+            raise InvalidWeight(f"This layer takes (..., {self.features}), but got {tuple(x.shape)}.")
         *inner, B = self.weights()
         z = x
         for C, bias in zip(inner, self.biases, strict=True):

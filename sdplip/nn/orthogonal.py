@@ -18,6 +18,7 @@ from sdplip.nn.memo import Memo
 from sdplip.nn.orthonormal import BlockReflector, CholeskyOrthogonal, reflector
 from sdplip.nn.rescaled import geometry_of
 from sdplip.nn.scaling import precision
+from sdplip.shapes import said
 
 Method = Literal["exp", "cayley", "householder", "cholesky", "bro", "aoc"]
 MAPS = {
@@ -54,6 +55,9 @@ def orthogonal(layer: Layer, method: Method | None = None) -> Layer:
             dilation with a common factor.
         InvalidWeight: a method that this class of layer does not have.
     """
+    _check(layer)
+    if method is not None and not isinstance(method, str):
+        raise InvalidWeight(f"`method` must be a name or None, but is {said(method)}.")
     if type(layer) is nn.Linear:
         return _orthogonal_linear(layer, "exp" if method is None else method)  # pyright: ignore[reportReturnType]
     geometry, _ = geometry_of(layer)
@@ -68,6 +72,15 @@ def orthogonal(layer: Layer, method: Method | None = None) -> Layer:
     kernel.build(weight)
     parametrize.register_parametrization(layer, "weight", kernel.train(layer.training))
     return layer
+
+
+def _check(layer: nn.Module) -> None:
+    """Refuses layers without a weight of finite real numbers to start from."""
+    for name, weight in layer.named_parameters() if isinstance(layer, nn.Module) else ():
+        if isinstance(weight, nn.parameter.UninitializedParameter) or weight.is_meta:
+            raise InvalidWeight(f"`{name}` has no numbers yet. Run the layer once, or build it on a device.")
+        if weight.is_complex():
+            raise InvalidWeight(f"`{name}` is complex, and no rule covers that. Use a real layer.")
 
 
 def _orthogonal_linear(layer: nn.Linear, method: str) -> nn.Linear:

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sdplip.errors import InvalidWeight
+from sdplip.shapes import said
 
 
 class Propagate(nn.Module):
@@ -27,7 +28,7 @@ class Propagate(nn.Module):
         nodes: number of nodes.
 
     Raises:
-        InvalidWeight: not square, or entries that are not finite numbers.
+        InvalidWeight: not square, or entries that are not finite real numbers; in `forward`, features that do not fit.
     """
 
     edges: Int[Tensor, "2 edges"]
@@ -36,10 +37,6 @@ class Propagate(nn.Module):
     def __init__(self, matrix: Any) -> None:
         super().__init__()
         A = _sparse(matrix)
-        if A.ndim != 2 or A.shape[0] != A.shape[1] or not A.shape[0]:
-            raise InvalidWeight(
-                f"`matrix` must be square, (nodes, nodes), but has shape {tuple(A.shape)}. Pass one row and column a node."
-            )
         values = A.values()
         if not values.is_floating_point():
             values = values.to(torch.get_default_dtype())
@@ -57,8 +54,12 @@ class Propagate(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch nodes *features"]) -> Float[Tensor, "batch nodes *features"]:
         if x.ndim < 2 or x.shape[1] != self.nodes:
-            raise ValueError(
+            raise InvalidWeight(
                 f"`Propagate` takes (batch, {self.nodes} nodes, *features), but got {tuple(x.shape)}. A sample is the whole graph."
+            )
+        if x.dtype != self.values.dtype:
+            raise InvalidWeight(
+                f"`Propagate` holds {self.values.dtype}, but got {x.dtype}. Convert one of them with `.to(dtype)`."
             )
         columns = x.movedim(1, 0)
         A = self._constant() if torch.onnx.is_in_onnx_export() else self.matrix()
@@ -104,7 +105,11 @@ def normalised_adjacency(adjacency: Any, *, loops: bool = True) -> Tensor:
 
 
 def _sparse(matrix: Any) -> Tensor:
-    """The matrix as a coalesced sparse tensor without zeros."""
+    """The matrix as a coalesced sparse tensor without zeros.
+
+    Raises:
+        InvalidWeight: not square, or no real numbers.
+    """
     if isinstance(matrix, Tensor):
         found = matrix.detach()
         found = found if found.layout is torch.strided else found.to_sparse_coo()
@@ -113,7 +118,18 @@ def _sparse(matrix: Any) -> Tensor:
         index = torch.from_numpy(np.stack([coo.row, coo.col]).astype(np.int64))
         found = _coo(index, torch.from_numpy(np.array(coo.data)), coo.shape)
     else:
-        found = torch.as_tensor(np.asarray(matrix))
+        try:
+            found = torch.from_numpy(np.array(matrix))
+        except (TypeError, ValueError, RuntimeError):
+            raise InvalidWeight(
+                f"`matrix` must be a square array of numbers, dense or sparse, but is {said(matrix)}."
+            ) from None
+    if found.is_complex():
+        raise InvalidWeight("`matrix` holds complex numbers, and no rule covers them. Pass real weights.")
+    if found.ndim != 2 or found.shape[0] != found.shape[1] or not found.shape[0]:
+        raise InvalidWeight(
+            f"`matrix` must be square, (nodes, nodes), but has shape {tuple(found.shape)}. Pass one row and column a node."
+        )
     if found.layout is torch.strided:
         found = found.to_sparse()
     found = found.coalesce()

@@ -9,8 +9,10 @@ from torch import Tensor, nn
 from sdplip.errors import InvalidWeight, UnsupportedConvolution
 from sdplip.nn.activations import BetaAbs, MaxMin
 from sdplip.nn.containers import ChannelScale, Residual
+from sdplip.nn.given import count
 from sdplip.nn.orthogonal import orthogonal
 from sdplip.nn.pooling import CenterNorm
+from sdplip.shapes import said
 
 Images = Float[Tensor, "batch channels height width"]
 
@@ -22,12 +24,13 @@ class Shift2d(nn.Module):
     way the norm is 1. A norm-preserving depthwise circular convolution has one tap of 1 or -1, so LipNeXt loses nothing by shifts.
 
     Raises:
-        InvalidWeight: fewer than `4 each` channels, or an unknown mode.
+        InvalidWeight: fewer than `4 each` channels, or an unknown mode, or counts that are no whole numbers.
     """
 
     def __init__(self, channels: int, each: int, mode: Literal["circular", "zeros"] = "circular") -> None:
         super().__init__()
-        if each < 0 or 4 * each > channels or mode not in ("circular", "zeros"):
+        channels, each = count("channels", channels, 1, InvalidWeight), count("each", each, 0, InvalidWeight)
+        if 4 * each > channels or mode not in ("circular", "zeros"):
             raise InvalidWeight(
                 f"`Shift2d` moves four groups of `each` channels in mode circular or zeros, but has `each` = {each} of {channels}"
                 f" channels and the mode {mode!r}."
@@ -61,11 +64,17 @@ class PositionalBias(nn.Module):
 
     def __init__(self, image_size: tuple[int, int], channels: int = 1) -> None:
         super().__init__()
-        self.bias = nn.Parameter(torch.zeros(channels, *image_size))
+        if not isinstance(image_size, tuple | list | torch.Size) or len(image_size) != 2:
+            raise UnsupportedConvolution(
+                f"`image_size` must be (height, width), but is {said(image_size)}. Pass both, also of a square."
+            )
+        self.bias = nn.Parameter(
+            torch.zeros(channels, *(count("image_size", n, 1, UnsupportedConvolution) for n in image_size))
+        )
 
     def forward(self, x: Images) -> Images:
         channels, *size = self.bias.shape
-        if list(x.shape[-2:]) != size or channels not in (1, x.shape[-3]):
+        if x.ndim < 3 or list(x.shape[-2:]) != size or channels not in (1, x.shape[-3]):
             raise UnsupportedConvolution(
                 f"This bias has the shape {tuple(self.bias.shape)}, but the images have {tuple(x.shape[-3:])}. Build one for them."
             )

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sdplip.errors import RefusedArithmetic, RefusedModule
+from sdplip.nn.given import module, one_of
 from sdplip.nn.ieee import FORCED, check_products, ieee
 from sdplip.nn.products import by_products
 
@@ -27,7 +28,10 @@ def network_in(model: nn.Module, precision: Precision) -> nn.Module:
 
     Raises:
         RefusedModule: weights in half precision.
+        InvalidProblem: no module, an unknown precision.
     """
+    module("model", model)
+    one_of("precision", precision, tuple(DTYPES))
     half = [n for n, p in model.named_parameters() if p.dtype in (torch.float16, torch.bfloat16)]
     if half:
         raise RefusedModule(
@@ -37,7 +41,12 @@ def network_in(model: nn.Module, precision: Precision) -> nn.Module:
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Where the model lives; the CPU if it has no tensors."""
+    """Where the model lives; the CPU if it has no tensors.
+
+    Raises:
+        InvalidProblem: no module.
+    """
+    module("model", model)
     first = next(iter([*model.parameters(), *model.buffers()]), None)
     return torch.device("cpu") if first is None else first.device
 

@@ -14,6 +14,7 @@ from sdplip.display import brief, equal, figure, hashed, html
 from sdplip.errors import InvalidProblem
 from sdplip.nn.bounds.dispatch import lipschitz
 from sdplip.nn.bounds.tree import Bound, best
+from sdplip.nn.given import one_of, tensor
 from sdplip.robustness.arithmetic import Precision, device_of, network_in, pixels, plain_arithmetic
 from sdplip.robustness.asked import analysis_of, check_samples, margin_constants, run
 from sdplip.robustness.forward_error import REACH, Analysis
@@ -28,6 +29,7 @@ Rounding = Literal["proven", "float64"]
 """What stands behind the logits: "proven" subtracts a proven bound of all rounding errors from the margins; "float64" means
 computed in double precision, with nothing subtracted."""
 
+SCOPES = ("computed", "exact")
 Scope = Literal["computed", "exact"]
 """Whose prediction is certified: that of the network as it computes, at every image around, or that of exact arithmetic."""
 
@@ -193,7 +195,8 @@ def certify_accuracy(
     Args:
         model: any that `lipschitz` accepts with the shape of these images, modules with a forward of their own included; a copy
             in eval mode and in that precision is certified, see `network_in`.
-        images: `(n, channels, *pixels)`, uint8 (divided by 255), or floating point as they enter the network.
+        images: `(n, channels, *pixels)`, uint8 (divided by 255), or floating point as they enter the network: any numbers, and radii
+            are lengths in their unit. `sdplip.certify_accuracy` refuses those outside of its `limits`.
         labels: `(n,)` whole numbers.
         precision: "float64", or "float32": the rounding error that is subtracted is then some hundred million times larger.
         scope: "computed" counts rounding at the image and at every image around it, "exact" at the image alone.
@@ -204,9 +207,11 @@ def certify_accuracy(
     Raises:
         RefusedModule: the model has no Lipschitz bound; or float32, and a module has no proven rounding error.
         RefusedArithmetic: this process or its device multiplies in an arithmetic whose rounding has no bound.
-        InvalidProblem: images and labels that do not fit together or do not fit the model.
+        InvalidProblem: images and labels that do not fit together or do not fit the model; no module; an unknown word.
     """
     start = time.perf_counter()
+    one_of("scope", scope, SCOPES)
+    images, labels = tensor("images", images), tensor("labels", labels)
     check_samples(images, labels)
     shape = tuple(images.shape[1:])
     with plain_arithmetic(device_of(model)):

@@ -20,6 +20,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from sdplip.errors import InvalidProblem
+from sdplip.nn.given import number
 from sdplip.robustness.decisions import Scores, check_labels, check_radius, lower, upper
 
 
@@ -38,6 +39,7 @@ def calibrate(
         InvalidProblem: labels that do not fit, `alpha` outside of (0, 1).
     """
     r = lower(scores)
+    alpha = number("alpha", alpha)
     if not 0 < alpha < 1:
         raise InvalidProblem(f"`alpha` must lie between 0 and 1, but is {alpha}.")
     own = np.sort(r[np.arange(len(r)), check_labels(labels, r)])
@@ -57,6 +59,7 @@ def robust_sets(scores: Scores, threshold: float, eps: float = 0.0) -> Bool[np.n
     Raises:
         InvalidProblem: a threshold that is NaN, a radius that is negative or NaN.
     """
+    threshold = number("threshold", threshold)
     if np.isnan(threshold):
         raise InvalidProblem("`threshold` is NaN. Use that of `calibrate`.")
     return upper(scores) >= np.nextafter(threshold - check_radius(eps), -np.inf)
@@ -72,5 +75,5 @@ def worst_coverage(
         InvalidProblem: labels that do not fit, a radius that is negative or NaN.
     """
     r = lower(scores)
-    own = r[np.arange(len(r)), check_labels(labels, r)]
-    return float((own >= np.nextafter(threshold + check_radius(eps), np.inf)).mean())
+    own, q = r[np.arange(len(r)), check_labels(labels, r)], number("threshold", threshold)
+    return float((own >= np.nextafter(q + check_radius(eps), np.inf)).mean())

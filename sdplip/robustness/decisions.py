@@ -8,18 +8,18 @@ r"""Decisions with their signed radii: which ones are brittle, where to abstain,
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from sdplip.errors import InvalidProblem
 from sdplip.nn.bounds.dispatch import lipschitz
 from sdplip.nn.bounds.tree import Bound
+from sdplip.nn.given import floats, number, tensor
 from sdplip.robustness.arithmetic import Precision, device_of, network_in, pixels, plain_arithmetic
 from sdplip.robustness.asked import analysis_of, margin_constants, run
 from sdplip.robustness.certification import Rounding
 from sdplip.robustness.radii import class_radii
-from sdplip.shapes import array, short
+from sdplip.shapes import array, said, short
 
 ABSTAIN = -1
 """The decision that is none."""
@@ -108,7 +108,7 @@ def class_scores(
         RefusedModule: the model has no Lipschitz bound; or float32, and a module has no proven rounding error.
         InvalidProblem: images that do not fit the model.
     """
-    x = torch.as_tensor(images)
+    x = tensor("images", images)
     if x.ndim < 2 or not len(x):
         raise InvalidProblem(f"`images` must have the shape (n, ...), n > 0, but have {tuple(x.shape)}.")
     with plain_arithmetic(device_of(model)):
@@ -174,7 +174,7 @@ def upper(scores: Scores) -> Float[np.ndarray, "n classes"]:
 
 
 def _matrix(values: np.ndarray) -> Float[np.ndarray, "n classes"]:
-    found = np.asarray(array(values), dtype=np.float64)
+    found = floats("scores", values)
     if found.ndim != 2 or found.shape[1] < 2 or not len(found) or np.isnan(found).any():
         raise InvalidProblem(
             f"Scores must be signed radii (n, classes) of `class_radii` or `class_scores`, but have the shape {found.shape}."
@@ -188,9 +188,10 @@ def check_radius(eps: float) -> float:
     Raises:
         InvalidProblem: negative or NaN.
     """
+    eps = number("eps", eps)
     if not eps >= 0:
         raise InvalidProblem(f"`eps` must not be negative or NaN, but is {eps}.")
-    return float(eps)
+    return eps
 
 
 def check_labels(labels: Int[np.ndarray, " n"] | Int[Tensor, " n"], r: np.ndarray) -> Int[np.ndarray, " n"]:
@@ -199,7 +200,10 @@ def check_labels(labels: Int[np.ndarray, " n"] | Int[Tensor, " n"], r: np.ndarra
     Raises:
         InvalidProblem: not one whole number a row of `r`, between 0 and its number of columns.
     """
-    y = array(labels)
+    try:
+        y = array(labels)
+    except (TypeError, ValueError, RuntimeError):
+        raise InvalidProblem(f"`labels` must be whole numbers, but are {said(labels)}.") from None
     if y.shape != (len(r),) or y.dtype.kind not in "iu" or not ((y >= 0) & (y < r.shape[1])).all():
         raise InvalidProblem(f"`labels` must be {len(r)} whole numbers between 0 and {r.shape[1] - 1}.")
     return y.astype(np.int64)

@@ -32,8 +32,9 @@ from sdplip.errors import InvalidProblem, RefusedModule
 from sdplip.nn.bounds.dispatch import lipschitz
 from sdplip.nn.bounds.pairwise import pairwise_of, pixel_head_of
 from sdplip.nn.bounds.tree import Bound
+from sdplip.nn.given import count, one_of
 from sdplip.robustness.arithmetic import Precision, device_of, network_in, pixels, plain_arithmetic
-from sdplip.robustness.certification import Progress, Rounding, Scope
+from sdplip.robustness.certification import SCOPES, Progress, Rounding, Scope
 from sdplip.robustness.dense_error import PixelError, pixel_error
 from sdplip.robustness.dense_samples import IGNORED, at_least, batches, check_labels, check_outputs, samples
 from sdplip.robustness.flips import Sides, least_share, most_flips
@@ -194,6 +195,8 @@ def certify_dense(
         InvalidProblem: images, masks and outputs that do not fit together, no pixel that counts.
     """
     start = time.perf_counter()
+    one_of("scope", scope, SCOPES)
+    count("batch", batch)
     x, y = samples(images, masks)
     sizes = {tuple(image.shape) for image in x}
     with plain_arithmetic(device_of(model)), torch.no_grad():

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from sdplip.errors import InvalidProblem
+from sdplip.nn.given import tensor
 from sdplip.robustness.arithmetic import Precision, device_of, pixels
+from sdplip.shapes import said
 
 IGNORED = -1
 """The label of pixels that do not count."""
@@ -22,7 +24,10 @@ def samples(
     Raises:
         InvalidProblem: of a number, a type or a shape that does not fit.
     """
-    x, y = [torch.as_tensor(one) for one in images], [torch.as_tensor(one) for one in masks]
+    for name, value in (("images", images), ("masks", masks)):
+        if not hasattr(value, "__iter__") or isinstance(value, str | dict):
+            raise InvalidProblem(f"`{name}` must be a tensor, or a sequence of them, but is {said(value)}.")
+    x, y = [tensor("images", one) for one in images], [tensor("masks", one) for one in masks]
     if not x or len(x) != len(y):
         raise InvalidProblem(
             f"{len(x)} images and {len(y)} masks do not fit together. Pass one mask an image."

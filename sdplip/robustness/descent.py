@@ -13,7 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sdplip.errors import InvalidProblem
-from sdplip.shapes import short
+from sdplip.nn.given import count, floats, number, tensor
+from sdplip.shapes import said, short
 
 Box = tuple[float, float] | None
 """Between which numbers inputs lie, attacked ones too; None is without limits."""
@@ -68,11 +69,18 @@ def minimise(
         InvalidProblem: `x` outside of the box or not finite, a radius that is negative or NaN, a margin that is not one number a
             sample.
     """
-    r = radii_of(eps, x) * INSIDE
+    x, steps, restarts = tensor("x", x), count("steps", steps, 0), count("restarts", restarts)
     check_box(x, box)
+    r = radii_of(eps, x) * INSIDE
     generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        value = margin(x)
+    if not callable(margin):
+        raise InvalidProblem(f"`margin` must be a function of the samples, but is {said(margin)}.")
+    with torch.enable_grad():
+        value = margin(x.detach().requires_grad_())
+    if not isinstance(value, Tensor) or not value.requires_grad:
+        raise InvalidProblem(
+            f"`margin` must return a tensor that torch can differentiate by its argument, but returned {said(value)}."
+        )
     if value.shape != (len(x),):
         raise InvalidProblem(
             f"`margin` must return one number a sample, ({len(x)},), but returned {tuple(value.shape)}."
@@ -115,6 +123,8 @@ def smallest_change(
     Raises:
         InvalidProblem: as `minimise`.
     """
+    x, reach, halvings = tensor("x", x), number("reach", reach), count("halvings", halvings, 0)
+    check_box(x, box)
     best, distance = x.clone(), torch.full((len(x),), torch.inf, dtype=x.dtype, device=x.device)
     low, eps = torch.zeros_like(distance), radii_of(reach, x)
     for _ in range(halvings + 1):
@@ -134,7 +144,7 @@ def radii_of(eps: Tensor | float, x: Tensor) -> Float[Tensor, " n"]:
     Raises:
         InvalidProblem: negative, NaN, or of another shape.
     """
-    r = torch.as_tensor(eps, dtype=torch.float64)
+    r = torch.tensor(floats("eps", eps))
     if r.ndim > 1 or (r.ndim == 1 and len(r) != len(x)) or not bool((r >= 0).all()):
         raise InvalidProblem(f"`eps` must be one number, or {len(x)} of them, and not negative or NaN.")
     return r.to(x).expand(len(x))
@@ -146,8 +156,15 @@ def check_box(x: Tensor, box: Box) -> None:
     Raises:
         InvalidProblem: they lie outside, or are not finite.
     """
-    if not len(x) or not x[0].numel():
-        raise InvalidProblem(f"There is nothing to attack: `x` has the shape {tuple(x.shape)}.")
+    if x.ndim < 2 or not x.numel():
+        raise InvalidProblem(
+            f"There is nothing to attack: `x` must have the shape (n, ...), but has {tuple(x.shape)}."
+        )
+    if not x.is_floating_point():
+        raise InvalidProblem(f"`x` must be floating point, but is {x.dtype}. Divide bytes by 255.")
+    if box is not None and not (isinstance(box, tuple | list) and len(box) == 2):
+        raise InvalidProblem(f"`box` must be None or (low, high), but is {said(box)}.")
+    box = None if box is None else (number("box", box[0]), number("box", box[1]))
     low, high = float(x.min()), float(x.max())
     if not (np.isfinite(low) and np.isfinite(high)):
         raise InvalidProblem("The inputs to attack must be finite numbers.")

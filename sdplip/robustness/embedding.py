@@ -11,8 +11,9 @@ from sdplip.arithmetic.rounding import up
 from sdplip.errors import InvalidProblem, RefusedModule
 from sdplip.nn.bounds.dispatch import lipschitz
 from sdplip.nn.bounds.tree import Bound
+from sdplip.nn.given import one_of, tensor
 from sdplip.robustness.arithmetic import Precision, device_of, network_in, pixels, plain_arithmetic
-from sdplip.robustness.certification import Rounding, Scope
+from sdplip.robustness.certification import SCOPES, Rounding, Scope
 from sdplip.robustness.forward_error import output_error
 from sdplip.robustness.rounding_flow import Affine, Flow
 from sdplip.robustness.similarity import Embeddings, Metric, anchor_rows
@@ -59,7 +60,8 @@ def embed(
         RefusedModule: the model has no Lipschitz bound; or float32, and a module has no proven rounding error.
         InvalidProblem: outputs of another shape.
     """
-    x, parts, errors = torch.as_tensor(inputs), list[np.ndarray](), list[np.ndarray]()
+    one_of("scope", scope, SCOPES)
+    x, parts, errors = tensor("inputs", inputs), list[np.ndarray](), list[np.ndarray]()
     if x.ndim < 2 or not len(x):
         raise InvalidProblem(f"`inputs` must have the shape (n, ...), n > 0, but have {tuple(x.shape)}.")
     slope = 0.0

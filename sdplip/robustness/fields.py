@@ -21,6 +21,7 @@ from sdplip.arithmetic.rounding import GENEROUS
 from sdplip.errors import InvalidProblem, RefusedModule
 from sdplip.nn.bounds.dispatch import lipschitz
 from sdplip.nn.bounds.tree import Bound, product_above
+from sdplip.nn.given import number, tensor
 from sdplip.robustness.arithmetic import device_of, network_in, plain_arithmetic
 from sdplip.robustness.certification import Rounding
 from sdplip.robustness.forward_error import Affine, output_error
@@ -56,7 +57,7 @@ class SafeMargin:
         Raises:
             InvalidProblem: as `safe_margin`.
         """
-        f, lost = _values(self._network, self._flow, points)
+        f, lost = _values(self._network, self._flow, _points("points", points))
         with np.errstate(divide="ignore", invalid="ignore"):
             ahead = np.maximum(f - self.high, self.low - f) - lost
             distance = np.nextafter(np.nextafter(ahead, -np.inf) / self.bound.value, -np.inf)
@@ -76,12 +77,9 @@ def safe_margin(field: nn.Module, surface: Tensor, covering_radius: float) -> Sa
         InvalidProblem: no points, another number of outputs than one, a negative radius, numbers that are not finite.
         RefusedModule: the field has no Lipschitz bound.
     """
+    covering_radius, surface = number("covering_radius", covering_radius), _points("surface", surface)
     if not 0 <= covering_radius < np.inf:
         raise InvalidProblem(f"`covering_radius` must be a number of at least 0, but is {covering_radius}.")
-    if surface.ndim != 2 or not len(surface):
-        raise InvalidProblem(
-            f"`surface` must hold points, (n, dimensions), but has shape {tuple(surface.shape)}."
-        )
     with plain_arithmetic(device_of(field)):
         network = network_in(field, "float64")
         bound = lipschitz(network, input_shape=tuple(surface.shape[1:]))
@@ -97,15 +95,29 @@ def safe_margin(field: nn.Module, surface: Tensor, covering_radius: float) -> Sa
     return SafeMargin(low, high, bound, "float64" if flow is None else "proven", network, flow)
 
 
+def _points(name: str, points: Tensor) -> Tensor:
+    found = tensor(name, points)
+    if found.ndim != 2 or not found.numel():
+        raise InvalidProblem(
+            f"`{name}` must hold points, (n, dimensions), but has shape {tuple(found.shape)}."
+        )
+    return found
+
+
 def _values(network: nn.Module, flow: Flow | None, points: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Values of the field, and how far they may be from exact ones."""
     x = points.to(device_of(network), torch.float64)
     if not bool(x.isfinite().all()):
         raise InvalidProblem("The points hold NaN or infinity.")
     with plain_arithmetic(x.device), torch.no_grad():
-        if flow is None:
-            y, lost = network(x), np.zeros(len(x))
-        else:
+        try:
+            y = network(x)
+        except (RuntimeError, ValueError, IndexError) as error:
+            raise InvalidProblem(
+                f"The field cannot run on points of {x.shape[1]} dimensions: {error}."
+            ) from None
+        lost = np.zeros(len(x))
+        if flow is not None:
             y, error, _ = flow(x, Affine(np.zeros(len(x)), 0.0))
             lost = error.constant * GENEROUS
     if y.shape not in ((len(x),), (len(x), 1)):

@@ -18,11 +18,12 @@ from sdplip.arithmetic.rounding import GENEROUS, down
 from sdplip.errors import InvalidProblem, NotProvable, RefusedModule
 from sdplip.nn.bounds.dispatch import lipschitz
 from sdplip.nn.bounds.tree import Bound
+from sdplip.nn.given import count, number, tensor
 from sdplip.robustness.absolute import FLOOR
 from sdplip.robustness.arithmetic import device_of, network_in, plain_arithmetic
 from sdplip.robustness.certification import Rounding
 from sdplip.robustness.forward_error import Affine, output_error
-from sdplip.shapes import short
+from sdplip.shapes import said, short
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +82,13 @@ def fixed_point(
         InvalidProblem: `f` changes the shape or returns what is not finite; no rate for a function.
         RefusedModule: the module has no Lipschitz bound.
     """
-    if start.ndim < 2 or not start.is_floating_point() or not bool(start.isfinite().all()):
+    start, tolerance, limit = tensor("start", start), number("tolerance", tolerance), count("limit", limit, 0)
+    if (
+        start.ndim < 2
+        or not start.numel()
+        or not start.is_floating_point()
+        or not bool(start.isfinite().all())
+    ):
         raise InvalidProblem(
             f"`start` must be finite numbers of shape (batch, ...), but is {start.dtype} of shape {tuple(start.shape)}."
         )
@@ -91,6 +98,8 @@ def fixed_point(
     gap, history, guaranteed = down(1 - q), list[float](), limit
     while True:
         y, lost = evaluate(x)
+        if not isinstance(y, Tensor):
+            raise InvalidProblem(f"`f` must return a tensor, but returns {said(y)}.")
         if y.shape != x.shape or not bool(y.isfinite().all()):
             raise InvalidProblem(
                 f"`f` must return finite numbers of shape {tuple(x.shape)}, but returns shape {tuple(y.shape)}"
@@ -118,6 +127,8 @@ def _prepared(
     f: nn.Module | Callable[[Tensor], Tensor], start: Tensor, rate: Bound | float | None
 ) -> tuple[Evaluate, float, Rounding, Tensor]:
     """The evaluation, the rate, whether rounding is counted, and the start in the arithmetic of the evaluation."""
+    if not callable(f):
+        raise InvalidProblem(f"`f` must be a module or a function of a tensor, but is {said(f)}.")
     if not isinstance(f, nn.Module):
         if rate is None:
             raise InvalidProblem(
@@ -156,7 +167,7 @@ def contraction(rate: Bound | float) -> float:
         NotProvable: it is not.
         InvalidProblem: it is no constant at all.
     """
-    q = float(rate)
+    q = number("rate", rate)
     if not q >= 0:
         raise InvalidProblem(f"`rate` must be a Lipschitz constant, but is {q}.")
     if q >= 1:

@@ -31,16 +31,17 @@ from sdplip.nn.bounds.pairwise import row_distances
 from sdplip.nn.bounds.propagation import edges_of
 from sdplip.nn.bounds.tree import Bound
 from sdplip.nn.containers import Concatenate, Residual, Scale, Sum
+from sdplip.nn.given import one_of, tensor
 from sdplip.nn.heads import LastLayerNormalised
 from sdplip.nn.propagate import Propagate
 from sdplip.nn.residual import ResidualLinear
 from sdplip.nn.sandwich import Sandwich
 from sdplip.robustness.arithmetic import device_of, network_in, plain_arithmetic
-from sdplip.robustness.certification import Rounding, Scope
+from sdplip.robustness.certification import SCOPES, Rounding, Scope
 from sdplip.robustness.forward_error import REACH, output_error
 from sdplip.robustness.radii import MarginError, certified_radius, predictions
 from sdplip.robustness.rounding_flow import Affine, is_head
-from sdplip.shapes import short
+from sdplip.shapes import said, short
 
 Attacked = Literal["all", "one"] | int
 """Whose features change: those of all nodes together, of any one node, or of the node of that number."""
@@ -81,14 +82,14 @@ class NodeConstants:
             InvalidProblem: no such node.
         """
         K, nodes = self.influence, len(self.influence.indptr) - 1
-        if attacked == "all":
+        if isinstance(attacked, str) and attacked == "all":
             squares = (K * K).sum(1)
             return np.nextafter(np.sqrt(squares) * (1 + gamma(nodes + 4)), np.inf)
-        if attacked == "one":
+        if isinstance(attacked, str) and attacked == "one":
             return K.max(axis=1).toarray().reshape(-1)
         if not isinstance(attacked, int) or not 0 <= attacked < nodes:
             raise InvalidProblem(
-                f"`attacked` must be 'all', 'one' or a node from 0 to {nodes - 1}, but is {attacked!r}."
+                f"`attacked` must be 'all', 'one' or a node from 0 to {nodes - 1}, but is {said(attacked)}."
             )
         return K[:, [attacked]].toarray().reshape(-1)
 
@@ -129,8 +130,8 @@ def node_constants(model: nn.Module, input_shape: Shape) -> NodeConstants:
     Raises:
         RefusedModule: a module that mixes nodes in another way, or has no bound.
     """
-    if len(input_shape) != 2:
-        raise InvalidProblem(f"`input_shape` must be (nodes, features), but is {input_shape}.")
+    if not isinstance(input_shape, tuple | list) or len(input_shape) != 2:
+        raise InvalidProblem(f"`input_shape` must be (nodes, features), but is {said(input_shape)}.")
     lipschitz(model, input_shape=tuple(input_shape))  # refuses what no rule below looks at, such as hooks
     classes = (Context("", tuple(input_shape)).output_shape(model) or (0,))[-1]
     head = isinstance(model, nn.Sequential) and lipschitz.known(model) and len(model) and is_head(model[-1])
@@ -158,7 +159,9 @@ def node_radii(
         RefusedModule: as `node_constants`.
         InvalidProblem: features of another shape, or not finite.
     """
-    if features.ndim != 2 or not bool(features.isfinite().all()):
+    features = tensor("features", features)
+    one_of("scope", scope, SCOPES)
+    if features.ndim != 2 or not features.numel() or not bool(features.isfinite().all()):
         raise InvalidProblem(
             f"`features` must be finite, of shape (nodes, features), but have {tuple(features.shape)}. A sample is the whole graph."
         )

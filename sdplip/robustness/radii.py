@@ -12,7 +12,6 @@ constant is that of $f$ itself.
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -20,6 +19,7 @@ from sdplip.arithmetic.rounding import up
 from sdplip.errors import InvalidProblem
 from sdplip.nn.bounds.pairwise import PairwiseBound
 from sdplip.nn.bounds.tree import Bound, product_above
+from sdplip.nn.given import floats
 
 Logits = Float[np.ndarray, "batch classes"] | Float[Tensor, "batch classes"]
 Constants = PairwiseBound | Float[np.ndarray, "classes classes"] | float
@@ -105,9 +105,13 @@ def class_radii(
     s = class_logits(logits)
     batch, classes = s.shape
     L = _matrix(constants, classes, single=_columns(logits) == 1)
-    e = np.broadcast_to(np.asarray(lost, dtype=np.float64), (batch,))[:, None]
-    if not (e >= 0).all():
-        raise InvalidProblem("`lost` holds a negative number or NaN. Use proven bounds of the rounding.")
+    e = floats("lost", lost)
+    if e.shape not in ((), (batch,)) or not (e >= 0).all():
+        raise InvalidProblem(
+            f"`lost` must be one number or {batch} of them, not negative or NaN, but has shape {e.shape}. Use proven bounds of the"
+            " rounding."
+        )
+    e = np.broadcast_to(e, (batch,))[:, None]
     outward = np.inf if above else -np.inf
     result = np.empty_like(s)
     for k in range(classes):
@@ -156,17 +160,16 @@ def class_logits(logits: Logits) -> Float[np.ndarray, "batch classes"]:
     """The same numbers in double precision, one a class: one logit f is read as the two 0, f.
 
     Raises:
-        InvalidProblem: no matrix.
+        InvalidProblem: no matrix of real numbers.
     """
-    s = logits.detach().to("cpu", torch.float64).numpy() if isinstance(logits, Tensor) else logits
-    s = np.asarray(s, dtype=np.float64)
+    s = floats("logits", logits)
     if s.ndim != 2 or not s.shape[1]:
         raise InvalidProblem(f"`logits` must have the shape (batch, classes), but have {s.shape}.")
     return np.concatenate([np.zeros_like(s), s], 1) if s.shape[1] == 1 else s
 
 
 def _columns(logits: Logits) -> int:
-    return int(np.shape(logits)[1])
+    return floats("logits", logits).shape[1]
 
 
 def _outward(x: Float[np.ndarray, "*n"], outward: float) -> Float[np.ndarray, "*n"]:
@@ -186,7 +189,7 @@ def _divided(
 def _matrix(constants: Constants, classes: int, *, single: bool) -> Float[np.ndarray, "classes classes"]:
     if isinstance(constants, PairwiseBound):
         constants = constants.network.value if single else constants.values
-    L = np.asarray(constants, dtype=np.float64)
+    L = floats("pairwise", constants.value if isinstance(constants, Bound) else constants)
     if single and L.shape != ():
         raise InvalidProblem(
             f"One logit decides by its sign, and its constant is one number, but `pairwise` has the shape {L.shape}. Use"

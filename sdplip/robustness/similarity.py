@@ -31,8 +31,9 @@ from torch import Tensor
 from sdplip.arithmetic.rounding import GENEROUS, gamma
 from sdplip.errors import InvalidProblem
 from sdplip.nn.bounds.tree import Bound
+from sdplip.nn.given import count, floats, number
 from sdplip.robustness.forward_error import REACH
-from sdplip.shapes import array, short
+from sdplip.shapes import array, said, short
 
 Metric = Literal["cosine", "euclid", "lipsim"]
 Embeddings = Float[np.ndarray, "n features"] | Float[Tensor, "n features"]
@@ -92,7 +93,7 @@ def half_space_radius(
     apart = np.linalg.norm(A[:, :d] - B[:, :d], axis=1)
     top = (F * (A - B)).sum(1)
     size = np.maximum(_lengths(A), _lengths(B))
-    return _signed(top, apart, _lost(F, size, d), size, constant, error, d)
+    return _signed(top, apart, _lost(F, size, d), size, constant, _error(error, len(f)), d)
 
 
 def anchored_radius(
@@ -117,7 +118,7 @@ def anchored_radius(
     Raises:
         InvalidProblem: as `half_space_radius`; labels that are not whole numbers, or only one of them.
     """
-    f, g, y = _matrix("queries", queries), _matrix("anchors", anchors), array(labels)
+    f, g, y = _matrix("queries", queries), _matrix("anchors", anchors), _labels(labels)
     if f.shape[1] != g.shape[1] or y.shape != (len(g),) or y.dtype.kind not in "iu":
         raise InvalidProblem(
             f"`queries` {f.shape}, `anchors` {g.shape} and `labels` {y.shape} do not fit together. Pass (n, features),"
@@ -127,13 +128,13 @@ def anchored_radius(
         raise InvalidProblem(
             "All anchors have one label, which no query can lose. Pass anchors of two labels at least."
         )
-    d, witnesses = f.shape[1], max(int(witnesses), 1)
+    d, witnesses = f.shape[1], count("witnesses", witnesses)
     F, G = _query(f, metric), _anchors(g, metric)
     near = F @ G.T
     nearest = near.argmax(1)
     size = np.full(len(f), _lengths(G).max())
     lost, best = _lost(F, size, d), np.zeros(len(f))
-    e = np.broadcast_to(np.asarray(error, np.float64), (len(f),))
+    e = np.broadcast_to(_error(error, len(f)), (len(f),))
     for label in np.unique(y[nearest]):
         mine, right, wrong = (
             np.flatnonzero(y[nearest] == label),
@@ -177,6 +178,7 @@ def angle_radius(
     f, g = _matrix("queries", queries), _matrix("others", others)
     if f.shape != g.shape:
         raise InvalidProblem(f"`queries` and `others` must have one shape, but have {f.shape} and {g.shape}.")
+    cosine = number("cosine", cosine)
     if not -1 < cosine < 1:
         raise InvalidProblem(f"`cosine` must lie between -1 and 1, but is {cosine}.")
     d, a, sine = f.shape[1], _anchors(g, "cosine"), ((1 - cosine) * (1 + cosine)) ** 0.5
@@ -188,7 +190,7 @@ def angle_radius(
     across = sine * p - cosine * q
     beyond = cosine * p + sine * q < -lost  # the tip of the cone is nearest
     value = np.where(beyond, np.copysign(length, across), across)
-    return _signed(value, np.ones(len(f)), lost, np.zeros(len(f)), constant, error, d)
+    return _signed(value, np.ones(len(f)), lost, np.zeros(len(f)), constant, _error(error, len(f)), d)
 
 
 def anchor_rows(
@@ -201,12 +203,28 @@ def anchor_rows(
 
 
 def _matrix(name: str, values: Embeddings) -> Float[np.ndarray, "n features"]:
-    found = np.asarray(array(values), dtype=np.float64)
+    found = floats(name, values)
     if found.ndim != 2 or not found.size:
         raise InvalidProblem(f"`{name}` must have the shape (n, features), but has {found.shape}.")
     if not abs(found).max() <= LARGEST:
         raise InvalidProblem(f"`{name}` holds NaN, or numbers above {LARGEST:g}. Embeddings must be finite.")
     return found
+
+
+def _labels(labels: Int[np.ndarray, " m"] | Int[Tensor, " m"]) -> np.ndarray:
+    try:
+        return array(labels)
+    except (TypeError, ValueError, RuntimeError):
+        raise InvalidProblem(f"`labels` must be whole numbers, but are {said(labels)}.") from None
+
+
+def _error(error: Float[np.ndarray, " n"] | float, n: int) -> Float[np.ndarray, "..."]:
+    e = floats("error", error)
+    if e.shape not in ((), (n,)):
+        raise InvalidProblem(
+            f"`error` must be one number or {n} of them, one a query, but has shape {e.shape}."
+        )
+    return e
 
 
 def _query(f: Float[np.ndarray, "n d"], metric: Metric) -> Float[np.ndarray, "n k"]:
@@ -243,7 +261,7 @@ def _signed(
     top: np.ndarray, apart: np.ndarray, lost: np.ndarray, size: np.ndarray, constant: float | Bound, error: np.ndarray | float, d: int
 ) -> np.ndarray:  # fmt: skip
     """`top / apart`, less all rounding, over the constant, towards 0."""
-    L = float(constant)
+    L = number("constant", constant)
     if not 0 < L < np.inf or not (np.asarray(error) >= 0).all():
         raise InvalidProblem(
             f"`constant` must be positive and finite, `error` not negative, but they are {L} and {error}. Use `embed`."

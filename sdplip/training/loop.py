@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from sdplip.errors import Diverged, InvalidConfig, InvalidRun, OutOfResources, SdplipError
+from sdplip.nn.given import module
 from sdplip.nn.losses import AbstractRegression
 from sdplip.robustness.certification import certify_accuracy
 from sdplip.robustness.regression import certify_regression
+from sdplip.shapes import said
 from sdplip.training import run as folder
 from sdplip.training.build import build_loss, build_model, tolerance_of
 from sdplip.training.checkpoint import load_checkpoint
@@ -78,6 +80,7 @@ def train(
 
     Raises:
         InvalidConfig, InvalidData: the run cannot start as it is described.
+        InvalidProblem: `model` is no module.
         RefusedModule: `model` has no proven bound.
         InvalidRun: `out` holds something else, or another process trains in it, or its checkpoint is damaged.
         Diverged: a loss or gradient is not finite; the last checkpoint stays.
@@ -85,6 +88,10 @@ def train(
     """
     begin, out = time.monotonic(), Path(out)
     config = preset(config) if isinstance(config, str) else config
+    if not isinstance(config, RunConfig):
+        raise InvalidConfig(f"`config` must be a run file or the name of a preset, but is {said(config)}.")
+    if model is not None:
+        module("model", model)
     if model is not None:
         config = replace(config, model=ModelConfig(factory=recorded(model)))
     with team(config.train.device) as members, threads(config.train.threads), _memory(config):

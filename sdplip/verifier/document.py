@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from sdplip.errors import InvalidCertificate
+from sdplip.errors import InvalidCertificate, UnreadableFile
 from sdplip.kernel.proof import Proof
 from sdplip.stored import once
 from sdplip.writing import write_text
@@ -64,6 +64,8 @@ class Document:
 def digest(path: str | os.PathLike[str]) -> str:
     """SHA-256 of a file."""
     sha = hashlib.sha256()
+    if not Path(path).is_file():
+        raise UnreadableFile(f"There is no file `{path}`. Check the path.")
     with Path(path).open("rb") as stream:
         while block := stream.read(1 << 20):
             sha.update(block)

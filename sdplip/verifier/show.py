@@ -18,8 +18,9 @@ def show_lines(certificate: str | os.PathLike[str]) -> list[str]:
     """
     document = read(certificate)
     made = ", ".join(f"{name} {version}" for name, version in document.made.items())
+    count = len(document.entries)
     lines = [
-        f"{certificate}: {len(document.entries)} claims about the file with SHA-256 {document.sha256[:64]}"
+        f"{certificate}: {count} claim{'s' * (count != 1)} about the file with SHA-256 {document.sha256[:64]}"
     ]
     lines += [f"says it was made by {made}"] if made else []
     lines += [f"read as: {how}" for how in reading_words(document.reading)]

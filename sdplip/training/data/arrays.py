@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float32, Int64
 
 from sdplip.errors import InvalidData
-from sdplip.shapes import short
+from sdplip.shapes import said, short
 from sdplip.training.data.augment import as_float
 from sdplip.training.data.sources import whole
 
@@ -45,6 +45,10 @@ def load_arrays(name: str = "digits", path: str | os.PathLike[str] | None = None
         UnreadableFile: a truncated or damaged file.
         MissingDependency: an optional package is needed.
     """
+    if not isinstance(name, str) or not isinstance(path, str | os.PathLike | None):
+        raise InvalidData(
+            f"`name` must be a text and `path` a path or None, but they are {said(name)} and {said(path)}."
+        )
     if name in ("digits", "diabetes") and path is not None:
         raise InvalidData(
             f"The data `{name}` come with scikit-learn and have no files, but `path` is {str(path)!r}. Drop it."
