@@ -80,6 +80,13 @@ def plain_shift(channels: int, size: int) -> nn.Sequential:
     return block
 
 
+class AlwaysTraining(nn.Sequential):
+    """Computes its weights at every pass, in eval too: what a network without a memory of them would cost."""
+
+    def train(self, mode: bool = True) -> "AlwaysTraining":
+        return super().train(True)
+
+
 @dataclass(frozen=True)
 class Contest:
     """Layers that do the same work on the same input; the first is the plain one."""
@@ -181,6 +188,17 @@ def contests(small: bool) -> list[Contest]:
                 "orthogonal bro": orthogonal(nn.Linear(n, n), "bro"),
                 "sandwich": Sandwich(n, n),
                 **others("SpectralLinear", "OrthoLinear", arguments=(n, n)),
+            },
+        ),
+        Contest(
+            "memory: two dense 64 -> 64",
+            (1, 64),
+            {
+                "plain": nn.Sequential(*(nn.Linear(64, 64) for _ in range(2))),
+                "orthogonal exp": nn.Sequential(*(orthogonal(nn.Linear(64, 64)) for _ in range(2))),
+                "orthogonal exp, at every pass": AlwaysTraining(
+                    *(orthogonal(nn.Linear(64, 64)) for _ in range(2))
+                ),
             },
         ),
     ]
