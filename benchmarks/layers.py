@@ -15,6 +15,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -83,7 +84,7 @@ def plain_shift(channels: int, size: int) -> nn.Sequential:
 class AlwaysTraining(nn.Sequential):
     """Computes its weights at every pass, in eval too: what a network without a memory of them would cost."""
 
-    def train(self, mode: bool = True) -> "AlwaysTraining":
+    def train(self, mode: bool = True) -> Self:  # noqa: ARG002 (the signature is that of torch)
         return super().train(True)
 
 
