@@ -134,7 +134,8 @@ def test_more_is_tried_where_much_is_open():
     assert gaps["0"] == pytest.approx(found.clean - found.certified("0"))
     document = found.to_json(file="m", data="d", radii=radii, empirical={"pgd": after})
     assert document["gaps"] == {"pgd": gaps}
-    assert len(STRONGER) == 2
+    default = attack_at(model, images, labels, found, ["0.6"], attack=weak, stronger=STRONGER)
+    assert default["0.6"] < before["0.6"]
 
 
 @pytest.mark.parametrize(
