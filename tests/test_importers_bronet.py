@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+import sdplip
 from sdplip.errors import InvalidWeight
 from sdplip.importers import load_network, network_of, recertify
 from sdplip.nn import export_plain, lipschitz
@@ -121,6 +122,8 @@ def test_bronet(reflected, tmp_path):
         torch.testing.assert_close(found.model(x), forward(groups, x, reflected), rtol=1e-3, atol=1e-3)
         plain = export_plain(found.model, input_shape=found.input_shape)
         torch.testing.assert_close(plain.model(x), found.model(x), rtol=1e-3, atol=1e-4)
+    method = sdplip.bound(found.model, input_shape=found.input_shape, method="product")
+    assert method.lower <= method.bound
     proof = recertify(tmp_path / "latest_3.pth")
     network = proof.network
     assert network is not None and list(proof.left_out) == (["backbone.conv.weights"] if reflected else [])

@@ -405,6 +405,11 @@ def ours() -> Iterator[tuple[str, Callable[[], nn.Module], Shape]]:
     from sdplip import nn as S
     from sdplip.nn import models
 
+    yield (
+        "maxmin behind a crop",
+        (lambda: nn.Sequential(nn.Conv2d(1, 2, 1), nn.ZeroPad2d(-1), S.MaxMin())),
+        (1, 5, 4),
+    )
     yield "residual", (lambda: S.ResidualLinear(4, 6)), (4,)
     yield "residual tokens", (lambda: S.ResidualLinear(4, 6, activation=nn.Tanh())), (3, 4)
     yield "residual h", (lambda: S.ResidualLinear(4, 6, h=0.5, L=2.0, bias=False)), (4,)

@@ -12,7 +12,7 @@ from torch import nn
 
 from sdplip.arithmetic.rounding import up
 from sdplip.display import brief
-from sdplip.errors import InvalidWeight
+from sdplip.errors import InvalidWeight, SdplipError
 from sdplip.importers.architecture import network_of
 from sdplip.importers.bronet import bronet_groups
 from sdplip.importers.layer import Imported, State
@@ -185,8 +185,11 @@ def _whole(state: State) -> tuple[NetworkProof | None, str]:
     begin = time.perf_counter()
     modules = list(network.model.children())
     body = nn.Sequential(*modules[:-1]) if network.normalised else network.model
-    whole = lipschitz(network.model, input_shape=network.input_shape).value
-    part = lipschitz(body, input_shape=network.input_shape).value if network.normalised else whole
+    try:
+        whole = lipschitz(network.model, input_shape=network.input_shape).value
+        part = lipschitz(body, input_shape=network.input_shape).value if network.normalised else whole
+    except SdplipError as error:
+        return None, str(error)
     claimed = prod(layer.claimed for layer in network.layers)
     return NetworkProof(network, claimed, part, whole, time.perf_counter() - begin), ""
 

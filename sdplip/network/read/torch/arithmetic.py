@@ -240,7 +240,11 @@ def sorted_pair(x: Array, y: Array) -> Array:
             break
     else:
         found = noted(flat, Sort(groups, flat.size))
-    return replace(found, shape=flat.shape) if (back == np.arange(flat.size)).all() else mapped(found, back)
+    return (
+        replace(found, shape=flat.shape)
+        if np.array_equal(back, np.arange(flat.size))
+        else mapped(found, back)
+    )
 
 
 @rule("sort", "msort")
