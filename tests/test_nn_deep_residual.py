@@ -89,7 +89,7 @@ def test_what_is_refused():
     with pytest.raises(InvalidScaling, match="abs"):
         DeepResidualLinear(3, [4], h=1.0)
     for shape in ((0, [3]), (3, []), (3, [0])):
-        with pytest.raises(InvalidWeight, match="hidden layer|whole number"):
+        with pytest.raises(InvalidWeight, match=r"hidden layer|whole number"):
             DeepResidualLinear(*shape)
     with pytest.raises(UnsupportedActivation):
         DeepResidualLinear(3, [4], nn.GELU())

@@ -81,7 +81,7 @@ def test_a_lipnext_block_starts_at_the_identity_turned():
 
 def test_what_is_refused():
     for arguments in ((3, 1), (8, -1), (8, 1, "reflect")):
-        with pytest.raises(InvalidWeight, match="four groups|whole number"):
+        with pytest.raises(InvalidWeight, match=r"four groups|whole number"):
             Shift2d(*arguments)
     with pytest.raises(InvalidWeight, match="built for images of 8 channels"):
         Shift2d(8, 1)(torch.zeros(1, 9, 2, 2))

@@ -223,6 +223,13 @@ def test_options_for_classes_are_refused(made, option):
     assert code == 2 and "is a regression" in err
 
 
+@pytest.mark.parametrize("command", ["tighten", "report"])
+def test_commands_for_classes_say_that_it_is_a_regression(made, command):
+    code, _, err = invoke(command, made[0])
+    said = " ".join(err.split())
+    assert code == 2 and "is a regression" in said and "sdplip certify" in said
+
+
 def test_other_data_than_those_of_the_run_are_refused(tmp_path):
     x, y = table(60)
     np.savez(tmp_path / "t.npz", train_inputs=x, train_targets=y, test_inputs=x, test_targets=y)

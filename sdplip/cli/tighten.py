@@ -8,6 +8,7 @@ import click
 
 from sdplip.cli.answers import path_or_none, print_json, verify_command
 from sdplip.cli.options import Output, json_option
+from sdplip.cli.regression import is_regression
 from sdplip.cli.subject import (
     arrange,
     data_named,
@@ -86,6 +87,10 @@ def tighten(
 
     Exit codes: 0 done (whether it helped or not), 2 bad input, 130 interrupted (nothing is written then).
     """
+    if is_regression(run):
+        raise click.UsageError(
+            f"`{run}` is a regression, and pairs of classes are what is tightened. `sdplip certify {run}` proves what holds of it."
+        )
     subject = run_subject(run) if run.is_dir() else file_subject(run)
     wanted = data_named(data, subject.data)
     images, labels = images_of(wanted, split, limit)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sdplip.arithmetic.decimals import above, below, percent_above, percent_below
-from sdplip.errors import NotProvable, SdplipError
+from sdplip.errors import InvalidRun, NotProvable, SdplipError
 from sdplip.html.curves import certified_chart, training_charts
 from sdplip.html.elements import Node, code, facts, fold, joined, paragraph, table, tag
 from sdplip.html.results import radii_table
@@ -22,6 +22,7 @@ from sdplip.kernel.accuracy import Arithmetic
 from sdplip.kernel.proof import Goal, Proof
 from sdplip.network.file import write_network
 from sdplip.nn.bounds.tree import Bound
+from sdplip.nn.losses import AbstractRegression
 from sdplip.page.layers import layers_body, layers_of
 from sdplip.page.report import Attachment, Report, Section
 from sdplip.page.samples import samples_body
@@ -33,6 +34,7 @@ from sdplip.robustness.curve import Curve, curve_of_certification
 from sdplip.robustness.graph_accuracy import Certified, certify_graph, propose_margins
 from sdplip.robustness.run import RESULT, read_run
 from sdplip.robustness.run import SAMPLES as SAMPLES_TABLE
+from sdplip.training.build import build_loss
 from sdplip.training.data import DataSet, load
 from sdplip.training.metrics import read_lines
 from sdplip.training.run import ENVIRONMENT, SUMMARY, load_run, read_summary
@@ -61,9 +63,14 @@ def run_report(folder: Path, *, data: "DataConfig | None" = None, seconds: float
         seconds: for the comparison of layers with their optimal scalings; three times as many for images.
 
     Raises:
+        InvalidRun: a regression.
         SdplipError: no run there, or a damaged one; `data` that are not there or do not fit.
     """
     config, model = load_run(folder)
+    if isinstance(build_loss(config.loss), AbstractRegression):
+        raise InvalidRun(
+            f"`{folder}` is a regression, and the page is about classes. `sdplip certify {folder}` has its answers."
+        )
     images, missing = _data(config.data) if data is None else (load(data), "")
     shape = images.test.shape if images else None
     proven = _proven(model, images, shape, PATIENCE * seconds)
