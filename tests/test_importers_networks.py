@@ -393,11 +393,20 @@ def test_the_command_prints_the_whole_network(tmp_path, monkeypatch):
     )
 
 
-def test_orthogonium_is_refused_by_name():
-    root = "fc.parametrizations.weight."
-    state = {f"{root}original": np.eye(3), f"{root}0.parametrizations.u.original": np.ones((3, 1))}
-    with pytest.raises(InvalidWeight, match=r"fc.*orthogonium.*eval"):
-        network_of(state)
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("parametrizations.weight.original", "parametrizations.weight.0.parametrizations.u.original"),
+        ("parametrizations.weight.original", "parametrizations.weight.0.pi.parametrizations.u.original"),
+        ("parametrizations.weight.original", "parametrizations.weight.0.q"),
+        ("parametrizations.kernel.original", "parametrizations.kernel.0.q", "q"),
+    ],
+    ids=["OrthoLinear and AOC", "RKO", "AOL", "SLL block"],
+)
+def test_orthogonium_is_refused_by_name(names):
+    """Names as version 0.0.4 saves them."""
+    with pytest.raises(InvalidWeight, match=r"`fc`.*orthogonium.*eval"):
+        network_of({f"fc.{name}": np.ones((3, 3)) for name in names})
 
 
 def orthonormalised(W):

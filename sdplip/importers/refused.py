@@ -7,7 +7,12 @@ REMEDY = "Build the network with its library, load the checkpoint, call `.eval()
 FREQUENCIES = "runs in the frequencies of one image size, which no array says"
 FRAGMENT = "is read only with its stem, neck and last layer, which the file lacks"
 START = "begins with spectral vectors that each forward moves on, and has iterations that no array counts"
+GROUPS = "may have groups and a stride, or orthogonal convolutions around it, of which no array says anything"
+ORIGINAL = "parametrizations.weight.original"
 U = "parametrizations.weight.0.parametrizations.u.original"
+RKO = "parametrizations.weight.0.pi.parametrizations.u.original"
+BLOCK = "parametrizations.kernel"
+"""The parametrized kernel of orthogonium's residual blocks, below their names."""
 
 MARKS: tuple[tuple[frozenset[str], str, str], ...] = (
     (frozenset({"random_conv_filter", "correction"}), "SOC", "runs a sum of twelve powers of a convolution"),
@@ -21,18 +26,18 @@ MARKS: tuple[tuple[frozenset[str], str, str], ...] = (
     (frozenset({"weights", "gamma", "I_low"}), "BRONet's backbone", FRAGMENT),
     (frozenset({"weights", "gamma", "init_x"}), "LiResNet's backbone", FRAGMENT),
     (frozenset({"kernel", "weight"}), "BRONet's neck", FRAGMENT),
-    (frozenset({"parametrizations.weight.original", U}), "an orthogonal layer of orthogonium", START),
-    (
-        frozenset({"parametrizations.kernel.original", "parametrizations.kernel.0.q"}),
-        "a residual block of orthogonium",
-        "may have groups and orthogonal convolutions around it, of which its arrays say nothing",
-    ),
+    (frozenset({ORIGINAL, U}), "an orthogonal layer of orthogonium", START),
+    (frozenset({ORIGINAL, RKO}), "an orthogonal layer of orthogonium", START),
+    (frozenset({ORIGINAL, "parametrizations.weight.0.q"}), "orthogonium's AOL", GROUPS),
 )
 """Names of arrays, the layer, and what keeps it from being read."""
 
 
 def reason(prefix: str, group: Group) -> str | None:
     """Why the layer is refused, None if its names are not known."""
+    if prefix.endswith(BLOCK) and "original" in group:
+        name = prefix.removesuffix(BLOCK).rstrip(".")
+        return f"`{name}` is a residual block of orthogonium, which {GROUPS}. {REMEDY}"
     for names, layer, why in MARKS:
         if names <= set(group):
             return f"`{prefix}` is {layer}, which {why}. {REMEDY}"
