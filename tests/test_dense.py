@@ -9,12 +9,13 @@ import torch
 from torch import nn
 
 from sdplip.errors import InvalidProblem, RefusedModule
+from sdplip.kernel.pixels import most_flips
 from sdplip.nn import MaxMin, ResidualConv2d, lipschitz, pairwise_lipschitz, rescaled
 from sdplip.robustness.arithmetic import network_in
 from sdplip.robustness.dense import certify_dense
 from sdplip.robustness.dense_error import pixel_error
 from sdplip.robustness.descent import minimise
-from sdplip.robustness.flips import Sides, least_share, most_flips
+from sdplip.robustness.flips import Sides, least_share
 
 torch.set_num_threads(1)
 

@@ -164,10 +164,10 @@ def margin_constants(network: Network, proof: Proof, prove: Prove) -> Float[np.n
         return np.full((classes, classes), up(up(2**0.5) * L))
     U = _head(network, cut)
     L = 1.0 if cut == 0 else prove(Goal(network.between(0, cut)), proof.parts[0])
-    return np.nextafter(_apart(U) * L, np.inf)
+    return np.nextafter(distances(U) * L, np.inf)
 
 
-def _apart(U: Float[np.ndarray, "classes n"]) -> Float[np.ndarray, "classes classes"]:
+def distances(U: Float[np.ndarray, "classes n"]) -> Float[np.ndarray, "classes classes"]:
     """Lengths of the differences of all rows, rounded up."""
     return np.array([lengths(u - U) for u in U]) * (1 + gamma(4)) + U.shape[1] * TINY
 
@@ -239,7 +239,7 @@ def _head_errors(
     last = network.nodes[-1].op
     assert isinstance(last, Dense)
     U, b, n = last.W, abs(last.shift()), last.W.shape[1]
-    length, apart = lengths(U), _apart(U)[y]
+    length, apart = lengths(U), distances(U)[y]
     size = Affine(sizes(z), 0.0) + passed.apart
     sums = relative * (size.constant[:, None] * length + b) + 8 * n * tiny
     steep = relative * size.slope * length

@@ -17,6 +17,7 @@ from sdplip.progress import image_bar
 from sdplip.robustness.curve import curve_of_radii
 from sdplip.verifier.claim import AccuracyClaim, Claim, ConditionClaim, LipschitzClaim, claim_of
 from sdplip.verifier.document import Document, read
+from sdplip.verifier.pixels import PixelClaim
 from sdplip.verifier.show import reading_words
 from sdplip.verifier.verify import Verification, verify
 
@@ -55,7 +56,7 @@ def certificate_report(
     files = [Attachment.of(certificate, "this certificate")]
     files += [Attachment.of(p, "what it is about") for p in (network, images) if p is not None]
     names = (certificate.name, "FILE" if network is None else network.name)
-    needs = any(isinstance(claim, AccuracyClaim) for claim in claims)
+    needs = any(isinstance(claim, AccuracyClaim | PixelClaim) for claim in claims)
     if images is not None or needs:
         names += ("IMAGES" if images is None else images.name,)
     bounds = [

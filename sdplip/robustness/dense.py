@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from sdplip.arithmetic.rounding import up
 from sdplip.errors import InvalidProblem, RefusedModule
+from sdplip.kernel.pixels import IGNORED, most_flips
 from sdplip.nn.bounds.dispatch import lipschitz
 from sdplip.nn.bounds.pairwise import pairwise_of, pixel_head_of
 from sdplip.nn.bounds.tree import Bound
@@ -36,8 +37,8 @@ from sdplip.nn.given import count, one_of
 from sdplip.robustness.arithmetic import Precision, device_of, network_in, pixels, plain_arithmetic
 from sdplip.robustness.certification import SCOPES, Progress, Rounding, Scope
 from sdplip.robustness.dense_error import PixelError, pixel_error
-from sdplip.robustness.dense_samples import IGNORED, at_least, batches, check_labels, check_outputs, samples
-from sdplip.robustness.flips import Sides, least_share, most_flips
+from sdplip.robustness.dense_samples import at_least, batches, check_labels, check_outputs, samples
+from sdplip.robustness.flips import Sides, least_share
 from sdplip.robustness.forward_error import REACH
 from sdplip.robustness.radii import class_radii, joint_constant
 from sdplip.shapes import short

@@ -8,12 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from sdplip.errors import InvalidProblem
+from sdplip.kernel.pixels import IGNORED
 from sdplip.nn.given import tensor
 from sdplip.robustness.arithmetic import Precision, device_of, pixels
 from sdplip.shapes import said
-
-IGNORED = -1
-"""The label of pixels that do not count."""
 
 
 def samples(

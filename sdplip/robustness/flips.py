@@ -10,26 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from sdplip.arithmetic.rounding import gamma
+from sdplip.kernel.pixels import budget, paid
 
 Vector = Float[np.ndarray, " n"]
-
-
-def paid(costs: Vector) -> Float[np.ndarray, " n+1"]:
-    """What the k cheapest flips cost together, squared and rounded down, k = 0, 1, ..., n."""
-    square = np.sort(np.square(costs))
-    total = np.cumsum(square) * (1 - gamma(len(square) + 8))
-    return np.concatenate([[0.0], np.maximum(np.maximum.accumulate(total), 0.0)])
-
-
-def budget(reach: float) -> float:
-    """The square of a length, rounded up."""
-    return float(np.nextafter(reach * reach, np.inf)) if reach > 0 else 0.0
-
-
-def most_flips(costs: Vector, reach: float) -> int:
-    """No change whose reach is that flips more pixels than this."""
-    return int(np.searchsorted(paid(costs), budget(reach), side="right")) - 1
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ class and radius of each; the same functions of the kernel prove them again in `
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -153,8 +153,20 @@ def save_certificate(
         understood: the network, and how its file was read.
         file: that holds the network; None writes one.
     """
+    entry = Entry(found.claim.to_json(), found.proof)
+    save_entries(path, (entry,), understood, file, {"images": images, "labels": labels})
+
+
+def save_entries(
+    path: Path,
+    entries: tuple[Entry, ...],
+    understood: Understood,
+    file: Path | None,
+    arrays: Mapping[str, np.ndarray],
+) -> None:
+    """The same of any claims about images: writes the certificate, the `arrays` that they are about, and the graph if need be."""
     packed = BytesIO()
-    np.savez_compressed(packed, images=images, labels=labels)
+    np.savez_compressed(packed, **arrays)  # pyright: ignore[reportArgumentType]
     reading, written = understood.reading, [images_file(path)]
     try:
         write_bytes(images_file(path), packed.getvalue())
@@ -162,8 +174,7 @@ def save_certificate(
             file, reading = network_file(path), {"kind": "network"}
             written.append(file)
             write_network(file, understood.network)
-        entry = Entry(found.claim.to_json(), found.proof)
-        write(path, Document(digest(file), reading, (entry,)), __version__)
+        write(path, Document(digest(file), reading, entries), __version__)
     except BaseException:
         for part in written:
             part.unlink(missing_ok=True)

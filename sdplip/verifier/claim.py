@@ -1,7 +1,8 @@
 r"""Claims: what a certificate says of a file, in data and in words, and the check of each with its proof.
 
-Three kinds. A *Lipschitz* claim bounds a network, for all inputs or in a region, all outputs or one or a pair. A *condition*
-encloses the least c with $W^\top W \preceq c^2 T$ of one layer. An *accuracy* claim gives, for each image, class and radius.
+Four kinds. A *Lipschitz* claim bounds a network, for all inputs or in a region, all outputs or one or a pair. A *condition*
+encloses the least c with $W^\top W \preceq c^2 T$ of one layer. An *accuracy* claim gives, for each image, class and radius. A claim
+about *pixels* (`verifier.pixels`) says how many right ones any one change leaves.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from sdplip.kernel.proof import Goal, Norm
 from sdplip.kernel.regions import Ball, Box, Cut, Region
 from sdplip.network import Dense, Network, followed
 from sdplip.shapes import Float, Int
+from sdplip.verifier.pixels import PixelClaim
 
 Output = tuple[()] | tuple[int] | tuple[int, int]
 """Of which outputs: all, one, or the difference of two."""
@@ -136,7 +138,7 @@ class AccuracyClaim:
 
 SHOWN = {"36/255": 36 / 255, "72/255": 72 / 255, "108/255": 108 / 255, "1": 1.0}
 """Radii of the literature."""
-Claim = LipschitzClaim | ConditionClaim | AccuracyClaim
+Claim = LipschitzClaim | ConditionClaim | AccuracyClaim | PixelClaim
 
 
 def chosen(network: Network, output: Output) -> Network:
@@ -225,7 +227,20 @@ def _accuracy(body: Mapping[str, Any]) -> AccuracyClaim:
     return AccuracyClaim(body["arithmetic"], whole["index"], sha, whole["label"], whole["prediction"], radius)
 
 
-_READERS = {"lipschitz": _lipschitz, "condition": _condition, "accuracy": _accuracy}
+def _pixels(body: Mapping[str, Any]) -> PixelClaim:
+    _only(body, "kind", "eps", "index", "sha256", "mask", "pixels", "right")
+    index, pixels, right = (
+        np.array([_whole(v) for v in body[name]], np.int64) for name in ("index", "pixels", "right")
+    )
+    sha, mask = (tuple(_text(v) for v in body[name]) for name in ("sha256", "mask"))
+    if len({*map(len, (index, pixels, right, sha, mask))}) != 1 or len(set(index.tolist())) != len(index):
+        raise ValueError("every image needs index, sha256, mask, pixels and right, and none may stand twice")
+    if not pixels.sum() or (right > pixels).any():
+        raise ValueError("some pixel must count, and no more may be right than count")
+    return PixelClaim(_number(body["eps"]), index, sha, mask, pixels, right)
+
+
+_READERS = {"lipschitz": _lipschitz, "condition": _condition, "accuracy": _accuracy, "pixels": _pixels}
 
 
 def region_to_json(region: Region) -> dict[str, Any]:

@@ -1,8 +1,9 @@
-"""Images of a claim of accuracy: .npz with `images` and `labels`, or .npy of images alone. NumPy only."""
+"""Images of a claim: .npz with `images` and `labels` or `masks`, or .npy of images alone. NumPy only."""
 
 import hashlib
 import os
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +39,11 @@ def image_digest(row: Float[np.ndarray, " inputs"]) -> str:
     return hashlib.sha256(np.ascontiguousarray(row, "<f8").tobytes()).hexdigest()
 
 
+def mask_digest(mask: Int[np.ndarray, " pixels"]) -> str:
+    """SHA-256 of one mask: little-endian whole numbers of 8 bytes."""
+    return hashlib.sha256(np.ascontiguousarray(mask, "<i8").tobytes()).hexdigest()
+
+
 def read_images(path: str | os.PathLike[str]) -> Images:
     """The images and labels of a file; nothing in it is unpickled.
 
@@ -45,12 +51,47 @@ def read_images(path: str | os.PathLike[str]) -> Images:
         UnreadableFile: missing, damaged, no images, labels that do not fit.
     """
     path = Path(path)
+    arrays = _arrays(path, _wanted)
+    if isinstance(arrays, np.ndarray):
+        return Images(_checked(arrays, path), None)
+    x, *rest = arrays.values()
+    labels = rest[0] if rest else None
+    if labels is not None and (labels.shape != x.shape[:1] or labels.dtype.kind not in "iu"):
+        raise UnreadableFile(
+            f"The labels in `{path}` must be {len(x)} whole numbers, but are {labels.dtype} {labels.shape}."
+        )
+    return Images(_checked(x, path), None if labels is None else labels.astype(np.int64))
+
+
+def read_masks(path: str | os.PathLike[str]) -> Int[np.ndarray, "n *pixels"]:
+    """The array `masks` of a .npz: the class of each pixel of each image, -1 where it does not count.
+
+    Raises:
+        UnreadableFile: missing, damaged, no masks, other numbers.
+    """
+    path = Path(path)
+    arrays = _arrays(path, _masks)
+    masks = arrays if isinstance(arrays, np.ndarray) else arrays["masks"]
+    if isinstance(arrays, np.ndarray) or masks.dtype.kind not in "iu" or masks.ndim < 2 or not masks.size:
+        raise UnreadableFile(
+            f"`{path}` must hold `masks`, whole numbers (n, *pixels), but holds {masks.dtype} {masks.shape}. Save images and masks with"
+            " `numpy.savez(file, images=..., masks=...)`."
+        )
+    if int(masks.min()) < -1 or int(masks.max()) >= 2**31:
+        raise UnreadableFile(
+            f"Masks in `{path}` hold numbers that are no classes, from {masks.min()} to {masks.max()}."
+        )
+    return masks.astype(np.int64)
+
+
+def _arrays(path: Path, wanted: Callable[[list[str]], tuple[str, ...]]) -> np.ndarray | dict[str, np.ndarray]:
+    """What a .npy holds, or the wanted arrays of a .npz."""
     try:
         with np.load(path, mmap_mode="r", allow_pickle=False) as found:
-            arrays = (
+            return (
                 found
                 if isinstance(found, np.ndarray)
-                else {name: found[name] for name in _wanted(found.files)}
+                else {name: found[name] for name in wanted(found.files)}
             )
     except FileNotFoundError:
         raise UnreadableFile(f"There is no file `{path}`. Check the path.") from None
@@ -66,15 +107,12 @@ def read_images(path: str | os.PathLike[str]) -> Images:
         raise UnreadableFile(
             f"`{path}` cannot be read as images: {str(error)[:100]}. Save them with `numpy.savez(file, images=..., labels=...)`."
         ) from None
-    if isinstance(arrays, np.ndarray):
-        return Images(_checked(arrays, path), None)
-    x, *rest = arrays.values()
-    labels = rest[0] if rest else None
-    if labels is not None and (labels.shape != x.shape[:1] or labels.dtype.kind not in "iu"):
-        raise UnreadableFile(
-            f"The labels in `{path}` must be {len(x)} whole numbers, but are {labels.dtype} {labels.shape}."
-        )
-    return Images(_checked(x, path), None if labels is None else labels.astype(np.int64))
+
+
+def _masks(names: list[str]) -> tuple[str, ...]:
+    if "masks" not in names:
+        raise KeyError(f"it holds {', '.join(names[:5]) or 'nothing'}, not `masks`")
+    return ("masks",)
 
 
 def _wanted(names: list[str]) -> tuple[str, ...]:

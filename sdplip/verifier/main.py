@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("certificate", metavar="CERT", type=Path)
     parser.add_argument("file", metavar="FILE", type=Path, nargs="?", help="the weights that were certified")
-    parser.add_argument("images", metavar="IMAGES", type=Path, nargs="?", help=".npz of a claim of accuracy")
+    parser.add_argument("images", metavar="IMAGES", type=Path, nargs="?", help=".npz of a claim about images")
     parser.add_argument("--show", action="store_true", help="say what is claimed, and prove nothing")
     parser.add_argument("--json", action="store_true", help="print JSON")
     given = parser.parse_args(arguments)

@@ -11,6 +11,7 @@ from sdplip.network import Network
 from sdplip.network.read.file import KINDS, read_file
 from sdplip.network.read.understood import Understood
 from sdplip.verifier.claim import AccuracyClaim, Claim, ConditionClaim, LipschitzClaim
+from sdplip.verifier.pixels import PixelClaim
 from sdplip.weights.weight import Weight
 
 LAYERS = "layers"
@@ -106,7 +107,8 @@ def subject_of(path: Path, reading: Mapping[str, Any], claims: Sequence[Claim]) 
     ):
         raise InvalidCertificate("The certificate says of its layers what nobody knows. Make it anew.")
     biases = any(
-        isinstance(claim, AccuracyClaim) or (isinstance(claim, LipschitzClaim) and claim.region is not None)
+        isinstance(claim, AccuracyClaim | PixelClaim)
+        or (isinstance(claim, LipschitzClaim) and claim.region is not None)
         for claim in claims
     )
     return Subject(path, reading, biases)

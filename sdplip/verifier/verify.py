@@ -12,12 +12,15 @@ from sdplip.display import brief, html
 from sdplip.errors import InvalidCertificate, NotProvable, SdplipError
 from sdplip.kernel.accuracy import radii, remembering
 from sdplip.kernel.check import conclude
+from sdplip.kernel.pixels import IGNORED, layout, pixels_left
 from sdplip.kernel.proof import Proof
 from sdplip.network import Network
+from sdplip.shapes import Float, Int
 from sdplip.verifier.claim import AccuracyClaim, Claim, ConditionClaim, LipschitzClaim, claim_of
 from sdplip.verifier.condition import check_condition
 from sdplip.verifier.document import digest, plain, read
-from sdplip.verifier.images import Images, image_digest, read_images
+from sdplip.verifier.images import Images, image_digest, mask_digest, read_images, read_masks
+from sdplip.verifier.pixels import PixelClaim
 from sdplip.verifier.subject import Subject, subject_of
 
 BATCH = 512
@@ -100,7 +103,7 @@ def verify(
     """Prove every claim of `certificate` again for the weights in `file`, trusting neither a solver nor the certificate.
 
     Args:
-        images: the images that a claim of accuracy is about (.npz or .npy).
+        images: the images that a claim of accuracy or about pixels is about (.npz or .npy).
         progress: called as claims and images are done.
 
     Raises:
@@ -149,8 +152,10 @@ def _check(
         return False, f"the proof proves only {found!r}, not the claimed {claim.bound!r}"
     if images is None:
         raise NotProvable(
-            "This claim is about images: name their file too (.npz with `images` and `labels`)."
+            "This claim is about images: name their file too (.npz with `images` and `labels`, or `masks`)."
         )
+    if isinstance(claim, PixelClaim):
+        return check_pixels(claim, proof, network, read_images(images), read_masks(images), progress)
     return check_accuracy(claim, proof, network, read_images(images), progress)
 
 
@@ -158,22 +163,16 @@ def check_accuracy(
     claim: AccuracyClaim, proof: Proof, network: Network, images: Images, progress: Progress | None
 ) -> tuple[bool, str]:
     """Whether every image of the claim has at least the radius that it claims."""
-    if int(claim.index.max()) >= len(images.x):
-        return False, f"the claim names image {int(claim.index.max())}, but there are {len(images.x)}"
-    if images.x[0].size != network.inputs:
-        return False, f"the images have {images.x[0].size} numbers, but the network takes {network.inputs}"
+    if other := _other_images(claim, network, images):
+        return False, other
     prove = remembering(proof)
-    batch = max(1, min(BATCH, ROOM // sum(map(network.length, range(network.output + 1)))))
+    batch = together(network)
     for start in range(0, len(claim.index), batch):
         part = slice(start, start + batch)
         where = claim.index[part]
         x = images.entering(where, claim.arithmetic)
-        for at, row in zip(range(start, start + len(where)), x, strict=True):
-            if image_digest(row) != claim.sha256[at]:
-                return (
-                    False,
-                    f"image {int(claim.index[at])} is not the one that was certified (its SHA-256 differs)",
-                )
+        if other := _changed(claim, start, x):
+            return False, other
         if images.labels is None or (images.labels[where] != claim.label[part]).any():
             return False, "the labels of the images are not those of the claim"
         found = radii(network, x, proof, claim.arithmetic, prove)
@@ -189,3 +188,64 @@ def check_accuracy(
         if progress:
             progress(min(start + batch, len(claim.index)), len(claim.index))
     return True, "proven again"
+
+
+def check_pixels(
+    claim: PixelClaim,
+    proof: Proof,
+    network: Network,
+    images: Images,
+    masks: Int[np.ndarray, "n *pixels"],
+    progress: Progress | None,
+) -> tuple[bool, str]:
+    """Whether every image of the claim keeps as many right pixels as it claims."""
+    if other := _other_images(claim, network, images):
+        return False, other
+    _, size = layout(network)
+    if masks.shape != (len(images.x), *size):
+        return (
+            False,
+            f"masks of shape {masks.shape} do not fit {len(images.x)} images with outputs of {size} pixels",
+        )
+    flat, prove, batch = masks.reshape(len(masks), -1), remembering(proof), together(network)
+    for start in range(0, len(claim.index), batch):
+        part = slice(start, start + batch)
+        where = claim.index[part]
+        x, labels = images.entering(where, "exact"), flat[where]
+        if other := _changed(claim, start, x):
+            return False, other
+        if tuple(map(mask_digest, labels)) != claim.mask[part]:
+            return False, "the masks of the images are not those of the claim (a SHA-256 differs)"
+        left, counted = pixels_left(network, x, labels, claim.eps, proof, prove), (labels != IGNORED).sum(1)
+        wrong = (left < claim.right[part]) | (counted != claim.pixels[part])
+        if wrong.any():
+            k = int(np.flatnonzero(wrong)[0])
+            return False, (
+                f"image {int(where[k])}: proven are {int(left[k])} right pixels of {int(counted[k])}, claimed are"
+                f" {int(claim.right[part][k])} of {int(claim.pixels[part][k])}"
+            )
+        if progress:
+            progress(min(start + batch, len(claim.index)), len(claim.index))
+    return True, "proven again"
+
+
+def together(network: Network) -> int:
+    """Images that are evaluated together."""
+    return max(1, min(BATCH, ROOM // sum(map(network.length, range(network.output + 1)))))
+
+
+def _other_images(claim: AccuracyClaim | PixelClaim, network: Network, images: Images) -> str:
+    """Why these are not the images of the claim; "" where they may be."""
+    if int(claim.index.max()) >= len(images.x):
+        return f"the claim names image {int(claim.index.max())}, but there are {len(images.x)}"
+    if images.x[0].size != network.inputs:
+        return f"the images have {images.x[0].size} numbers, but the network takes {network.inputs}"
+    return ""
+
+
+def _changed(claim: AccuracyClaim | PixelClaim, start: int, x: Float[np.ndarray, "batch inputs"]) -> str:
+    """Which image from place `start` on is not the one of the claim; "" where all are."""
+    for at, row in enumerate(x, start):
+        if image_digest(row) != claim.sha256[at]:
+            return f"image {int(claim.index[at])} is not the one that was certified (its SHA-256 differs)"
+    return ""

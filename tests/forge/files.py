@@ -44,7 +44,8 @@ def network(case: Case, to: Path, rng: Rng) -> Judge:
     header["__metadata__"] = {"sdplip.network": written(graph)}
     text = written(header).encode("utf-8", "surrogatepass")
     to.write_bytes(len(text).to_bytes(8, "little") + text + raw[8 + length :])
-    return Judge(lambda reading: network_file(to) if reading == {"kind": "network"} else None)
+    judge = Judge(lambda reading: network_file(to) if reading == {"kind": "network"} else None)
+    return replace(judge, images=case.judge.images, masks=case.judge.masks)
 
 
 def arrays(case: Case, to: Path, rng: Rng) -> Judge:

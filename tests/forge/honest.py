@@ -47,6 +47,7 @@ from sdplip.network.read.file import read_file
 from sdplip.proposals import certify, certify_convolution
 from sdplip.robustness.around import enlarge
 from sdplip.robustness.graph_accuracy import certify_graph
+from sdplip.robustness.graph_dense import certify_dense_graph
 from sdplip.verifier.claim import LipschitzClaim, Output
 from sdplip.verifier.condition import condition_claim, condition_proof
 from sdplip.verifier.document import Document, Entry, digest, write
@@ -84,7 +85,7 @@ def every_case(folder: Path) -> list[Case]:
     """All of them; files are written into the folder."""
     return [
         *_chains(folder), *_wide(folder), *_images(folder), *_graphs(folder), *_onnx(folder), *_conditions(folder),
-        *_accuracies(folder),
+        *_accuracies(folder), *_pixels(folder),
     ]  # fmt: skip
 
 
@@ -469,3 +470,45 @@ def _accuracies(folder: Path) -> Iterator[Case]:
         proof = Proof("pairs", {}, tuple(_claimed(network, "riccati", output=p)[1] for p in pairs))
         found = certify_graph(network, x, y, arithmetic="exact", proof=proof)
         yield case("accuracy, pairs", file, {"kind": "weights"}, [(found.claim, found.proof)], judge, images)
+
+
+def segmenters() -> dict[str, Network]:
+    """Networks with an answer at each of nine pixels: a matrix a pixel at the end, none, one logit."""
+    rng, size, moves = np.random.default_rng(7), (3, 3), ((1, 1), ((1, 1), (1, 1)), (1, 1))
+    found = {}
+    for kind, features in (("head", 2), ("whole", 2), ("sign", 1)):
+        b = Builder((1, *size))
+        first = b.add(
+            Convolution(rng.normal(size=(features, 1, 3, 3)) / 2, size, *moves), 0, shape=(features, *size)
+        )
+        z = b.add(
+            Activation("relu" if features > 1 else "tanh", 9 * features), first, shape=(features, *size)
+        )
+        if kind == "head":
+            z = b.add(OnAxis(rng.normal(size=(3, 2)), 1, 9, 0.1 * rng.normal(size=27)), z, shape=(3, *size))
+        found[kind] = b.finish(z)
+    return found
+
+
+def _pixels(folder: Path) -> Iterator[Case]:
+    """Right pixels that changes of two lengths leave."""
+    rng = np.random.default_rng(8)
+    for kind, network in segmenters().items():
+        file, images = folder / f"pixels_{kind}.safetensors", folder / f"pixels_{kind}.npz"
+        write_network(file, network)
+        x = (
+            rng.integers(0, 256, size=(3, 1, 3, 3)).astype(np.uint8)
+            if kind == "whole"
+            else rng.normal(size=(3, 1, 3, 3))
+        )
+        s = network((x / 255 if kind == "whole" else x).reshape(3, -1)).reshape(3, -1, 3, 3)
+        masks = s.argmax(1) if s.shape[1] > 1 else (s[:, 0] > 0).astype(np.int64)
+        masks[:, 0, 0], masks[1, 2, 2] = -1, 1 - min(int(masks[1, 2, 2]), 1)
+        np.savez(images, images=x, masks=masks)
+        judge = Judge(
+            lambda reading, file=file: network_file(file) if reading == {"kind": "network"} else None
+        )
+        judge.images, judge.masks = x, masks
+        found = certify_dense_graph(network, x, masks, (0.05, 0.3), ignore=-1)
+        entries = [(claim, found.proof) for claim in found.claims]
+        yield case(f"pixels, {kind}", file, {"kind": "network"}, entries, judge, images)

@@ -14,7 +14,7 @@ Rng = np.random.Generator
 
 RULES = (
     "layers", "norm", "joint", "chain", "composite", "rows", "narrow", "frequency", "banded", "residual", "local", "cut",
-    "secants", "margins", "pairs", "pairwise", "least", "around", "scaling", "", "Layers", "none",
+    "secants", "margins", "pairs", "pixels", "pairwise", "least", "around", "scaling", "", "Layers", "none",
 )  # fmt: skip
 ACTIVATIONS = (
     "relu", "leaky_relu:0.2", "leaky_relu:0", "leaky_relu:-0.5", "leaky_relu:nan", "leaky_relu:1e-310", "abs", "tanh", "sigmoid",
@@ -119,6 +119,16 @@ def smaller(document: Json, rng: Rng, others: Sequence[Json]) -> None:  # noqa: 
             claim["radius"][k] = claim["radius"][k] * (2 - factor) + choice(rng, (0.0, 1e-9, 0.1))
         else:
             claim["prediction"][k] = claim["label"][k]
+    elif claim["kind"] == "pixels":
+        k = int(rng.integers(len(claim["right"])))
+        how = int(rng.integers(3))
+        if how == 0:
+            claim["right"][k] = min(claim["right"][k] + int(rng.integers(1, 3)), claim["pixels"][k])
+        elif how == 1:
+            claim["eps"] = claim["eps"] * (2 - factor) + choice(rng, (0.0, 1e-9, 0.1, 1.0))
+        else:
+            claim["pixels"][k] -= 1
+            claim["right"][k] = min(claim["right"][k], claim["pixels"][k])
 
 
 def _reading(document: Json, rng: Rng, _others: Sequence[Json]) -> None:
@@ -189,6 +199,8 @@ def _claim(document: Json, rng: Rng, others: Sequence[Json]) -> None:
             _region(claim, rng)
     elif kind == "condition":
         _layer(claim, rng, others)
+    elif kind == "pixels":
+        _masked(claim, rng)
     elif kind == "accuracy":
         how, n = int(rng.integers(6)), len(claim["index"])
         k, j = rng.integers(n, size=2)
@@ -209,6 +221,25 @@ def _claim(document: Json, rng: Rng, others: Sequence[Json]) -> None:
                 claim[name][k] = claim[name][j]
         else:
             claim["radius"][k] = choice(rng, (0.0, 1e-3, 0.1, 1.0, 1e6, 1e300))
+
+
+def _masked(claim: Json, rng: Rng) -> None:
+    """Other images, masks, counts, lengths."""
+    names, k, j = ("index", "sha256", "mask", "pixels", "right"), *rng.integers(len(claim["index"]), size=2)
+    how = int(rng.integers(5))
+    if how == 0:
+        for name in names:
+            claim[name].pop(int(k))
+    elif how == 1:
+        name = choice(rng, names)
+        claim[name][k], claim[name][j] = claim[name][j], claim[name][k]
+    elif how == 2:
+        claim[choice(rng, ("index", "pixels", "right"))][k] = choice(rng, (-1, 0, 1, 2, 9, 100, 2**31, True))
+    elif how == 3:
+        for name in names:
+            claim[name][k] = claim[name][j]
+    else:
+        claim["eps"] = choice(rng, (0.0, 5e-324, 1e-3, 0.1, 1.0, 1e6, 1e200, 1e308))
 
 
 def _region(claim: Json, rng: Rng) -> None:
@@ -375,6 +406,7 @@ def _around(inner: Json, rng: Rng) -> Json:
         lambda: {"rule": "cut", "data": {"axis": [0, -1, -2], "at": [0.3, 0, 0]}, "parts": [inner]},
         lambda: {"rule": "least", "parts": [inner, copy.deepcopy(inner)]},
         lambda: {"rule": "margins", "data": {"cut": int(rng.integers(6))}, "parts": [inner]},
+        lambda: {"rule": "pixels", "data": {"cut": int(rng.integers(6))}, "parts": [inner]},
     )
     found = choice(rng, options)()
     for _ in range(int(choice(rng, (0, 0, 0, 1, 3, 70)))):

@@ -200,6 +200,15 @@ def _adapted(text: bytes, why: str) -> bytes | None:
                     claim["radius"][k], claim["prediction"][k] = float(new), int(found["class"])
                     break
         return json.dumps(document).encode()
+    counts = r"image (\d+): proven are (\d+) right pixels of (\d+), claimed are"
+    if found := re.search(counts, why):
+        image, right, pixels = map(int, found.groups())
+        document = json.loads(text)
+        for claim in (entry["claim"] for entry in document["claims"]):
+            if claim["kind"] == "pixels" and image in claim["index"]:
+                k = claim["index"].index(image)
+                claim["right"][k], claim["pixels"][k] = min(right, claim["right"][k]), pixels
+        return json.dumps(document).encode()
     return None
 
 

@@ -24,7 +24,7 @@ class Judge:
         layer: a layer by its name and whether the file is read as transposed.
         geometry: what the file itself says of that layer; None where it says nothing.
         names: of all arrays of the file.
-        images, labels: of claims of accuracy.
+        images, labels, masks: of claims about images.
     """
 
     world: Callable[[Json], World | None]
@@ -33,6 +33,7 @@ class Judge:
     names: frozenset[str] = frozenset()
     images: np.ndarray | None = None
     labels: np.ndarray | None = None
+    masks: np.ndarray | None = None
     known: dict[str, float] = field(default_factory=dict)
 
     def lie(self, reading: Json, claim: Json) -> str | None:
@@ -43,6 +44,8 @@ class Judge:
         world = self.world(reading)
         if world is None:
             return f"the reading {json.dumps(reading)} means nothing"
+        if kind == "pixels":
+            return self._pixels(world, claim)
         return self._lipschitz(world, reading, claim) if kind == "lipschitz" else self._accuracy(world, claim)
 
     def silence(self, reading: Json, claims: Sequence[Json], assumed: str, left_out: set[str]) -> str | None:
@@ -113,6 +116,19 @@ class Judge:
                 return f"image {index} is of class {own}, not {prediction}"
             if radius > 0 and (near := adversary(f, x, own, radius)) is not None:
                 return f"image {index} has another class at distance {near!r}, within {radius!r}"
+        return None
+
+    def _pixels(self, world: World, claim: Json) -> str | None:
+        assert self.images is not None and self.masks is not None, "the case has images"
+        (f,) = world.functions
+        for index, pixels, right in zip(claim["index"], claim["pixels"], claim["right"], strict=True):
+            mask, x = self.masks[index].reshape(-1), self.images[index].reshape(-1)
+            if pixels != (mask >= 0).sum():
+                return f"{(mask >= 0).sum()} pixels of image {index} count, not {pixels}"
+            x = x.astype(np.float64) / (255 if x.dtype == np.uint8 else 1)
+            least = fewest(f, x, mask, claim["eps"] * (1 - SLACK))
+            if least < right:
+                return f"a change leaves {least} right pixels of image {index}, not {right}"
         return None
 
 
@@ -286,3 +302,26 @@ def adversary(f: Function, x: np.ndarray, label: int, radius: float) -> float | 
         if worst[k] < -1e-12 * (1 + abs(far[k]).max()):
             return reach
     return None
+
+
+def fewest(f: Function, x: np.ndarray, mask: np.ndarray, eps: float) -> int:
+    """The fewest right pixels that are found within `eps`: along the steepest ways of single pixels, of several, and any others."""
+    rng, n, step = np.random.default_rng(2), len(x), 1e-5
+    eps = min(eps, 1e6)
+
+    def leads(points: np.ndarray) -> np.ndarray:
+        s = f(points).reshape(len(points), -1, len(mask))
+        s = np.concatenate([np.zeros_like(s), s], 1) if s.shape[1] == 1 else s
+        own = np.take_along_axis(s, np.maximum(mask, 0)[None, None], 1)[:, 0]
+        np.put_along_axis(s, np.broadcast_to(np.maximum(mask, 0), (len(s), 1, len(mask))), -np.inf, 1)
+        return own - s.max(1)
+
+    base = leads(x[None])[0]
+    J = np.stack([(leads(x[None] + step * e)[0] - base) / step for e in np.eye(n)], -1)
+    order = [p for p in np.argsort(base) if mask[p] >= 0 and base[p] > 0]
+    ways = [x * 0, *(-J[p] for p in order), *rng.normal(size=(64, n))]
+    for k in range(2, len(order) + 1):
+        ways.append(-np.linalg.pinv(J[order[:k]]) @ base[order[:k]])
+    ways = np.array([way / max(float(np.linalg.norm(way)), 1e-300) for way in ways])
+    points = np.concatenate([x + share * eps * ways for share in (1.0, 0.9, 0.5)])
+    return int(((leads(points) > -1e-9) & (mask >= 0)).sum(1).min())
