@@ -87,12 +87,11 @@ def read_masks(path: str | os.PathLike[str]) -> Int[np.ndarray, "n *pixels"]:
 def _arrays(path: Path, wanted: Callable[[list[str]], tuple[str, ...]]) -> np.ndarray | dict[str, np.ndarray]:
     """What a .npy holds, or the wanted arrays of a .npz."""
     try:
-        with np.load(path, mmap_mode="r", allow_pickle=False) as found:
-            return (
-                found
-                if isinstance(found, np.ndarray)
-                else {name: found[name] for name in wanted(found.files)}
-            )
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+        if isinstance(found, np.ndarray):
+            return found
+        with found:
+            return {name: found[name] for name in wanted(found.files)}
     except FileNotFoundError:
         raise UnreadableFile(f"There is no file `{path}`. Check the path.") from None
     except (
