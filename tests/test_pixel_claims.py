@@ -24,6 +24,7 @@ from sdplip.verifier.document import plain
 from sdplip.verifier.images import Images, read_images, read_masks
 from sdplip.verifier.main import main
 from sdplip.verifier.verify import check_pixels, verify
+from tests.forge.truth import fewest
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -205,3 +206,10 @@ def test_bytes_and_unsigned_masks(tmp_path):
     found.save(tmp_path / "c.json")
     path = tmp_path / "c.json"
     assert verify(path, network_file(path), images_file(path)).proven
+
+
+def test_the_judge_of_forged_claims_finds_what_is_attained():
+    """f = 2 x by hand: changes that flip as many pixels as the sum of squares allows, found without the kernel."""
+    x, mask = np.array([3.0, 4.0, -6.0, 1.0]), np.array([1, 1, 0, 0])
+    lengths = (2.9, 3.1, 4.99, 5.01, 7.8, 8)
+    assert [fewest(lambda z: 2 * z, x, mask, eps) for eps in lengths] == [3, 2, 2, 1, 1, 0]
