@@ -11,6 +11,12 @@ from pathlib import Path
 import pytest
 
 
+@pytest.fixture(autouse=True)
+def _no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands fold nothing, unless a test says how wide its terminal is: workers of the test run have one of their own."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 @pytest.fixture(scope="session")
 def benchmark_files() -> Path:
     """The folder of weight files that other tools publish results for; the test is skipped where it is absent."""

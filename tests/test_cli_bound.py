@@ -114,7 +114,16 @@ def test_compare_shows_all_methods_from_product_to_lipsdp(run):
     _, document = answer(run, "bound", "net.npz", "--compare")
     rows = document["methods"]
     names = [row["method"].split("-")[0] for row in rows]
-    assert sorted(names) == ["composite", "lipsdp", "lipsdp", "product", "reference", "riccati", "riccati"]
+    assert sorted(names) == [
+        "composite",
+        "lipsdp",
+        "lipsdp",
+        "pairs",
+        "product",
+        "reference",
+        "riccati",
+        "riccati",
+    ]
     assert names[0] == "product" and list(document) == KEYS
     assert document["bound"] == min(row["bound"] for row in rows)
     value = {row["method"]: row["bound"] for row in rows}

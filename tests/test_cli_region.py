@@ -165,6 +165,8 @@ def test_methods_side_by_side(run):
         methods = answer(run, "bound", "net.npz", *arguments, "--compare")[1]["methods"]
         found = {row["method"]: row["bound"] for row in methods}
         assert {name.split("-")[0] for name in found} >= {"product", "riccati", "lipsdp"}
+        pairs = found.pop("pairs")
+        assert pairs <= found["lipsdp-neuron"] * (1 + 1e-7)
         assert found["lipsdp-neuron"] <= min(found.values()) * (1 + 1e-7)
     code, out, _ = run("bound", "net.npz", "--ball", "0,0.5", "--compare", "--certificate", "c.json")
     assert code == 0 and "in the ball of radius 0.5 around 0.0" in out

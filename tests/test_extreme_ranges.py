@@ -180,7 +180,9 @@ def _times(proof: Json, e: int) -> None:
 
 
 @pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize("rule", sorted(set(RULES) - OF_REGIONS - {"residual", "rounded", "folded"}))
+@pytest.mark.parametrize(
+    "rule", sorted(set(RULES) - OF_REGIONS - {"residual", "rounded", "folded", "pairwise"})
+)
 def test_rules_of_all_inputs(rule, scale, chains, tmp_path):
     accepted = 0
     for number, (file, reading, proof, norm) in enumerate(chains[rule][:3]):

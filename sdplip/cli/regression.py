@@ -7,7 +7,6 @@ import click
 
 from sdplip.arithmetic.decimals import percent_below
 from sdplip.cli.answers import echo, path_or_none, print_json
-from sdplip.cli.render import above, below, open_console, open_table
 
 if TYPE_CHECKING:
     from sdplip.robustness.arithmetic import Precision
@@ -117,6 +116,8 @@ def _say(
     unit: float,
     samples: Path | None,
 ) -> None:
+    from sdplip.cli.render import above, below, open_console, open_table
+
     console, said = open_console(), found.to_json(radii, unit)
     echo(f"{run} on {data}, {split} split, {found.n} rows\n")
     error = above(unit * found.tolerance, 4)

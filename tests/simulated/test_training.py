@@ -22,7 +22,7 @@ RUNS = {
     "crop, flip": ['data.augment=["crop2", "flip"]'],
     "randaugment": ['data.augment=["randaugment9"]'],
     "warps": ['data.augment=["rotate10", "translate2", "cutout4", "jitter"]'],
-} | {f"loss {name}": [f"loss.name={name}"] for name in LOSSES}
+} | {f"loss {name}": [f"loss.name={name}"] for name in LOSSES if name not in ("mse", "mae")}
 """Families, precision, augmentations, losses."""
 
 ALLOWED = {"orthogonal": 1}
