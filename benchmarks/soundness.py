@@ -5,10 +5,11 @@ r"""Exact norms against proven bounds, for every combination of a layer and its 
 
 Each layer is a linear map, or piecewise linear (residual and sandwich layers: all units active, and half of them). The largest
 singular value of its dense matrix is computed in double precision on the numbers that run, and compared with
-`lipschitz(layer, input_shape=...)` and with `lipschitz(layer)`, which speaks about every image size. A violation is a norm above
-the bound times 1 + 1e-12. Layers are wide (more outputs than inputs in a window), because narrow layers hide padding defects.
-Weights are random, adversarial (all equal: the worst case of row sums and of borders; one tap; rank one) or trained (steps of
-gradient ascent on the length of the outputs, through T). bfloat16 and float16 weights are rounded after that.
+`lipschitz(layer, input_shape=...)` and with `lipschitz(layer)`, which speaks about every image size; the least singular value with
+`lower_lipschitz`, where that proves one. A violation is a norm above the bound times 1 + 1e-12, or a least value below its bound.
+Layers are wide (more outputs than inputs in a window), because narrow layers hide padding defects. Weights are random, adversarial
+(all equal: the worst case of row sums and of borders; one tap; rank one) or trained (steps of gradient ascent on the length of the
+outputs, through T). bfloat16 and float16 weights are rounded after that.
 
     python benchmarks/soundness.py --others      # only deel-torchlip and orthogonium, where installed, beside ours
 """
@@ -33,6 +34,7 @@ from torch import Tensor, nn
 from sdplip.errors import SdplipError
 from sdplip.geometry import Geometry
 from sdplip.nn import (
+    BiLipschitz,
     BROConv2d,
     CayleyConv2d,
     CenterNorm,
@@ -40,6 +42,7 @@ from sdplip.nn import (
     GlobalL2Pool,
     LipNeXtBlock,
     LipShiFTBlock,
+    MaxMin,
     Recurrent,
     ResidualConv1d,
     ResidualConv2d,
@@ -51,7 +54,7 @@ from sdplip.nn import (
     orthogonal,
     rescaled,
 )
-from sdplip.nn.bound import lipschitz
+from sdplip.nn.bound import lipschitz, lower_lipschitz
 from sdplip.nn.export import _plain
 from sdplip.nn.orthogonal import AbstractFourierConv2d
 from sdplip.nn.products import by_products
@@ -67,6 +70,10 @@ MODES = ("zeros", "circular", "reflect", "replicate")
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 RESIDUAL = (ResidualConv1d, ResidualConv2d, ResidualConv3d)
+JOINT = (BiLipschitz, GlobalL2Pool, LipNeXtBlock, LipShiFTBlock, DeepResidualLinear, Recurrent)
+"""Layers whose Jacobians are taken at random inputs, as those of plain sequences are."""
+EXPANDING = (BiLipschitz, nn.Linear, nn.Conv1d, nn.Conv2d)
+"""Layers whose lower constant is compared too, where one is proven; that of plain sequences is."""
 WEIGHTS = ("random", "equal", "one tap", "rank one", "trained")
 
 
@@ -90,6 +97,7 @@ def cases() -> Iterator[Case]:
     yield from pooling_cases()
     yield from shift_cases()
     yield from joint_cases()
+    yield from invertible_cases()
 
 
 def dense_cases() -> Iterator[Case]:
@@ -259,6 +267,30 @@ def joint_cases() -> Iterator[Case]:
             yield Case("Recurrent", build, (time, n), weights, dtype)
 
 
+def invertible_cases() -> Iterator[Case]:
+    """Bi-Lipschitz layers around 1-Lipschitz modules of several kinds, and flows of several layers."""
+    for weights, dtype, (mu, nu) in itertools.product(WEIGHTS, dtypes()[:2], ((0.5, 1.5), (0.02, 7.0))):
+        inner: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+            "sll": (lambda: ResidualLinear(6, 11), (6,)),
+            "sandwich": (lambda: Sandwich(5, 5), (5,)),
+            "deep": (lambda: DeepResidualLinear(4, [7, 3]), (4,)),
+            "conv": (lambda: ResidualConv2d(2, 5, 3), (2, 4, 5)),
+            "orthogonal": (
+                lambda: nn.Sequential(
+                    orthogonal(nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular")), MaxMin()
+                ),
+                (4, 4, 4),
+            ),
+        }
+        for name, (f, shape) in inner.items():
+            build = lambda f=f, m=mu, n=nu: BiLipschitz(f(), m, n)  # noqa: E731
+            yield Case(f"BiLipschitz, {name}", build, shape, weights, dtype)
+        flow = lambda m=mu, n=nu: nn.Sequential(  # noqa: E731
+            BiLipschitz(ResidualLinear(4, 7), m, n), orthogonal(nn.Linear(4, 4), "cayley"), nn.LeakyReLU(0.3)
+        )
+        yield Case("BiLipschitz, flow", flow, (4,), weights, dtype)
+
+
 def dtypes() -> tuple[torch.dtype, ...]:
     return (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
@@ -342,24 +374,35 @@ def matrix(f: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> Tensor:
     ).reshape(n, -1)
 
 
-def norm(layer: nn.Module, case: Case) -> float:
-    """Largest singular value of the Jacobians that the layer can have; all of a linear one, some of the others."""
-    if isinstance(layer, GlobalL2Pool | LipNeXtBlock | LipShiFTBlock | DeepResidualLinear | Recurrent):
+def extremes(layer: nn.Module, case: Case) -> tuple[float, float]:
+    """Largest and least singular value of the Jacobians that the layer can have; all of a linear one, some of the others."""
+    found = [(J, torch.linalg.svdvals(J)) for J in jacobians(layer, case)]
+    least = [float(s[-1]) if J.shape[0] >= J.shape[1] else 0.0 for J, s in found]
+    return max(float(s[0]) for _, s in found), min(least)
+
+
+def jacobians(layer: nn.Module, case: Case) -> list[Tensor]:
+    """Some Jacobians of the layer, of shape (outputs, inputs)."""
+    draw = lambda n: torch.randn(  # noqa: E731
+        n, 1, *case.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64
+    )
+    if isinstance(layer, JOINT) or type(layer) is nn.Sequential:
         layer = vanilla(layer).double()
-        x = torch.randn(4, 1, *case.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-        J = [torch.autograd.functional.jacobian(layer, image).reshape(-1, image.numel()) for image in x]
-        return max(float(torch.linalg.matrix_norm(j, 2)) for j in J)
+        return [_jacobian(layer, image) for image in draw(4)]
     if isinstance(layer, nn.MaxPool2d):
-        x = torch.randn(20, 1, *case.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+        x = draw(20)
         x[0] = torch.arange(x[0].numel(), dtype=x.dtype).reshape(x[0].shape)
         x[1, ..., ::2, ::2] += 9  # one pixel wins in all of its windows
         x[2, ..., 2, 2] += 9
-        J = [torch.autograd.functional.jacobian(layer, image).reshape(-1, image.numel()) for image in x]
-        return max(float(torch.linalg.matrix_norm(j, 2)) for j in J)
+        return [_jacobian(layer, image) for image in x]
     masks: list[Tensor | None] = [None]
     if isinstance(layer, AbstractResidual | Sandwich | StridedResidualConv2d):
         masks.append(torch.randint(0, 2, (999,), generator=torch.Generator().manual_seed(1)).double())
-    return max(float(torch.linalg.matrix_norm(matrix(as_run(layer, mask), case.shape), 2)) for mask in masks)
+    return [matrix(as_run(layer, mask), case.shape).mT for mask in masks]
+
+
+def _jacobian(layer: nn.Module, image: Tensor) -> Tensor:
+    return torch.autograd.functional.jacobian(layer, image).reshape(-1, image.numel())  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @dataclass
@@ -372,6 +415,7 @@ class Row:
     worst: float = 0.0
     tightest: float = 0.0
     every_size: int = 0
+    lower: int = 0
 
 
 def measure(case: Case, row: Row, reasons: Counter, seed: int, every_size: bool) -> None:
@@ -388,8 +432,13 @@ def measure(case: Case, row: Row, reasons: Counter, seed: int, every_size: bool)
         row.refused += 1
         reasons[reason(error)] += 1
         return
-    truth = norm(layer, case)
+    truth, least = extremes(layer, case)
+    lower = proven_lower(layer, case)
     row.accepted += 1
+    row.lower += lower is not None
+    if lower is not None and not least >= lower * (1 - TOLERANCE) - 1e-14 * truth:
+        row.violations += 1
+        print(f"VIOLATION {case.family} {case.shape} {case.weights} {case.dtype} {layer}: {least} < {lower}")
     row.every_size += len(bounds) - 1
     row.worst = max(row.worst, truth)
     row.tightest = max(row.tightest, *(truth / bound if bound else float(truth > 0) for bound in bounds))
@@ -399,6 +448,16 @@ def measure(case: Case, row: Row, reasons: Counter, seed: int, every_size: bool)
             print(
                 f"VIOLATION {case.family} {case.shape} {case.weights} {case.dtype} {layer}: {truth} > {bound}"
             )
+
+
+def proven_lower(layer: nn.Module, case: Case) -> float | None:
+    """The lower constant, None where none is proven."""
+    if not isinstance(layer, EXPANDING) and type(layer) is not nn.Sequential:
+        return None
+    try:
+        return lower_lipschitz(layer, input_shape=case.shape).value
+    except (SdplipError, RuntimeError):
+        return None
 
 
 def reason(error: Exception) -> str:
@@ -504,10 +563,12 @@ def table(rows: dict[str, Row]) -> str:
         total.every_size += row.every_size
         total.refused += row.refused
         total.violations += row.violations
+        total.lower += row.lower
     lines.append(
         f"| all | {total.accepted} | {total.every_size} | {total.refused} | {total.violations} | | |"
     )
-    return "\n".join(lines)
+    compared = f"Lower constants compared with the least singular value: {total.lower} (violations are counted above)."
+    return "\n".join([*lines, "", compared])
 
 
 def main() -> None:

@@ -56,7 +56,7 @@ ROOMS = {
         ]
         + [
             f"kernel/{name}.py"
-            for name in ["maxima", "system", "strip", "stationary", "frequencies", "__init__"]
+            for name in ["maxima", "system", "expansion", "strip", "stationary", "frequencies", "__init__"]
         ],
     ),
     "regions": (

@@ -14,6 +14,7 @@ from sdplip.bounds import bound
 from sdplip.network.read.torch import read_module
 from sdplip.nn import (
     BetaAbs,
+    BiLipschitz,
     BoundedScale,
     BROConv2d,
     CenterNorm,
@@ -24,6 +25,7 @@ from sdplip.nn import (
     LipShiFTBlock,
     PositionalBias,
     Recurrent,
+    ResidualConv2d,
     Shift2d,
     export_plain,
     lipschitz,
@@ -71,6 +73,8 @@ LAYERS = {
         (3,),
         2.0,
     ),
+    "bi-Lipschitz": lambda: (BiLipschitz(DeepResidualLinear(5, [7, 4]), 0.25, 4.0), (5,), 4.0),
+    "bi-Lipschitz conv": lambda: (BiLipschitz(ResidualConv2d(2, 5), 0.1, 2.0), (2, 4, 3), 2.0),
     "lipshift": lambda: (LipShiFTBlock(6, 1), (6, 4, 4), None),
 }
 """Layer, shape of a sample, and the constant that it has in exact arithmetic, None if that depends on its weights."""

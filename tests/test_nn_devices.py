@@ -16,6 +16,7 @@ from sdplip.geometry import Geometry
 from sdplip.nn import (
     SLL,
     Abs,
+    BiLipschitz,
     CayleyConv2d,
     Center,
     Concatenate,
@@ -70,6 +71,7 @@ LAYERS = {
     "orthogonal cayley": (lambda: orthogonal(nn.Linear(6, 19), "cayley"), (6,)),
     "cayley conv": (lambda: CayleyConv2d(4, 6, 3, PIXELS[1:]), PIXELS),
     "sandwich": (lambda: Sandwich(6, 9), (6,)),
+    "bi-Lipschitz": (lambda: BiLipschitz(ResidualConv2d(4, 6), 0.2, 3.0), PIXELS),
     "head": (lambda: LastLayerNormalised(6, 5), (6,)),
     "activations": (lambda: nn.Sequential(MaxMin(), GroupSort(4), Abs(), Householder(4), NActivation(4)), PIXELS),
     "shapes": (

@@ -426,6 +426,7 @@ def ours() -> Iterator[tuple[str, Callable[[], nn.Module], Shape]]:
         (2, 6),
     )
     yield "residual conv 3d", (lambda: S.ResidualConv3d(1, 2)), (1, 3, 3, 3)
+    yield "bi-Lipschitz", (lambda: S.BiLipschitz(S.ResidualLinear(4, 6), 0.3, 2.0)), (4,)
     yield "sandwich", (lambda: S.Sandwich(4, 3)), (4,)
     yield "Cayley", (lambda: S.CayleyConv2d(2, 3, 3, (4, 5))), (2, 4, 5)
     yield "Cayley large", (lambda: S.CayleyConv2d(2, 2, 3, (17, 16))), (2, 17, 16)

@@ -14,11 +14,13 @@ from sdplip.bounds.numerics.chain import Proposal
 from sdplip.bounds.regional import split_bound
 
 if TYPE_CHECKING:
+    from sdplip.bounds.expands import Expansion, expansion
     from sdplip.bounds.methods.reference import Reference
     from sdplip.bounds.numerics.lipsdp import LipSDP
 
 __all__ = [
     "METHODS",
+    "Expansion",
     "LipSDP",
     "Method",
     "NetworkBound",
@@ -27,12 +29,18 @@ __all__ = [
     "Tried",
     "bound",
     "estimate_lower",
+    "expansion",
     "jacobian",
     "pair_bounds",
     "split_bound",
 ]
 
-LAZY = {"LipSDP": "sdplip.bounds.numerics.lipsdp", "Reference": "sdplip.bounds.methods.reference"}
+LAZY = {
+    "Expansion": "sdplip.bounds.expands",
+    "expansion": "sdplip.bounds.expands",
+    "LipSDP": "sdplip.bounds.numerics.lipsdp",
+    "Reference": "sdplip.bounds.methods.reference",
+}
 
 
 def __getattr__(name: str) -> Any:

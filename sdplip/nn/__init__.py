@@ -6,7 +6,8 @@ Layers compute; none carries its bound. What each one runs with stands in its at
 
 import sdplip.nn.graph  # noqa: F401  (our layers tell how they are read)
 from sdplip.nn.activations import Abs, BetaAbs, GroupSort, Householder, MaxMin, NActivation
-from sdplip.nn.bound import lipschitz, pairwise_lipschitz
+from sdplip.nn.bilipschitz import BiLipschitz
+from sdplip.nn.bound import LowerBound, lipschitz, lower_lipschitz, pairwise_lipschitz
 from sdplip.nn.bounds.tree import Bound
 from sdplip.nn.containers import BoundedScale, ChannelScale, Concatenate, Residual, Scale, Sum
 from sdplip.nn.deep_residual import DeepResidualLinear
@@ -45,6 +46,7 @@ __all__ = [
     "AbstractScaling",
     "BROConv2d",
     "BetaAbs",
+    "BiLipschitz",
     "Bound",
     "BoundedScale",
     "CayleyConv2d",
@@ -63,6 +65,7 @@ __all__ = [
     "LastLayerNormalised",
     "LipNeXtBlock",
     "LipShiFTBlock",
+    "LowerBound",
     "MaxMin",
     "MultiStep",
     "NActivation",
@@ -94,6 +97,7 @@ __all__ = [
     "from_plain",
     "initialise",
     "lipschitz",
+    "lower_lipschitz",
     "normalised_adjacency",
     "orthogonal",
     "pairwise_lipschitz",

@@ -13,10 +13,12 @@ A rule of your own, for the `forward` that `MyModule` has:
 
 import sdplip.nn.bounds.activations
 import sdplip.nn.bounds.affine
+import sdplip.nn.bounds.bilipschitz
 import sdplip.nn.bounds.containers
 import sdplip.nn.bounds.deep
 import sdplip.nn.bounds.factored
 import sdplip.nn.bounds.followed
+import sdplip.nn.bounds.lower_layers
 import sdplip.nn.bounds.normalisation
 import sdplip.nn.bounds.plain
 import sdplip.nn.bounds.pooling
@@ -27,7 +29,16 @@ import sdplip.nn.bounds.residual
 import sdplip.nn.bounds.shapes
 import sdplip.nn.bounds.shifted  # noqa: F401  (each file registers its rules)
 from sdplip.nn.bounds.dispatch import Context, lipschitz
+from sdplip.nn.bounds.lower import LowerBound, lower_lipschitz
 from sdplip.nn.bounds.pairwise import PairwiseBound, pairwise_lipschitz
 from sdplip.nn.bounds.tree import Bound
 
-__all__ = ["Bound", "Context", "PairwiseBound", "lipschitz", "pairwise_lipschitz"]
+__all__ = [
+    "Bound",
+    "Context",
+    "LowerBound",
+    "PairwiseBound",
+    "lipschitz",
+    "lower_lipschitz",
+    "pairwise_lipschitz",
+]

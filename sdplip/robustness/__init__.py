@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sdplip.robustness.dense import certify_dense
     from sdplip.robustness.descent import minimise
     from sdplip.robustness.embedding import anchor_head, embed
+    from sdplip.robustness.inversion import inverse
     from sdplip.robustness.radii import certified_radius, class_radii
     from sdplip.robustness.similarity import anchored_radius, angle_radius, half_space_radius
 
@@ -34,6 +35,7 @@ __all__ = [
     "empirical_accuracy",
     "empirical_robust",
     "half_space_radius",
+    "inverse",
     "margin_consistency",
     "minimise",
     "pgd",
@@ -50,6 +52,7 @@ _HOMES = {
     "dense": ("certify_dense",),
     "descent": ("minimise",),
     "embedding": ("anchor_head", "embed"),
+    "inversion": ("inverse",),
     "radii": ("certified_radius", "class_radii"),
     "similarity": ("anchored_radius", "angle_radius", "half_space_radius"),
 }

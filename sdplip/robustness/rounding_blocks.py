@@ -1,4 +1,5 @@
-"""Rules of `forward_error` for centred and pooled lengths, for residual layers with several inner layers, and for recurrent ones."""
+"""Rules of `forward_error` for centred and pooled lengths, for residual layers with several inner layers, for bi-Lipschitz and
+recurrent ones."""
 
 from math import prod, sqrt
 
@@ -6,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sdplip.arithmetic.rounding import GENEROUS
+from sdplip.nn.bilipschitz import BiLipschitz
 from sdplip.nn.bounds.tree import Bound, product_above
 from sdplip.nn.deep_residual import DeepResidualLinear, PlainDeepResidual, plain_deep
 from sdplip.nn.pooling import CenterNorm, GlobalL2Pool, L2Pool1d, L2Pool2d, L2Pool3d
@@ -68,6 +70,21 @@ def _(module: DeepResidualLinear | PlainDeepResidual, bound: Bound, context: Rou
         return module(z), delta + (2 * context.format.gamma(3)) * size + 4 * context.format.tiny * z[
             0
         ].numel()
+
+    return step
+
+
+@forward_error.register(BiLipschitz)
+def _(module: BiLipschitz, bound: Bound, context: RoundingContext) -> Step:
+    """The error of the inner module, and three roundings of the two products and their sum."""
+    flow = chain([module.inner], bound.parts, [context.below("inner")])
+    a, r, format = module.centre, module.radius, context.format
+
+    def step(z: Tensor, norm: Affine, distance: Affine) -> tuple[Tensor, Affine]:
+        y, delta, apart = flow(z.clone(), distance)
+        size = a * norm + r * (apart + lengths(y))
+        delta = r * delta + (2 * format.gamma(3)) * size + 4 * format.tiny * z[0].numel()
+        return module(z), within_range(delta, size, format)
 
     return step
 

@@ -29,7 +29,7 @@ def lipsdp(
         raise np.linalg.LinAlgError("the output does not depend on the input")
     if not system.order:
         return Proposal((start,))
-    dense, groups = _scaled(system, 1.1 * kappa, start * 1.02, device)
+    dense, groups = scaled(system, 1.1 * kappa, start * 1.02, device)
     y = torch.full((system.order + 1,), 0.5, dtype=torch.float64, device=device)
     y[0] = 1.0
     while dense.factor(y) is None:  # theta = 1 + room is feasible; more room where rounding spoils it
@@ -59,7 +59,7 @@ def lipsdp(
     return Proposal((found * start * 1.02,), 0.0, status, lower, iterations)
 
 
-def _scaled(system: Increments, kappa: float, start: Vector, device: str) -> tuple[Dense, torch.Tensor]:
+def scaled(system: Increments, kappa: float, start: Vector, device: str) -> tuple[Dense, torch.Tensor]:
     """The inequality in coordinates in which `kappa` and `start` are 1."""
     n, N = system.inputs, system.order
     root = np.sqrt(start[system.group] * system.weight)

@@ -65,12 +65,16 @@ def _enlarged(system: Increments, multipliers: Vector, spread) -> Iterator[Vecto
 
 def _inequality(system: Increments, multipliers: Vector) -> Matrix:
     """The matrix of the rule `joint` without kappa, in floating point."""
+    return sectors(system, multipliers, -(system.out.T @ system.out))
+
+
+def sectors(system: Increments, multipliers: Vector, M: Matrix) -> Matrix:
+    """`M` and the inequalities of all variables with their multipliers, in floating point."""
     n, N = system.inputs, system.order
     lam = multipliers[system.group] * system.weight
-    M = -(system.out.T @ system.out)
     bent = lam * system.alpha * system.beta
     if bent.any():
-        M += (system.y * bent[:, None]).T @ system.y
+        M = M + (system.y * bent[:, None]).T @ system.y
     side = (0.5 * lam * (system.alpha + system.beta))[:, None] * system.y
     M[n:] -= side
     M[:, n:] -= side.T

@@ -47,10 +47,14 @@ def on_inputs(system: System, kappa: float) -> Vector:
 
 def inequality(system: System, multipliers: Vector) -> Enclosure:
     """The matrix M without kappa."""
+    return sectors(system, multipliers, -(system.out.T @ system.out))
+
+
+def sectors(system: System, multipliers: Vector, M: Enclosure) -> Enclosure:
+    """`M` and the matrix of the inequalities of all variables with their multipliers."""
     n, N = system.inputs, system.order
     weight = Enclosure.of(system.weight, 2 * UNIT)
     lam = weight * multipliers[system.group]
-    M = -(system.out.T @ system.out)
     if not N:
         return M
     bent = lam * system.alpha * system.beta

@@ -31,6 +31,10 @@ class Context:
         """The bound of a submodule; its `input_shape` must be given if it is known."""
         return _bound(module, Context(f"{self.path}.{name}" if self.path else name, input_shape))
 
+    def own(self, module: nn.Module) -> Bound:
+        """The bound of the module itself, for what asks more of it than its constant."""
+        return _bound(module, self)
+
     def check(self, module: nn.Module, name: str, *classes: type[nn.Module]) -> None:
         """Refuse a submodule that is not one of `classes` as registered; for rules that read its weights themselves."""
         below = Context(f"{self.path}.{name}" if self.path else name)
