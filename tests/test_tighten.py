@@ -4,6 +4,7 @@ import functools
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -11,8 +12,11 @@ import torch
 from torch import nn
 
 from sdplip.bounds.choose import bound
-from sdplip.bounds.classes import attained, margin_constants
+from sdplip.bounds.classes import attained, margin_constants, own_bound
+from sdplip.bounds.common import Common
 from sdplip.errors import RefusedModule
+from sdplip.kernel.accuracy import margin_constants as concluded
+from sdplip.kernel.check import conclude
 from sdplip.network import Activation as Between
 from sdplip.network import Dense, chain
 from sdplip.network.jacobian import derivative
@@ -22,6 +26,7 @@ from sdplip.nn.models import Plan, orthogonal_network, residual_network
 from sdplip.robustness.arithmetic import network_in
 from sdplip.robustness.attacks import attack_at, pgd
 from sdplip.robustness.tighten import tighten
+from sdplip.verifier.claim import chosen
 from tests.commands import answer, invoke
 from tests.trained import digits
 
@@ -118,15 +123,54 @@ def test_constants_are_above_jacobians_and_attained_below_constants(kind):
     assert (pairs <= own * (1 + 1e-9)).all() and whole <= bound(plain).value * (1 + 1e-9)
 
 
-def test_shared_multipliers_prove_less_than_own_and_more_than_all_at_once(monkeypatch):
+def test_shared_multipliers_prove_more_than_own_and_less_than_all_at_once():
     plain = read_module(network_in(trained("relu"), "float64"), SHAPE)
     own = own_constants("relu")
-    monkeypatch.setattr("sdplip.bounds.classes.PAIR_ORDER", 0)
-    shared = margin_constants(plain)
-    assert shared.pairs == "shared multipliers"
+    shared = margin_constants(plain, pair_seconds=0.0)
+    assert shared.pairs == "shared multipliers" and shared.own == 0
     at_once = margin_constants(plain, pairs=False)
     assert (own.values <= shared.values * (1 + 1e-4)).all() and (shared.values <= at_once.values).all()
     assert shared.values.sum() < 0.99 * at_once.values.sum()
+
+
+@functools.cache
+def some_net():
+    rng = np.random.default_rng(0)
+    return net_of(rng.normal(size=(6, 9)) / 2, rng.normal(size=(6, 6)) / 2, rng.normal(size=(4, 6)) / 2)
+
+
+@pytest.mark.parametrize("method", ["auto", "product", "riccati", "lipsdp-neuron", "pairs"])
+@pytest.mark.parametrize("budget", [0.0, 20.0])
+def test_no_constant_is_above_what_any_method_proves(method, budget):
+    """Of all outputs, of what is in front of the head, with the multipliers of either, known before, of the pair by itself."""
+    network = some_net()
+    known = np.full((4, 4), 1e9)
+    known[0, 1] = known[1, 0] = 1e-3  # as if it were proven
+    found = margin_constants(network, method, known=known, seconds=20.0, pair_seconds=budget)
+    assert found.whole is not None and found.front is not None and found.values[0, 1] == 1e-3
+    singles = [b for b in (found.whole, found.front) if b.method != "pairs"]
+    common = [one for b in singles if (one := Common.of(network, b)) is not None]
+    assert bool(common) == (method in ("auto", "riccati", "lipsdp-neuron"))
+    U = network.nodes[-1].op.W
+    proven = concluded(network, found.proof(), conclude)
+    for i, j in combinations(range(4), 2):
+        most = min(2**0.5 * found.whole.bound, np.linalg.norm(U[i] - U[j]) * found.front.bound)
+        each = [most, *(one.proven((i, j), np.inf).bound for one in common)]
+        if budget and method not in ("product", "pairs"):
+            each.append(own_bound(chosen(network, (i, j)), method).bound)
+        assert found.values[i, j] <= min(each) * (1 + 1e-12), "rounding of the products above"
+        assert (i, j) == (0, 1) or found.values[i, j] == proven[i, j]
+        J = derivative(network, np.linspace(-1, 1, 9)).matrix()
+        assert np.linalg.norm(J[i] - J[j]) <= proven[i, j]
+    assert (found.own > 0) == (budget > 0 and method != "product")
+
+
+def test_rows_of_the_head_that_are_close_have_a_small_constant():
+    """f(x) = U relu(x) with rows 0.1 apart: 0.1 from the identity in front, where all outputs at once say sqrt(2) |U|."""
+    U = np.array([[1.0, 0.0], [0.9, 0.0]])
+    found = margin_constants(net_of(np.eye(2), U), "product", pairs=False)
+    assert found.values[0, 1] == pytest.approx(0.1, rel=1e-12) and found.pairs == "front"
+    assert found.front.bound == pytest.approx(1.0, rel=1e-12) and found.whole.bound > 1.3
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "images"])

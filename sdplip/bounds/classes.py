@@ -1,13 +1,15 @@
 r"""Constants of all margins $f_i - f_j$ of a network at once, as certified radii need them, small and large networks.
 
-Up to `PAIR_ORDER` every pair has multipliers of its own. Above, all pairs share those of the whole network up to a factor
-(`numerics/shared.py`): one factorization for all of them, one proof a pair.
+Each is the least of what these prove: the bound of all outputs times $\sqrt 2$; the bound of the network in front of the head times the
+distance $\lVert u_i - u_j \rVert$ of its rows; the best multiple of the multipliers of either for the pair (`common.py`: one factorization
+for all pairs, one proof a pair); multipliers of the pair's own, the largest constants first, within a budget of time.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
+from math import inf
 from typing import Literal
 
 import numpy as np
@@ -17,26 +19,29 @@ from sdplip.arithmetic.rounding import up
 from sdplip.bounds.answer import NetworkBound
 from sdplip.bounds.below import extreme_jacobian
 from sdplip.bounds.choose import SECONDS, bound
-from sdplip.bounds.methods import lipsdp, riccati
+from sdplip.bounds.common import Common
+from sdplip.bounds.methods import METHODS, lipsdp, riccati
+from sdplip.bounds.methods import pairs as neuron_pairs
 from sdplip.bounds.methods.multipliers import by_system, no_system
 from sdplip.bounds.methods.norm import norm_proof
-from sdplip.bounds.numerics.shared import SharedMultipliers
 from sdplip.bounds.task import Proven, Task, Watch
 from sdplip.errors import NotProvable
+from sdplip.kernel.accuracy import distances
 from sdplip.kernel.proof import Proof
 from sdplip.kernel.system import variables
-from sdplip.network import Activation, Network
+from sdplip.network import Dense, Network
 from sdplip.verifier.claim import chosen
 
 PAIR_ORDER = 400
-"""Up to this number of nonlinear variables every pair gets a solve of its own: a second each at 200."""
+"""Up to this number of nonlinear variables a pair is solved as one dense system, above as a chain where it is one."""
 PAIR_GAP = 1e-5
 """Relative gap of the squared constant at which such a solve stops."""
 LEAST_GAIN = 1e-3
 """Pairs whose constant can become smaller by less than this share are left as they are."""
-MarginMethod = Literal["auto", "product", "riccati", "lipsdp-neuron"]
+MarginMethod = Literal["auto", "product", "riccati", "lipsdp-neuron", "pairs"]
 Matrix = Float[np.ndarray, "outputs outputs"]
-Vector = Float[np.ndarray, " n"]
+Kind = Literal["none", "front", "shared multipliers", "own multipliers"]
+Pair = tuple[int, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,24 +50,28 @@ class MarginConstants:
 
     Attributes:
         whole: bound of all outputs together, None if nothing could be gained by one; no entry exceeds $\sqrt 2$ times it.
+        front: bound of the network in front of its last matrix; None where the head is no matrix, or nothing could be gained.
         values: symmetric, 0 on the diagonal; not above those that were known.
         proofs: of the pairs (i, j), i < j, that were bounded by themselves, about `verifier.claim.chosen(network, (i, j))`.
-        tried: pairs that were bounded by themselves.
+        tried: pairs that could become smaller.
+        own: pairs of which the constant is from multipliers of their own.
         hopeless: pairs of which the known constant is attained by slopes that the inequalities allow, up to `LEAST_GAIN`.
-        pairs: which multipliers the pairs had.
+        pairs: the best kind of proof that some pair has.
         seconds: wall time.
     """
 
     whole: NetworkBound | None
+    front: NetworkBound | None
     values: Matrix
-    proofs: dict[tuple[int, int], Proof]
+    proofs: dict[Pair, Proof]
     tried: int
+    own: int
     hopeless: int
-    pairs: Literal["none", "own multipliers", "shared multipliers"]
+    pairs: Kind
     seconds: float
 
     def proof(self) -> Proof:
-        """By the rule "pairs" of accuracy, without what was known before: one for each pair, that of the whole for the others.
+        """By the rules "margins", "pairs" and "least" of accuracy, without what was known before.
 
         Raises:
             NotProvable: there is no bound of the whole.
@@ -71,17 +80,32 @@ class MarginConstants:
             raise NotProvable(
                 "Nothing was gained, so there is no proof of the constants. Use the one that was known."
             )
-        network, n = self.whole.goal.network, len(self.values)
-        parts = list[Proof]()
-        for pair in combinations(range(n), 2):
-            if pair not in self.proofs:
-                apart = chosen(network, pair)
-                last = norm_proof(apart.between(network.output, apart.output))
-                spans = [[0, network.output], [network.output, apart.output]]
-                parts.append(Proof("layers", {"spans": spans}, (self.whole.proof, last)))
-            else:
-                parts.append(self.proofs[pair])
-        return Proof("pairs", {}, tuple(parts))
+        network = self.whole.goal.network
+        parts = [Proof("margins", {"cut": network.output}, (self.whole.proof,))]
+        if self.front is not None:
+            parts.append(Proof("margins", {"cut": head_cut(network)}, (self.front.proof,)))
+        if self.proofs:
+            parts.append(Proof("pairs", {}, tuple(self._of_pairs(network))))
+        return Proof("least", {}, tuple(parts))
+
+    def _of_pairs(self, network: Network) -> Iterator[Proof]:
+        """One for each pair, that of the whole for those that have none."""
+        assert self.whole is not None
+        for pair in combinations(range(len(self.values)), 2):
+            if pair in self.proofs:
+                yield self.proofs[pair]
+                continue
+            apart = chosen(network, pair)
+            last = norm_proof(apart.between(network.output, apart.output))
+            spans = [[0, network.output], [network.output, apart.output]]
+            yield Proof("layers", {"spans": spans}, (self.whole.proof, last))
+
+
+def head_cut(network: Network) -> int:
+    """The value in front of the last matrix, if everything passes through that value; the output itself else."""
+    last = network.nodes[-1]
+    alone = isinstance(last.op, Dense) and last.inputs[0] in network.cuts
+    return last.inputs[0] if alone else network.output
 
 
 def margin_constants(
@@ -93,15 +117,18 @@ def margin_constants(
     watch: Watch | None = None,
     progress: Callable[[int, int], object] | None = None,
     seconds: float = SECONDS,
+    pair_seconds: float | None = None,
 ) -> MarginConstants:
-    """The constants, by `method` for the whole network and, with `pairs`, for every pair of outputs.
+    """The constants, by `method` for the whole network, for the part in front of its head and, with `pairs`, for every pair of outputs.
 
     Args:
         network: any that `bound` takes, of at least two outputs.
+        method: of all bounds; "auto" is the least of those that fit, and solves pairs by lipsdp-neuron.
         known: constants that are proven already. Pairs that cannot come below them by a thousandth are left out.
-        watch: of the solve for the whole network, as for `bound`.
+        watch: of the solves for the whole network and its front, as for `bound`.
         progress: called with the number of pairs done and of all.
-        seconds: budget of the bound of the whole network by "auto".
+        seconds: budget of each of these two solves by "auto" and "pairs".
+        pair_seconds: of all solves of pairs by themselves; None is `seconds`.
 
     Raises:
         InvalidProblem: a method that does not take the network.
@@ -111,26 +138,110 @@ def margin_constants(
     dense = no_system(network) is None
     limits = np.full((n, n), np.inf) if known is None else known
     floor = attained(network)[1] if dense and known is not None else np.zeros((n, n))
-    open_ = [(i, j) for i, j in combinations(range(n), 2) if floor[i, j] < (1 - LEAST_GAIN) * limits[i, j]]
-    hopeless = n * (n - 1) // 2 - len(open_)
+    every = list(combinations(range(n), 2))
+    open_ = [pair for pair in every if floor[pair] < (1 - LEAST_GAIN) * limits[pair]]
+    hopeless = len(every) - len(open_)
     if not open_:
-        return MarginConstants(None, limits, {}, 0, hopeless, "none", time.perf_counter() - begin)
-    whole = bound(network, method, progress=watch, seconds=seconds)
+        nothing = time.perf_counter() - begin
+        return MarginConstants(None, None, limits, {}, 0, 0, hopeless, "none", nothing)
+    whole = bound(network, method, progress=watch, seconds=seconds, stop=method == "pairs")
     values = np.minimum(limits, up(whole.bound * up(2**0.5)))
+    front, cut = None, head_cut(network)
+    if 0 < cut < network.output:
+        front = _front(network.between(0, cut), method, watch, seconds)
+        values = np.minimum(values, np.nextafter(_apart(network) * front.bound, np.inf))
     np.fill_diagonal(values, 0.0)
-    propose = _pairs_of(network, whole, method) if pairs and dense and method != "product" else None
-    if propose is None:
-        return MarginConstants(whole, values, {}, 0, hopeless, "none", time.perf_counter() - begin)
-    kind, by_pair = propose
-    proofs = dict[tuple[int, int], Proof]()
-    for done, (i, j) in enumerate(open_, 1):
-        found = by_pair((i, j), values[i, j])
-        if found is not None and found.bound <= values[i, j]:
-            values[i, j] = values[j, i] = found.bound
-            proofs[i, j] = found.proof
-        if progress is not None:
-            progress(done, len(open_))
-    return MarginConstants(whole, values, proofs, len(open_), hopeless, kind, time.perf_counter() - begin)
+    search = _Pairs(network, method, values, floor, open_, progress)
+    if pairs and dense and method != "product":
+        search.by_common(whole, front)
+        search.by_themselves(seconds if pair_seconds is None else pair_seconds)
+    kind: Kind = "none" if front is None else "front"
+    kind = "own multipliers" if search.own else "shared multipliers" if search.proofs else kind
+    spent = time.perf_counter() - begin
+    return MarginConstants(
+        whole, front, values, search.proofs, len(open_), len(search.own), hopeless, kind, spent
+    )
+
+
+def _front(front: Network, method: MarginMethod, watch: Watch | None, seconds: float) -> NetworkBound:
+    """Its bound, by the product where the method does not take it."""
+    name = method if method == "auto" or METHODS[method].unfit(front) is None else "product"
+    return bound(front, name, progress=watch, seconds=seconds, stop=name == "pairs", lower=0.0)
+
+
+def _single(solved: NetworkBound) -> NetworkBound:
+    """The bound by multipliers of neurons alone, where it is by pairs of them: those are worth little for other outputs."""
+    if solved.method != "pairs":
+        return solved
+    return bound(solved.goal.network, "lipsdp-neuron", lower=0.0)
+
+
+def _apart(network: Network) -> Matrix:
+    """Distances of the rows of the head, rounded up."""
+    head = network.nodes[-1].op
+    assert isinstance(head, Dense)
+    return distances(head.W)
+
+
+@dataclass(eq=False)
+class _Pairs:
+    """Pairs one by one: `values` become smaller, `proofs` say why.
+
+    Attributes:
+        floor: no multipliers prove less.
+        todo: pairs that can become smaller.
+        own: those with multipliers of their own.
+    """
+
+    network: Network
+    method: MarginMethod
+    values: Matrix
+    floor: Matrix
+    todo: list[Pair]
+    progress: Callable[[int, int], object] | None
+
+    def __post_init__(self) -> None:
+        self.proofs, self.own = dict[Pair, Proof](), set[Pair]()
+
+    def by_common(self, *solved: NetworkBound | None) -> None:
+        """The best multiples of the multipliers of each bound, one a neuron."""
+        single = [_single(one) for one in solved if one is not None]
+        found = [common for one in single if (common := Common.of(self.network, one)) is not None]
+        for done, pair in enumerate(self.todo, 1):
+            for common in found:
+                self._keep(pair, common.proven(pair, self.values[pair]))
+            self._tell(done, 2 * len(self.todo))
+
+    def by_themselves(self, seconds: float) -> None:
+        """A solve a pair, the largest constants first, as long as there is time for another; by pairs of neurons after all."""
+        until = time.monotonic() + seconds
+        self._sweep("lipsdp-neuron" if self.method == "pairs" else self.method, until)
+        if self.method == "pairs":
+            self._sweep("pairs", until)
+
+    def _sweep(self, method: MarginMethod, until: float) -> None:
+        last, count = 0.0, len(self.todo)
+        for done, pair in enumerate(sorted(self.todo, key=lambda pair: -self.values[pair]), 1):
+            begin = time.monotonic()
+            if begin + last >= until:
+                break
+            self._tell(count + done, 2 * count)
+            if self.floor[pair] >= (1 - LEAST_GAIN) * self.values[pair]:
+                continue
+            if self._keep(pair, own_bound(chosen(self.network, pair), method, deadline=until)):
+                self.own.add(pair)
+            last = time.monotonic() - begin
+
+    def _keep(self, pair: Pair, found: Proven | None) -> bool:
+        if found is None or not found.bound <= self.values[pair]:
+            return False
+        self.values[pair] = self.values[pair[::-1]] = found.bound
+        self.proofs[pair] = found.proof
+        return True
+
+    def _tell(self, done: int, of: int) -> None:
+        if self.progress is not None:
+            self.progress(done, of)
 
 
 def attained(network: Network) -> tuple[float, Matrix]:
@@ -151,64 +262,17 @@ def attained(network: Network) -> tuple[float, Matrix]:
     return whole, found
 
 
-ByPair = Callable[[tuple[int, int], float], Proven | None]
-
-
-def _pairs_of(
-    network: Network, whole: NetworkBound, method: MarginMethod
-) -> tuple[Literal["own multipliers", "shared multipliers"], ByPair] | None:
-    """How a pair gets its bound, below a known one."""
-    if variables(network) <= PAIR_ORDER:
-        return "own multipliers", lambda pair, _: own_bound(chosen(network, pair), method)
-    task = Task(network)
-    inner = task.narrow or task
-    multipliers = _of_whole(whole)
-    if multipliers is None or len(multipliers) != inner.system.multipliers:
-        return None
-    try:
-        common = SharedMultipliers.of(inner.system, multipliers)
-    except np.linalg.LinAlgError:
-        return None
-
-    def shared(pair: tuple[int, int], most: float) -> Proven | None:
-        """What the best multiple of the shared multipliers proves below `most`; None where it proves nothing."""
-        kappa, theta = common.best(*pair)
-        if not kappa < most * most:
-            return None
-        apart = Task(chosen(network, pair))
-        for room in (1e-8, 1e-6, 1e-4):
-            proof = Proof("joint", {"multipliers": theta * multipliers, "kappa": kappa * (1 + 2 * room)})
-            proof = Proof("narrow", {}, (proof,)) if inner is not task else proof
-            try:
-                return Proven(apart.conclude(proof), proof, "shared multipliers")
-            except NotProvable:
-                continue
-        return None
-
-    return "shared multipliers", shared
-
-
-def own_bound(network: Network, method: MarginMethod = "auto", *, gap: float = PAIR_GAP) -> Proven | None:
+def own_bound(
+    network: Network, method: MarginMethod = "auto", *, gap: float = PAIR_GAP, deadline: float = inf
+) -> Proven | None:
     """What closed forms prove of a network or, unless they alone are wanted, multipliers by interior point; None: nothing."""
-    task = Task(network)
+    task = Task(network, deadline=deadline)
     if method == "riccati":
         found = list(riccati.by_one_inequality(task))
+    elif method == "pairs" and neuron_pairs.unfit(network) is None:
+        found = list(neuron_pairs.propose(task))
+    elif variables(network) > PAIR_ORDER:
+        found = list(lipsdp.neuron(task))
     else:
         found = list(by_system(task, "lipsdp-neuron", lipsdp.of_system(task, gap)))
     return min(found, key=lambda proven: proven.bound, default=None)
-
-
-def _of_whole(whole: NetworkBound) -> Vector | None:
-    """Multipliers of the whole network in the normalisation of systems; None where it has none."""
-    proof = whole.proof.parts[0] if whole.proof.rule == "narrow" else whole.proof
-    if proof.rule == "joint":
-        return proof.data["multipliers"]
-    if proof.rule != "chain":
-        return None
-    ops = [node.op for node in whole.goal.network.nodes if isinstance(node.op, Activation)]
-    curved = [op for op in ops if (op.alpha != op.beta).any()]
-    given = zip(proof.data["multipliers"], curved, strict=True)
-    lam = (
-        np.concatenate([lam[op.alpha != op.beta] for lam, op in given]) * whole.bound**2
-    )  # chains divide by kappa
-    return np.maximum(lam, 1e-9 * lam.max(initial=1e-300))

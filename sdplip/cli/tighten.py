@@ -41,11 +41,15 @@ if TYPE_CHECKING:
 @click.option("--data", metavar="DATA", help="As for `sdplip certify`; by default the data of the run.")
 @sample_options
 @click.option(
-    "--method", type=click.Choice(["auto", "product", "riccati", "lipsdp-neuron"]), default="auto",
+    "--method", type=click.Choice(["auto", "product", "riccati", "lipsdp-neuron", "pairs"]), default="auto",
     show_default=True, help="Of the bound.",
 )  # fmt: skip
 @click.option(
     "--pairs/--no-pairs", default=True, show_default=True, help="Bound each pair of classes too, or all at once."
+)  # fmt: skip
+@click.option(
+    "--seconds", type=click.FloatRange(min=0), default=60.0, show_default=True,
+    help="Budget of the bound, of that in front of the head, and of pairs by themselves.",
 )  # fmt: skip
 @click.option(
     "--local", type=click.IntRange(1), metavar="N",
@@ -69,6 +73,7 @@ def tighten(
     radii: tuple[str, ...],
     method: "MarginMethod",
     pairs: bool,
+    seconds: float,
     local: int | None,
     split: str,
     limit: int | None,
@@ -79,9 +84,10 @@ def tighten(
 ) -> None:
     """Prove larger radii for the trained network in RUN, without training it again.
 
-    The constants of the margins are proven for the whole network and for every pair of classes, in place of a product over its
-    layers. Where they are not smaller the old ones stay, so no radius falls. Pairs have multipliers of their own up to about 3,000
-    inputs and neurons; the kernel proves every constant. MODEL is a file as for `sdplip certify`; it needs --data.
+    The constants of the margins are proven for the whole network, for its part in front of the head and for every pair of classes, in
+    place of a product over its layers; the least counts, so no radius falls. Up to about 3,000 inputs and neurons pairs share the
+    multipliers of these bounds, and get their own as long as --seconds last; the kernel proves every constant. MODEL is a file as
+    for `sdplip certify`; it needs --data.
 
     --local N follows the network around each image: larger radii, for about a second an image.
 
@@ -97,7 +103,7 @@ def tighten(
     subject, images = arrange(subject, images)
     if not as_json:
         subject.say()
-    asked = _Asked(method, pairs, None if local is None else min(local, len(images)), precision)
+    asked = _Asked(method, pairs, seconds, None if local is None else min(local, len(images)), precision)
     if certificate is None and run.is_dir():
         found, around = _by_torch(subject, images, labels, asked)
         known = understood = None
@@ -124,6 +130,7 @@ class _Asked:
 
     method: "MarginMethod"
     pairs: bool
+    seconds: float
     local: int | None
     precision: "Precision"
 
@@ -139,8 +146,8 @@ def _by_torch(
         front_of(network_in(subject.model, asked.precision), tuple(images.shape[1:]))
     with out_of_memory(), network_bar() as watch, image_bar("pairs of classes") as progress:
         found = tightened(
-            subject.model, images, labels, asked.method, pairs=asked.pairs, precision=asked.precision, watch=watch,
-            progress=progress,
+            subject.model, images, labels, asked.method, pairs=asked.pairs, precision=asked.precision,
+            seconds=asked.seconds, watch=watch, progress=progress,
         )  # fmt: skip
     if not asked.local:
         return found, None
@@ -163,7 +170,8 @@ def _by_kernel(
 
         def tightened(arithmetic: "Arithmetic") -> "tuple[Tightened, Certified]":
             return tighten_graph(
-                network, images, labels, asked.method, pairs=asked.pairs, arithmetic=arithmetic, watch=watch, progress=progress
+                network, images, labels, asked.method, pairs=asked.pairs, arithmetic=arithmetic, seconds=asked.seconds,
+                watch=watch, progress=progress,
             )  # fmt: skip
 
         try:
@@ -287,6 +295,12 @@ def _verdict(found: "Tightened", document: dict[str, Any]) -> str:
     head = f"Whole network: at most {above(constants.whole.value)} ({constants.whole.method})"
     if not found.helped:
         return f"{head}, which makes no margin's constant smaller. The bounds layer by layer are kept."
-    how = {"none": "all outputs at once", "own multipliers": "each pair solved by itself"}
-    kind = how.get(constants.pairs, "pairs share the multipliers of the whole network")
+    if constants.front is not None:
+        head += f", in front of its head {above(constants.front.value)} ({constants.front.method})"
+    how = {
+        "none": "all outputs at once",
+        "front": "times the distances of the rows of the head",
+        "shared multipliers": "pairs share the multipliers of one solve",
+    }
+    kind = how.get(constants.pairs, f"{constants.own} of {constants.tried} pairs solved by themselves")
     return f"{head}; constants of margins are on average {document['gain']:.4f} times smaller ({kind})."

@@ -16,12 +16,13 @@ from jaxtyping import Float, Int, Shaped
 from sdplip import __version__
 from sdplip.arithmetic.decimals import above
 from sdplip.bounds.choose import bound
+from sdplip.bounds.classes import head_cut
 from sdplip.bounds.methods.product import product_proof
 from sdplip.errors import InvalidProblem, NotProvable
 from sdplip.kernel.accuracy import Arithmetic, margin_constants, radii, remembering, with_classes
 from sdplip.kernel.check import conclude
 from sdplip.kernel.proof import Goal, Proof
-from sdplip.network import Dense, Network
+from sdplip.network import Network
 from sdplip.network.file import write_network
 from sdplip.network.read.understood import Understood
 from sdplip.nn.bounds.tree import Bound
@@ -56,8 +57,7 @@ def propose_margins(network: Network, *, method: str = "auto", seconds: float = 
         NotProvable: no finite bound.
     """
     network = with_classes(network)
-    last = network.nodes[-1]
-    cut = last.inputs[0] if isinstance(last.op, Dense) and last.inputs[0] in network.cuts else network.output
+    cut = head_cut(network)
     if cut == 0:
         return Proof("margins", {"cut": 0}, (Proof("layers"),))
     front = network if cut == network.output else network.between(0, cut)

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Int, Shaped
 from torch import Tensor, nn
 
+from sdplip.bounds.choose import SECONDS
 from sdplip.bounds.classes import MarginConstants, MarginMethod, margin_constants
 from sdplip.kernel.accuracy import Arithmetic
 from sdplip.kernel.proof import Proof
@@ -47,7 +48,7 @@ class Tightened:
 
     def to_json(self, *, file: str, data: str, radii: tuple[str, ...] = RADII) -> dict[str, Any]:
         """What `sdplip tighten --json` prints."""
-        whole = self.constants.whole
+        whole, front = self.constants.whole, self.constants.front
         sides = {
             name: {
                 "bound": side.bound.value,
@@ -66,8 +67,10 @@ class Tightened:
             "whole": None
             if whole is None
             else {"bound": whole.value, "method": whole.method, "lower": whole.lower},
+            "front": None if front is None else {"bound": front.value, "method": front.method},
             "pairs": self.constants.pairs,
             "pairs_tried": self.constants.tried,
+            "pairs_own": self.constants.own,
             "pairs_hopeless": self.constants.hopeless,
             "gain": self.gain,
             "helped": self.helped,
@@ -85,6 +88,7 @@ def tighten_graph(
     *,
     pairs: bool = True,
     arithmetic: Arithmetic = "float64",
+    seconds: float = SECONDS,
     watch: Callable[[int, float, float], None] | None = None,
     progress: Progress | None = None,
 ) -> tuple[Tightened, Certified]:
@@ -92,14 +96,16 @@ def tighten_graph(
 
     Args:
         network, images, labels, arithmetic: as for `certify_graph`.
-        method, pairs, watch, progress: as for `tighten`.
+        method, pairs, seconds, watch, progress: as for `tighten`.
 
     Raises:
         InvalidProblem, NotProvable: as `certify_graph`; a method that does not take the network.
     """
     before = certify_graph(network, images, labels, arithmetic=arithmetic, method="product")
     known = before.certification.constants
-    found = margin_constants(network, method, pairs=pairs, known=known, watch=watch, progress=progress)
+    found = margin_constants(
+        network, method, pairs=pairs, known=known, watch=watch, progress=progress, seconds=seconds
+    )
     after = before
     if found.whole is not None:
         proof = Proof("least", {}, (before.proof, found.proof()))
@@ -116,6 +122,7 @@ def tighten(
     pairs: bool = True,
     precision: Precision = "float64",
     batch: int = 256,
+    seconds: float = SECONDS,
     watch: Callable[[int, float, float], None] | None = None,
     progress: Progress | None = None,
 ) -> Tightened:
@@ -127,8 +134,10 @@ def tighten(
     Args:
         model: any that `sdplip.network.read.torch.read_module` reads.
         method: of the bound of the whole network.
-        pairs: bound every pair of classes too, instead of the root of 2 times the bound of all outputs.
-        watch: of the solve for the whole network: iteration, upper and lower value.
+        pairs: bound every pair of classes too, instead of all at once.
+        seconds: budget of each of three: the bound of the whole network, that of its part in front of the head, and solves of
+            pairs by themselves, those of the largest constants first.
+        watch: of the solves for the whole network and its part: iteration, upper and lower value.
         progress: called with the pairs done and their number.
 
     Raises:
@@ -142,7 +151,13 @@ def tighten(
 
     def tighter(network: nn.Module, known: np.ndarray) -> Tighter:
         found = margin_constants(
-            read_module(network, shape), method, pairs=pairs, known=known, watch=watch, progress=progress
+            read_module(network, shape),
+            method,
+            pairs=pairs,
+            known=known,
+            watch=watch,
+            progress=progress,
+            seconds=seconds,
         )
         kept.append(found)
         whole = found.whole
