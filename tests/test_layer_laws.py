@@ -56,6 +56,9 @@ LAYERS = {
     "cholesky": lambda: (orthogonal(nn.Linear(5, 9), "cholesky"), (5,), 1.0),
     "bro": lambda: (orthogonal(nn.Linear(7, 6), "bro"), (7,), 1.0),
     "bro conv": lambda: (BROConv2d(4, 6, 3, (4, 4)), IMAGE, 1.0),
+    "manifold": lambda: (orthogonal(nn.Linear(7, 5), "manifold"), (7,), None),
+    "manifold, patches": lambda: (orthogonal(nn.Conv2d(4, 6, 2, 2, groups=2), "manifold"), IMAGE, None),
+    "manifold, transposed": lambda: (orthogonal(nn.ConvTranspose2d(4, 3, 2, 2), "manifold"), IMAGE, None),
     "shift": lambda: (Shift2d(9, 2), (9, 3, 5), 1.0),
     "shift with zeros": lambda: (Shift2d(9, 2, "zeros"), (9, 3, 5), 1.0),
     "beta-Abs": lambda: (BetaAbs(0.3), (7, 2, 2), 1.0),
@@ -67,6 +70,7 @@ LAYERS = {
     "recurrent, all states": lambda: (Recurrent(3, 5, nn.ReLU(), all_states=True), (4, 3), 2.0),
     "channel scale": lambda: (ChannelScale(5), (5, 2, 2), None),
     "lipnext": lambda: (LipNeXtBlock(8, (4, 4), 1), (8, 4, 4), 1.0),
+    "lipnext, manifold": lambda: (LipNeXtBlock(8, (4, 4), 1, method="manifold"), (8, 4, 4), None),
     "deep residual": lambda: (DeepResidualLinear(6, [8, 5, 7]), (6,), 1.0),
     "deep residual, narrow": lambda: (
         DeepResidualLinear(3, [4], nn.LeakyReLU(0.1), h=-0.7, L=2.0),

@@ -68,6 +68,7 @@ LAYERS = {
     "residual conv 3-D": (lambda: ResidualConv3d(2, 5, 2, "aol"), (2, 3, 4, 3)),
     "strided residual": (lambda: StridedResidualConv2d(4, 6, 5), PIXELS),
     "orthogonal": (lambda: orthogonal(nn.Linear(6, 9)), (6,)),
+    "orthogonal manifold": (lambda: orthogonal(nn.Linear(6, 9), "manifold"), (6,)),
     "orthogonal cayley": (lambda: orthogonal(nn.Linear(6, 19), "cayley"), (6,)),
     "cayley conv": (lambda: CayleyConv2d(4, 6, 3, PIXELS[1:]), PIXELS),
     "sandwich": (lambda: Sandwich(6, 9), (6,)),

@@ -7,7 +7,7 @@ from torch import nn
 from sdplip.training.schedules import build_optimiser, build_schedule, factor
 from sdplip.training.tables import OptimiserConfig
 
-SCHEDULES = ("piecewise_linear", "one_cycle", "cosine", "constant")
+SCHEDULES = ("piecewise_linear", "one_cycle", "linear", "cosine", "constant")
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
@@ -36,6 +36,7 @@ def test_piecewise_linear_by_hand():
 
 def test_other_schedules_by_hand():
     assert factor(OptimiserConfig(schedule="cosine"), 0.5) == pytest.approx(0.5)
+    assert factor(OptimiserConfig(schedule="linear", warmup=0.2), 0.6) == pytest.approx(0.5)
     assert factor(OptimiserConfig(schedule="cosine", warmup=0.2), 0.6) == pytest.approx(0.5)
     assert factor(OptimiserConfig(schedule="constant", warmup=0.2), 0.05) == pytest.approx(0.25)
     assert factor(OptimiserConfig(schedule="one_cycle", peak=0.3), 0.15) == pytest.approx((1 + 1 / 25) / 2)

@@ -433,6 +433,8 @@ def ours() -> Iterator[tuple[str, Callable[[], nn.Module], Shape]]:
     yield "Cayley products", (lambda: _products(S)), (2, 4, 5)
     yield "rescaled", (lambda: S.rescaled(nn.Conv2d(2, 3, 3, padding=1), "aol")), (2, 4, 5)
     yield "orthogonal linear", (lambda: S.orthogonal(nn.Linear(4, 6), "cayley")), (4,)
+    yield "manifold linear", (lambda: S.orthogonal(nn.Linear(4, 6), "manifold")), (4,)
+    yield "manifold pixels", (lambda: S.LipNeXtBlock(4, (3, 4), 1, method="manifold")), (4, 3, 4)
     yield "Householder", (lambda: S.Householder(4)), (4, 3)
     yield "Householder vector", (lambda: S.Householder(4)), (4,)
     yield "N-activation", (lambda: S.NActivation(4)), (4, 3)

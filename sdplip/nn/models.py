@@ -138,26 +138,30 @@ def orthogonal(
     return orthogonal_network(replace(PLANS[size], classes=classes, image=image))
 
 
-def orthogonal_network(plan: Plan, convolution: Literal["cayley", "aoc"] = "cayley") -> nn.Sequential:
+def orthogonal_network(
+    plan: Plan, convolution: Literal["cayley", "aoc", "manifold"] = "cayley"
+) -> nn.Sequential:
     """Network of orthogonal layers and MaxMin in the shape of `plan`.
 
     Args:
         convolution: `CayleyConv2d`, circular, or `orthogonal(nn.Conv2d(...))` with zero padding: one plain kernel each, several times
-            faster.
+            faster. "manifold" makes dense layers and kernels of one pixel with weights that are orthogonal themselves, for `Muon`.
     """
+    direct = convolution == "manifold"
     if plan.convolutions:  # MaxMin pairs channels
         plan = replace(plan, width=plan.width + plan.width % 2)
     layers: list[nn.Module] = plan.entrance()
     for _ in range(plan.convolutions):
-        if convolution == "aoc":
-            conv = orthonormal(nn.Conv2d(plan.width, plan.width, plan.kernel, padding="same"))
+        if convolution != "cayley":
+            plain = nn.Conv2d(plan.width, plan.width, plan.kernel, padding="same")
+            conv = orthonormal(plain, "manifold" if direct and plan.kernel == 1 else "aoc")
         else:
             conv = CayleyConv2d(plan.width, plan.width, plan.kernel, plan.size)
         layers += [conv, MaxMin()]
     layers += [ScaledAvgPool2d(plan.pool), nn.Flatten()]
     for number in range(plan.dense):
         dense = nn.Linear(plan.hidden if number else plan.features, plan.hidden)
-        layers += [orthonormal(dense, "cayley"), MaxMin()]
+        layers += [orthonormal(dense, "manifold" if direct else "cayley"), MaxMin()]
     return nn.Sequential(
         *layers, LastLayerNormalised(plan.hidden if plan.dense else plan.features, plan.classes)
     )
@@ -184,7 +188,16 @@ CONVNET_WIDTHS = {"XS": 16, "S": 32, "M": 64, "L": 128}
 def convnet(
     size: Literal["XS", "S", "M", "L"] = "XS",
     layer: Literal[
-        "aol", "spectral", "multi_step", "multi_step2", "multi_step4", "sll", "cpl", "orthogonal", "aoc"
+        "aol",
+        "spectral",
+        "multi_step",
+        "multi_step2",
+        "multi_step4",
+        "sll",
+        "cpl",
+        "orthogonal",
+        "aoc",
+        "manifold",
     ] = "aol",
     *,
     classes: int = 10,
@@ -208,7 +221,13 @@ def convnet(
     if layer in ("sll", "cpl"):
         last = ResidualLinear(width, width, "sll" if layer == "sll" else "spectral")
     else:
-        last = orthonormal(head) if layer in ("orthogonal", "aoc") else rescaled(head, _maker(layer)())
+        direct = layer == "manifold"
+        orthogonal_ = layer in ("orthogonal", "aoc", "manifold")
+        last = (
+            orthonormal(head, "manifold" if direct else None)
+            if orthogonal_
+            else rescaled(head, _maker(layer)())
+        )
     return nn.Sequential(*layers, nn.AdaptiveMaxPool2d(1), nn.Flatten(), last, FirstChannels(classes))
 
 
@@ -234,7 +253,9 @@ def _layer(kind: str, channels: int, taps: int, image_size: int) -> nn.Module:
     if kind == "orthogonal":
         return CayleyConv2d(channels, channels, taps, (image_size, image_size))
     conv = nn.Conv2d(channels, channels, taps, padding="same", padding_mode="circular")
-    return orthonormal(conv) if kind == "aoc" else rescaled(conv, _maker(kind)())
+    if kind in ("aoc", "manifold"):
+        return orthonormal(conv, "manifold" if kind == "manifold" and taps == 1 else "aoc")
+    return rescaled(conv, _maker(kind)())
 
 
 def _maker(scaling: str | Callable[[], AbstractScaling]) -> Callable[[], AbstractScaling]:

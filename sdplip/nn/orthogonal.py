@@ -14,13 +14,14 @@ from sdplip.nn import fourier
 from sdplip.nn.adaptive import AdaptiveOrthogonal
 from sdplip.nn.cayley import cayley
 from sdplip.nn.kept import AbstractKept
+from sdplip.nn.manifold import put_on_manifold
 from sdplip.nn.memo import Memo
 from sdplip.nn.orthonormal import BlockReflector, CholeskyOrthogonal, reflector
 from sdplip.nn.rescaled import geometry_of
 from sdplip.nn.scaling import precision
 from sdplip.shapes import said
 
-Method = Literal["exp", "cayley", "householder", "cholesky", "bro", "aoc"]
+Method = Literal["exp", "cayley", "householder", "cholesky", "bro", "aoc", "manifold"]
 MAPS = {
     "exp": parametrizations._OrthMaps.matrix_exp,
     "cayley": parametrizations._OrthMaps.cayley,
@@ -50,6 +51,10 @@ def orthogonal(layer: Layer, method: Method | None = None) -> Layer:
     way round. Circular padding keeps every singular value at 1 on images that the stride divides; with zero padding borders lose
     something, and the norm stays at most 1 on every image.
 
+    Both: "manifold", for training with `sdplip.training.optimisers.Muon`. The weight becomes its polar factor and stays an ordinary
+    parameter, with nothing in the graph: the optimiser keeps it orthogonal, and `lipschitz` proves the norm of the weight as it stands, 1 up
+    to rounding or more. Of convolutions those with kernels of one pixel, or as large as their stride.
+
     Raises:
         UnsupportedConvolution: another class of layer, reflect or replicate padding, circular padding that repeats outputs, or stride and
             dilation with a common factor.
@@ -58,13 +63,18 @@ def orthogonal(layer: Layer, method: Method | None = None) -> Layer:
     _check(layer)
     if method is not None and not isinstance(method, str):
         raise InvalidWeight(f"`method` must be a name or None, but is {said(method)}.")
+    if method == "manifold":
+        if type(layer) is not nn.Linear:
+            geometry_of(layer)  # refuses other classes
+        put_on_manifold(layer)
+        return layer
     if type(layer) is nn.Linear:
         return _orthogonal_linear(layer, "exp" if method is None else method)  # pyright: ignore[reportReturnType]
     geometry, _ = geometry_of(layer)
     assert geometry is not None
     if method not in (None, "aoc"):
         raise InvalidWeight(
-            f"`method` of a convolution must be aoc, but is {method!r}: a kernel with orthogonal slices is no orthogonal convolution"
+            f"`method` of a convolution must be aoc or manifold, but is {method!r}: a kernel with orthogonal slices is no orthogonal convolution"
             " (norms up to 9 were measured)."
         )
     weight = layer.get_parameter("weight")
@@ -91,7 +101,7 @@ def _orthogonal_linear(layer: nn.Linear, method: str) -> nn.Linear:
         **({"cayley": TallCayley} if long >= 2 * short else {}),
     }
     if method not in {**MAPS, **own}:
-        known = ", ".join([*MAPS, "cholesky", "bro"])
+        known = ", ".join([*MAPS, "cholesky", "bro", "manifold"])
         raise InvalidWeight(f"`method` of nn.Linear must be one of {known}, but is {method!r}.")
     step = own[method]() if method in own else Trivialised(layer.weight, MAPS[method])
     parametrize.register_parametrization(layer, "weight", step.train(layer.training))

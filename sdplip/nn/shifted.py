@@ -95,22 +95,30 @@ class LipNeXtBlock(nn.Sequential):
         image_size: height and width, for the positional bias.
         each: channels that move in each of the four directions; a sixteenth of all, if None.
         beta: share of the channels whose absolute value is taken; 1/2 is MaxMin up to a rotation, which the next matrix takes up.
+        method: of `orthogonal` for both matrices; "manifold" as in the paper, for the optimiser `Muon`.
     """
 
     def __init__(
-        self, channels: int, image_size: tuple[int, int], each: int | None = None, *, beta: float = 0.5
+        self,
+        channels: int,
+        image_size: tuple[int, int],
+        each: int | None = None,
+        *,
+        beta: float = 0.5,
+        method: Literal["aoc", "manifold"] = "aoc",
     ) -> None:
         super().__init__()
         self.position = PositionalBias(image_size)
-        self.mix = orthogonal(nn.Conv2d(channels, channels, 1, bias=False))
+        self.mix = orthogonal(nn.Conv2d(channels, channels, 1, bias=False), method)
         self.shift = Shift2d(channels, max(1, channels // 16) if each is None else each)
-        self.turn = orthogonal(nn.Conv2d(channels, channels, 1))
+        self.turn = orthogonal(nn.Conv2d(channels, channels, 1), method)
         self.activation = BetaAbs(beta)
         with torch.no_grad():
-            free, other = (
-                m.get_parameter("parametrizations.weight.original0") for m in (self.mix, self.turn)
-            )
-            other.copy_(free.mT)  # the Cayley transform of the transpose is the transpose
+            name = "weight" if method == "manifold" else "parametrizations.weight.original0"
+            first, second = (m.get_parameter(name) for m in (self.mix, self.turn))
+            second.copy_(
+                first.transpose(0, 1) if first.ndim == 4 else first.mT
+            )  # the Cayley transform of the transpose is the transpose
             assert self.turn.bias is not None
             self.turn.bias.zero_()
 

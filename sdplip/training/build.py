@@ -144,7 +144,8 @@ def _body(config: ModelConfig, image: tuple[int, int, int], classes: int) -> tup
         return list(whole)[:-1], cast(nn.Linear, whole[-1]).in_features
     size = cast(Literal["XS", "S", "M", "L"], config.shape.removeprefix("convnet-"))
     layer = cast(
-        Literal["sll", "cpl", "aol", "orthogonal", "aoc", "multi_step2", "multi_step4"], config.family
+        Literal["sll", "cpl", "aol", "orthogonal", "aoc", "manifold", "multi_step2", "multi_step4"],
+        config.family,
     )
     layers = list(convnet(size, layer, classes=classes, image_size=image[1]))[
         :-2
@@ -171,8 +172,8 @@ def _blocks(config: ModelConfig, image: tuple[int, int, int], classes: int) -> t
         raise InvalidConfig(
             "The family 'optimal' is for dense blocks, but the shape has convolutions. Set `model.convolutions` to 0."
         )
-    if config.family in ("orthogonal", "aoc"):
-        whole = orthogonal_network(plan, "aoc" if config.family == "aoc" else "cayley")
+    if config.family in ("orthogonal", "aoc", "manifold"):
+        whole = orthogonal_network(plan, "cayley" if config.family == "orthogonal" else config.family)
     else:
         whole = residual_network(plan, FAMILIES[config.family])
     return list(whole)[:-1], cast(nn.Linear, whole[-1]).in_features

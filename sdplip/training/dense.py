@@ -39,7 +39,8 @@ def table_network(config: ModelConfig, shape: tuple[int, ...], outputs: int) -> 
     if config.head != "lln" or config.family in ("plain", "aoc") or config.std != 1:
         raise InvalidConfig(
             "The shape 'table' has the head `lln`, a family other than `plain` and `aoc`, and rows that are standardised already: leave"
-            " `model.head`, `model.std` out and choose `model.family` = sandwich, sll, cpl, aol, multi_step2, multi_step4, optimal or orthogonal."
+            " `model.head`, `model.std` out and choose `model.family` = sandwich,"
+            " sll, cpl, aol, multi_step2, multi_step4, optimal, orthogonal or manifold."
         )
     width, dense = config.width or WIDTH, DENSE if config.dense is None else config.dense
     layers = _layers(config, shape[0], width, dense)
@@ -55,7 +56,7 @@ def table_network(config: ModelConfig, shape: tuple[int, ...], outputs: int) -> 
 
 
 def _layers(config: ModelConfig, features: int, width: int, dense: int) -> list[nn.Module]:
-    if config.family in ("sandwich", "orthogonal"):
+    if config.family in ("sandwich", "orthogonal", "manifold"):
         if config.hidden is not None:
             raise InvalidConfig(
                 f"`model.hidden` has no effect on the family {config.family!r}, whose layers have `model.width` outputs. Remove it."
@@ -66,7 +67,8 @@ def _layers(config: ModelConfig, features: int, width: int, dense: int) -> list[
             return [Sandwich(n, m) for n, m in pairs]
         if width % 2:
             raise InvalidConfig(f"MaxMin pairs features, so `model.width` must be even, but is {width}.")
-        return [module for n, m in pairs for module in (orthogonal(nn.Linear(n, m), "cayley"), MaxMin())]
+        method = "cayley" if config.family == "orthogonal" else "manifold"
+        return [module for n, m in pairs for module in (orthogonal(nn.Linear(n, m), method), MaxMin())]
     if dense == 0:
         return []
     if width < features:

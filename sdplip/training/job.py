@@ -14,6 +14,7 @@ from sdplip.training.config import RunConfig
 from sdplip.training.data import Batches, DataSet, Split, fingerprint
 from sdplip.training.distributed import Team
 from sdplip.training.metrics import Line, Metrics
+from sdplip.training.optimisers import Muon
 from sdplip.training.run import CHECKPOINT, save_model
 from sdplip.training.sides import sides
 from sdplip.training.validate import validate
@@ -59,6 +60,7 @@ class Job:
         lr: of the last step.
         rate, last_loss: images per second and mean loss of the epoch before.
         reserve: seconds of a time budget that are kept for the last validation.
+        peaks: of the learning rate, one a group of the optimiser.
     """
 
     config: RunConfig
@@ -84,8 +86,10 @@ class Job:
     on_epoch: Callable[[Line], None] | None = None
     mark: tuple[float, int] = (0.0, 0)
     saved: float = 0.0
+    peaks: tuple[float, ...] = field(init=False)
 
     def __post_init__(self) -> None:
+        self.peaks = tuple(group["lr"] for group in self.optimiser.param_groups)
         self.losses = self.losses.to(self.members.device)
         self.validated = self.counters.step
         self.resume_clock()
@@ -170,7 +174,12 @@ class Job:
             self.metrics.close()
 
     def validate(self) -> None:
-        """Measure the network on the validation split, keep the best weights, write a line of metrics."""
+        """Measure the network on the validation split, keep the best weights, write a line of metrics.
+
+        Weights that are orthogonal themselves become exactly so first: what is measured is what is kept.
+        """
+        if isinstance(self.optimiser, Muon):
+            self.optimiser.project()
         loss = self.loss  # on a GPU, this waits for the steps
         self.rate = self.images_per_second
         begin = time.monotonic()

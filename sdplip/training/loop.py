@@ -156,7 +156,7 @@ def _job(
     model = _network(config, given, data).to(members.device).train()
     if config.train.precision == "bfloat16":
         model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    optimiser = build_optimiser(config.optimiser, model)
+    optimiser = build_optimiser(config.optimiser, model, half=config.train.precision == "bfloat16")
     path = out / folder.CHECKPOINT
     started = resume and path.exists()
     members.alike(started, f"`{path}`")
@@ -242,9 +242,10 @@ def _step(job: Job, batch: Batch, augment: Augmentation, share: float) -> None:
     if clip is not None:
         torch.nn.utils.clip_grad_norm_(job.model.parameters(), clip)
     _check(job, loss, inputs)
-    job.lr = job.config.optimiser.lr * factor(job.config.optimiser, share)
-    for group in job.optimiser.param_groups:
-        group["lr"] = job.lr
+    multiple = factor(job.config.optimiser, share)
+    job.lr = job.config.optimiser.lr * multiple
+    for group, peak in zip(job.optimiser.param_groups, job.peaks, strict=True):
+        group["lr"] = peak * multiple
     job.optimiser.step()
     job.losses += torch.stack([loss.detach().double(), loss.new_ones((), dtype=torch.float64)])
     job.counters = replace(job.counters, step=job.step + 1)

@@ -8,6 +8,7 @@ from torch.nn.utils import parametrize
 from sdplip import convolution, scalings
 from sdplip.nn.containers import Residual, Scale
 from sdplip.nn.heads import Normalise
+from sdplip.nn.manifold import on_manifold
 from sdplip.nn.rescaled import geometry_of
 from sdplip.nn.residual import AbstractResidual
 from sdplip.training.build import head_distances
@@ -38,6 +39,8 @@ def aimed(module: nn.Module) -> Tensor | float:
         return module.inverse_std.max()
     if isinstance(module, Scale):
         return abs(module.factor)
+    if on_manifold(module):
+        return 1.0
     if isinstance(module, Residual):
         return _norm(module.branch, skip=1.0)
     if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d) and not parametrize.is_parametrized(

@@ -10,7 +10,12 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from sdplip.errors import InvalidConfig
+from sdplip.training.optimisers.muon import Muon, muon_groups
 from sdplip.training.tables import OptimiserConfig
+
+STEPS, REST = 3, 0.01
+"""Of muon where the run file says nothing: steps of Newton-Schulz, learning rate of weights that are not orthogonal."""
 
 
 def factor(config: OptimiserConfig, share: float) -> float:
@@ -18,7 +23,7 @@ def factor(config: OptimiserConfig, share: float) -> float:
 
     - piecewise_linear (SLL, CPL): 0, 1 at `peak`, 1/20 at `knee`, 0 at the end.
     - one_cycle: cosines from 1/25 to 1 at `peak` and down to 4e-6, torch's `OneCycleLR` without its cycle of momentum.
-    - cosine, constant: after a linear rise over `warmup`.
+    - linear, cosine, constant: after a linear rise over `warmup`.
     """
     if config.schedule == "piecewise_linear":
         if share < config.peak:
@@ -32,6 +37,8 @@ def factor(config: OptimiserConfig, share: float) -> float:
         return _cosine(_line(share, config.peak, 1, 0, 1), 1, 4e-6)
     if share < config.warmup:
         return share / config.warmup
+    if config.schedule == "linear":
+        return _line(share, config.warmup, 1, 1, 0)
     if config.schedule == "cosine":
         return _cosine(_line(share, config.warmup, 1, 0, 1), 1, 0)
     return 1.0
@@ -42,8 +49,19 @@ def build_schedule(config: OptimiserConfig, total_steps: int) -> Callable[[int],
     return lambda step: factor(config, (min(step, total_steps - 1) + 0.5) / total_steps)
 
 
-def build_optimiser(config: OptimiserConfig, model: nn.Module) -> torch.optim.Optimizer:
-    """torch's optimiser over the parameters of `model`; weight decay only where a parameter has two axes or more."""
+def build_optimiser(
+    config: OptimiserConfig, model: nn.Module, *, half: bool = False
+) -> torch.optim.Optimizer:
+    """The optimiser over the parameters of `model`; weight decay only where a parameter has two axes or more.
+
+    Args:
+        half: run the directions of muon in bfloat16.
+
+    Raises:
+        InvalidConfig: muon for a network without a weight that is orthogonal itself.
+    """
+    if config.name == "muon":
+        return _muon(config, model, half=half)
     parameters = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
@@ -55,6 +73,17 @@ def build_optimiser(config: OptimiserConfig, model: nn.Module) -> torch.optim.Op
         return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=nesterov)
     kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "nadam": torch.optim.NAdam}
     return kinds[config.name](groups, lr=config.lr, betas=config.betas)
+
+
+def _muon(config: OptimiserConfig, model: nn.Module, *, half: bool) -> Muon:
+    groups = muon_groups(model, lr_rest=config.lr_rest or REST, weight_decay=config.weight_decay)
+    if not any(group["manifold"] for group in groups):
+        raise InvalidConfig(
+            "The optimiser muon is for weights that are orthogonal themselves, and this network has none. Set `model.family` = manifold, make"
+            ' layers of your own with `orthogonal(layer, "manifold")`, or choose another optimiser.'
+        )
+    steps = config.newton_schulz or STEPS
+    return Muon(groups, config.lr, momentum=config.momentum, steps=steps, half=half, betas=config.betas)
 
 
 def _line(x: float, start: float, end: float, first: float, last: float) -> float:

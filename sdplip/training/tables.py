@@ -17,7 +17,17 @@ Number: TypeAlias = Annotated[int, Range(0)]
 Share: TypeAlias = Annotated[float, Range(0, 1)]
 
 Family = Literal[
-    "sll", "cpl", "aol", "orthogonal", "aoc", "multi_step2", "multi_step4", "optimal", "sandwich", "plain"
+    "sll",
+    "cpl",
+    "aol",
+    "orthogonal",
+    "aoc",
+    "manifold",
+    "multi_step2",
+    "multi_step4",
+    "optimal",
+    "sandwich",
+    "plain",
 ]
 Shape = Literal[
     "digits",
@@ -89,7 +99,8 @@ class ModelConfig(_Section):
     Attributes:
         family: how layers are bounded: `sll`, `cpl`, `aol`, `multi_step2`, `multi_step4`, `optimal` (T of residual layers; in
             convnets aol and multi-step are rescaled layers; `optimal`, the SDP's own T now and then, is for dense blocks alone),
-            `orthogonal` (convolutions by Cayley), `aoc` (by AOC), `sandwich` (tables alone), or `plain` (not normalised: `liresnet`).
+            `orthogonal` (convolutions by Cayley), `aoc` (by AOC), `manifold` (weights that the optimiser `muon` keeps orthogonal;
+            kernels larger than one pixel by AOC), `sandwich` (tables alone), or `plain` (not normalised: `liresnet`).
         shape: the architecture; `table` is dense layers for rows of numbers.
         head: `lln` (rows of length 1) or `linear` (rows as they come); both get pairwise constants.
         centre: subtract the mean of the training set.
@@ -196,28 +207,39 @@ LOSS_KEYS: dict[str, tuple[str, ...]] = {
 """The keys that each loss reads."""
 
 
+LARGEST_TURN = 0.6
+r"""Of the learning rate of muon: singular values stay below $1 + 1.21\, \eta < \sqrt 3$, within which its retraction leads back."""
+
+
 @dataclass(frozen=True)
 class OptimiserConfig(_Section):
-    """The optimiser of torch and the schedule of its learning rate.
+    """The optimiser and the schedule of its learning rate.
 
     Attributes:
-        lr: peak of the learning rate.
+        name: of torch's `adam`, `adamw`, `nadam`, `sgd`; or `muon`, for weights that are orthogonal themselves
+            (`model.family` = manifold), which leaves all others to Adam.
+        lr: peak of the learning rate; muon: of orthogonal weights.
+        lr_rest: muon only, peak of the learning rate of all others; None is 0.01.
         weight_decay: on weights of two axes or more; never on biases and on q.
-        momentum, nesterov: sgd only.
-        betas: adam, adamw, nadam only.
+        momentum: sgd and muon only.
+        nesterov: sgd only.
+        betas: adam, adamw, nadam, and muon for the others.
+        newton_schulz: muon only, steps of that iteration; in bfloat16 where `train.precision` is.
         schedule: `piecewise_linear` (to the peak at the share `peak` of the steps, to a twentieth of it at `knee`, then to 0),
-            `one_cycle`, `cosine`, `constant`.
-        warmup: share of the steps with a linear rise (cosine, constant).
+            `one_cycle`, `linear`, `cosine`, `constant`.
+        warmup: share of the steps with a linear rise (linear, cosine, constant).
         clip: largest length of the gradient; None for no limit.
     """
 
-    name: Literal["adam", "adamw", "nadam", "sgd"] = "adam"
+    name: Literal["adam", "adamw", "nadam", "sgd", "muon"] = "adam"
     lr: Positive = 0.01
+    lr_rest: Positive | None = None
     weight_decay: NotNegative = 0.0
     momentum: Annotated[float, Range(0, 0.9999)] = 0.9
     nesterov: bool = False
     betas: tuple[Annotated[float, Range(0, 0.9999)], Annotated[float, Range(0, 0.9999999)]] = (0.9, 0.999)
-    schedule: Literal["piecewise_linear", "one_cycle", "cosine", "constant"] = "piecewise_linear"
+    newton_schulz: Count | None = None
+    schedule: Literal["piecewise_linear", "one_cycle", "linear", "cosine", "constant"] = "piecewise_linear"
     peak: Share = 0.4
     knee: Share = 0.8
     warmup: Share = 0.0
@@ -228,6 +250,15 @@ class OptimiserConfig(_Section):
         if self.peak > self.knee:
             raise InvalidConfig(
                 f"`optimiser.peak` must not lie after `optimiser.knee`, but they are {self.peak} and {self.knee}."
+            )
+        for key in ("lr_rest", "newton_schulz"):
+            if self.name != "muon" and vars(self)[key] is not None:
+                raise InvalidConfig(
+                    f"`optimiser.{key}` is for the optimiser muon, but `optimiser.name` is {self.name}. Remove it."
+                )
+        if self.name == "muon" and self.lr > LARGEST_TURN:
+            raise InvalidConfig(
+                f"`optimiser.lr` of muon must be at most {LARGEST_TURN}, from where steps lead back to orthogonal weights, but is {self.lr:g}."
             )
 
 

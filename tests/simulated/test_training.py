@@ -16,6 +16,7 @@ RUNS = {
     "cpl": ['model.family="cpl"'],
     "aol": ['model.family="aol"'],
     "orthogonal": ['model.family="orthogonal"'],
+    "muon": ["model.family=manifold", "optimiser.name=muon", "optimiser.lr=0.1"],
     "multi-step": ['model.family="multi_step2"'],
     "optimal": ['model.family="optimal"', "model.convolutions=0"],
     "bfloat16": ['train.precision="bfloat16"'],
