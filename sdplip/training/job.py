@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from sdplip.training.config import RunConfig
 from sdplip.training.data import Batches, DataSet, Split, fingerprint
 from sdplip.training.distributed import Team
 from sdplip.training.metrics import Line, Metrics
-from sdplip.training.optimisers import Muon
+from sdplip.training.optimisers import Average, ScheduleFree, project
 from sdplip.training.run import CHECKPOINT, save_model
 from sdplip.training.sides import sides
 from sdplip.training.validate import validate
@@ -61,6 +62,7 @@ class Job:
         rate, last_loss: images per second and mean loss of the epoch before.
         reserve: seconds of a time budget that are kept for the last validation.
         peaks: of the learning rate, one a group of the optimiser.
+        average: the running mean of the weights; None without one.
     """
 
     config: RunConfig
@@ -87,9 +89,12 @@ class Job:
     mark: tuple[float, int] = (0.0, 0)
     saved: float = 0.0
     peaks: tuple[float, ...] = field(init=False)
+    average: Average | None = field(init=False)
 
     def __post_init__(self) -> None:
         self.peaks = tuple(group["lr"] for group in self.optimiser.param_groups)
+        decay = self.config.train.average
+        self.average = None if decay is None else Average(self.model, decay)
         self.losses = self.losses.to(self.members.device)
         self.validated = self.counters.step
         self.resume_clock()
@@ -178,15 +183,11 @@ class Job:
 
         Weights that are orthogonal themselves become exactly so first: what is measured is what is kept.
         """
-        if isinstance(self.optimiser, Muon):
-            self.optimiser.project()
+        project(self.optimiser)
         loss = self.loss  # on a GPU, this waits for the steps
         self.rate = self.images_per_second
         begin = time.monotonic()
-        held = self.data.validation
-        if held is not None:
-            self.clean, self.certified = self._measured(held)
-            self._select()
+        self._weigh()
         bound, lower = self._bounded()
         self.reserve = max(self.reserve, 1.25 * (time.monotonic() - begin))
         self.losses.zero_()
@@ -211,6 +212,26 @@ class Job:
             self.on_epoch(line)
         self.resume_clock()
 
+    def _weigh(self) -> None:
+        """Measure the weights and their means, and select; without a validation split the last means are selected."""
+        held, found = self.data.validation, []
+        for block in self._candidates():
+            with block:
+                if held is not None:
+                    found.append(self._measured(held))
+                    self._select(*found[-1])
+                elif not isinstance(block, nullcontext):
+                    self._keep()
+        if found:
+            self.clean, self.certified = max(found, key=lambda pair: pair[::-1])
+
+    def _candidates(self) -> list[AbstractContextManager]:
+        """Blocks in which the model has the weights that may be selected, the preferred ones last."""
+        if isinstance(self.optimiser, ScheduleFree):
+            return [self.optimiser.averaged()]
+        mean = [] if self.average is None else [self.average.applied()]
+        return [nullcontext(), *mean]
+
     def _measured(self, held: Split) -> tuple[float, float]:
         tolerance = tolerance_of(self.config.loss) if self.data.regression else 1.0
         return validate(
@@ -233,6 +254,8 @@ class Job:
         assert self.metrics is not None
         extra = {f"selected.{name}": tensor for name, tensor in (self.weights or {}).items()}
         extra["losses"] = self.losses
+        if self.average is not None:
+            extra |= {f"average.{name}": mean for name, mean in self.average.tensors().items()}
         if not self.counters.data:
             self.counters = replace(self.counters, data=fingerprint(self.data.train))
         counters = replace(self.counters, seconds=self.seconds, metrics=self.metrics.length)
@@ -248,21 +271,24 @@ class Job:
             return self.step % self.batches.steps == 0
         return time.monotonic() - self.saved >= 60 * train.checkpoint_minutes
 
-    def _select(self) -> None:
+    def _select(self, clean: float, certified: float) -> None:
         """Keep these weights if they certify as much as any before them, and are right as often among equals.
 
         Of a regression the last ones: the share within a tolerance says too little of how good they are.
         """
-        assert self.clean is not None and self.certified is not None
         old = self.counters
         if (
             not self.data.regression
             and old.clean is not None
             and old.certified is not None
-            and (self.certified, self.clean) < (old.certified, old.clean)
+            and (certified, clean) < (old.certified, old.clean)
         ):
             return
-        self.counters = replace(old, clean=self.clean, certified=self.certified, selected=self.step)
+        self.counters = replace(old, clean=clean, certified=certified, selected=self.step)
+        self._keep()
+
+    def _keep(self) -> None:
+        """Remember the weights as they are."""
         if self.members.first:
             state = self.model.state_dict()
             self.weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in state.items()}

@@ -182,6 +182,9 @@ def _restore(job: Job, path: Path) -> None:
             f"The data are not those that `{path}` was trained on. Give the same data, or start anew with `--no-resume`."
         )
     job.losses = extra.pop("losses").to(job.members.device)
+    means = {name: extra.pop(name) for name in list(extra) if name.startswith("average.")}
+    if job.average is not None:
+        job.average.recall({name.removeprefix("average."): mean for name, mean in means.items()})
     job.weights = {name.removeprefix("selected."): t for name, t in extra.items()} or None
     job.clean, job.certified = job.counters.clean, job.counters.certified
     job.validated = job.step if not job.losses[1] else -1
@@ -247,6 +250,8 @@ def _step(job: Job, batch: Batch, augment: Augmentation, share: float) -> None:
     for group, peak in zip(job.optimiser.param_groups, job.peaks, strict=True):
         group["lr"] = peak * multiple
     job.optimiser.step()
+    if job.average is not None:
+        job.average.update(job.step + 1)
     job.losses += torch.stack([loss.detach().double(), loss.new_ones((), dtype=torch.float64)])
     job.counters = replace(job.counters, step=job.step + 1)
 

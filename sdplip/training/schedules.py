@@ -6,12 +6,13 @@ code of SLL), and the last a positive one (that of CPL spends its last epoch at 
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import nn
 
 from sdplip.errors import InvalidConfig
-from sdplip.training.optimisers.muon import Muon, muon_groups
+from sdplip.training.optimisers import Lookahead, Muon, ScheduleFree, muon_groups
 from sdplip.training.tables import OptimiserConfig
 
 STEPS, REST = 3, 0.01
@@ -23,7 +24,7 @@ def factor(config: OptimiserConfig, share: float) -> float:
 
     - piecewise_linear (SLL, CPL): 0, 1 at `peak`, 1/20 at `knee`, 0 at the end.
     - one_cycle: cosines from 1/25 to 1 at `peak` and down to 4e-6, torch's `OneCycleLR` without its cycle of momentum.
-    - linear, cosine, constant: after a linear rise over `warmup`.
+    - linear, cosine, constant, free: after a linear rise over `warmup`.
     """
     if config.schedule == "piecewise_linear":
         if share < config.peak:
@@ -60,6 +61,14 @@ def build_optimiser(
     Raises:
         InvalidConfig: muon for a network without a weight that is orthogonal itself.
     """
+    if config.schedule == "free":
+        beta, bare = (
+            config.momentum,
+            replace(config, schedule="constant", momentum=0.0, betas=(0.0, config.betas[1])),
+        )
+        return ScheduleFree(build_optimiser(bare, model, half=half), beta)
+    if config.lookahead is not None:
+        return Lookahead(build_optimiser(replace(config, lookahead=None), model, half=half), config.lookahead)
     if config.name == "muon":
         return _muon(config, model, half=half)
     parameters = [p for p in model.parameters() if p.requires_grad]

@@ -226,8 +226,10 @@ class OptimiserConfig(_Section):
         betas: adam, adamw, nadam, and muon for the others.
         newton_schulz: muon only, steps of that iteration; in bfloat16 where `train.precision` is.
         schedule: `piecewise_linear` (to the peak at the share `peak` of the steps, to a twentieth of it at `knee`, then to 0),
-            `one_cycle`, `linear`, `cosine`, `constant`.
-        warmup: share of the steps with a linear rise (linear, cosine, constant).
+            `one_cycle`, `linear`, `cosine`, `constant`; `free`: constant, and a mean of the weights instead of a fall
+            (`sdplip.training.optimisers.ScheduleFree`, whose beta is `momentum`; the optimiser itself then has none).
+        warmup: share of the steps with a linear rise (linear, cosine, constant, free).
+        lookahead: steps after which slow weights follow half of the way (`sdplip.training.optimisers.Lookahead`); None for none.
         clip: largest length of the gradient; None for no limit.
     """
 
@@ -239,10 +241,13 @@ class OptimiserConfig(_Section):
     nesterov: bool = False
     betas: tuple[Annotated[float, Range(0, 0.9999)], Annotated[float, Range(0, 0.9999999)]] = (0.9, 0.999)
     newton_schulz: Count | None = None
-    schedule: Literal["piecewise_linear", "one_cycle", "linear", "cosine", "constant"] = "piecewise_linear"
+    schedule: Literal["piecewise_linear", "one_cycle", "linear", "cosine", "constant", "free"] = (
+        "piecewise_linear"
+    )
     peak: Share = 0.4
     knee: Share = 0.8
     warmup: Share = 0.0
+    lookahead: Count | None = None
     clip: Positive | None = None
 
     def __post_init__(self) -> None:
@@ -256,6 +261,10 @@ class OptimiserConfig(_Section):
                 raise InvalidConfig(
                     f"`optimiser.{key}` is for the optimiser muon, but `optimiser.name` is {self.name}. Remove it."
                 )
+        if self.schedule == "free" and self.lookahead is not None:
+            raise InvalidConfig(
+                "`optimiser.lookahead` and `optimiser.schedule` = free are two means of the same weights. Drop one of them."
+            )
         if self.name == "muon" and self.lr > LARGEST_TURN:
             raise InvalidConfig(
                 f"`optimiser.lr` of muon must be at most {LARGEST_TURN}, from where steps lead back to orthogonal weights, but is {self.lr:g}."
@@ -279,6 +288,7 @@ class TrainConfig(_Section):
         checkpoint_steps: steps from one checkpoint to the next, besides; None for time alone.
         eps: radius in pixel units at which validation certifies, and the model is selected.
         tensorboard: also write events for TensorBoard.
+        average: decay a step of a running mean of the weights, which is validated too, and kept where it is better; None for none.
         bound_every: epochs from one proven bound of the whole network to the next, in the metrics; None for none.
         threads: of torch; None leaves them.
     """
@@ -295,6 +305,7 @@ class TrainConfig(_Section):
     checkpoint_steps: Count | None = None
     eps: Positive = 36 / 255
     tensorboard: bool = False
+    average: Annotated[float, Range(0, 0.999999, strict=True)] | None = None
     bound_every: Count | None = None
     threads: Count | None = None
 
