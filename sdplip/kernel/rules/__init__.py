@@ -15,6 +15,7 @@ from sdplip.kernel.rules.local import local
 from sdplip.kernel.rules.narrow import narrow
 from sdplip.kernel.rules.norm import norm
 from sdplip.kernel.rules.pairwise import pairwise
+from sdplip.kernel.rules.patterns import patterns
 from sdplip.kernel.rules.residual import residual
 from sdplip.kernel.rules.rounded import rounded
 from sdplip.kernel.rules.rows import rows
@@ -25,8 +26,8 @@ Rule = Callable[[Goal, Proof, Prove], float]
 RULES: Mapping[str, Rule] = {
     rule.__name__: rule
     for rule in (
-        banded, chain, composite, cut, folded, frequency, joint, layers, local, narrow, norm, pairwise, residual, rounded,
-        rows, secants,
+        banded, chain, composite, cut, folded, frequency, joint, layers, local, narrow, norm, pairwise, patterns, residual,
+        rounded, rows, secants,
     )
 }  # fmt: skip
 """By the name that proofs call them: that of the function."""

@@ -1,0 +1,228 @@
+r"""Branch and bound on the sides of hinges: the node of the largest bound is asked next, many at a time.
+
+A node is empty (a linear program names rows against it, and the kernel approves), or bounded by multipliers (`hinge_bounds`, and the kernel
+approves), or asks a hinge. Which one: the relaxation of the node has moments, and they a complete pattern near by. Where that pattern has a
+larger Jacobian than the target, it is no pattern of a point, for otherwise the lower side would know it; then one of the hinges that
+contradict each other is asked, of the earliest layer. Otherwise the hinge that is on both sides most.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
+
+import numpy as np
+
+from sdplip.bounds.numerics.hinge_bounds import Batch, Plain, feasible_start, improve, moments
+from sdplip.bounds.numerics.hinge_climb import Lower
+from sdplip.bounds.numerics.hinge_points import Looked, look
+from sdplip.bounds.numerics.hinge_tree import Tree
+from sdplip.kernel.hinges import Hinges
+from sdplip.kernel.rules.patterns import BOUNDED, bounded_by
+from sdplip.kernel.sides import Sides, empty
+from sdplip.shapes import Float, Int
+
+Pattern = Int[np.ndarray, " hinges"]
+BATCH = 32
+"""Nodes that are bounded together."""
+ROOM = 1e-10
+"""By how much more than the solver's value the kernel is asked to prove of a node, relative; ten thousand times that next."""
+
+
+@dataclass(eq=False)
+class Search:
+    """A search that can be stopped after each step.
+
+    Attributes:
+        hinges: of the network.
+        where: what is known of their sides; None where every pattern counts, as some biases have it.
+        gap: between `upper` and `lower` at the end, relative.
+        lower: the lower side, proven.
+        tree: the nodes.
+        patterns: of the leaves that may still be split.
+    """
+
+    hinges: Hinges
+    where: Sides | None
+    gap: float
+    lower: Lower
+    tree: Tree
+    patterns: dict[int, Pattern]
+    plain: Plain
+    heap: list[tuple[float, int]] = field(default_factory=list)
+    asked: int = 0
+
+    @staticmethod
+    def begin(hinges: Hinges, where: Sides | None, gap: float) -> "Search":
+        """A search that knows nothing yet; the sides that a region leaves no choice of are settled."""
+        plain = Plain.of(hinges)
+        lam, kappa = feasible_start(plain)
+        tree = Tree(hinges.order)
+        tree.add(float(kappa[0]), lam[0])
+        root = np.full(hinges.order, -1, np.int8)
+        found = Search(hinges, where, gap, Lower(hinges, plain, where), tree, {0: root}, plain, [(-float(kappa[0]), 0)])
+        found._settle()
+        return found
+
+    @staticmethod
+    def resume(hinges: Hinges, where: Sides | None, gap: float, tree: Tree, lower: Lower) -> "Search":
+        """The search that has grown a tree."""
+        patterns = tree.patterns()
+        heap = [(-tree.kappa[node], node) for node in patterns]
+        heapify(heap)
+        return Search(hinges, where, gap, lower, tree, patterns, Plain.of(hinges), heap, len(tree.fork))
+
+    @property
+    def upper(self) -> float:
+        """The square root of the largest bound of a leaf."""
+        return self.tree.bound() ** 0.5
+
+    @property
+    def target(self) -> float:
+        """Bounds up to this need no further look."""
+        return (self.lower.value * (1 + self.gap)) ** 2
+
+    @property
+    def done(self) -> bool:
+        """Whether no leaf is above the target, or none can be split."""
+        while self.heap and (self.heap[0][1] not in self.patterns):
+            heappop(self.heap)
+        return not self.heap or -self.heap[0][0] <= self.target
+
+    def step(self) -> None:
+        """Looks at the leaves with the largest bounds."""
+        nodes = list(self._worst())
+        self.asked += len(nodes)
+        nodes = self._without_empty(nodes)
+        if not nodes:
+            return
+        score, slope = self._bounded(nodes)
+        for k, node in enumerate(nodes):
+            if self.tree.kappa[node] > self.target:
+                self._fork(node, score[k], slope[k])
+
+    def _worst(self) -> Iterator[int]:
+        for _ in range(BATCH):
+            if self.done:
+                return
+            yield heappop(self.heap)[1]
+
+    def _without_empty(self, nodes: list[int]) -> list[int]:
+        """The nodes that have points, as far as is known."""
+        if self.where is None:
+            return nodes
+        against = dict[int, Looked]()
+        for node in nodes:
+            found = look(self.plain, self.where, self.patterns[node]) if node else None
+            if found is not None and found.none:
+                against[node] = found
+            elif found is not None and found.slack > 0:
+                self.lower.at(found.x)
+        self._close(against)
+        return [node for node in nodes if node in self.patterns]
+
+    def _close(self, against: dict[int, Looked]) -> None:
+        """Makes leaves empty of which the kernel agrees that they are."""
+        assert self.where is not None
+        nodes = list(against)
+        patterns = np.array([self.patterns[node] for node in nodes], np.int8).reshape(-1, self.tree.order)
+        weights = None if self.where.region is None else [against[node].weights for node in nodes]
+        base = np.array([against[node].base for node in nodes], int)
+        good = empty(self.hinges, self.where, patterns, base, [against[node].rows for node in nodes], weights)
+        for node, agreed in zip(nodes, good.tolist(), strict=True):
+            if agreed:
+                self.tree.close(node, against[node].base, against[node].rows, against[node].weights)
+                del self.patterns[node]
+
+    def _bounded(self, nodes: list[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Improves the bounds of nodes, as far as the kernel proves them."""
+        patterns = np.array([self.patterns[node] for node in nodes])
+        lam = np.array([self.tree.lam[node] for node in nodes])
+        kappa = np.array([self.tree.kappa[node] for node in nodes])
+        batch = Batch.of(self.plain, patterns, lam, kappa * (1 + 1e-7))
+        improve(batch, self.target * (1 - 2 * ROOM))
+        for room in (ROOM, 1e4 * ROOM):
+            wanted = batch.kappa * (1 + room)
+            at = np.flatnonzero(wanted < kappa)
+            good = at[bounded_by(self.hinges, patterns[at], batch.lam[at], wanted[at])]
+            for k in good.tolist():
+                kappa[k] = wanted[k]
+                self.tree.kappa[nodes[k]], self.tree.lam[nodes[k]] = float(wanted[k]), batch.lam[k].copy()
+        return moments(batch)
+
+    def _fork(self, node: int, score: Float[np.ndarray, " hinges"], slope: Float[np.ndarray, " hinges"]) -> None:
+        pattern = self.patterns[node]
+        if not (pattern < 0).any():
+            self._settled(node, pattern)
+            return
+        hinge = int(np.argmax(score))
+        near = np.where(pattern < 0, slope > 0.5, pattern).astype(np.int8)
+        value = float(self.plain.jacobian_norms(near[None])[0])
+        if value**2 > self.target:
+            hinge = self._contradiction(pattern, near, score, hinge)
+        del self.patterns[node]
+        for side, branch in enumerate(self.tree.split(node, hinge)):
+            self.patterns[branch] = pattern.copy()
+            self.patterns[branch][hinge] = side
+            heappush(self.heap, (-self.tree.kappa[branch], branch))
+
+    def _contradiction(self, pattern: Pattern, near: Pattern, score: np.ndarray, hinge: int) -> int:
+        """An open hinge that has a part in why a complete pattern has no point; `hinge` where it has one."""
+        if self.where is None:
+            self.lower.of(near)
+            return hinge
+        found = look(self.plain, self.where, near)
+        if found is None:
+            return hinge
+        if not found.none:
+            self.lower.at(found.x, climb=True)
+            return hinge
+        blamed = np.unique(found.rows % self.tree.order)
+        blamed = blamed[pattern[blamed] < 0]
+        if not len(blamed):
+            return hinge
+        return int(blamed[np.lexsort((-score[blamed], self.plain.depth[blamed]))[0]])
+
+    def _settled(self, node: int, pattern: Pattern) -> None:
+        """A complete pattern that is neither empty nor small: the constant of a point, where it has one."""
+        if self.where is None:
+            self.lower.of(pattern)
+        else:
+            found = look(self.plain, self.where, pattern)
+            if found is not None and found.slack > 0:
+                self.lower.at(found.x)
+        del self.patterns[node]  # it stays a leaf with its bound
+
+    def _settle(self) -> None:
+        """Forks the root at hinges of which the region leaves one side."""
+        if self.where is None or self.where.region is None:
+            return
+        node = 0
+        for hinge in np.concatenate([np.zeros(0, int), *self.hinges.layers]).tolist():
+            for side in (0, 1):
+                pattern = self.patterns[node].copy()
+                pattern[hinge] = side
+                found = look(self.plain, self.where, pattern)
+                if found is None or not found.none:
+                    continue
+                base = np.array([found.base])
+                if not empty(self.hinges, self.where, pattern[None], base, [found.rows], [found.weights])[0]:
+                    continue
+                branches = self.tree.split(node, hinge)
+                self.tree.close(branches[side], found.base, found.rows, found.weights)
+                rest = self.patterns.pop(node)
+                node = branches[1 - side]
+                rest[hinge] = 1 - side
+                self.patterns[node] = rest
+                break
+        self.heap = [(-self.tree.kappa[node], node)]
+
+
+def run(search: Search, goes_on: Callable[[int, float, float], bool]) -> None:
+    """Steps until the search is done or `goes_on(nodes, upper, lower)` says no."""
+    while not search.done:
+        search.step()
+        if not goes_on(search.asked, search.upper, search.lower.value):
+            return
+
+
+__all__ = ["BOUNDED", "Search", "run"]
