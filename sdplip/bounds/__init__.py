@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sdplip.bounds.answer import NetworkBound, Tried
 from sdplip.bounds.below import estimate_lower, jacobian
 from sdplip.bounds.choose import bound, pair_bounds
+from sdplip.bounds.exact import exact_bound
 from sdplip.bounds.methods import METHODS, Method
 from sdplip.bounds.numerics.chain import Proposal
 from sdplip.bounds.regional import split_bound
@@ -29,6 +30,7 @@ __all__ = [
     "Tried",
     "bound",
     "estimate_lower",
+    "exact_bound",
     "expansion",
     "jacobian",
     "pair_bounds",

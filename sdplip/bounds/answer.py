@@ -44,6 +44,8 @@ class NetworkBound:
         row: the output of the largest bound, where `bound` is of the largest output alone ("linf"); None of all outputs ("l2").
         tried: every method, in order.
         note: what the caller should know: that time was up, or an interrupt.
+        lower_proven: whether `lower` is proven, rounding included, as the method "exact" does it.
+        witness: a point with a Jacobian of the norm `lower`, where that is proven and some point has it.
     """
 
     bound: float
@@ -60,6 +62,8 @@ class NetworkBound:
     row: int | None = None
     tried: tuple[Tried, ...] = ()
     note: str = field(default="")
+    lower_proven: bool = False
+    witness: Any = None
 
     __repr__ = brief("bound", "lower", "method", "order", "seconds")
     _repr_html_ = html

@@ -10,8 +10,11 @@ from jaxtyping import Float
 
 from sdplip.arithmetic.rounding import up
 from sdplip.bounds.answer import NetworkBound, Tried
+from sdplip.bounds.asked import given_inputs, goal_of, inputs_of, neurons
 from sdplip.bounds.below import estimate_lower
+from sdplip.bounds.exact import SECONDS, answered
 from sdplip.bounds.methods import METHODS, Method, parts, rows
+from sdplip.bounds.methods.exact import Wish
 from sdplip.bounds.methods.multipliers import by_chain, no_chain
 from sdplip.bounds.numerics.chain import Chain, Proposal
 from sdplip.bounds.task import Proven, Task, Watch
@@ -19,12 +22,9 @@ from sdplip.errors import InvalidProblem, NotProvable
 from sdplip.kernel.proof import Goal, Norm, Proof
 from sdplip.kernel.regions import Region
 from sdplip.kernel.rules.local import local_network
-from sdplip.network import Activation, Grouped, Maximum, Network, Norms, Sort
+from sdplip.network import Maximum, Network
 from sdplip.solvers.solution import Status
-from sdplip.verifier.claim import chosen
 
-SECONDS = 60.0
-"""Budget of "auto"."""
 SHARE = 0.1
 """Of the budget that goes to the lower estimate."""
 PATIENCE = 3.0
@@ -72,9 +72,14 @@ def bound(
         NotProvable: the bound leaves the range of double precision.
     """
     begin = time.perf_counter()
-    goal = _goal(network, output_pair, output_norm, region)
+    goal = goal_of(network, output_pair, output_norm, region)
     _check(goal, method, device)
-    start = None if points is None else _inputs(network, points)
+    if method == "exact":
+        deadline = time.monotonic() + seconds
+        return answered(
+            goal, Wish(deadline=deadline, watch=progress, points=given_inputs(network, points)), begin
+        )
+    start = given_inputs(network, points)
     local = goal.network if region is None else local_network(goal.network, region)
     deadline = time.monotonic() + (1 - 1.5 * SHARE) * seconds if method == "auto" or stop else inf
     task = Task(local, goal.norm, progress, device, deadline)
@@ -121,8 +126,8 @@ def lower_side(
     Raises:
         InvalidProblem: outputs that do not exist; a region of another number of inputs; points that are no inputs.
     """
-    goal = _goal(network, output_pair, output_norm, region)
-    return _lower(goal, seconds, points=None if points is None else _inputs(network, points))
+    goal = goal_of(network, output_pair, output_norm, region)
+    return _lower(goal, seconds, points=None if points is None else inputs_of(network, points))
 
 
 def _lower(
@@ -132,21 +137,6 @@ def _lower(
     return estimate_lower(
         goal.network, goal.region, norm=goal.norm, deadline=most, enough=enough, points=points
     )
-
-
-def _inputs(network: Network, points: Float[np.ndarray, "points *shape"]) -> Float[np.ndarray, "points n"]:
-    """The points, one a row, in double precision.
-
-    Raises:
-        InvalidProblem: they are not floating-point inputs of the network.
-    """
-    fits = points.ndim >= 2 and len(points) and points[0].size == network.inputs
-    if not (fits and points.dtype.kind == "f" and np.isfinite(points).all()):
-        raise InvalidProblem(
-            f"`points` must be finite floating-point inputs as they enter the network, (points, {network.inputs}) or in its"
-            f" shape {network.input_shape}, but has shape {points.shape} and entries of type {points.dtype}."
-        )
-    return points.reshape(len(points), -1).astype(np.float64)
 
 
 def pair_bounds(
@@ -184,22 +174,6 @@ def pair_bounds(
             if progress is not None:
                 progress(done, n * (n - 1) // 2)
     return found
-
-
-def neurons(network: Network) -> int:
-    """Number of hidden neurons: entries with more than one slope, and what sorting, maxima and functions of groups see."""
-    total = 0
-    for node in network.nodes:
-        op = node.op
-        if isinstance(op, Activation):
-            total += int((op.alpha != op.beta).sum())
-        elif isinstance(op, Sort):
-            total += len(op.groups) * (op.groups.shape[1] - 1)
-        elif isinstance(op, Maximum):
-            total += int((op.index >= 0).sum()) - len(op.index)
-        elif isinstance(op, Grouped | Norms):
-            total += op.groups.size
-    return total
 
 
 @dataclass(eq=False)
@@ -324,22 +298,6 @@ def _gains(network: Network) -> bool:
 
 def _takes(network: Network) -> str | None:  # noqa: ARG001
     return None
-
-
-def _goal(network: Network, pair: tuple[int, int] | None, norm: Norm, region: Region | None) -> Goal:
-    if norm not in ("l2", "linf"):
-        raise InvalidProblem(f"`output_norm` must be 'l2' or 'linf', not {norm!r}.")
-    if region is not None and region.inputs != network.inputs:
-        raise InvalidProblem(
-            f"The region has {region.inputs} coordinates, but the network takes {network.inputs} inputs."
-        )
-    if pair is None:
-        return Goal(network, region, norm)
-    if not (min(pair) >= 0 and max(pair) < network.outputs and pair[0] != pair[1]):
-        raise InvalidProblem(
-            f"`output_pair` must name two different outputs of 0 to {network.outputs - 1}, not {pair[0]} and {pair[1]}."
-        )
-    return Goal(chosen(network, (int(pair[0]), int(pair[1]))), region, "l2")
 
 
 def _check(goal: Goal, method: "str | Propose", device: str) -> None:

@@ -21,7 +21,19 @@ from sdplip.errors import InvalidProblem, NotProvable
 from sdplip.kernel.linear import step
 from sdplip.kernel.maxima import without_maxima
 from sdplip.kernel.subnormal import holds_subnormals
-from sdplip.network import AbstractLinear, Activation, Concatenate, Convolution, Dense, Diagonal, Network, Node, OnAxis, Sort, Sum
+from sdplip.network import (
+    AbstractLinear,
+    Activation,
+    Concatenate,
+    Convolution,
+    Dense,
+    Diagonal,
+    Network,
+    Node,
+    OnAxis,
+    Sort,
+    Sum,
+)
 from sdplip.shapes import Bool, Float, Int
 
 Vector = Float[np.ndarray, " n"]
@@ -101,7 +113,10 @@ def reduced(hinges: Hinges, patterns: Patterns) -> tuple[Enclosure, Enclosure]:
     """`y` and `out` of each pattern, `(batch, ..., inputs + hinges + 1)`: 0 in the columns of hinges that it decides."""
     n, columns, count = hinges.inputs, hinges.y.shape[1], len(patterns)
     mid = np.broadcast_to(np.eye(columns), (count, columns, columns)).copy()
-    rad, read = np.zeros_like(mid), mid != 0  # `read`: what a row depends on at all; else its entry is 0 without an error
+    rad, read = (
+        np.zeros_like(mid),
+        mid != 0,
+    )  # `read`: what a row depends on at all; else its entry is 0 without an error
     y_mid, y_rad = np.zeros((count, hinges.order, columns)), np.zeros((count, hinges.order, columns))
     for layer in hinges.layers:
         rows = hinges.y[layer]
@@ -121,7 +136,9 @@ def _nonzero(M: Enclosure) -> Bool[np.ndarray, "m columns"]:
     return (M.mid != 0) | (M.radius() != 0)
 
 
-def coarse(depth: Int[np.ndarray, " hinges"], patterns: Patterns, base: Int[np.ndarray, " batch"]) -> Patterns:
+def coarse(
+    depth: Int[np.ndarray, " hinges"], patterns: Patterns, base: Int[np.ndarray, " batch"]
+) -> Patterns:
     """The patterns that forget which hinges of the first `base` layers are on, but keep those that are off."""
     return np.where((patterns == 1) & (depth < base[:, None]), -1, patterns)
 
@@ -147,7 +164,9 @@ def _read(op: AbstractLinear, S: Enclosure, image: Enclosure) -> Enclosure:
     """The image of rows with no errors in columns that they do not depend on at all."""
     if holds_subnormals(op):
         return image
-    there = op.absolute().apply(np.where(_nonzero(S), 2.0**900, 0.0).T).T > 0  # so large that no product vanishes
+    there = (
+        op.absolute().apply(np.where(_nonzero(S), 2.0**900, 0.0).T).T > 0
+    )  # so large that no product vanishes
     return Enclosure(image.mid * there, np.where(there, image.radius(), 0.0))
 
 
@@ -155,7 +174,9 @@ def _pieces(op: Activation) -> tuple[Float[np.ndarray, "k n"], Float[np.ndarray,
     """Knots at which the slope of some entry changes, slopes, and the value at the first knot."""
     pieces = FUNCTIONS[op.name].pieces if op.name else None
     if pieces is None:
-        raise NotProvable(f"{op.name or 'An activation of which only the slopes are known'} is not piecewise linear.")
+        raise NotProvable(
+            f"{op.name or 'An activation of which only the slopes are known'} is not piecewise linear."
+        )
     knots, slopes, first = pieces(**op.parameters)
     every = np.zeros(op.length)
     knots = np.array([every + knot for knot in knots]).reshape(-1, op.length)
@@ -174,7 +195,9 @@ def _own_constants(network: Network) -> bool:
         (value,) = node.inputs
         source = network.made(value).op if value else None
         alone = isinstance(source, Dense | Convolution | OnAxis) and network.users[value] == (k,)
-        single = node.op.groups.shape[1] == 2 if isinstance(node.op, Sort) else _hinges(node) <= node.op.outputs
+        single = (
+            node.op.groups.shape[1] == 2 if isinstance(node.op, Sort) else _hinges(node) <= node.op.outputs
+        )
         if not (alone and single):
             return False
     return True
@@ -218,7 +241,9 @@ class _Made:
         error = op.shift_error if isinstance(op, Diagonal) else None
         if op.b is None and error is None:
             return S
-        return S + self._constant(enclose(op.shift(), 0.0 if error is None else np.asarray(error, np.float64)))
+        return S + self._constant(
+            enclose(op.shift(), 0.0 if error is None else np.asarray(error, np.float64))
+        )
 
     def _hinge(self, y: Enclosure) -> Enclosure:
         """New hinges of these arguments, one layer."""
@@ -234,7 +259,9 @@ class _Made:
         knots, slopes, first = _pieces(op)
         if not len(knots):
             slope, knot = slopes
-            return (S - self._constant(Enclosure.exact(knot))) * slope[:, None] + self._constant(Enclosure.exact(first))
+            return (S - self._constant(Enclosure.exact(knot))) * slope[:, None] + self._constant(
+                Enclosure.exact(first)
+            )
         moved = [S - self._constant(Enclosure.exact(knot)) if knot.any() else S for knot in knots]
         found = moved[0] * slopes[0][:, None]
         if first.any():

@@ -41,12 +41,15 @@ class Goal:
         region: None is every input. Regions are convex.
         norm: of the output, "l2" or "linf".
         centred: y is the centre of the region, a ball; who proves the same for all y proves this too.
+        values: whether f is meant with its values, as shifts make them; else the proof may use its increments alone, because
+            constants were left out of the network on the way.
     """
 
     network: Network
     region: Region | None = None
     norm: Norm = "l2"
     centred: bool = False
+    values: bool = False
 
     __repr__ = short
 

@@ -140,7 +140,9 @@ def empty(
     patterns = coarse(hinges.depth, patterns, base)
     y = reduced(hinges, patterns)[0]
     if where.region is None:
-        return np.array([_cancels(*_named(hinges, y[k], patterns[k], at, where)) for k, at in enumerate(rows)])
+        return np.array(
+            [_cancels(*_named(hinges, y[k], patterns[k], at, where)) for k, at in enumerate(rows)]
+        )
     assert weights is not None
     return _negative(hinges, where, y, patterns, rows, weights)
 
@@ -177,7 +179,11 @@ def _allowed(pattern: Int[np.ndarray, " hinges"], rows: Int[np.ndarray, " k"], w
 
 
 def _named(
-    hinges: Hinges, y: Enclosure, pattern: Int[np.ndarray, " hinges"], rows: Int[np.ndarray, " k"], where: Sides
+    hinges: Hinges,
+    y: Enclosure,
+    pattern: Int[np.ndarray, " hinges"],
+    rows: Int[np.ndarray, " k"],
+    where: Sides,
 ) -> tuple[Enclosure, bool]:
     """The rows, and whether all of them may be used."""
     kind, i = rows // hinges.order, rows % hinges.order

@@ -44,7 +44,7 @@ class LipschitzClaim:
             raise NotProvable(
                 f"The region has {self.region.inputs} coordinates, the network {network.inputs} inputs."
             )
-        return Goal(chosen(network, self.output), self.region, self.norm)
+        return Goal(chosen(network, self.output), self.region, self.norm, values=True)
 
     def words(self) -> str:
         of = {0: "f", 1: "output {}", 2: "output {} minus output {}"}[len(self.output)].format(*self.output)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sdplip.errors import InvalidCertificate, NotProvable
+from sdplip.kernel.proof import Proof
 from sdplip.network import Network
 from sdplip.network.read.file import KINDS, read_file
 from sdplip.network.read.understood import Understood
@@ -86,7 +87,9 @@ class Subject:
         return tuple((name, "no claim names it") for name in names(self.path) if name not in named)
 
 
-def subject_of(path: Path, reading: Mapping[str, Any], claims: Sequence[Claim]) -> Subject:
+def subject_of(
+    path: Path, reading: Mapping[str, Any], claims: Sequence[Claim], proofs: Sequence[Proof] = ()
+) -> Subject:
     """The subject of a document.
 
     Raises:
@@ -111,4 +114,9 @@ def subject_of(path: Path, reading: Mapping[str, Any], claims: Sequence[Claim]) 
         or (isinstance(claim, LipschitzClaim) and claim.region is not None)
         for claim in claims
     )
-    return Subject(path, reading, biases)
+    return Subject(path, reading, biases or any(map(uses_values, proofs)))
+
+
+def uses_values(proof: Proof) -> bool:
+    """Whether the proof may rest on the values of a network, which its biases make, for all inputs too."""
+    return proof.rule == "patterns" or any(map(uses_values, proof.parts))

@@ -118,7 +118,7 @@ def verify(
         return Verification(
             certificate, file, tuple(Checked(c, False, reason) for c in claims), reason=reason
         )
-    subject = subject_of(file, document.reading, claims)
+    subject = subject_of(file, document.reading, claims, [entry.proof for entry in document.entries])
     found = list[Checked]()
     for claim, entry in zip(claims, document.entries, strict=True):
         try:

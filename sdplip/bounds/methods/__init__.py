@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from math import inf
 
-from sdplip.bounds.methods import banded, composite, frequency, greedy, lipsdp, pairs, product, riccati
+from sdplip.bounds.methods import banded, composite, exact, frequency, greedy, lipsdp, pairs, product, riccati
 from sdplip.bounds.methods.multipliers import no_chain
 from sdplip.bounds.methods.work import composite_work, interior_work, metric_work, refuses, seldom
 from sdplip.bounds.task import Proven, Task
@@ -90,6 +90,12 @@ METHODS: Mapping[str, Method] = {
         "lipsdp-neuron, and multipliers of those pairs of neurons that are worth most (seconds at 40 neurons, minutes at 500)",
         pairs.unfit,
         pairs.propose,
+        stops=True,
+    ),
+    "exact": Method(
+        "the constant itself, of piecewise linear networks: branch and bound on patterns (seconds at 40 neurons, hours at 100)",
+        exact.unfit,
+        exact.propose,
         stops=True,
     ),
     "lipsdp-layer": Method(

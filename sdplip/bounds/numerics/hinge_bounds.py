@@ -204,7 +204,7 @@ def _newton(batch: Batch, t: Vector) -> tuple[Float[np.ndarray, "batch unknowns"
 
 
 def _hessian(a: Matrices, b: Matrices, c: Matrices, d: Matrices) -> Matrices:
-    r"""$\mathrm{tr}(A_i P A_j P)$ for $A_i = v_i v_i^\top - (v_i y_i^\top + y_i v_i^\top) / 2$, from $v_i P v_j$, $v_i P y_j$, $y_i P v_j$, $y_i P y_j$."""
+    r"""$\mathrm{tr}(A_i P A_j P)$ for $A_i = v_i v_i^\top - (v_i y_i^\top + y_i v_i^\top) / 2$, from the entries of $Q P Q^\top$."""
     p, q, r = a - c / 2, b - d / 2, -a / 2
     s = -b / 2
     return (p - q / 2) * a - p / 2 * b + (r - s / 2) * c - r / 2 * d

@@ -136,6 +136,9 @@ class Lower:
         share = rng.uniform(size=(SAMPLES, 1)) ** (1 / n) / np.linalg.norm(v, axis=1, keepdims=True)
         points = ball.center + v * (0.999 * ball.radius * share)
         if isinstance(region, Cut):
-            middle, half = (region.box.lower + region.box.upper) / 2, (region.box.upper - region.box.lower) / 2
+            middle, half = (
+                (region.box.lower + region.box.upper) / 2,
+                (region.box.upper - region.box.lower) / 2,
+            )
             points = middle + np.clip(points - middle, -0.999 * half, 0.999 * half)
         return points

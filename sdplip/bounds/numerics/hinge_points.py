@@ -42,7 +42,9 @@ def look(plain: Plain, where: Sides, pattern: Int[np.ndarray, " hinges"]) -> Loo
     found = _look(plain, where, pattern, 0)
     if found is None or not found.none or where.region is not None:
         return found
-    for base in range(1, len(plain.layers)):  # rows that cancel exactly stand in as many columns as there are, less one
+    for base in range(
+        1, len(plain.layers)
+    ):  # rows that cancel exactly stand in as many columns as there are, less one
         if _independent(plain, pattern, found):
             return found
         other = _look(plain, where, coarse(plain.depth, pattern[None], np.array([base]))[0], base)
@@ -98,4 +100,6 @@ def _bounds(where: Sides, n: int, open_: Int[np.ndarray, " k"]) -> np.ndarray:
     """Of inputs, of the values of open hinges, and of the slack."""
     low, high = (np.full(n, -np.inf), np.full(n, np.inf)) if where.region is None else where.region.ends()
     most = np.where(where.high[open_] > 0, where.high[open_], 0.0)
-    return np.c_[np.r_[low, np.full(len(open_), -np.inf), -np.inf], np.r_[high, most, 1.0]]  # v >= 0 is one of the rows
+    return np.c_[
+        np.r_[low, np.full(len(open_), -np.inf), -np.inf], np.r_[high, most, 1.0]
+    ]  # v >= 0 is one of the rows

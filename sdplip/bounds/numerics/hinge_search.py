@@ -17,13 +17,15 @@ from sdplip.bounds.numerics.hinge_climb import Lower
 from sdplip.bounds.numerics.hinge_points import Looked, look
 from sdplip.bounds.numerics.hinge_tree import Tree
 from sdplip.kernel.hinges import Hinges
-from sdplip.kernel.rules.patterns import BOUNDED, bounded_by
+from sdplip.kernel.rules.patterns import bounded_by
 from sdplip.kernel.sides import Sides, empty
 from sdplip.shapes import Float, Int
 
 Pattern = Int[np.ndarray, " hinges"]
 BATCH = 32
 """Nodes that are bounded together."""
+NOTHING = 1e-180
+"""A bound that is as good as 0."""
 ROOM = 1e-10
 """By how much more than the solver's value the kernel is asked to prove of a node, relative; ten thousand times that next."""
 
@@ -39,6 +41,10 @@ class Search:
         lower: the lower side, proven.
         tree: the nodes.
         patterns: of the leaves that may still be split.
+        heap: these by their bounds.
+        asked: how many were looked at.
+        finished: the largest bound of a leaf that is not looked at again.
+        floor: a value below which the bound need not come.
     """
 
     hinges: Hinges
@@ -50,6 +56,8 @@ class Search:
     plain: Plain
     heap: list[tuple[float, int]] = field(default_factory=list)
     asked: int = 0
+    finished: float = 0.0
+    floor: float = 0.0
 
     @staticmethod
     def begin(hinges: Hinges, where: Sides | None, gap: float) -> "Search":
@@ -59,33 +67,36 @@ class Search:
         tree = Tree(hinges.order)
         tree.add(float(kappa[0]), lam[0])
         root = np.full(hinges.order, -1, np.int8)
-        found = Search(hinges, where, gap, Lower(hinges, plain, where), tree, {0: root}, plain, [(-float(kappa[0]), 0)])
+        found = Search(
+            hinges, where, gap, Lower(hinges, plain, where), tree, {0: root}, plain, [(-float(kappa[0]), 0)]
+        )
         found._settle()
         return found
 
     @staticmethod
-    def resume(hinges: Hinges, where: Sides | None, gap: float, tree: Tree, lower: Lower) -> "Search":
+    def resume(hinges: Hinges, where: Sides | None, gap: float, tree: Tree) -> "Search":
         """The search that has grown a tree."""
         patterns = tree.patterns()
         heap = [(-tree.kappa[node], node) for node in patterns]
         heapify(heap)
-        return Search(hinges, where, gap, lower, tree, patterns, Plain.of(hinges), heap, len(tree.fork))
+        plain = Plain.of(hinges)
+        return Search(
+            hinges, where, gap, Lower(hinges, plain, where), tree, patterns, plain, heap, len(tree.fork)
+        )
 
     @property
     def upper(self) -> float:
         """The square root of the largest bound of a leaf."""
-        return self.tree.bound() ** 0.5
+        return max(self.finished, -self.heap[0][0] if self.heap else 0.0) ** 0.5
 
     @property
     def target(self) -> float:
         """Bounds up to this need no further look."""
-        return (self.lower.value * (1 + self.gap)) ** 2
+        return max((max(self.lower.value, self.floor) * (1 + self.gap)) ** 2, NOTHING)
 
     @property
     def done(self) -> bool:
         """Whether no leaf is above the target, or none can be split."""
-        while self.heap and (self.heap[0][1] not in self.patterns):
-            heappop(self.heap)
         return not self.heap or -self.heap[0][0] <= self.target
 
     def step(self) -> None:
@@ -99,6 +110,8 @@ class Search:
         for k, node in enumerate(nodes):
             if self.tree.kappa[node] > self.target:
                 self._fork(node, score[k], slope[k])
+            else:
+                self._finish(node)
 
     def _worst(self) -> Iterator[int]:
         for _ in range(BATCH):
@@ -140,16 +153,24 @@ class Search:
         kappa = np.array([self.tree.kappa[node] for node in nodes])
         batch = Batch.of(self.plain, patterns, lam, kappa * (1 + 1e-7))
         improve(batch, self.target * (1 - 2 * ROOM))
+        if (complete := np.flatnonzero((patterns >= 0).all(1))).size:  # there it is a norm
+            norms = self.plain.jacobian_norms(patterns[complete])
+            batch.kappa[complete] = np.minimum(batch.kappa[complete], norms**2 * (1 + ROOM))
         for room in (ROOM, 1e4 * ROOM):
             wanted = batch.kappa * (1 + room)
             at = np.flatnonzero(wanted < kappa)
             good = at[bounded_by(self.hinges, patterns[at], batch.lam[at], wanted[at])]
             for k in good.tolist():
                 kappa[k] = wanted[k]
-                self.tree.kappa[nodes[k]], self.tree.lam[nodes[k]] = float(wanted[k]), batch.lam[k].copy()
+                self.tree.lam[nodes[k]] = batch.lam[
+                    k
+                ].copy()  # first: an interrupt leaves more than is proven
+                self.tree.kappa[nodes[k]] = float(wanted[k])
         return moments(batch)
 
-    def _fork(self, node: int, score: Float[np.ndarray, " hinges"], slope: Float[np.ndarray, " hinges"]) -> None:
+    def _fork(
+        self, node: int, score: Float[np.ndarray, " hinges"], slope: Float[np.ndarray, " hinges"]
+    ) -> None:
         pattern = self.patterns[node]
         if not (pattern < 0).any():
             self._settled(node, pattern)
@@ -190,7 +211,12 @@ class Search:
             found = look(self.plain, self.where, pattern)
             if found is not None and found.slack > 0:
                 self.lower.at(found.x)
-        del self.patterns[node]  # it stays a leaf with its bound
+        self._finish(node)
+
+    def _finish(self, node: int) -> None:
+        """A leaf that keeps its bound."""
+        self.finished = max(self.finished, self.tree.kappa[node])
+        del self.patterns[node]
 
     def _settle(self) -> None:
         """Forks the root at hinges of which the region leaves one side."""
@@ -223,6 +249,3 @@ def run(search: Search, goes_on: Callable[[int, float, float], bool]) -> None:
         search.step()
         if not goes_on(search.asked, search.upper, search.lower.value):
             return
-
-
-__all__ = ["BOUNDED", "Search", "run"]

@@ -42,13 +42,15 @@ class Tree:
 
     def split(self, node: int, hinge: int) -> tuple[int, int]:
         """Makes a leaf a fork; both branches inherit its bound."""
-        self.fork[node] = hinge
-        self.child[node] = self.add(self.kappa[node], self.lam[node])
-        return self.child[node], self.add(self.kappa[node], self.lam[node])
+        branches = self.add(self.kappa[node], self.lam[node]), self.add(self.kappa[node], self.lam[node])
+        self.child[node] = branches[0]
+        self.fork[node] = hinge  # last: an interrupt before leaves a leaf
+        return branches
 
     def close(self, node: int, base: int, rows: np.ndarray, weights: np.ndarray) -> None:
         """Makes a leaf an empty one."""
-        self.fork[node], self.against[node] = EMPTY, (base, rows, weights)
+        self.against[node] = (base, rows, weights)
+        self.fork[node] = EMPTY
         self.lam[node] = self.lam[node][:0]
 
     def bound(self) -> float:
@@ -128,7 +130,9 @@ class Tree:
     @staticmethod
     def of(order: int, kept: Mapping[str, np.ndarray]) -> "Tree":
         """The tree of such arrays."""
-        tree = Tree(order, kept["fork"].tolist(), kept["child"].tolist(), kept["kappa"].tolist(), list(kept["lam"]))
+        tree = Tree(
+            order, kept["fork"].tolist(), kept["child"].tolist(), kept["kappa"].tolist(), list(kept["lam"])
+        )
         ends, count = np.cumsum(kept["count"]), kept["count"]
         for k, node in enumerate(kept["nodes"].tolist()):
             at = slice(ends[k] - count[k], ends[k])

@@ -45,7 +45,7 @@ def banded(goal: Goal, proof: Proof, prove: Prove) -> float:
         raise NotProvable(
             "A proof by `banded` with a matrix `R` has one part, the proof of what begins with it."
         )
-    return prove(replace(goal, network=behind(network, end, R), region=None), proof.parts[0])
+    return prove(replace(goal, network=behind(network, end, R), region=None, values=False), proof.parts[0])
 
 
 def with_last(network: Network) -> Strip:

@@ -37,7 +37,7 @@ def cut(goal: Goal, proof: Proof, prove: Prove) -> float:
         sub = next(parts, None)
         if sub is None:
             raise NotProvable("A piece of the region has no proof.")
-        bound = max(bound, prove(Goal(goal.network, piece, goal.norm), sub))
+        bound = max(bound, prove(Goal(goal.network, piece, goal.norm, values=goal.values), sub))
     if next(parts, None) is not None:
         raise NotProvable("There are more proofs than pieces of the region.")
     return bound

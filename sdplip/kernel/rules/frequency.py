@@ -69,7 +69,7 @@ def frequency(goal: Goal, proof: Proof, prove: Prove) -> float:
         raise NotProvable(
             "A proof by `frequency` with a matrix `R` has one part, the proof of what begins with it."
         )
-    return prove(replace(goal, network=behind(network, end, R), region=None), proof.parts[0])
+    return prove(replace(goal, network=behind(network, end, R), region=None, values=False), proof.parts[0])
 
 
 def _multipliers(planned: Plan, proof: Proof) -> dict[Key, Vector]:

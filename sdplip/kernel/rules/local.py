@@ -25,7 +25,7 @@ def local(goal: Goal, proof: Proof, prove: Prove) -> float:
     if len(proof.parts) != 1:
         raise NotProvable("`local` needs one part, the proof of the local network.")
     found = local_network(goal.network, goal.region)
-    return prove(replace(goal, network=found, region=None, centred=False), proof.parts[0])
+    return prove(replace(goal, network=found, region=None, centred=False, values=False), proof.parts[0])
 
 
 def local_network(network: Network, region: Region) -> Network:

@@ -25,7 +25,7 @@ def narrow(goal: Goal, proof: Proof, prove: Prove) -> float:
     """What the part proves of the narrower network."""
     if len(proof.parts) != 1:
         raise NotProvable("`narrow` needs one part, the proof of the narrower network.")
-    return prove(replace(goal, network=narrowed(goal.network), region=None), proof.parts[0])
+    return prove(replace(goal, network=narrowed(goal.network), region=None, values=False), proof.parts[0])
 
 
 def first_linear(network: Network) -> int:

@@ -56,6 +56,10 @@ def patterns(goal: Goal, proof: Proof, prove: Prove) -> float:  # noqa: ARG001
     kappa = number(proof, "kappa")
     bounded, nothing = leaves(wholes(proof, "fork", None, EMPTY, hinges.order - 1), hinges.order)
     _all_bounded(hinges, bounded, proof, kappa)
+    if len(nothing) and not goal.values:
+        raise NotProvable(
+            "A leaf is empty for the values of a network, but here it is known by its increments only."
+        )
     _all_empty(hinges, nothing, proof, sides(hinges, goal.region))
     return up(float(np.sqrt(kappa)))
 

@@ -35,7 +35,7 @@ def rows(goal: Goal, proof: Proof, prove: Prove) -> float:
         bounds = {i: up(front * length) for i, length in enumerate(factors.tolist())}
     outputs = wholes(proof, "outputs", len(parts), 0, network.outputs - 1)
     for i, part in zip(outputs, parts, strict=True):
-        own = prove(Goal(output(network, i), goal.region), part)
+        own = prove(Goal(output(network, i), goal.region, values=goal.values), part)
         bounds[i] = min(own, bounds.get(i, own))
     if len(bounds) < network.outputs:
         missing = min(set(range(network.outputs)) - set(bounds))

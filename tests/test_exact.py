@@ -1,0 +1,385 @@
+"""The exact constant: both sides proven, known answers, all patterns by hand, every kind of hinge, and what is refused."""
+
+import itertools
+import os
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.optimize import linprog
+
+from sdplip.bounds import bound, exact_bound, jacobian
+from sdplip.errors import InvalidProblem, NotProvable
+from sdplip.kernel.check import conclude
+from sdplip.kernel.hinges import hinged, reduced
+from sdplip.kernel.proof import Goal, Proof
+from sdplip.kernel.regions import Ball, Box, Cut, Region
+from sdplip.kernel.sides import sides
+from sdplip.network import Activation, Builder, Dense, Maximum, Network, Sort, Sum, chain
+
+DATA = os.environ.get("SDPLIP_DATA")
+ROOT40 = chain(
+    [Dense(np.array([[-1.0, 3.0], [3.0, -1.0]])), Activation("relu", 2), Dense(np.array([[2.0, 2.0]]))]
+)
+
+
+def random_network(seed: int, *widths: int, kind: str = "relu") -> Network:
+    rng, ops = np.random.default_rng(seed), []
+    for k, (n, m) in enumerate(itertools.pairwise(widths)):
+        ops.append(Dense(rng.normal(size=(m, n)) / np.sqrt(n), 0.4 * rng.normal(size=m)))
+        if k < len(widths) - 2:
+            ops.append(Sort(np.arange(m).reshape(-1, 2), m) if kind == "maxmin" else Activation(kind, m))
+    return chain(ops)
+
+
+def mixed() -> Network:
+    """Three knots, groups of three, maxima that overlap, a sum, leaky slopes."""
+    rng, b = np.random.default_rng(3), Builder((2,))
+    a = b.add(Dense(rng.normal(size=(3, 2)), rng.normal(size=3)), 0)
+    bent = b.add(Dense(rng.normal(size=(3, 3)), rng.normal(size=3)), b.add(Activation("hardtanh", 3), a))
+    sorted_ = b.add(Sort(np.array([[2, 0, 1]]), 3), bent)
+    total = b.add(Sum((1, -1), 3), sorted_, b.add(Activation("leaky_relu", 3), bent))
+    high = b.add(Maximum(np.array([[0, 1], [1, 2]]), 3), total)
+    return b.finish(b.add(Dense(rng.normal(size=(2, 2))), high))
+
+
+def by_hand(network: Network, box: Box | None) -> float:
+    """The largest Jacobian of a pattern that some point has inside, pattern by pattern."""
+    hinges, best = hinged(network), 0.0
+    n = hinges.inputs
+    ends = [(None, None)] * n if box is None else list(zip(box.lower, box.upper, strict=True))
+    for sides_ in itertools.product((0, 1), repeat=hinges.order):
+        y, out = reduced(hinges, np.array([sides_], np.int8))
+        sign = np.where(np.array(sides_) == 1, 1.0, -1.0)
+        A, c = y.mid[0][:, :n] * sign[:, None], y.mid[0][:, -1] * sign
+        room = np.maximum(abs(A).sum(1), 1e-9)
+        found = linprog(np.r_[np.zeros(n), -1.0], A_ub=np.c_[-A, room], b_ub=c, bounds=[*ends, (None, 1)])
+        if found.status == 0 and found.x[-1] > 1e-7:
+            best = max(best, float(np.linalg.norm(out.mid[0][:, :n], 2)))
+    return best
+
+
+BOX = Box(np.array([-0.3, -0.6]), np.array([0.8, 0.5]))
+CASES = [
+    (random_network(0, 2, 4, 3, 2), None),
+    (random_network(1, 3, 4, 4, 1), None),
+    (random_network(2, 2, 4, 4, 2, kind="leaky_relu"), BOX),
+    (random_network(3, 2, 6, 4, 2, kind="maxmin"), None),
+    (random_network(4, 2, 6, 4, 1, kind="maxmin"), BOX),
+    (random_network(5, 2, 4, 3, 2, kind="abs"), BOX),
+]
+
+
+@pytest.mark.parametrize(("network", "region"), CASES)
+def test_the_constant_by_hand(network: Network, region: Box | None):
+    found = exact_bound(network, region=region)
+    value = by_hand(network, region)
+    assert found.lower <= value * (1 + 1e-12) and value <= found.bound * (1 + 1e-12)
+    assert found.bound <= found.lower * (1 + 1.1e-6) and found.note == ""
+    assert found.lower_proven and np.linalg.norm(jacobian(network, found.witness), 2) >= found.lower * (
+        1 - 1e-12
+    )
+    assert conclude(found.goal, found.proof) == found.bound
+    assert found.bound <= bound(network, "lipsdp-neuron", region=region, lower=0.0).bound * (1 + 1e-6)
+
+
+def test_hinges_of_every_kind():
+    network = mixed()
+    found = exact_bound(network, region=BOX)
+    points = np.random.default_rng(0).uniform(BOX.lower, BOX.upper, (3000, 2))
+    value = max(np.linalg.norm(jacobian(network, x), 2) for x in points)
+    assert value <= found.bound and value == pytest.approx(found.lower, rel=1e-9)
+    assert found.note == "" and found.bound <= found.lower * (1 + 1.1e-6)
+    assert conclude(found.goal, found.proof) == found.bound
+
+
+@pytest.mark.parametrize(
+    "network", [random_network(0, 2, 4, 3, 2), random_network(6, 3, 4, 4, 2, kind="maxmin")]
+)
+def test_all_biases_are_all_patterns(network: Network):
+    hinges = hinged(network)
+    patterns = np.array(list(itertools.product((0, 1), repeat=hinges.order)), np.int8)
+    value = np.linalg.norm(reduced(hinges, patterns)[1].mid[:, :, : hinges.inputs], 2, axis=(1, 2)).max()
+    found = exact_bound(network, any_biases=True)
+    assert found.lower <= value * (1 + 1e-12) and value <= found.bound * (1 + 1e-12)
+    assert found.bound <= found.lower * (1 + 1.1e-6) and found.bound >= exact_bound(network).lower
+
+
+def test_known_answers():
+    assert exact_bound(ROOT40, any_biases=True).bound == pytest.approx(40**0.5, rel=2e-6)
+    triple = chain(
+        [
+            Dense(np.array([[1.0, -3], [2, -1], [2, 2]])),
+            Activation("relu", 3),
+            Dense(np.array([[3.0, -3, 3]])),
+        ]
+    )
+    assert exact_bound(triple, any_biases=True).bound == pytest.approx(90**0.5, rel=2e-6)
+
+
+@pytest.mark.parametrize("region", [Ball(np.array([0.1, -0.2]), 0.3), Cut(Ball(np.zeros(2), 0.5), BOX)])
+def test_balls_and_cuts(region: Region):
+    network = random_network(7, 2, 4, 4, 2)
+    found = exact_bound(network, region=region)
+    wide = exact_bound(network)
+    assert found.lower <= found.bound <= wide.bound * (1 + 1e-9) and found.lower > 0
+    rng = np.random.default_rng(0)
+    points = np.clip(0.3 * rng.normal(size=(300, 2)), BOX.lower, BOX.upper)
+    center, radius = (
+        (region.center, region.radius)
+        if isinstance(region, Ball)
+        else (region.ball.center, region.ball.radius)
+    )
+    points = points[np.linalg.norm(points - center, axis=1) < radius]
+    assert len(points) > 20
+    assert max(np.linalg.norm(jacobian(network, x), 2) for x in points) <= found.bound
+
+
+def test_ends_of_hinges_hold():
+    network = random_network(8, 3, 6, 6, 2)
+    hinges = hinged(network)
+    box = Box(np.full(3, -0.2), np.full(3, 0.3))
+    known = sides(hinges, box)
+    rng = np.random.default_rng(1)
+    values = np.c_[rng.uniform(-0.2, 0.3, (500, 3)), np.zeros((500, 12)), np.ones(500)]
+    for layer in hinges.layers:
+        y = values @ hinges.y.mid[layer].T
+        values[:, 3 + layer] = np.maximum(y, 0)
+        assert (y >= known.low[layer]).all() and (y <= known.high[layer]).all()
+    assert known.high.max() < 10
+
+
+def rational(network: Network, proof: Proof) -> bool:
+    """Whether bounded leaves hold and empty ones cancel, in exact arithmetic: a ReLU chain for all inputs."""
+    W = [
+        [[Fraction(v) for v in row] for row in op.W.tolist()]
+        for op in (node.op for node in network.nodes)
+        if isinstance(op, Dense)
+    ]
+    b = [
+        [Fraction(v) for v in op.b.tolist()]
+        for op in (node.op for node in network.nodes)
+        if isinstance(op, Dense)
+    ]
+    data, n = proof.data, len(W[0][0])
+    order = sum(len(A) for A in W[:-1])
+    kappa, multipliers = (
+        Fraction(data["kappa"]),
+        iter(map(Fraction, np.asarray(data["multipliers"]).tolist())),
+    )
+    empties = iter(
+        zip(data["base"], np.split(np.array(data["rows"], int), np.cumsum(data["count"])[:-1]), strict=True)
+    )
+    todo = [[-1] * order]
+
+    def rows_of(pattern: list[int]) -> tuple[list[list[Fraction]], list[list[Fraction]]]:
+        unit = lambda k: [Fraction(int(j == k)) for j in range(n + order + 1)]  # noqa: E731
+        below, y, at = [unit(k) for k in range(n)], [], 0
+        for A, shift in zip(W, b, strict=True):
+            new = [
+                [sum(w * r[j] for w, r in zip(row, below, strict=True)) for j in range(n + order + 1)]
+                for row in A
+            ]
+            for row, s in zip(new, shift, strict=True):
+                row[-1] += s
+            if A is W[-1]:
+                return y, new
+            y += new
+            side = pattern[at : at + len(A)]
+            zero = [Fraction(0)] * (n + order + 1)
+            below = [
+                unit(n + at + k) if s < 0 else row if s else zero
+                for k, (s, row) in enumerate(zip(side, new, strict=True))
+            ]
+            at += len(A)
+        raise AssertionError
+
+    for asked in data["fork"]:
+        pattern = todo.pop()
+        if asked >= 0:
+            todo += [[side if k == asked else p for k, p in enumerate(pattern)] for side in (1, 0)]
+            continue
+        if asked == -1:
+            y, out = rows_of(pattern)
+            open_ = [i for i in range(order) if pattern[i] < 0]
+            size, at = n + len(open_), [*range(n), *(n + i for i in open_)]
+            M = [[-sum(r[i] * r[j] for r in out) for j in at] for i in at]
+            for k in range(n):
+                M[k][k] += kappa
+            for k, i in enumerate(open_, n):
+                lam = next(multipliers)
+                M[k][k] += lam
+                for c, j in enumerate(at):
+                    M[k][c] -= lam * y[i][j] / 2
+                    M[c][k] -= lam * y[i][j] / 2
+            for k in range(size):  # all pivots are positive
+                if M[k][k] <= 0:
+                    return False
+                for i in range(k + 1, size):
+                    factor = M[i][k] / M[k][k]
+                    M[i] = [u - factor * v for u, v in zip(M[i], M[k], strict=True)]
+            continue
+        base, rows = next(empties)
+        ends = np.cumsum([len(A) for A in W[:-1]])
+        forget = [-1 if p == 1 and i < (ends[base - 1] if base else 0) else p for i, p in enumerate(pattern)]
+        y, _ = rows_of(forget)
+        kept = []
+        for r in rows.tolist():
+            kind, i = divmod(r, order)
+            unit = [Fraction(int(j == n + i and kind > 0)) for j in range(n + order + 1)]
+            sign = (1 if forget[i] == 1 else -1) if kind == 0 else (-1 if kind == 2 else 0)
+            assert (forget[i] >= 0) == (kind == 0)
+            kept.append([sign * v + u for v, u in zip(y[i], unit, strict=True)])
+        weights = _null(kept)
+        if weights is None or sum(w * row[-1] for w, row in zip(weights, kept, strict=True)) >= 0:
+            return False
+    return not todo
+
+
+def _null(rows: list[list[Fraction]]) -> list[Fraction] | None:
+    """The positive weights with which all but the last entries of the rows cancel, found by elimination."""
+    m = len(rows)
+    work = [row[:-1] + [Fraction(int(i == k)) for i in range(m)] for k, row in enumerate(rows)]
+    width, rank = len(rows[0]) - 1, 0
+    for column in range(width):
+        pivot = next((k for k in range(rank, m) if work[k][column] != 0), None)
+        if pivot is None:
+            continue
+        work[rank], work[pivot] = work[pivot], work[rank]
+        for k in range(m):
+            if k != rank and work[k][column] != 0:
+                factor = work[k][column] / work[rank][column]
+                work[k] = [u - factor * v for u, v in zip(work[k], work[rank], strict=True)]
+        rank += 1
+    if rank != m - 1:
+        return None
+    weights = work[-1][width:]
+    weights = [-w for w in weights] if weights[0] < 0 else weights
+    return weights if min(weights) > 0 else None
+
+
+def test_the_proof_in_rational_numbers():
+    network = random_network(4, 2, 4, 3, 1)
+    found = exact_bound(network)
+    assert -2 in found.proof.data["fork"] and rational(network, found.proof)
+    less = dict(found.proof.data)
+    less["kappa"] = less["kappa"] * 0.9
+    assert not rational(network, Proof("patterns", less))
+
+
+def forged(proof: Proof, **changes: object) -> Proof:
+    return Proof("patterns", {**proof.data, **changes})
+
+
+def test_what_a_forger_would_change():
+    network = random_network(4, 2, 4, 3, 1)
+    found = exact_bound(network)
+    goal, proof, data = found.goal, found.proof, found.proof.data
+    rows, fork = list(data["rows"]), list(data["fork"])
+    first = fork.index(-2)
+    wrong = [
+        forged(proof, kappa=data["kappa"] * (1 - 1e-5)),
+        forged(proof, fork=[-2]),
+        forged(proof, fork=fork[:-1]),
+        forged(proof, fork=[*fork, -1]),
+        forged(proof, fork=[-2 if k == -1 else k for k in fork]),
+        forged(proof, fork=[fork[0], fork[0], *fork[1:]]),
+        forged(proof, rows=[(r + 1) % hinged(network).order for r in rows]),
+        forged(proof, rows=rows[:-1], count=[*data["count"][:-1], data["count"][-1] - 1]),
+        forged(proof, multipliers=np.asarray(data["multipliers"]) * 0.5),
+        forged(proof, base=[99] * len(data["base"])),
+        forged(proof, fork=[*fork[:first], fork[0], *fork[first + 1 :]]),
+    ]
+    for one in wrong:
+        with pytest.raises(NotProvable):
+            conclude(goal, one)
+    increments = Goal(network)  # an empty leaf is about values, which rules may have dropped
+    with pytest.raises(NotProvable, match="increments"):
+        conclude(increments, proof)
+
+
+def test_narrow_loses_values():
+    network = random_network(10, 6, 2, 3, 1)
+    found = exact_bound(network)
+    assert -2 in found.proof.data["fork"]
+    with pytest.raises(NotProvable, match="increments"):
+        conclude(found.goal, Proof("narrow", {}, (found.proof,)))
+
+
+def test_refused():
+    tanh = chain([Dense(np.eye(2)), Activation("tanh", 2)])
+    with pytest.raises(InvalidProblem, match="tanh is not piecewise linear"):
+        exact_bound(tanh)
+    with pytest.raises(InvalidProblem, match="Drop it, or the region"):
+        exact_bound(ROOT40, any_biases=True, region=BOX)
+    with pytest.raises(InvalidProblem, match="a bias of its own"):
+        exact_bound(mixed(), any_biases=True)
+    with pytest.raises(InvalidProblem, match="`gap` must be positive"):
+        exact_bound(ROOT40, gap=0.0)
+
+
+def test_a_search_goes_on(tmp_path: Path):
+    network, state = random_network(11, 4, 8, 8, 2), tmp_path / "search.npz"
+    first = exact_bound(network, state=state, seconds=1e-9)
+    assert "time was over" in first.note and first.lower <= first.bound and state.exists()
+    second = exact_bound(network, state=state)
+    whole = exact_bound(network)
+    assert (
+        second.note == ""
+        and second.bound == pytest.approx(whole.bound, rel=2e-6)
+        and second.bound <= first.bound
+    )
+    with pytest.raises(InvalidProblem, match="another network"):
+        exact_bound(random_network(12, 4, 8, 8, 2), state=state)
+    state.write_bytes(b"nothing")
+    with pytest.raises(InvalidProblem, match="no kept search"):
+        exact_bound(network, state=state)
+
+
+def test_an_interrupt_keeps_both_sides():
+    network = random_network(11, 4, 8, 8, 2)
+
+    def stop(nodes: int, upper: float, lower: float) -> None:
+        assert lower <= upper and nodes > 0
+        raise KeyboardInterrupt
+
+    found = exact_bound(network, progress=stop)
+    assert "interrupted" in found.note and 0 < found.lower <= exact_bound(network).bound <= found.bound * (
+        1 + 1e-9
+    )
+
+
+def test_the_largest_output():
+    network = random_network(13, 3, 4, 4, 3)
+    found = exact_bound(network, output_norm="linf")
+    rows = [
+        exact_bound(chain([*(node.op for node in network.nodes), Dense(np.eye(1, 3, i))])).bound
+        for i in range(3)
+    ]
+    assert found.bound == pytest.approx(max(rows), rel=3e-6) and found.row == int(np.argmax(rows))
+
+
+PUBLISHED = [
+    ("lipbab_iris_net__4_5_5_3_", Box(np.zeros(4), np.ones(4)), 6.77145),
+    ("lipbab_SDnet__10_15_10_3_", Box(np.zeros(10), np.full(10, 0.1)), 9.5307),
+    ("exlipbab_iris_net__4x6x6x3__ReLU", None, 11.63436),
+    ("exlipbab_wine_net__11x12x12x1__ReLU", None, 1.743370),
+]
+
+
+@pytest.mark.skipif(
+    DATA is None, reason="SDPLIP_DATA is not set: the networks of LipBaB and ExLipBaB lie there"
+)
+@pytest.mark.parametrize(("name", "region", "value"), PUBLISHED)
+def test_published_values(name: str, region: Box | None, value: float):
+    folder = Path(str(DATA)) / "benchmarks"
+    W = np.load(folder / f"{name}_weights.npy", allow_pickle=True)
+    b = np.load(folder / f"{name}_biases.npy", allow_pickle=True)
+    ops: list = []
+    for k, (A, shift) in enumerate(zip(W, b, strict=True)):
+        ops += [Dense(A.T.astype(float), shift.astype(float))] + [Activation("relu", A.shape[1])] * (
+            k < len(W) - 1
+        )
+    found = exact_bound(chain(ops), region=region)
+    assert found.lower == pytest.approx(value, rel=1e-5) and found.bound <= found.lower * (1 + 1.1e-6)
