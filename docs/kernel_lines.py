@@ -61,8 +61,15 @@ ROOMS = {
     ),
     "regions": (
         "region regions crown zonotope centred",
-        ["kernel/regions.py", "kernel/reach/*.py", "kernel/centred/*.py"]
-        + [f"kernel/rules/{name}.py" for name in ("cut", "local", "secants")],
+        [
+            "kernel/regions.py",
+            "kernel/hinges.py",
+            "kernel/sides.py",
+            "kernel/witness.py",
+            "kernel/reach/*.py",
+            "kernel/centred/*.py",
+        ]
+        + [f"kernel/rules/{name}.py" for name in ("cut", "local", "patterns", "secants")],
     ),
     "images and forward passes": (
         "../robustness/radii ../robustness/radii_proof",

@@ -169,7 +169,10 @@ def bound_bar() -> "Iterator[tuple[Step | None, Callable[[Tried], None] | None]]
             if seconds >= PATIENCE:
                 known = upper > 0 and math.isfinite(lower / upper)
                 gap = min(1.0, max(1 - lower / upper, 1e-16)) if known else 1.0
-                drawn.show(_digits(gap), f"iteration {iteration}, gap {gap:.1e}, {seconds:.0f} s {KEEPS}")
+                drawn.show(
+                    _digits(gap),
+                    f"iteration {iteration}, {lower:.7g} to {upper:.7g}, gap {gap:.1e}, {seconds:.0f} s {KEEPS}",
+                )
 
         def report(done: "Tried") -> None:
             what = done.note if done.bound is None else f"at most {above(done.bound, 7)}"

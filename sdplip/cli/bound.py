@@ -10,7 +10,7 @@ import click
 from sdplip.cli.answers import path_or_none, print_json, verify_command, written
 from sdplip.cli.network import NetworkSource, reading_options
 from sdplip.cli.options import Output, json_option, transpose_option
-from sdplip.cli.question import METHODS, Question, compared
+from sdplip.cli.question import METHODS, Exactly, Question, compared
 from sdplip.cli.region import Given, RegionType, given_region
 from sdplip.progress import bound_bar
 
@@ -86,7 +86,24 @@ class Two(click.ParamType):
     type=click.FloatRange(min=0, min_open=True),
     default=60.0,
     show_default=True,
-    help="Budget of auto, and of each method of --compare; Ctrl-C ends it early. The best proven bound until then counts.",
+    help="Budget of auto and exact, and of each method of --compare; Ctrl-C ends it early. The best proven bound until then counts.",
+)
+@click.option(
+    "--gap",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="G",
+    help="Of --method exact: end where both sides are within G, relative (default 1e-6).",
+)
+@click.option(
+    "--any-biases",
+    is_flag=True,
+    help="Of --method exact: the largest constant over all biases, not of these.",
+)
+@click.option(
+    "--state",
+    type=Output(".npz"),
+    metavar="S.npz",
+    help="Of --method exact: keep the search in this file, and go on from it.",
 )
 @click.option(
     "--input", "inputs", metavar="NAME", help="Of an ONNX graph with several inputs: this one alone."
@@ -125,6 +142,9 @@ def bound(
     property_file: Path | None,
     pieces: int,
     seconds: float,
+    gap: float | None,
+    any_biases: bool,
+    state: Path | None,
     inputs: str | None,
     outputs: str | None,
     device: str,
@@ -159,12 +179,31 @@ def bound(
         raise click.UsageError(
             "--output-pair is about one number, which has one norm. Drop --output-norm, or the pair."
         )
+    if method != "exact" and (gap or any_biases or state):
+        raise click.UsageError(
+            "--gap, --any-biases and --state are of --method exact. Name it, or drop them."
+        )
+    if method == "exact" and (pieces > 1 or device != "cpu"):
+        raise click.UsageError(
+            "--method exact cuts regions by itself, on the cpu. Drop --pieces and --device."
+        )
     source = NetworkSource(file, layer, transpose, activation, slopes, reading, inputs, outputs)
-    understood = source.understood(biases=regional)
+    understood = source.understood(biases=regional or method == "exact")
     network = understood.network
     region = given_region(ball, box, network, property_file)
     with bound_bar() as (watch, report):
-        ask = Question(network, output_pair, output_norm, region, watch, pieces, device, seconds, report)
+        ask = Question(
+            network,
+            output_pair,
+            output_norm,
+            region,
+            watch,
+            pieces,
+            device,
+            seconds,
+            report,
+            exact=Exactly(gap or 1e-6, any_biases, state),
+        )
         results = compared(ask) if compare else [ask.bound(method or "auto")]
     best = min(results, key=lambda result: result.bound)
     if certificate:
@@ -205,6 +244,7 @@ def _method(result: "NetworkBound") -> dict[str, Any]:
         "method": result.method,
         "bound": result.bound,
         "lower": result.lower,
+        "lower_proven": result.lower_proven,
         "sdp_lower": result.sdp_lower,
         "gap": result.gap,
         "seconds": result.seconds,
@@ -224,6 +264,7 @@ def _to_json(result: "NetworkBound", ask: Question) -> dict[str, Any]:
         "rigorous": True,  # every value of `sdplip.bounds` is the kernel's
         "output_pair": None if ask.pair is None else list(ask.pair),
         "output_norm": ask.norm,
+        "witness": None if result.witness is None else result.witness.tolist(),
         "words": _claim(result, ask).words(),
         "tried": tried,
     }

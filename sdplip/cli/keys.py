@@ -60,7 +60,8 @@ KEYS: dict[str, Key] = {
     "sha256": Key("string", "Digest of the file that a certificate is about."),
     # constants
     "bound": Key("number", "Proven upper bound of a Lipschitz constant; null where nothing is proven.", null=True),
-    "lower": Key("number", "Largest stretch that was found, in floating point: not proven.", null=True),
+    "lower": Key("number", "Largest stretch that was found, in floating point: not proven but by `bound --method exact`.", null=True),
+    "lower_proven": Key("boolean", "Whether `lower` is proven, rounding included."),
     "sdp_lower": Key("number", "A solver's dual value, below which its method cannot come: not proven.", null=True),
     "gap": Key("number", "Relative distance to the best value of this kind; null where none is known.", null=True),
     "c": Key("number", "Proven from above: the least number with W^T W <= c^2 T is at most this."),
@@ -160,7 +161,7 @@ _SHAPE = Node("shape", "list", "Of the array in the file.", ["integer"])
 _CLAIM = Node("claim", "any", "The claim as the certificate has it.")
 _POINT = ("attack", "eps", "accuracy")
 _SIDE = ("bound", "margin_constant", _CERTIFIED, "mean_radius")
-_METHOD = ("method", "bound", "lower", "sdp_lower", "gap", "seconds", "order", "row", "note")
+_METHOD = ("method", "bound", "lower", "lower_proven", "sdp_lower", "gap", "seconds", "order", "row", "note")
 _PROOF = ("c", "c_lower", "bound")
 
 DOCUMENTS: dict[str, Parts] = {
@@ -187,6 +188,7 @@ DOCUMENTS: dict[str, Parts] = {
         "file", *_METHOD, "rigorous",
         Node("output_pair", "list", "The two outputs whose difference is bounded.", ["integer"], null=True),
         "output_norm", "words",
+        Node("witness", "list", "A point with a Jacobian of the norm `lower`, where that is proven.", ["number"], null=True),
         Node("tried", "many", "Every method that was asked, the reason in `note`.",
              ("method", "bound", "seconds", "note")),
         Node("methods", "many", "With --compare, one a method.", _METHOD, null=True),

@@ -7,6 +7,8 @@ from math import inf
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sdplip.bounds.answer import NetworkBound, Tried
     from sdplip.kernel.proof import Norm
     from sdplip.kernel.regions import Region
@@ -23,6 +25,7 @@ METHODS = (
     "lipsdp-layer",
     "lipsdp-neuron",
     "pairs",
+    "exact",
     "reference",
     "reference-layer",
     "reference-pairs",
@@ -30,12 +33,21 @@ METHODS = (
     "banded",
 )
 """As in `sdplip.bounds.methods`, so that help loads no solver; a test compares them."""
-ALONE = ("auto", "reference", "reference-layer", "reference-pairs", "lipsdp-network")
+ALONE = ("auto", "exact", "reference", "reference-layer", "reference-pairs", "lipsdp-network")
 """What `--compare` leaves out, but for CVXPY's answer on small networks."""
 NO_MORE = "product of the parts"
 """What methods give that take no part of a network."""
 REFERENCE_ORDER = 60
 """Up to this order of the inequality, neurons and the fewer of them and inputs, `--compare` shows CVXPY's answer too: a few seconds."""
+
+
+@dataclass(frozen=True)
+class Exactly:
+    """How the method "exact" is to search: see `sdplip.bounds.exact_bound`."""
+
+    gap: float = 1e-6
+    any_biases: bool = False
+    state: "Path | None" = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,8 +65,11 @@ class Question:
     report: "Callable[[Tried], object] | None" = None
     stop: bool = False
     lower: float | None = None
+    exact: "Exactly | None" = None
 
     def bound(self, method: str) -> "NetworkBound":
+        if method == "exact":
+            return self._exactly(self.exact or Exactly())
         if method not in ("product", "composite"):  # imports are no part of the time
             import torch  # noqa: F401
         if method.startswith("reference"):
@@ -87,6 +102,21 @@ class Question:
             seconds=self.seconds,
             stop=self.stop,
             lower=self.lower,
+        )
+
+    def _exactly(self, how: Exactly) -> "NetworkBound":
+        from sdplip.bounds.exact import exact_bound
+
+        return exact_bound(
+            self.network,
+            output_pair=self.pair,
+            output_norm=self.norm,
+            region=self.region,
+            any_biases=how.any_biases,
+            seconds=self.seconds,
+            state=how.state,
+            progress=self.watch,
+            gap=how.gap,
         )
 
 

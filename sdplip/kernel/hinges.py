@@ -223,7 +223,10 @@ class _Made:
             return self._shifted(op, _read(op, rows[0], step(node, rows)))
         if isinstance(op, Sum | Concatenate):
             return step(node, rows)
-        return self._bent(op, rows[0]) if isinstance(op, Activation) else self._sorted(op, rows[0])
+        if isinstance(op, Activation):
+            return self._bent(op, rows[0])
+        assert isinstance(op, Sort), "`_hinges` has refused others"
+        return self._sorted(op, rows[0])
 
     def finish(self, out: Enclosure, free: bool) -> Hinges:
         nothing = np.zeros((0, self.columns))

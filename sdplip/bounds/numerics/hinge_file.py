@@ -26,7 +26,8 @@ def keep(path: Path, name: str, search: Search) -> None:
     """
     x = np.zeros(0) if search.lower.x is None else search.lower.x
     stream = io.BytesIO()
-    np.savez_compressed(stream, name=np.array(name), x=x, **search.tree.arrays())
+    arrays = {"name": np.array(name), "x": x, **search.tree.arrays()}
+    np.savez_compressed(stream, allow_pickle=False, **arrays)  # pyright: ignore[reportArgumentType]
     write_bytes(path, stream.getvalue())
 
 

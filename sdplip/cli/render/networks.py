@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from sdplip.cli.render.frame import above, below, open_console, open_table, say, say_command
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from sdplip.bounds.answer import NetworkBound
     from sdplip.kernel.regions import Region
     from sdplip.network.read.understood import Understood
@@ -56,6 +58,11 @@ def bound(
     say(console, f"Proven: {_claim(best, region, pair)} ({best.method}){assumed}.")
     if understood.checked:
         say(console, f"What was understood {understood.checked}.")
+    if best.lower_proven:
+        at = " (some biases have it)" if best.witness is None else ""
+        say(console, f"Proven too: no constant below {below(best.lower, 9)} will do{at}.")
+        _files(console, verify, plot)
+        return
     what = "has norm" if best.row is None else "has a row of length"
     found = f"the largest Jacobian found {what} {below(best.lower)}" if best.lower else "no Jacobian is known"
     dual = " `sdp_lower` is a solver's dual value, below which that method cannot come."
@@ -63,6 +70,11 @@ def bound(
         console,
         f"Floating point, not proven: {found}.{dual if any(r.sdp_lower is not None for r in results) else ''}",
     )
+    _files(console, verify, plot)
+
+
+def _files(console: "Console", verify: str | None, plot: Path | None) -> None:
+    """What was written."""
     if verify:
         say_command(console, "Proof written. Check it anywhere:", verify)
     if plot:
