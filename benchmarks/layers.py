@@ -26,11 +26,13 @@ from sdplip.nn import (
     AbstractScaling,
     BROConv2d,
     CayleyConv2d,
+    CompactSandwichConv2d,
     LipNeXtBlock,
     MultiStep,
     ResidualConv2d,
     ResidualLinear,
     Sandwich,
+    SandwichConv2d,
     Spectral,
     orthogonal,
     rescaled,
@@ -158,6 +160,17 @@ def contests(small: bool) -> list[Contest]:
                 "cayley": CayleyConv2d(64, 64, 3, (16, 16)),
                 "bro": BROConv2d(64, 64, 3, (16, 16)),
                 **others("SpectralConv2d", "AOLConv2D", "AdaptiveOrthoConv2d", arguments=(64, 64, 3, 1, 1)),
+            },
+        ),
+        Contest(
+            "sandwich conv 64 -> 64, 3 x 3, 16 x 16",
+            (64, 64, 16, 16),
+            {
+                "plain": nn.Sequential(
+                    nn.Conv2d(64, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 64, 3, padding=1, bias=False)
+                ),
+                "circular": SandwichConv2d(64, 64, 3, (16, 16)),
+                "compact": CompactSandwichConv2d(64, 64, 3),
             },
         ),
         Contest(

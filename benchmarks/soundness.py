@@ -38,6 +38,7 @@ from sdplip.nn import (
     BROConv2d,
     CayleyConv2d,
     CenterNorm,
+    CompactSandwichConv2d,
     DeepResidualLinear,
     GlobalL2Pool,
     LipNeXtBlock,
@@ -49,16 +50,20 @@ from sdplip.nn import (
     ResidualConv3d,
     ResidualLinear,
     Sandwich,
+    SandwichConv2d,
     Shift2d,
     StridedResidualConv2d,
+    fourier,
     orthogonal,
     rescaled,
 )
 from sdplip.nn.bound import lipschitz, lower_lipschitz
 from sdplip.nn.export import _plain
 from sdplip.nn.orthogonal import AbstractFourierConv2d
+from sdplip.nn.plain import PlainSandwich
 from sdplip.nn.products import by_products
 from sdplip.nn.residual import AbstractResidual
+from sdplip.nn.sandwich_conv import AbstractSandwichConv2d
 from sdplip.nn.scaling import precision
 from sdplip.nn.shifts import adjoint, analysis
 
@@ -70,7 +75,7 @@ MODES = ("zeros", "circular", "reflect", "replicate")
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 RESIDUAL = (ResidualConv1d, ResidualConv2d, ResidualConv3d)
-JOINT = (BiLipschitz, GlobalL2Pool, LipNeXtBlock, LipShiFTBlock, DeepResidualLinear, Recurrent)
+JOINT = (PlainSandwich, BiLipschitz, GlobalL2Pool, LipNeXtBlock, LipShiFTBlock, DeepResidualLinear, Recurrent)
 """Layers whose Jacobians are taken at random inputs, as those of plain sequences are."""
 EXPANDING = (BiLipschitz, nn.Linear, nn.Conv1d, nn.Conv2d)
 """Layers whose lower constant is compared too, where one is proven; that of plain sequences is."""
@@ -265,6 +270,27 @@ def joint_cases() -> Iterator[Case]:
         for (n, m), time, every in itertools.product(((1, 2), (3, 8), (6, 2)), (1, 2, 6), (False, True)):
             build = lambda n=n, m=m, a=every: Recurrent(n, m, all_states=a)  # noqa: E731
             yield Case("Recurrent", build, (time, n), weights, dtype)
+    yield from sandwich_cases()
+
+
+def sandwich_cases() -> Iterator[Case]:
+    """Sandwich layers of images, and their plain forms."""
+    images = ((4, 4), (5, 3), (6, 4))
+    settings = itertools.product(WEIGHTS, dtypes(), images, (1, 2, 3), (1, 5), (1, 2))
+    for weights, dtype, image, taps, out, stride in settings:
+        if any(h % stride or h // stride < taps for h in image):
+            continue
+        shape = (2, *image)
+        circular = lambda c=out, k=taps, i=image, s=stride: SandwichConv2d(2, c, k, i, stride=s)  # noqa: E731
+        compact = lambda c=out, k=taps, s=stride: CompactSandwichConv2d(2, c, k, stride=s)  # noqa: E731
+        for name, build in {"SandwichConv2d": circular, "CompactSandwichConv2d": compact}.items():
+            if taps % 2 == 0 and build is compact:
+                continue
+            yield Case(name, build, shape, weights, dtype)
+            if stride == 1 and dtype in (torch.float32, torch.float64):
+                yield Case(f"{name}, exported", build, shape, weights, dtype, vanilla)
+                if build is circular:
+                    yield Case(f"{name}, by products", build, shape, weights, dtype, by_products)
 
 
 def invertible_cases() -> Iterator[Case]:
@@ -350,6 +376,8 @@ def as_run(layer: nn.Module, active: Tensor | None) -> Callable[[Tensor], Tensor
         psi, dtype = layer.log_psi.to(precision(layer.log_psi)).exp(), layer.weight.dtype
         before, after = (2**0.5 / psi).to(dtype).double(), (2**0.5 / layer.beta * psi).to(dtype).double()
         return lambda x: (masked(x @ B.mT * before) * after) @ A
+    if isinstance(layer, AbstractSandwichConv2d):
+        return sandwich_as_run(layer, masked)
     if isinstance(layer, AbstractFourierConv2d):
         Q, size = layer.symbol().to(torch.complex128), layer.image_size
         return lambda x: torch.fft.irfft2(
@@ -357,6 +385,24 @@ def as_run(layer: nn.Module, active: Tensor | None) -> Callable[[Tensor], Tensor
         )
     plain = vanilla(layer).double()
     return plain.forward
+
+
+def sandwich_as_run(
+    layer: AbstractSandwichConv2d, masked: Callable[[Tensor], Tensor]
+) -> Callable[[Tensor], Tensor]:
+    """A sandwich layer of images with the numbers that run, in double precision."""
+    before, after = (d.double()[:, None, None] for d in layer.diagonals())
+    if isinstance(layer, SandwichConv2d):
+        A, B = layer.symbol().to(torch.complex128).split([layer.out_channels, layer.channels], -2)
+        up, down = (lambda x: fourier.convolved(x, B.mH)), (lambda z: fourier.convolved(z, A))
+    else:
+        assert isinstance(layer, CompactSandwichConv2d)
+        A, B = layer.pair.weight.double().split([layer.out_channels, layer.channels], 1)
+        around = layer.kernel_size[0] // 2, layer.kernel_size[1] // 2
+        up = functools.partial(nn.functional.conv2d, weight=B, padding=around)
+        down = functools.partial(nn.functional.conv_transpose2d, weight=A, padding=around)
+    patches = functools.partial(nn.functional.pixel_unshuffle, downscale_factor=layer.stride)
+    return lambda x: down(masked(up(patches(x)) * before) * after)
 
 
 def vanilla(layer: nn.Module) -> nn.Module:
@@ -396,7 +442,7 @@ def jacobians(layer: nn.Module, case: Case) -> list[Tensor]:
         x[2, ..., 2, 2] += 9
         return [_jacobian(layer, image) for image in x]
     masks: list[Tensor | None] = [None]
-    if isinstance(layer, AbstractResidual | Sandwich | StridedResidualConv2d):
+    if isinstance(layer, AbstractResidual | Sandwich | AbstractSandwichConv2d | StridedResidualConv2d):
         masks.append(torch.randint(0, 2, (999,), generator=torch.Generator().manual_seed(1)).double())
     return [matrix(as_run(layer, mask), case.shape).mT for mask in masks]
 

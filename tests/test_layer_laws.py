@@ -19,6 +19,7 @@ from sdplip.nn import (
     BROConv2d,
     CenterNorm,
     ChannelScale,
+    CompactSandwichConv2d,
     DeepResidualLinear,
     GlobalL2Pool,
     LipNeXtBlock,
@@ -26,6 +27,7 @@ from sdplip.nn import (
     PositionalBias,
     Recurrent,
     ResidualConv2d,
+    SandwichConv2d,
     Shift2d,
     export_plain,
     lipschitz,
@@ -79,6 +81,15 @@ LAYERS = {
     ),
     "bi-Lipschitz": lambda: (BiLipschitz(DeepResidualLinear(5, [7, 4]), 0.25, 4.0), (5,), 4.0),
     "bi-Lipschitz conv": lambda: (BiLipschitz(ResidualConv2d(2, 5), 0.1, 2.0), (2, 4, 3), 2.0),
+    "sandwich conv": lambda: (SandwichConv2d(4, 3, 3, (4, 4)), IMAGE, 1.0),
+    "sandwich conv, odd": lambda: (SandwichConv2d(2, 5, (3, 2), (5, 3), nn.LeakyReLU(0.25)), (2, 5, 3), 1.0),
+    "sandwich conv, stride": lambda: (SandwichConv2d(2, 3, 2, (6, 4), stride=2), (2, 6, 4), 1.0),
+    "compact sandwich": lambda: (CompactSandwichConv2d(4, 3, 3), IMAGE, 1.0),
+    "compact sandwich, stride": lambda: (
+        CompactSandwichConv2d(2, 5, (3, 1), stride=2, bias=False),
+        (2, 6, 4),
+        1.0,
+    ),
     "lipshift": lambda: (LipShiFTBlock(6, 1), (6, 4, 4), None),
 }
 """Layer, shape of a sample, and the constant that it has in exact arithmetic, None if that depends on its weights."""
@@ -182,7 +193,7 @@ def test_dtypes_caches_and_transforms(name):
             assert torch.isfinite(layer.float()(x.float())).all()
 
 
-@pytest.mark.parametrize("name", ["aoc stride", "bro conv"])
+@pytest.mark.parametrize("name", ["aoc stride", "bro conv", "sandwich conv, stride", "compact sandwich"])
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a C++ compiler")
 def test_compiled_layers_agree(name):
     layer, shape, _ = make(name)
@@ -213,9 +224,10 @@ def test_exports_rounding_and_the_network(name, tmp_path):
     values = torch.from_numpy(network(x[0].double().flatten().numpy()))
     torch.testing.assert_close(values, plain(x[:1].double())[0].flatten(), atol=10 * slack, rtol=10 * slack)
     with plain_arithmetic():
-        runs = by_products(copy.deepcopy(model)) if "bro conv" in name else export.model
+        fourier = "bro conv" in name or name.startswith("sandwich conv")
+        runs = by_products(copy.deepcopy(model)) if fourier else export.model
         exact = copy.deepcopy(runs).double()(x.double())
-        proven = lipschitz(runs, input_shape=shape) if "bro conv" in name else export.bound
+        proven = lipschitz(runs, input_shape=shape) if fourier else export.bound
         _, error, _ = forward_error(runs, proven).flow(x, Affine(np.zeros(3), 1.0))
         off = (runs(x).double() - exact).flatten(1).norm(dim=1).numpy()
     assert (off <= error.constant).all() and 0 <= error.constant.max() < 1e-2

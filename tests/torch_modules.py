@@ -428,6 +428,8 @@ def ours() -> Iterator[tuple[str, Callable[[], nn.Module], Shape]]:
     yield "residual conv 3d", (lambda: S.ResidualConv3d(1, 2)), (1, 3, 3, 3)
     yield "bi-Lipschitz", (lambda: S.BiLipschitz(S.ResidualLinear(4, 6), 0.3, 2.0)), (4,)
     yield "sandwich", (lambda: S.Sandwich(4, 3)), (4,)
+    yield "sandwich conv", (lambda: S.SandwichConv2d(2, 3, 3, (6, 8), stride=2)), (2, 6, 8)
+    yield "compact sandwich", (lambda: S.CompactSandwichConv2d(2, 3, 3)), (2, 4, 5)
     yield "Cayley", (lambda: S.CayleyConv2d(2, 3, 3, (4, 5))), (2, 4, 5)
     yield "Cayley large", (lambda: S.CayleyConv2d(2, 2, 3, (17, 16))), (2, 17, 16)
     yield "Cayley products", (lambda: _products(S)), (2, 4, 5)
@@ -474,6 +476,6 @@ def ours() -> Iterator[tuple[str, Callable[[], nn.Module], Shape]]:
 
 
 def _products(S) -> nn.Module:
-    from sdplip.nn.products import CayleyConv2dProducts
+    from sdplip.nn.products import products
 
-    return CayleyConv2dProducts(S.CayleyConv2d(2, 3, 3, (4, 5)))
+    return products(S.CayleyConv2d(2, 3, 3, (4, 5)))

@@ -34,6 +34,7 @@ from sdplip.nn.recurrent import Recurrent
 from sdplip.nn.rescaled import Rescaled, rescaled
 from sdplip.nn.residual import PadChannels, ResidualConv1d, ResidualConv2d, ResidualConv3d, ResidualLinear
 from sdplip.nn.sandwich import Sandwich
+from sdplip.nn.sandwich_conv import CompactSandwichConv2d, SandwichConv2d
 from sdplip.nn.scaling import AOL, SLL, AbstractScaling, MultiStep, Spectral
 from sdplip.nn.shifted import LipNeXtBlock, LipShiFTBlock, PositionalBias, Shift2d
 from sdplip.nn.slopes import UnsupportedActivation, slopes
@@ -53,6 +54,7 @@ __all__ = [
     "Center",
     "CenterNorm",
     "ChannelScale",
+    "CompactSandwichConv2d",
     "Concatenate",
     "DeepResidualLinear",
     "FirstChannels",
@@ -82,6 +84,7 @@ __all__ = [
     "ResidualConv3d",
     "ResidualLinear",
     "Sandwich",
+    "SandwichConv2d",
     "Scale",
     "ScaledAvgPool1d",
     "ScaledAvgPool2d",

@@ -26,6 +26,7 @@ import sdplip.nn.bounds.propagation
 import sdplip.nn.bounds.recurrent
 import sdplip.nn.bounds.refusals
 import sdplip.nn.bounds.residual
+import sdplip.nn.bounds.sandwich
 import sdplip.nn.bounds.shapes
 import sdplip.nn.bounds.shifted  # noqa: F401  (each file registers its rules)
 from sdplip.nn.bounds.dispatch import Context, lipschitz

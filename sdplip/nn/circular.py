@@ -1,7 +1,7 @@
 """The plain form of an orthogonal circular convolution: torch's own convolution with a kernel as large as the image."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
 from sdplip.errors import UnsupportedConvolution
@@ -12,7 +12,7 @@ class CircularConv2d(nn.Conv2d):
     """`nn.Conv2d` with circular padding and a kernel as large as its images, which must have that one size.
 
     On images of another size the same kernel would be another map, of another norm: they are refused. It costs `height * width`
-    products for each product of a convolution with one tap, `CayleyConv2d` and `BROConv2d` far fewer.
+    products for each product of a convolution with one tap, `CayleyConv2d`, `BROConv2d` and `SandwichConv2d` far fewer.
     """
 
     def __init__(
@@ -47,17 +47,24 @@ class CircularConv2d(nn.Conv2d):
 
 
 @torch.no_grad()
-def plain_fourier(module: AbstractFourierConv2d) -> CircularConv2d:
-    """The convolution by what the layer answers to an impulse, which is all of it: the layer commutes with circular shifts."""
-    dtype, device = module.weight.dtype, module.weight.device
-    layer = CircularConv2d(
-        module.in_channels, module.out_channels, module.image_size, module.bias is not None, device, dtype
-    )
-    symbol = module.symbol().movedim((0, 1), (-2, -1)).to(torch.complex128)
-    answer = torch.fft.irfft2(symbol, module.image_size)
-    rows, columns = (((h - 1) // 2 - torch.arange(h, device=device)) % h for h in module.image_size)
+def circular(
+    symbol: Complex[Tensor, "height half_width out_channels in_channels"],
+    bias: Tensor | None,
+    image_size: tuple[int, int],
+    like: Tensor,
+) -> CircularConv2d:
+    """The convolution by what it answers to an impulse, which is all of it: it commutes with circular shifts. In the dtype of `like`."""
+    out, channels = symbol.shape[-2:]
+    layer = CircularConv2d(channels, out, image_size, bias is not None, like.device, like.dtype)
+    answer = torch.fft.irfft2(symbol.movedim((0, 1), (-2, -1)).to(torch.complex128), image_size)
+    rows, columns = (((h - 1) // 2 - torch.arange(h, device=like.device)) % h for h in image_size)
     layer.weight.copy_(answer[..., rows[:, None], columns])
-    if module.bias is not None:
+    if bias is not None:
         assert layer.bias is not None
-        layer.bias.copy_(module.bias)
+        layer.bias.copy_(bias)
     return layer
+
+
+def plain_fourier(module: AbstractFourierConv2d) -> CircularConv2d:
+    """The plain form of an orthogonal convolution by its frequencies."""
+    return circular(module.symbol(), module.bias, module.image_size, module.weight)

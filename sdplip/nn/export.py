@@ -16,9 +16,10 @@ from sdplip.nn.circular import plain_fourier
 from sdplip.nn.deep_residual import DeepResidualLinear, plain_deep
 from sdplip.nn.heads import LastLayerNormalised
 from sdplip.nn.orthogonal import AbstractFourierConv2d
-from sdplip.nn.plain import plain_linear, plain_residual, plain_sandwich
+from sdplip.nn.plain import plain_linear, plain_residual, plain_sandwich, plain_sandwich_conv
 from sdplip.nn.residual import AbstractResidual
 from sdplip.nn.sandwich import Sandwich
+from sdplip.nn.sandwich_conv import AbstractSandwichConv2d
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,8 @@ def _plain(module: nn.Module) -> nn.Module:
         return plain_deep(module)
     if isinstance(module, Sandwich):
         return plain_sandwich(module)
+    if isinstance(module, AbstractSandwichConv2d):
+        return plain_sandwich_conv(module)
     if isinstance(module, LastLayerNormalised):
         return plain_linear(module.rows(), module.bias)
     if isinstance(module, AbstractFourierConv2d):

@@ -32,8 +32,9 @@ from sdplip.network.read.torch.shadows import numbers_of
 from sdplip.nn.activations import BetaAbs, Householder, NActivation
 from sdplip.nn.deep_residual import DeepResidualLinear, plain_deep
 from sdplip.nn.orthogonal import AbstractFourierConv2d, BROConv2d, CayleyConv2d
+from sdplip.nn.plain import plain_sandwich_conv
 from sdplip.nn.pooling import GlobalL2Pool, L2Pool1d, L2Pool2d, L2Pool3d
-from sdplip.nn.products import CayleyConv2dProducts
+from sdplip.nn.products import products
 from sdplip.nn.propagate import Propagate
 from sdplip.nn.residual import (
     AbstractResidual,
@@ -42,6 +43,7 @@ from sdplip.nn.residual import (
     ResidualConv3d,
     ResidualLinear,
 )
+from sdplip.nn.sandwich_conv import AbstractSandwichConv2d, CompactSandwichConv2d, SandwichConv2d
 from sdplip.nn.shifts import Shifts
 
 
@@ -138,7 +140,13 @@ def _(module: Any, x: Array, follow: Follow) -> Array:  # noqa: ARG001
 @register(CayleyConv2d, BROConv2d)
 def _(module: AbstractFourierConv2d, x: Array, follow: Follow) -> Array:
     """By products of matrices, in place of fast Fourier transforms, whose numbers are no doubles."""
-    return follow(CayleyConv2dProducts(module).to(module.weight.device), x)
+    return follow(products(module), x)
+
+
+@register(SandwichConv2d, CompactSandwichConv2d)
+def _(module: AbstractSandwichConv2d, x: Array, follow: Follow) -> Array:
+    """As two convolutions, so that a proof sees both with what stands between them."""
+    return follow(plain_sandwich_conv(module), x)
 
 
 @register(Propagate)

@@ -231,21 +231,10 @@ class AbstractFourierConv2d(nn.Module, ABC):
                 " for that size."
             )
         flat = x.reshape(-1, *x.shape[-3:])
-        y = (self._small if self.image_size[0] * self.image_size[1] <= fourier.LARGEST else self._large)(flat)
+        y = fourier.convolved(flat.to(precision(flat)), self.symbol())
         if self.bias is not None:
             y = y + self.bias[:, None, None]
         return y.reshape(*x.shape[:-3], self.out_channels, *self.image_size).to(x.dtype)
-
-    def _small(self, x: Tensor) -> Tensor:
-        """By products with real matrices, which autocast may run in bfloat16."""
-        return fourier.filtered(x.to(precision(x)), self.symbol())
-
-    def _large(self, x: Tensor) -> Tensor:
-        """By fast Fourier transforms."""
-        with torch.autocast(x.device.type, enabled=False):
-            X = torch.fft.rfft2(x.to(precision(x)))
-            Y = (self.symbol() @ X.permute(2, 3, 1, 0)).permute(3, 2, 0, 1)
-            return torch.fft.irfft2(Y, self.image_size)
 
     @abstractmethod
     def _free(self) -> tuple[int, int]:
@@ -257,9 +246,7 @@ class AbstractFourierConv2d(nn.Module, ABC):
 
     def _transform(self, weight: Tensor) -> Tensor:
         with torch.autocast(weight.device.type, enabled=False):
-            return self._orthonormal(
-                torch.fft.rfft2(weight.to(precision(weight)), self.image_size).movedim((0, 1), (-2, -1))
-            )
+            return self._orthonormal(fourier.transformed(weight.to(precision(weight)), self.image_size))
 
     def train(self, mode: bool = True) -> "AbstractFourierConv2d":
         self._memo.drop()

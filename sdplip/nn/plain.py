@@ -8,8 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sdplip.errors import RefusedModule
+from sdplip.nn.circular import circular
 from sdplip.nn.residual import AbstractResidual, ResidualLinear
 from sdplip.nn.sandwich import Sandwich
+from sdplip.nn.sandwich_conv import AbstractSandwichConv2d, CompactSandwichConv2d, SandwichConv2d
 from sdplip.nn.scaling import precision
 from sdplip.nn.shifts import Shifts
 
@@ -34,16 +36,17 @@ class PlainResidual(nn.Module):
 
 
 class PlainSandwich(nn.Module):
-    r"""$\mathrm{down}(\sigma(\mathrm{up}(x)))$ with two `nn.Linear`, neither of which is 1-Lipschitz.
+    r"""$\mathrm{down}(\sigma(\mathrm{up}(x)))$ with two linear layers or two convolutions, neither of which is 1-Lipschitz.
 
     Attributes:
-        multipliers: positive numbers, one a hidden unit, with which the bound of the pair is proven; any will do, good ones
+        up, down: two `nn.Linear`; two `nn.Conv2d` with zero padding and no stride; two `CircularConv2d`; or two `CayleyConv2dProducts`.
+        multipliers: positive numbers, one a hidden unit or channel, with which the bound of the pair is proven; any will do, good ones
             make it small. They are no part of the state dict.
     """
 
     multipliers: Tensor
 
-    def __init__(self, up: nn.Linear, activation: nn.Module, down: nn.Linear, multipliers: Tensor) -> None:
+    def __init__(self, up: nn.Module, activation: nn.Module, down: nn.Module, multipliers: Tensor) -> None:
         super().__init__()
         self.up, self.activation, self.down = up, activation, down
         self.register_buffer("multipliers", multipliers, persistent=False)
@@ -84,6 +87,37 @@ def plain_sandwich(module: Sandwich) -> PlainSandwich:
     up = plain_linear((2**0.5 / psi[:, None] * B).to(B.dtype), module.bias)
     down = plain_linear((2**0.5 / module.beta * psi[:, None] * A).mT.to(A.dtype), None)
     return PlainSandwich(up, module.activation, down, psi * psi / module.beta)
+
+
+@torch.no_grad()
+def plain_sandwich_conv(module: AbstractSandwichConv2d) -> nn.Module:
+    """The plain form of a sandwich layer of images: two convolutions with its diagonals in their kernels, behind `nn.PixelUnshuffle` where
+    there is a stride."""
+    before, after = (d[:, None, None, None] for d in module.diagonals())
+    if isinstance(module, SandwichConv2d):
+        outward, inward = module.symbol().split([module.out_channels, module.channels], -2)
+        up = circular(before[..., 0, 0] * inward.mH, module.bias, module.grid, module.weight)
+        down = circular(outward * after[..., 0, 0].mT, None, module.grid, module.weight)
+    else:
+        assert isinstance(module, CompactSandwichConv2d)
+        weight = module.pair.weight
+        A, B = weight.split([module.out_channels, module.channels], 1)
+        up, down = (
+            nn.Conv2d(
+                n, m, module.kernel_size, padding="same", bias=b, device=weight.device, dtype=weight.dtype
+            )
+            for n, m, b in (
+                (module.channels, module.out_channels, module.bias is not None),
+                (module.out_channels, module.out_channels, False),
+            )
+        )
+        up.weight.copy_(before * B)
+        down.weight.copy_(reversed_kernel(after * A, 1))
+        if module.bias is not None:
+            assert up.bias is not None
+            up.bias.copy_(module.bias)
+    plain = PlainSandwich(up, module.activation, down, module.multipliers().to(up.weight))
+    return plain if module.stride == 1 else nn.Sequential(nn.PixelUnshuffle(module.stride), plain)
 
 
 def _convolutions(

@@ -1,12 +1,14 @@
-"""Orthogonal convolutions by three products of real matrices instead of fast Fourier transforms: what can be certified."""
+"""Convolutions by matrices at each frequency as three products of real matrices instead of fast Fourier transforms: what can be certified."""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from sdplip.errors import UnsupportedConvolution
-from sdplip.nn.fourier import waves
+from sdplip.nn import fourier
 from sdplip.nn.orthogonal import AbstractFourierConv2d, BROConv2d, CayleyConv2d
+from sdplip.nn.plain import PlainSandwich
+from sdplip.nn.sandwich_conv import SandwichConv2d
 
 # Note [products]. Let B hold a row cos(w'p) / sqrt(N) and a row sin(w'p) / sqrt(N) of all N pixels p for each frequency of the
 # half grid, times sqrt(2) where the conjugate frequency stands outside of it. Then B'B = I, and x -> B' M B x with a matrix M for
@@ -27,15 +29,13 @@ class CayleyConv2dProducts(nn.Module):
     waves: Tensor
     matrices: Tensor
 
-    def __init__(self, layer: AbstractFourierConv2d) -> None:
+    def __init__(self, symbol: Tensor, bias: nn.Parameter | None, image_size: tuple[int, int]) -> None:
         super().__init__()
-        self.image_size = layer.image_size
+        self.image_size = image_size
         with torch.no_grad():
-            Q = layer.symbol().resolve_conj().flatten(0, 1).mT
-            top, bottom = torch.cat([Q.real, -Q.imag], -1), torch.cat([Q.imag, Q.real], -1)
-            self.register_buffer("matrices", torch.cat([top, bottom], -2).contiguous())
-            self.register_buffer("waves", waves(layer.image_size, self.matrices))
-        self.bias = layer.bias
+            self.register_buffer("matrices", fourier.matrices(symbol).contiguous())
+            self.register_buffer("waves", fourier.waves(image_size, self.matrices))
+        self.bias = bias
 
     def forward(
         self, x: Float[Tensor, "batch in_channels height width"]
@@ -56,20 +56,38 @@ class CayleyConv2dProducts(nn.Module):
         return y if self.bias is None else y + self.bias[:, None, None]
 
 
+Fourier = AbstractFourierConv2d | SandwichConv2d
+
+
+@torch.no_grad()
+def products(layer: Fourier) -> nn.Module:
+    """What the layer computes, up to rounding, by products: of a sandwich layer two, with the activation between them and its diagonals in
+    their matrices."""
+    if isinstance(layer, AbstractFourierConv2d):
+        return CayleyConv2dProducts(layer.symbol(), layer.bias, layer.image_size)
+    outward, inward = layer.symbol().split([layer.out_channels, layer.channels], -2)
+    before, after = layer.diagonals()
+    up = CayleyConv2dProducts(before[:, None] * inward.mH, layer.bias, layer.grid)
+    down = CayleyConv2dProducts(outward * after, None, layer.grid)
+    plain = PlainSandwich(up, layer.activation, down, layer.multipliers().to(up.matrices))
+    return plain if layer.stride == 1 else nn.Sequential(nn.PixelUnshuffle(layer.stride), plain)
+
+
 def by_products(model: nn.Module) -> nn.Module:
-    """`model` itself, each `CayleyConv2d` and `BROConv2d` in it replaced by its products. What `lipschitz` refuses stays, to be refused."""
+    """`model` itself, each `CayleyConv2d`, `BROConv2d` and `SandwichConv2d` in it replaced by its products. What `lipschitz` refuses stays, to
+    be refused."""
     if _is_plain(model):
-        return CayleyConv2dProducts(model)  # pyright: ignore[reportArgumentType]
+        return products(model)  # pyright: ignore[reportArgumentType]
     for path, module in list(model.named_modules(remove_duplicate=False)):
         if _is_plain(module):
             parent, _, name = path.rpartition(".")
-            model.get_submodule(parent)._modules[name] = CayleyConv2dProducts(module)  # pyright: ignore[reportArgumentType]
+            model.get_submodule(parent)._modules[name] = products(module)  # pyright: ignore[reportArgumentType]
     return model
 
 
 def _is_plain(module: nn.Module) -> bool:
-    """Whether it is an orthogonal convolution of which nothing was changed."""
+    """Whether it is a layer by Fourier transforms of which nothing was changed."""
     patched = any(callable(getattr(type(module), name, None)) for name in vars(module))
-    return type(module) in (CayleyConv2d, BROConv2d) and not (
+    return type(module) in (CayleyConv2d, BROConv2d, SandwichConv2d) and not (
         module._forward_hooks or module._forward_pre_hooks or patched
     )

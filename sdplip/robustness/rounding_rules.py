@@ -22,6 +22,7 @@ from sdplip.nn.containers import BoundedScale, ChannelScale, Concatenate, Residu
 from sdplip.nn.heads import LastLayerNormalised, Normalise
 from sdplip.nn.plain import CONVS, TRANSPOSED, PlainResidual, PlainSandwich
 from sdplip.nn.pooling import Center, FirstChannels, ScaledAvgPool1d, ScaledAvgPool2d, ScaledAvgPool3d
+from sdplip.nn.products import CayleyConv2dProducts
 from sdplip.nn.residual import (
     AbstractResidual,
     PadChannels,
@@ -31,6 +32,7 @@ from sdplip.nn.residual import (
     ResidualLinear,
 )
 from sdplip.nn.sandwich import Sandwich
+from sdplip.nn.sandwich_conv import CompactSandwichConv2d
 from sdplip.nn.shifted import PositionalBias, Shift2d
 from sdplip.nn.slopes import monotone_slope
 from sdplip.robustness.absolute import Format, LinearMap, length_above, linear_map, norm_above, tap_sums
@@ -132,9 +134,10 @@ def _(module: AbstractResidual, bound: Bound, context: RoundingContext) -> Step:
     return block(up, down, module.analysis, module, module.activation, module.h, context)
 
 
-@forward_error.register(PlainResidual)
-@forward_error.register(PlainSandwich)
-def _(module: PlainResidual | PlainSandwich, bound: Bound, context: RoundingContext) -> Step:  # noqa: ARG001
+@forward_error.register(PlainResidual, PlainSandwich)
+def _(module: PlainResidual | PlainSandwich, bound: Bound, context: RoundingContext) -> Step:
+    if isinstance(module.up, CayleyConv2dProducts):
+        return _in_a_row(module, bound, context)
     up, down = (
         linear_map(part, context.below(name).path)
         for part, name in ((module.up, "up"), (module.down, "down"))
@@ -158,6 +161,18 @@ def _(module: Sandwich, bound: Bound, context: RoundingContext) -> Step:  # noqa
         return v if module.bias is None else v + module.bias
 
     return block(up, down, hidden, module, module.activation, 0.0, context)
+
+
+@forward_error.register(CompactSandwichConv2d)
+def _(module: CompactSandwichConv2d, bound: Bound, context: RoundingContext) -> Step:  # noqa: ARG001
+    where = Context(context.path)
+    AB = abs(effective(module.pair, "weight", where))
+    A, B = np.split(AB, [module.out_channels], 1)
+    before, after = (exact(d.detach(), module, "log_psi", where) for d in module.diagonals())
+    bias = None if module.bias is None else abs(effective(module, "bias", where))
+    up = LinearMap(tap_sums(B, 1) * before[:, None], prod(B.shape[1:]) + 3, bias, 2)
+    down = LinearMap(tap_sums(A, 1).T * after, prod(A.shape[2:]) * len(A) + 3, None, 2)
+    return block(up, down, module.hidden, module, module.activation, 0.0, context)
 
 
 @forward_error.register(nn.Sequential)
@@ -189,6 +204,19 @@ def _(module: Residual | Sum | Concatenate, bound: Bound, context: RoundingConte
             y, error, apart = flow(z.clone(), distance)
             delta, size = delta + error, size + apart + lengths(y)
         return module(z), delta + context.format.gamma(terms) * size + 4 * context.format.tiny * z[0].numel()
+
+    return step
+
+
+def _in_a_row(module: PlainResidual | PlainSandwich, bound: Bound, context: RoundingContext) -> Step:
+    """The errors of the parts of a plain layer one after another."""
+    parts = next(b.parts for b in (bound, *bound.others) if len(b.parts) == 3)
+    names = "up", "activation", "down"
+    flow = chain([module.get_submodule(n) for n in names], parts, [context.below(n) for n in names])
+
+    def step(z: Tensor, norm: Affine, distance: Affine) -> tuple[Tensor, Affine]:  # noqa: ARG001
+        y, error, _ = flow(z, distance)
+        return y, error
 
     return step
 

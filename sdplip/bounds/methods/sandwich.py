@@ -4,6 +4,9 @@ $x \mapsto G\, \sigma(F x + b)$ with slopes of $\sigma$ in $[0, \beta]$ is 1-Lip
 \preceq S$ for a diagonal S (Wang and Manchester, ICML 2023, Theorem 3.2), and a sandwich layer makes both sides equal. So off the diagonal $s_i
 s_j = -\beta^2 (G^\top G)_{ij} / (F F^\top)_{ij}$, which gives S by least squares of logarithms. The rule `chain` proves, with the multipliers
 $2 s / \beta^2$.
+
+Of two convolutions both sides are equal at every frequency, so their means over all frequencies are, which are products of kernels summed over
+the taps (Parseval); there the rule `frequency` proves.
 """
 
 from contextlib import suppress
@@ -13,11 +16,14 @@ import numpy as np
 from jaxtyping import Float
 
 from sdplip.bounds.numerics.chain_proof import chain_proof
+from sdplip.bounds.numerics.stationary import stationary_proof
 from sdplip.bounds.task import Task
 from sdplip.errors import NotProvable
 from sdplip.kernel.proof import Proof
-from sdplip.kernel.stages import Stages, stages
-from sdplip.network import LARGEST, Activation, Dense, Diagonal, Network, is_linear
+from sdplip.kernel.stages import stages
+from sdplip.kernel.stationary import plan
+from sdplip.network import LARGEST, Activation, Convolution, Dense, Diagonal, Network, is_linear
+from sdplip.proposals import certify_convolution
 
 APART = 1e-2
 """How far both sides of the equation may lie apart, relative to S: weights were rounded."""
@@ -46,9 +52,12 @@ def sandwich_spans(network: Network) -> list[tuple[int, int, Proof]]:
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")
 def sandwich_proof(network: Network) -> Proof | None:
     """The proof of a sandwich layer; None where it is none, or its two norms prove less."""
+    if isinstance(network.nodes[0].op, Convolution):
+        return _of_images(network)
     with suppress(NotProvable, np.linalg.LinAlgError):
         parts = stages(network)
-        S = diagonal(parts)
+        (F, G), (_, beta) = (W.mid for W in parts.weights), parts.slopes[0]
+        S = diagonal((beta[:, None] * G.T) @ (G * beta), F @ F.T) if (beta > 0).all() else None
         if S is None:
             return None
         (F, G), (_, beta) = parts.weights, parts.slopes[0]
@@ -57,12 +66,35 @@ def sandwich_proof(network: Network) -> Proof | None:
     return None
 
 
-def diagonal(parts: Stages) -> Vector | None:
-    """S of two matrices with one activation between them; None where there is none."""
-    (F, G), (_, beta) = (W.mid for W in parts.weights), parts.slopes[0]
-    if not (beta > 0).all():
+def _of_images(network: Network) -> Proof | None:
+    """The same of two convolutions, with slopes from 0 on: with others `frequency` states another inequality."""
+    first, bend, last = (node.op for node in network.nodes) if len(network.nodes) == 3 else (None,) * 3
+    if not (
+        isinstance(first, Convolution) and isinstance(bend, Activation) and isinstance(last, Convolution)
+    ):
         return None
-    P, Q = (beta[:, None] * G.T) @ (G * beta), F @ F.T
+    beta = float(bend.beta.max())
+    e = int(np.frexp(abs(first.K).max())[1] + np.frexp(beta)[1])
+    if not beta > 0 or bend.alpha.any() or first.groups != 1 or last.groups != 1:
+        return None
+    F, G = first.K.reshape(len(first.K), -1), last.K.swapaxes(0, 1).reshape(last.K.shape[1], -1)
+    with suppress(NotProvable, np.linalg.LinAlgError):
+        S = diagonal(beta**2 * (G @ G.T), F @ F.T)
+        if S is None:
+            return None
+        planned = plan(network, network.output)
+        lam = np.ldexp(2 * S / beta**2, 2 * e)  # for kernel and slope as `frequency` scales them
+        bound, proof = stationary_proof(network, planned, dict.fromkeys(planned.unknowns, lam))
+        apart = [
+            certify_convolution(op.K, np.ones(op.K.shape[1]), op.geometry(), witness=False).c
+            for op in (first, last)
+        ]
+        return proof if bound < beta * apart[0] * apart[1] else None
+    return None
+
+
+def diagonal(P: Matrix, Q: Matrix) -> Vector | None:
+    r"""S with $P / 2 + S Q S / 2 \preceq S$ of $P = \beta^2 G^\top G$ and $Q = F F^\top$; None where both sides are never nearly equal."""
     starts = _of_units(P, Q) if len(P) <= FEW else [_of_pairs(P, Q)]
     polished = (_polished(P, Q, S) for S in starts)
     apart, S = min(((_apart(P, Q, S), S) for S in polished), key=lambda one: one[0])
@@ -131,4 +163,4 @@ def _behind(network: Network, value: int) -> int | None:
 
 def _is_matrix(network: Network, value: int) -> bool:
     op = network.made(value).op
-    return isinstance(op, Dense) and op.W.size <= LARGEST
+    return isinstance(op, Convolution) or (isinstance(op, Dense) and op.W.size <= LARGEST)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from sdplip.arithmetic.rounding import up
 from sdplip.nn.bounds.dispatch import Context, lipschitz
@@ -30,6 +30,18 @@ def _(module: Sandwich, context: Context) -> Bound:
     factors = matrix_bound(_unchanged(module, module.factors(), context), "the matrix (A B) that runs")
     with torch.no_grad():
         before, after = (exact(d.detach(), module, "log_psi", context) for d in _diagonals(module))
+    return joined(module, factors, (before, after), beta, context)
+
+
+def joined(
+    module: nn.Module,
+    factors: Bound,
+    diagonals: tuple[np.ndarray, np.ndarray],
+    beta: float,
+    context: Context,
+) -> Bound:
+    """The bound of a sandwich layer whose (A B) has the norm `factors`, see Note [sandwich as run]."""
+    before, after = diagonals
     if not (np.minimum(before, after) > 0).all():
         raise context.refuse(
             module, "`log_psi` is so large that its exponential or the inverse of it vanishes. Reduce it."
@@ -52,32 +64,32 @@ def _(module: AbstractFourierConv2d, context: Context) -> Bound:
     Q = module.symbol().detach()
     X, Y = (_unchanged(module, part, context) for part in (Q.real, Q.imag))
     symbol = zip(X.reshape(-1, *X.shape[2:]), Y.reshape(-1, *Y.shape[2:]), strict=True)
-    return _largest((np.block([[x, -y], [y, x]]) for x, y in symbol), module.image_size)
+    return largest((np.block([[x, -y], [y, x]]) for x, y in symbol), module.image_size)
 
 
 @lipschitz.register(CayleyConv2dProducts)
 def _(module: CayleyConv2dProducts, context: Context) -> Bound:
     """$b^2 c$ for norms at most $b$ of `waves` and $c$ of each of `matrices`, which need not fit together."""
     waves = matrix_bound(effective(module, "waves", context).reshape(-1, module.waves.shape[-1]), "the waves")
-    middle = _largest(effective(module, "matrices", context), module.image_size)
+    middle = largest(effective(module, "matrices", context), module.image_size)
     reason = (
         "b^2 c with the norms b of the Fourier transform and c of the matrices between it and its transpose"
     )
     return Bound(product_above((waves.value, waves.value, middle.value)), reason, parts=(waves, middle))
 
 
-def _largest(matrices: Iterable[Float[np.ndarray, "m n"]], image_size: tuple[int, int]) -> Bound:
+def largest(matrices: Iterable[Float[np.ndarray, "m n"]], image_size: tuple[int, int]) -> Bound:
     """The largest norm of matrices, one a frequency."""
-    largest = None
+    found = None
     for M in matrices:
         if M.any():
             certificate = certify(M, np.ones(M.shape[1]), scaling="identity")
-            largest = certificate if largest is None or certificate.c > largest.c else largest
-    if largest is None:
+            found = certificate if found is None or certificate.c > found.c else found
+    if found is None:
         return Bound(0.0, "its symbol is zero")
     height, width = image_size
     reason = f"|Q| <= c proven at each frequency of images of {height} x {width} pixels; the certificate is that of the worst"
-    return Bound(largest.c, reason, certificate=largest)
+    return Bound(found.c, reason, certificate=found)
 
 
 def _diagonals(module: Sandwich) -> tuple[Tensor, Tensor]:

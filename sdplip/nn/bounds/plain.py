@@ -1,4 +1,4 @@
-"""Rules of exported residual and sandwich layers, whose second weight is rounded and thus no exact adjoint of the first."""
+"""Rule of exported residual layers, whose second weight is rounded and thus no exact adjoint of the first."""
 
 from dataclasses import replace
 from typing import Any
@@ -8,16 +8,15 @@ import torch
 from jaxtyping import Float
 from torch import nn
 
-from sdplip.arithmetic.rounding import GENEROUS, UNIT, gamma, up
+from sdplip.arithmetic.rounding import GENEROUS, UNIT, gamma
 from sdplip.geometry import Geometry
 from sdplip.nn.bounds.affine import conv_geometry
 from sdplip.nn.bounds.dispatch import Context, lipschitz
 from sdplip.nn.bounds.residual import residual_bound
 from sdplip.nn.bounds.tree import Bound, product_above, root_above, shown, sum_above
 from sdplip.nn.bounds.weights import effective
-from sdplip.nn.plain import CONVS, TRANSPOSED, PlainResidual, PlainSandwich, reversed_kernel
+from sdplip.nn.plain import CONVS, TRANSPOSED, PlainResidual, reversed_kernel
 from sdplip.nn.slopes import monotone_slope
-from sdplip.proposals import certify
 
 Kernel = Float[np.ndarray, "hidden features *taps"]
 
@@ -41,31 +40,6 @@ def _(module: PlainResidual, context: Context) -> Bound:
     error = product_above((beta, _schur(_remainder(U, V, step), groups), _schur(abs(U), groups)))
     reason = f"{main.reason}; plus {shown(error)} because `down` is rounded"
     return Bound(sum_above((main.value, error)), reason, certificate=main.certificate)
-
-
-@lipschitz.register(PlainSandwich)
-def _(module: PlainSandwich, context: Context) -> Bound:
-    r"""$G^\top G + N F F^\top N \preceq c^2\, 2 N / \beta$ with $N = \mathrm{diag}(\mathrm{multipliers})$ proves the bound $c^2$.
-
-    It is the condition of one hidden layer for the multipliers $c^2 N$ and the bound $c^2$, divided by $c^2$.
-    """
-    monotone_slope(module.activation)
-    beta = context.bound(module.activation, "activation").value
-    context.check(module.up, "up", nn.Linear)
-    context.check(module.down, "down", nn.Linear)
-    F, G = effective(module.up, "weight", context), effective(module.down, "weight", context)
-    N = effective(module, "multipliers", context)
-    if not (N > 0).all():
-        raise context.refuse(module, "its `multipliers` must be positive. Use `export_plain` again.")
-    t = np.nextafter(2 * N / beta, 0)
-    certificate = certify(np.concatenate([G, F.T * N]), t, scaling="exported multipliers")
-    rounding = 2 * UNIT * float(np.linalg.norm(F.T * N / np.sqrt(t))) * GENEROUS  # of the products in F^T N
-    c = up(certificate.c + rounding)
-    return Bound(
-        product_above((c, c)),
-        f"c^2 with c = {shown(c)} proven for both weights together",
-        certificate=certificate,
-    )
 
 
 def _pair(module: PlainResidual, context: Context) -> tuple[Kernel, Kernel, Geometry | None]:
