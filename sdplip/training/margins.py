@@ -1,14 +1,17 @@
 r"""Constants of margins while training: what the layers aim at, differentiable and cheap. Nothing here is proven."""
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from sdplip import convolution, scalings
-from sdplip.nn.containers import Residual, Scale
+from sdplip.nn.containers import BoundedScale, ChannelScale, Residual, Scale
 from sdplip.nn.heads import Normalise
 from sdplip.nn.manifold import on_manifold
+from sdplip.nn.pooling import CenterNorm
 from sdplip.nn.rescaled import geometry_of
 from sdplip.nn.residual import AbstractResidual
 from sdplip.training.build import head_distances
@@ -37,10 +40,18 @@ def aimed(module: nn.Module) -> Tensor | float:
         return module.L
     if isinstance(module, Normalise):
         return module.inverse_std.max()
+    if isinstance(module, nn.Sequential):
+        return math.prod(aimed(part) for part in module)
     if isinstance(module, Scale):
         return abs(module.factor)
     if on_manifold(module):
         return 1.0
+    if isinstance(module, BoundedScale):
+        return abs(module.factor())
+    if isinstance(module, ChannelScale):
+        return abs(module.factors).max()
+    if isinstance(module, CenterNorm):
+        return abs(module.scale()).max()
     if isinstance(module, Residual):
         return _norm(module.branch, skip=1.0)
     if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d) and not parametrize.is_parametrized(
