@@ -34,6 +34,8 @@ from torch import Tensor, nn
 from sdplip.errors import SdplipError
 from sdplip.geometry import Geometry
 from sdplip.nn import (
+    ActNorm,
+    BatchLipNorm,
     BiLipschitz,
     BROConv2d,
     CayleyConv2d,
@@ -253,6 +255,8 @@ def shift_cases() -> Iterator[Case]:
         for dtype in dtypes():
             build = lambda c=channels, e=each, i=image: LipNeXtBlock(c, i, e)  # noqa: E731
             yield Case("LipNeXtBlock", build, shape, weights, dtype)
+        yield Case("BatchLipNorm", lambda c=channels: BatchLipNorm(c, 3.0), shape, "random", torch.float64)
+        yield Case("ActNorm", lambda c=channels: ActNorm(c, 3.0), shape, "random", torch.float64)
         yield Case("CenterNorm", lambda c=channels: CenterNorm(c), shape, "none", torch.float64)
         yield Case("GlobalL2Pool", GlobalL2Pool, shape, "none", torch.float64)
         if channels % 2 == 0:

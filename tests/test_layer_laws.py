@@ -13,6 +13,8 @@ from torch.func import functional_call, jacrev, vmap
 from sdplip.bounds import bound
 from sdplip.network.read.torch import read_module
 from sdplip.nn import (
+    ActNorm,
+    BatchLipNorm,
     BetaAbs,
     BiLipschitz,
     BoundedScale,
@@ -29,6 +31,7 @@ from sdplip.nn import (
     ResidualConv2d,
     SandwichConv2d,
     Shift2d,
+    UnitSphere,
     export_plain,
     lipschitz,
     orthogonal,
@@ -46,6 +49,14 @@ IMAGE = (4, 4, 4)
 def conv(out: int, taps, stride=1, padding: int | str = 1, mode="zeros", groups=1, dilation=1) -> nn.Module:
     layer = nn.Conv2d(4, out, taps, stride, padding, dilation, groups, padding_mode=mode)
     return orthogonal(layer)
+
+
+def measured(layer: BatchLipNorm) -> BatchLipNorm:
+    """With the statistics of a batch, and a momentum that keeps them."""
+    layer.momentum = 1.0
+    layer(0.2 * torch.randn(6, len(layer.mean)) + 1)
+    layer.momentum = 0.0
+    return layer
 
 
 LAYERS = {
@@ -67,6 +78,9 @@ LAYERS = {
     "position": lambda: (PositionalBias((3, 5)), (4, 3, 5), 1.0),
     "lengths": lambda: (GlobalL2Pool(), (4, 3, 5), 1.0),
     "centre": lambda: (CenterNorm(5), (5, 2, 2), None),
+    "unit sphere": lambda: (UnitSphere(0.5), (5, 2), 2.0),
+    "batch norm of one scale": lambda: (measured(BatchLipNorm(5, 3.0, momentum=0.0)), (5, 2, 2), 3.0),
+    "bounded channel scale": lambda: (ActNorm(5, 3.0), (5, 2, 2), 3.0),
     "bounded scale": lambda: (BoundedScale(3.0, -1.0), (5,), 3.0),
     "recurrent": lambda: (Recurrent(3, 4), (5, 3), 1.0),
     "recurrent, all states": lambda: (Recurrent(3, 5, nn.ReLU(), all_states=True), (4, 3), 2.0),

@@ -11,11 +11,15 @@ import pytest
 import torch
 from torch import nn
 from torch.func import jacrev, vmap
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from sdplip.geometry import Geometry
 from sdplip.nn import (
     SLL,
     Abs,
+    ActNorm,
+    BatchLipNorm,
     BiLipschitz,
     CayleyConv2d,
     Center,
@@ -43,6 +47,7 @@ from sdplip.nn import (
     Spectral,
     StridedResidualConv2d,
     Sum,
+    UnitSphere,
     estimate_lipschitz,
     export_plain,
     lipschitz,
@@ -82,7 +87,7 @@ LAYERS = {
     "shapes": (
         lambda: nn.Sequential(
             Normalise([0.5] * 4, [0.2] * 4), PadChannels(2), ScaledAvgPool2d(2), L2Pool2d(3), Center((1,)),
-            FirstChannels(4), Scale(0.5)
+            FirstChannels(4), Scale(0.5), UnitSphere(), BatchLipNorm(5, 2.0, momentum=0.0), ActNorm(5)
         ),
         PIXELS,
     ),
@@ -189,6 +194,27 @@ def test_compiled_layers_agree(name):
     for mode in (True, False):
         layer.train(mode)
         torch.testing.assert_close(compiled(x), layer(x))
+
+
+class _Sizes(TorchDispatchMode):
+    """Notes the sizes of what every operation returns."""
+
+    def __init__(self):
+        super().__init__()
+        self.sizes = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        self.sizes += [t.numel() for t in tree_leaves(result) if isinstance(t, torch.Tensor)]
+        return result
+
+
+def test_square_orthogonal_layers_compute_with_nothing_empty():
+    """Compilers refuse the gradient of an empty complex tensor, in every network of Cayley convolutions that keeps its channels."""
+    layer = CayleyConv2d(3, 3, 3, (4, 4))
+    with _Sizes() as seen:
+        layer(torch.randn(2, 3, 4, 4)).sum().backward()
+    assert seen.sizes and min(seen.sizes) > 0
 
 
 @every_device

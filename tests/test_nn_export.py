@@ -33,7 +33,6 @@ from sdplip.nn import (
     Spectral,
     StridedResidualConv2d,
     Sum,
-    UnitSphere,
     orthogonal,
     rescaled,
 )
@@ -168,8 +167,7 @@ def test_every_layer_is_among_them():
         for part in make()[0].modules()
         for cls in type(part).__mro__
     }
-    # Of a division by a computed length the graph knows no constant; `lipschitz` does (tests/test_similarity.py).
-    assert {cls for cls in layers if issubclass(cls, nn.Module)} - {UnitSphere} <= used
+    assert {cls for cls in layers if issubclass(cls, nn.Module)} <= used
 
 
 def test_keys_are_those_of_a_plain_network():

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PARTS = {
-    "device": ["tests/simulated/test_device.py"],
+    "device": ["tests/simulated/test_device.py", "tests/simulated/test_together.py"],
     "layers": ["tests/test_nn_devices.py", "-k", "sim"],
     "certify": ["tests/simulated/test_certify.py"],
     "training": ["tests/simulated/test_training.py", "-k", "not loss"],

@@ -2,7 +2,9 @@
 
 import json
 import math
+import sys
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -258,6 +260,28 @@ def test_a_run_of_another_version(finished, data, tmp_path):
 def test_wrong_device(device):
     with pytest.raises(InvalidConfig, match=r"`train\.device`.*Use cpu"):
         device_named(device)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a C++ compiler")
+@pytest.mark.parametrize("family", ["cpl", "orthogonal", "optimal"])
+def test_compiled_networks_train(family, data, tmp_path, monkeypatch):
+    """One graph, without a break; but the solver of `optimal` is not for compilers. Real ones take many seconds: this one traces only."""
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    monkeypatch.setattr("torch.compile", partial(torch.compile, backend="aot_eager"))
+    changes = (
+        "train.steps=3",
+        f"model.family={family}",
+        "model.convolutions=0" if family == "optimal" else "model.convolutions=1",
+    )
+    whole = train(small("train.compile=true", *changes), tmp_path / "compiled", data=data)
+    plain = train(small(*changes), tmp_path / "plain", data=data)
+    assert whole.clean == plain.clean
+    breaks = torch._dynamo.utils.counters["graph_break"]
+    assert all("disable" in reason for reason in breaks) and bool(breaks) == (family == "optimal")
+    ours, theirs = (load_run(tmp_path / name)[1].state_dict() for name in ("compiled", "plain"))
+    for name, value in theirs.items():
+        torch.testing.assert_close(ours[name], value, rtol=1e-3, atol=1e-4)
 
 
 def test_no_compiler(data, tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sdplip.condition import Array
-from sdplip.convolution.kernels import correlate, namespace, polyphase
+from sdplip.convolution.kernels import correlate, namespace, on_cpu, polyphase
 from sdplip.convolution.layout import Layout, layout
 from sdplip.geometry import Geometry
 
@@ -119,7 +119,7 @@ def _finished(
     iterations: int,
 ) -> Float[Array, "groups frequencies"]:
     """The bounds of a block, those above `last` after all iterations; an accelerator squares all rather than wait for which."""
-    if not _on_cpu(S):
+    if not on_cpu(S):
         return _squarings(S, upper, done, iterations)[1]
     left = (upper > last).any(0)
     if left.any():
@@ -170,12 +170,8 @@ def _split(
     cas: Float[Array, "frequencies offsets"], A: Float[Array, "groups offsets n n"]
 ) -> list[Float[Array, "block offsets"]]:
     """Blocks of frequencies whose matrices fit into caches; all of them at once on an accelerator."""
-    size = max(1, BLOCK // (A.shape[0] * A.shape[-1] ** 2)) if _on_cpu(A) else len(cas)
+    size = max(1, BLOCK // (A.shape[0] * A.shape[-1] ** 2)) if on_cpu(A) else len(cas)
     return [cas[start : start + size] for start in range(0, len(cas), size)]
-
-
-def _on_cpu(A: Array) -> bool:
-    return isinstance(A, np.ndarray) or A.device.type == "cpu"
 
 
 def _waves(

@@ -15,6 +15,9 @@ from sdplip.condition import Array
 from sdplip.convolution.layout import EVERY_SIZE, Form, Layout, channels, layout
 from sdplip.geometry import Geometry
 
+AT_ONCE = 2**24
+"""Numbers in the copies of a kernel, up to which an accelerator correlates all offsets in one product."""
+
 
 def namespace(x: Array) -> ModuleType:
     """`numpy` for an array, `torch` for anything else; torch is imported only by those who bring a tensor."""
@@ -23,6 +26,20 @@ def namespace(x: Array) -> ModuleType:
     import torch
 
     return torch
+
+
+def on_cpu(x: Array) -> bool:
+    """Whether it is computed with by a processor with caches, not by an accelerator."""
+    return isinstance(x, np.ndarray) or x.device.type == "cpu"
+
+
+def _many_launches(x: Array) -> bool:
+    """Whether the number of operations costs more than their work."""
+    if isinstance(x, np.ndarray):
+        return False
+    import torch
+
+    return x.device.type != "cpu" or torch.compiler.is_compiling()
 
 
 def polyphase(
@@ -73,11 +90,14 @@ def correlate(
 ) -> Float[Array, "groups n n *offsets"]:
     r"""Kernel $\sum_u X_{u+\delta} Y_u^\top$ of the operator $X Y^\top$, which must be symmetric: half of it is mirrored.
 
-    One matrix product for each offset. A `torch` convolution would be faster on a CPU in single precision, slower in
-    double, and rounded to TF32 (three digits) on GPUs by default.
+    One matrix product for each offset; one product for all of them, while the copies that it needs stay below `AT_ONCE` numbers,
+    on an accelerator, where launching kernels is what costs, and in compiled graphs, which would grow with the offsets. A `torch`
+    convolution would be faster on a CPU in single precision, slower in double, and rounded to TF32 (three digits) on GPUs by default.
     """
     groups, n = X.shape[:2]
     pairs = list(zip(X.shape[3:], Y.shape[3:], strict=True))
+    if _many_launches(X) and prod((*X.shape[:3], *(b * (a + b - 1) for a, b in pairs))) <= AT_ONCE:
+        return _correlate_at_once(X, Y)
     offsets = list(product(*[range(1 - b, a) for a, b in pairs]))
     half = []
     for offset in offsets[: len(offsets) // 2 + 1]:
@@ -87,6 +107,23 @@ def correlate(
         half.append(left.reshape(groups, n, -1) @ right.reshape(groups, n, -1).mT)
     mirrored = [A.mT for A in reversed(half[:-1])]
     return namespace(X).stack(half + mirrored, -1).reshape(groups, n, n, *[a + b - 1 for a, b in pairs])
+
+
+def _correlate_at_once(
+    X: Float[Array, "groups n channels *taps"], Y: Float[Array, "groups n channels *taps2"]
+) -> Float[Array, "groups n n *offsets"]:
+    """`correlate` of torch tensors: the windows of the padded first kernel, times the second one."""
+    import torch
+
+    groups, n = X.shape[:2]
+    taps = tuple(Y.shape[3:])
+    windows = torch.nn.functional.pad(X, [b - 1 for b in reversed(taps) for _ in range(2)])
+    for axis, b in enumerate(taps, 3):
+        windows = windows.unfold(axis, b, 1)
+    offsets = tuple(windows.shape[3 : 3 + len(taps)])
+    windows = windows.movedim(2, 2 + len(taps)).reshape(groups, n * prod(offsets), -1)
+    A = (windows @ Y.reshape(groups, n, -1).mT).reshape(groups, n, *offsets, n)
+    return A.movedim(-1, 2)
 
 
 def wrap(

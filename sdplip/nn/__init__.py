@@ -8,6 +8,7 @@ import sdplip.nn.graph  # noqa: F401  (our layers tell how they are read)
 from sdplip.nn.activations import Abs, BetaAbs, GroupSort, Householder, MaxMin, NActivation
 from sdplip.nn.bilipschitz import BiLipschitz
 from sdplip.nn.bound import LowerBound, lipschitz, lower_lipschitz, pairwise_lipschitz
+from sdplip.nn.bounds.attention import attention_on_ball
 from sdplip.nn.bounds.tree import Bound
 from sdplip.nn.containers import BoundedScale, ChannelScale, Concatenate, Residual, Scale, Sum
 from sdplip.nn.deep_residual import DeepResidualLinear
@@ -15,6 +16,7 @@ from sdplip.nn.estimate import estimate_lipschitz
 from sdplip.nn.export import export_plain, from_plain, save_onnx, save_plain, vanilla_export
 from sdplip.nn.heads import LastLayerNormalised, Normalise, UnitSphere
 from sdplip.nn.initialise import initialise
+from sdplip.nn.normalisation import ActNorm, BatchLipNorm
 from sdplip.nn.optimal import Optimal
 from sdplip.nn.orthogonal import BROConv2d, CayleyConv2d, orthogonal
 from sdplip.nn.pooling import (
@@ -39,13 +41,16 @@ from sdplip.nn.scaling import AOL, SLL, AbstractScaling, MultiStep, Spectral
 from sdplip.nn.shifted import LipNeXtBlock, LipShiFTBlock, PositionalBias, Shift2d
 from sdplip.nn.slopes import UnsupportedActivation, slopes
 from sdplip.nn.strided import StridedResidualConv2d
+from sdplip.nn.together import together
 
 __all__ = [
     "AOL",
     "SLL",
     "Abs",
     "AbstractScaling",
+    "ActNorm",
     "BROConv2d",
+    "BatchLipNorm",
     "BetaAbs",
     "BiLipschitz",
     "Bound",
@@ -95,6 +100,7 @@ __all__ = [
     "Sum",
     "UnitSphere",
     "UnsupportedActivation",
+    "attention_on_ball",
     "estimate_lipschitz",
     "export_plain",
     "from_plain",
@@ -108,5 +114,6 @@ __all__ = [
     "save_onnx",
     "save_plain",
     "slopes",
+    "together",
     "vanilla_export",
 ]

@@ -13,11 +13,14 @@ def cayley(W: Inexact[Tensor, "*batch rows n"], *, polish: bool = True) -> Inexa
     ICLR 2021). With $M = (I + Z)^{-1}$ the upper block is $2 M - I$: one inverse makes both.
     """
     n = W.shape[-1]
-    U, V = W[..., :n, :], W[..., n:, :]
-    Z = U - U.mH + V.mH @ V
     I = torch.eye(n, dtype=W.dtype, device=W.device)  # noqa: E741
-    M = torch.linalg.inv_ex(I + Z).inverse  # never singular, so nothing waits for a GPU to say so
-    Q = torch.cat([2 * M - I, -2 * V @ M], -2)
+    if W.shape[-2] == n:  # compilers stumble over the gradient of an empty complex V
+        M = torch.linalg.inv_ex(I + W - W.mH).inverse  # never singular, so nothing waits for a GPU to say so
+        Q = 2 * M - I
+    else:
+        U, V = W[..., :n, :], W[..., n:, :]
+        M = torch.linalg.inv_ex(I + U - U.mH + V.mH @ V).inverse
+        Q = torch.cat([2 * M - I, -2 * V @ M], -2)
     return Q + _rest(Q.detach()) if polish else Q
 
 

@@ -25,12 +25,13 @@ from sdplip.network.operators import (
     Transposed,
     pooling_windows,
 )
-from sdplip.network.read.arrays import Array, added, entries, noted, own, scale
-from sdplip.network.read.maps import activation, on_axis
+from sdplip.network.read.arrays import Array, added, concatenated, entries, noted, own, scale
+from sdplip.network.read.maps import activation, grouped, on_axis
 from sdplip.network.read.torch.layers import Follow, register
 from sdplip.network.read.torch.shadows import numbers_of
 from sdplip.nn.activations import BetaAbs, Householder, NActivation
 from sdplip.nn.deep_residual import DeepResidualLinear, plain_deep
+from sdplip.nn.heads import UnitSphere
 from sdplip.nn.orthogonal import AbstractFourierConv2d, BROConv2d, CayleyConv2d
 from sdplip.nn.plain import plain_sandwich_conv
 from sdplip.nn.pooling import GlobalL2Pool, L2Pool1d, L2Pool2d, L2Pool3d
@@ -135,6 +136,16 @@ def _(module: Any, x: Array, follow: Follow) -> Array:  # noqa: ARG001
     groups = pooling_windows(prod(x.shape[:2]), x.shape[2:], window, window, none)
     size = tuple(h // k for h, k in zip(x.shape[2:], window, strict=True))
     return noted(x, Norms(groups, x.size), (*x.shape[:2], *size))
+
+
+@register(UnitSphere)
+def _(module: UnitSphere, x: Array, follow: Follow) -> Array:  # noqa: ARG001
+    """Beside the height no length is below it: the division is `normalize`, which counts lengths from `eps` on."""
+    if not module.height:
+        raise InvalidWeight("divides by the length, which has no constant near 0. Use a positive `height`.")
+    own(x, 1)
+    beside = np.full((x.shape[0], 1, *x.shape[2:]), module.height)
+    return grouped(concatenated((x, beside), 1), "normalize", (1,), eps=module.height)
 
 
 @register(CayleyConv2d, BROConv2d)

@@ -49,12 +49,7 @@ class Optimal(AbstractScaling):
 
     def dense(self, W: Float[Tensor, "m n"]) -> Float[Tensor, " n"]:
         if self.training and torch.is_grad_enabled():
-            if self._done is None:
-                self._done = int(self.steps)
-            if self._done % self.every == 0:
-                self._solve(W.detach())
-            self.steps += 1
-            self._done += 1
+            self._advance(W.detach())  # pyright: ignore[reportCallIssue, reportArgumentType]
         t = self.optimum.to(W.dtype)
         return t * scalings.spectral(rescale(W, t), self.iterations)
 
@@ -63,6 +58,16 @@ class Optimal(AbstractScaling):
             "The optimal scaling is for dense layers, since one SDP a step is too dear for convolutions. Use `MultiStep(4)` or"
             " `Spectral()` there, and `sdplip scale` after training."
         )
+
+    @torch.compiler.disable  # the solver counts with NumPy: a compiled network leaves its graph here
+    def _advance(self, W: Float[Tensor, "m n"]) -> None:
+        """Count a step, and solve if one is due."""
+        if self._done is None:
+            self._done = int(self.steps)
+        if self._done % self.every == 0:
+            self._solve(W)
+        self.steps += 1
+        self._done += 1
 
     def _solve(self, W: Float[Tensor, "m n"]) -> None:
         """Replace the optimum, unless the solver failed: any positive vector is valid."""

@@ -3,6 +3,7 @@
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -33,7 +34,10 @@ class AbstractScaling(nn.Module, ABC):
         geometry: how the convolution moves, None for a matrix.
         form: "linear" ($t$ on input channels) or "residual" ($t$ on hidden channels).
         refresh_every: calls with gradient in training from one computation to the next.
+        given: a weight and its `t`, within a block of `together`; else None.
     """
+
+    given: tuple[Tensor, Tensor] | None
 
     def __init__(self, *, refresh_every: int = 1) -> None:
         super().__init__()
@@ -55,6 +59,21 @@ class AbstractScaling(nn.Module, ABC):
         self, K: Float[Tensor, "out channels *taps"], geometry: Geometry
     ) -> Float[Tensor, " channels"]:
         """`t` of a convolution, in the form `self.form`."""
+
+    def options(self) -> tuple | None:
+        """What `t` of a convolution depends on besides its weight and its own parameters, where groups of channels have nothing
+        to do with each other: then `together` computes several at once. None if that is not so."""
+        return None
+
+    def convolutions(
+        self,
+        K: Float[Tensor, "out channels *taps"],
+        geometry: Geometry,
+        scalings: Sequence["AbstractScaling"],  # noqa: ARG002
+    ) -> Float[Tensor, " channels"]:
+        """`t` of several kernels side by side as groups of channels, with the parameters of their `scalings`, the first of
+        which this one is."""
+        return self.convolution(K, geometry)
 
     def weights(self, weight: Weight) -> Float[Tensor, " n"] | None:  # noqa: ARG002
         """The Gershgorin weights $q$ of this scaling in the precision of `t`; None if it has no Perron gauge."""
@@ -85,6 +104,8 @@ class AbstractScaling(nn.Module, ABC):
     def forward(self, weight: Weight) -> Float[Tensor, " n"]:
         if torch.compiler.is_compiling():
             return self.compute(weight)
+        if self.given is not None and self.given[0] is weight:
+            return self.given[1]
         if not self.training:
             return self._memo(self._now, weight, *self.parameters())
         if self.refresh_every == 1 or not torch.is_grad_enabled():
@@ -122,6 +143,7 @@ class AbstractScaling(nn.Module, ABC):
     def _drop(self) -> None:
         """Forget what was computed from older weights."""
         self._memo.drop()
+        self.given = None
         self._kept: Tensor | None = None
         self._age = 0
 
@@ -180,6 +202,9 @@ class Spectral(AbstractScaling):
             K, geometry, form=self.form, iterations=self.iterations, search=frequencies.search
         )
 
+    def options(self) -> tuple:
+        return (self.iterations,)
+
 
 class AbstractGershgorin(AbstractScaling):
     r"""$t_i = \sum_j |G_{ij}| q_j / q_i$ with weights `q`.
@@ -215,10 +240,17 @@ class AbstractGershgorin(AbstractScaling):
     def convolution(
         self, K: Float[Tensor, "out channels *taps"], geometry: Geometry
     ) -> Float[Tensor, " channels"]:
-        q = self.q(K)
+        return self._rows(K, geometry, self.q(K))
+
+    def _rows(
+        self, K: Float[Tensor, "out channels *taps"], geometry: Geometry, q: Float[Tensor, " channels"] | None
+    ) -> Float[Tensor, " channels"]:
         if q is None:
             return convolution.aol(K, geometry, form=self.form)
         return convolution.gershgorin(K, q, geometry, form=self.form)
+
+    def options(self) -> tuple:
+        return ()
 
     def weights(self, weight: Weight) -> Float[Tensor, " n"]:
         q = self.q(weight)
@@ -247,6 +279,15 @@ class SLL(AbstractGershgorin):
     def q(self, weight: Weight) -> Float[Tensor, " n"]:
         return self.log_q.to(weight.dtype).exp()
 
+    def convolutions(
+        self,
+        K: Float[Tensor, "out channels *taps"],
+        geometry: Geometry,
+        scalings: Sequence[AbstractScaling],
+    ) -> Float[Tensor, " channels"]:
+        log_q = torch.cat([scaling.get_parameter("log_q") for scaling in scalings])
+        return self._rows(K, geometry, log_q.to(K.dtype).exp())
+
 
 class MultiStep(AbstractScaling):
     r"""$t_i = \bigl(\sum_j |(G^p)_{ij}|\bigr)^{1/p}$: AOL at `p == 1`, and closer to the norm as `p` grows."""
@@ -264,6 +305,9 @@ class MultiStep(AbstractScaling):
         self, K: Float[Tensor, "out channels *taps"], geometry: Geometry
     ) -> Float[Tensor, " channels"]:
         return convolution.multi_step(K, self.p, None, geometry, form=self.form)
+
+    def options(self) -> tuple:
+        return (self.p,)
 
 
 SCALINGS: dict[str, type[AbstractScaling]] = {

@@ -10,6 +10,7 @@ from sdplip.arithmetic.rounding import GENEROUS
 from sdplip.nn.bilipschitz import BiLipschitz
 from sdplip.nn.bounds.tree import Bound, product_above
 from sdplip.nn.deep_residual import DeepResidualLinear, PlainDeepResidual, plain_deep
+from sdplip.nn.normalisation import ActNorm, BatchLipNorm
 from sdplip.nn.pooling import CenterNorm, GlobalL2Pool, L2Pool1d, L2Pool2d, L2Pool3d
 from sdplip.nn.recurrent import Recurrent
 from sdplip.robustness.rounding_flow import (
@@ -33,6 +34,19 @@ def _(module: CenterNorm, bound: Bound, context: RoundingContext) -> Step:
         centred = (2 * format.gamma(z.shape[1] + 4)) * norm + 4 * z[0].numel() * format.tiny
         outer = (2 * format.gamma(3)) * (bound.value * (norm + distance) + lengths(y))
         return y, (2 * bound.value) * centred + outer + 4 * format.tiny * y[0].numel()
+
+    return step
+
+
+@forward_error.register(BatchLipNorm, ActNorm)
+def _(module: BatchLipNorm | ActNorm, bound: Bound, context: RoundingContext) -> Step:
+    """Two roundings of the scaled entries, which are the result less the shift, and one of the result."""
+    shift = float(module.bias.detach().double().norm())
+
+    def step(z: Tensor, norm: Affine, distance: Affine) -> tuple[Tensor, Affine]:  # noqa: ARG001
+        format, y = context.format, module(z)
+        outer = bound.value * distance + lengths(y) + shift * sqrt(prod(z.shape[2:])) * GENEROUS
+        return y, (2 * format.gamma(3)) * outer + 4 * format.tiny * y[0].numel()
 
     return step
 

@@ -11,6 +11,7 @@ from sdplip import convolution, scalings
 from sdplip.nn.containers import BoundedScale, ChannelScale, Residual, Scale
 from sdplip.nn.heads import Normalise
 from sdplip.nn.manifold import on_manifold
+from sdplip.nn.normalisation import ActNorm, BatchLipNorm
 from sdplip.nn.pooling import CenterNorm
 from sdplip.nn.rescaled import geometry_of
 from sdplip.nn.residual import AbstractResidual
@@ -50,7 +51,9 @@ def aimed(module: nn.Module) -> Tensor | float:
         return abs(module.factor())
     if isinstance(module, ChannelScale):
         return abs(module.factors).max()
-    if isinstance(module, CenterNorm):
+    if isinstance(module, BatchLipNorm):
+        return module.scale()
+    if isinstance(module, CenterNorm | ActNorm):
         return abs(module.scale()).max()
     if isinstance(module, Residual):
         return _norm(module.branch, skip=1.0)

@@ -1,11 +1,13 @@
 """Network and loss as one module: what several processes differentiate together."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
 
 from sdplip.nn.losses import AbstractLoss, LossContext
+from sdplip.nn.together import together
 from sdplip.training.margins import aimed_constants
 from sdplip.training.precision import Precision, lowered
 
@@ -32,8 +34,12 @@ class Objective(nn.Module):
         self._run = (forward_pass,)  # in a tuple, so that its parameters are not listed twice
 
     def forward(self, images: Tensor, labels: Tensor, share: float) -> Tensor:
-        with lowered(images.device, self.precision):
-            logits = self._run[0](images)
+        model = self._run[0]
+        eager = (
+            together(self.model) if model is self.model else nullcontext()
+        )  # a compiler merges them itself
+        with eager, lowered(images.device, self.precision):
+            logits = model(images)
         pairwise = None
         if self.loss.needs_pairwise:
             assert isinstance(self.model, nn.Sequential)

@@ -29,7 +29,7 @@ RUNS = {
 ALLOWED = {"orthogonal": 1}
 """Of torch's own parametrization of dense layers: its solver looks whether the matrix was singular."""
 
-LAUNCHES = {"sll": 500, "aol": 470, "cpl": 700, "orthogonal": 560}
+LAUNCHES = {"sll": 225, "aol": 200, "cpl": 475, "orthogonal": 255}
 """Kernels of a step, of one convolution and one dense block: a bound that no change may pass unseen."""
 
 
@@ -60,6 +60,13 @@ def test_the_same_run_and_no_wait(name, tmp_path):
     assert there.clean == here.clean
     for key, value in stayed.items():
         torch.testing.assert_close(moved[key].cpu(), value, atol=2e-3, rtol=2e-3, msg=key)
+
+
+def test_the_depth_of_a_network_of_size_s(tmp_path):
+    """20 convolutions and 7 dense blocks; Adam, which updates all parameters at once on a GPU and one by one here, stays out."""
+    depth = ("model.convolutions=20", "model.dense=7", "optimiser.name=sgd", "optimiser.momentum=0")
+    _, _, log = run(tmp_path / "sim", "train.device=sim", *depth)
+    assert not log.waits and sum(log.launches.values()) <= 1100, log.launches.most_common(5)
 
 
 def test_resume_is_exact(tmp_path):

@@ -44,6 +44,10 @@ class Context:
                 module, f"here only {', '.join(cls.__name__ for cls in classes)} is known. Export again."
             )
 
+    def require(self, module: nn.Module) -> None:
+        """Refuse a module of a registered class that is not what its rule speaks about: a forward of its own, hooks, no numbers."""
+        _check(module, self)
+
     def output_shape(self, module: nn.Module) -> Shape | None:
         """Shape of one sample as it leaves `module`, None if the input shape is not known. Runs the module on zeros."""
         if self.input_shape is None:

@@ -7,8 +7,9 @@ from torch import nn
 from sdplip.arithmetic.rounding import up
 from sdplip.nn.bounds.dispatch import Context, lipschitz
 from sdplip.nn.bounds.tree import Bound, quotient_above, shown
-from sdplip.nn.bounds.weights import effective
+from sdplip.nn.bounds.weights import effective, exact
 from sdplip.nn.heads import Normalise, UnitSphere
+from sdplip.nn.normalisation import ActNorm, BatchLipNorm
 
 DROPOUTS = (
     nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout,
@@ -74,6 +75,28 @@ def _(module: nn.Module, context: Context) -> Bound:
 def _(module: Normalise, context: Context) -> Bound:
     scale = float(abs(effective(module, "inverse_std", context)).max())
     return Bound(scale, "1 over the smallest standard deviation of a channel")
+
+
+@lipschitz.register(BatchLipNorm)
+def _(module: BatchLipNorm, context: Context) -> Bound:
+    variance = effective(module, "variance", context)
+    if not (variance >= 0).all():
+        raise context.refuse(module, "`variance` is negative. Repair the statistics.")
+    scale = float(abs(exact(module.scale().detach(), module, "scale", context)))
+    after = "; in training, until the next batch changes the statistics" if module.training else ""
+    return Bound(
+        scale, f"one scale for all channels, {shown(scale)}, by the running statistics in use{after}"
+    )
+
+
+@lipschitz.register(ActNorm)
+def _(module: ActNorm, context: Context) -> Bound:
+    if module.training and not bool(module.ready):
+        raise context.refuse(
+            module, "its first batch in training will set its scales. Run it on a batch, or call `.eval()`."
+        )
+    largest = float(abs(exact(module.scale().detach(), module, "scale", context)).max())
+    return Bound(largest, f"multiplies channels by at most {shown(largest)} in absolute value")
 
 
 def _fixed_statistics(module: nn.BatchNorm2d | nn.InstanceNorm2d, context: Context) -> Bound:

@@ -7,8 +7,12 @@ from sdplip.nn.bounds.tree import Bound
 
 REASONS: dict[str, tuple[type[nn.Module], ...]] = {
     "a product of two functions of the input has no finite constant. Use layers of affine maps and activations": (
-        nn.Bilinear, nn.MultiheadAttention, nn.Transformer, nn.TransformerEncoder, nn.TransformerEncoderLayer,
-        nn.TransformerDecoder, nn.TransformerDecoderLayer,
+        nn.Bilinear,
+    ),
+    "attention is a product of two functions of the input, which has no finite constant on the whole space. On a ball it has one: pass the"
+    " `nn.MultiheadAttention` to `sdplip.nn.attention_on_ball`": (
+        nn.MultiheadAttention, nn.Transformer, nn.TransformerEncoder, nn.TransformerEncoderLayer, nn.TransformerDecoder,
+        nn.TransformerDecoderLayer,
     ),
     "recurrent networks multiply gates, and their constant grows with the length of the sequence. Unroll it into known layers": (
         nn.RNNBase, nn.RNN, nn.LSTM, nn.GRU, nn.RNNCellBase, nn.RNNCell, nn.LSTMCell, nn.GRUCell,

@@ -1,0 +1,76 @@
+"""The `t` of equal blocks at once are those of each block; nothing else changes, and nothing is left behind."""
+
+from contextlib import nullcontext
+
+import pytest
+import torch
+from torch import nn
+
+from sdplip.nn import (
+    AOL,
+    SLL,
+    MultiStep,
+    ResidualConv1d,
+    ResidualConv2d,
+    ResidualLinear,
+    Spectral,
+    rescaled,
+    together,
+)
+from sdplip.nn.scaling import AbstractScaling
+
+MAKERS = {
+    "sll": SLL,
+    "aol": AOL,
+    "cpl": lambda: Spectral(iterations=4),
+    "multi_step": MultiStep,
+    "now and then": lambda: SLL(refresh_every=2),
+}
+
+
+def network(new) -> nn.Sequential:
+    """Two pairs of equal convolutions, one without an equal, and dense blocks."""
+    torch.manual_seed(1)
+    blocks = [ResidualConv2d(4, n, 3, new()) for n in (3, 3, 5)]
+    strided = [rescaled(nn.Conv2d(4, 4, 2, stride=2, groups=2), new()) for _ in range(2)]
+    dense = [ResidualLinear(16, 8, new()) for _ in range(2)]
+    model = nn.Sequential(*blocks, *strided, nn.Flatten(), *dense)
+    for parameter in model.parameters():
+        nn.init.normal_(parameter)
+    return model
+
+
+def given(model: nn.Module) -> list[bool]:
+    return [m.given is not None for m in model.modules() if isinstance(m, AbstractScaling)]
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_the_same_values_and_gradients(name):
+    x, found = torch.randn(3, 4, 8, 8), []
+    for context in (nullcontext, together):
+        model = network(MAKERS[name])
+        with context(model) if context is together else nullcontext():
+            assert sum(given(model)) == (4 if context is together and name != "now and then" else 0)
+            y = model(x)
+        assert not any(given(model))
+        y.square().sum().backward()
+        found.append([y, *[p.grad for p in model.parameters()]])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_layers_in_eval_mode_and_other_weights_are_left_alone():
+    model = network(SLL)
+    model[0].eval()
+    with together(model):
+        assert given(model)[:3] == [False, False, False] and sum(given(model)) == 2
+        first = model[3].parametrizations.weight[0].scaling
+        other = torch.randn(4, 2, 2, 2)
+        assert torch.equal(first(other), first.compute(other))
+
+
+def test_a_block_that_fails_leaves_nothing_behind():
+    model = nn.Sequential(*(ResidualConv1d(2, 3, 3) for _ in range(2)))
+    with pytest.raises(RuntimeError), together(model):
+        model(torch.randn(2, 3, 4, 5))
+    assert not any(given(model))
