@@ -36,6 +36,7 @@ from sdplip.nn import (
     Spectral,
     orthogonal,
     rescaled,
+    together,
 )
 
 
@@ -90,6 +91,14 @@ class AlwaysTraining(nn.Sequential):
         return super().train(True)
 
 
+class Together(nn.Sequential):
+    """Computes the T of its blocks at once."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        with together(self):
+            return super().forward(input)
+
+
 @dataclass(frozen=True)
 class Contest:
     """Layers that do the same work on the same input; the first is the plain one."""
@@ -141,6 +150,9 @@ def contests(small: bool) -> list[Contest]:
     def linear(scaling: AbstractScaling) -> nn.Module:
         return ResidualLinear(features, hidden, scaling)
 
+    def blocks(kind: type[nn.Sequential], scaling: str) -> nn.Sequential:
+        return kind(*(ResidualConv2d(45, 5, 3, scaling) for _ in range(20)))
+
     strided = (64, 64, 4, 2, 1)
     return [
         residual("conv 45 -> 5, 3 x 3, 32 x 32", lambda s: ResidualConv2d(45, 5, 3, s), (64, 45, 32, 32)),
@@ -187,6 +199,18 @@ def contests(small: bool) -> list[Contest]:
             "shift block, 256 channels, 8 x 8",
             (256, 256, 8, 8),
             {"plain": plain_shift(256, 8), "lipnext": LipNeXtBlock(256, (8, 8))},
+        ),
+        Contest(
+            "20 blocks 45 -> 5, 3 x 3, 16 x 16",
+            (32, 45, 16, 16),
+            {
+                "plain": nn.Sequential(*(PlainResidual(ResidualConv2d(45, 5, 3)) for _ in range(20))),
+                **{
+                    f"{name}, {how}": blocks(kind, scaling)
+                    for name, scaling in (("sll", "sll"), ("cpl", "spectral"))
+                    for how, kind in (("each", nn.Sequential), ("together", Together))
+                },
+            },
         ),
         Contest(
             f"dense {n} -> {n}",

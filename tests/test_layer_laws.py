@@ -229,6 +229,7 @@ def test_exports_rounding_and_the_network(name, tmp_path):
     J = jacobian(plain, x[0].double())
     rounded = (
         "bounded scale",
+        "bounded channel scale",
         "centre",
         "lipshift",
         "deep residual, narrow",

@@ -56,8 +56,8 @@ def test_no_difference_quotient_exceeds_it(tokens, radius, scale):
 def test_known_answers():
     """Without scores every token gets the mean: |M| exactly. At radius 0 a share is 1 / n. One token sees itself."""
     module = attention(heads=1)
-    M = module.out_proj.weight @ module.in_proj_weight[12:]
-    norm = float(torch.linalg.matrix_norm(M, 2))
+    M = module.out_proj.weight @ module.in_proj_weight[12:].detach()
+    norm = float(torch.linalg.matrix_norm(M.detach(), 2))
     assert attention_on_ball(module, 1, 5.0).value == pytest.approx(norm, rel=1e-9)
     assert attention_on_ball(module, 4, 0.0).value == pytest.approx(norm, rel=1e-9)
     with torch.no_grad():

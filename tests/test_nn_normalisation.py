@@ -24,8 +24,9 @@ def test_one_scale_by_hand():
     layer.variance[1] = 12
     assert float(layer.scale()) == pytest.approx(8**-0.5)
     y = layer.eval()(x)
+    y = y.detach()
     assert (y[0] - y[3]).norm() / (x[0] - x[3]).norm() == pytest.approx(8**-0.5)
-    assert float(lipschitz(layer)) == pytest.approx(8**-0.5, rel=1e-12) == float(aimed(layer))
+    assert float(lipschitz(layer)) == pytest.approx(8**-0.5, rel=1e-12) == float(aimed(layer).detach())
 
 
 @pytest.mark.parametrize("most", [0.25, 4.0])
@@ -60,17 +61,20 @@ def test_the_first_batch_sets_scales_and_shifts():
         lipschitz(layer)
     y = layer(x)
     torch.testing.assert_close(y.mean((0, 2, 3)), torch.zeros(3), atol=1e-4, rtol=0)
+    y = y.detach()
     std = y.std((0, 2, 3), unbiased=False)
     torch.testing.assert_close(std[1:], torch.ones(2), atol=1e-3, rtol=0)
     assert std[0] == pytest.approx(0.95 * 2 * 0.1, rel=0.05)  # as much as is allowed
     torch.testing.assert_close(layer(2 * x), layer.eval()(2 * x))  # the second batch changes nothing
     with torch.no_grad():
         layer.theta.fill_(50.0)
-    assert float(lipschitz(layer)) == 2.0 == float(aimed(layer))
+    assert float(lipschitz(layer)) == 2.0 == float(aimed(layer).detach())
     other = ActNorm(3, 2.0)
     other(x)
     other.load_state_dict(ActNorm(3, 2.0).state_dict())
-    assert not other.ready and other(x).std() == pytest.approx(float(y.std()), rel=1e-5)  # set once more
+    assert not other.ready and other(x).detach().std() == pytest.approx(
+        float(y.std()), rel=1e-5
+    )  # set once more
 
 
 @pytest.mark.parametrize(
@@ -97,5 +101,5 @@ def test_the_graph_reads_points_of_the_sphere():
     assert 2.0 <= bound(network, "product").bound <= 2.0 * (1 + 1e-6)
     x = torch.randn(4, dtype=torch.double)
     torch.testing.assert_close(torch.from_numpy(network(x.numpy())), model(x[None])[0])
-    with pytest.raises(InvalidWeight, match="no constant near 0"):
+    with pytest.raises(RefusedModule, match="no constant near 0"):
         read_module(nn.Sequential(nn.Linear(4, 4), UnitSphere(0.0)), (4,))

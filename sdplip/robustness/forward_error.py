@@ -3,7 +3,8 @@
 import sdplip.robustness.rounding_blocks
 import sdplip.robustness.rounding_graphs
 import sdplip.robustness.rounding_products
-import sdplip.robustness.rounding_rules  # noqa: F401  (each registers its rules)
+import sdplip.robustness.rounding_rules
+import sdplip.robustness.rounding_sphere  # noqa: F401  (each registers its rules)
 from sdplip.robustness.rounding_flow import (
     REACH,
     Affine,

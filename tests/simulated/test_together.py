@@ -34,7 +34,7 @@ def test_twenty_blocks_launch_the_kernels_of_one(family):
     t, own, alone = gradients(model, several=False)
     same, joint, log = gradients(model, several=True)
     assert sum(log.launches.values()) <= BUDGET[family], log.launches.most_common()
-    assert 5 * sum(log.launches.values()) < sum(alone.launches.values()) and not log.waits
+    assert 10 * sum(log.launches.values()) < sum(alone.launches.values()) and not log.waits
     torch.testing.assert_close(same, t, rtol=1e-5, atol=1e-6)
     for a, b in zip(joint, own, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
