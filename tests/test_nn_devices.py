@@ -87,7 +87,7 @@ LAYERS = {
     "shapes": (
         lambda: nn.Sequential(
             Normalise([0.5] * 4, [0.2] * 4), PadChannels(2), ScaledAvgPool2d(2), L2Pool2d(3), Center((1,)),
-            FirstChannels(4), Scale(0.5), UnitSphere(), BatchLipNorm(5, 2.0, momentum=0.0), ActNorm(5)
+            FirstChannels(4), Scale(0.5), UnitSphere(), BatchLipNorm(5, 2.0, momentum=0.0), ActNorm(5).initialise(torch.randn(4, 5))
         ),
         PIXELS,
     ),

@@ -263,7 +263,10 @@ def test_wrong_device(device):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a C++ compiler")
-@pytest.mark.parametrize("family", ["cpl", "orthogonal", "optimal"])
+@pytest.mark.filterwarnings(
+    "ignore:The .grad attribute of a Tensor that is not a leaf"
+)  # where a graph is left
+@pytest.mark.parametrize("family", ["orthogonal", "optimal"])
 def test_compiled_networks_train(family, data, tmp_path, monkeypatch):
     """One graph, without a break; but the solver of `optimal` is not for compilers. Real ones take many seconds: this one traces only."""
     torch._dynamo.reset()

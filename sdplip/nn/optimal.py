@@ -47,9 +47,12 @@ class Optimal(AbstractScaling):
         super()._drop()
         self._done: int | None = None
 
+    def compute(self, weight: Tensor) -> Float[Tensor, " n"]:
+        if self.training and torch.is_grad_enabled() and self.geometry is None:
+            self._advance(weight)  # pyright: ignore[reportCallIssue, reportArgumentType]
+        return super().compute(weight)
+
     def dense(self, W: Float[Tensor, "m n"]) -> Float[Tensor, " n"]:
-        if self.training and torch.is_grad_enabled():
-            self._advance(W.detach())  # pyright: ignore[reportCallIssue, reportArgumentType]
         t = self.optimum.to(W.dtype)
         return t * scalings.spectral(rescale(W, t), self.iterations)
 
@@ -60,12 +63,12 @@ class Optimal(AbstractScaling):
         )
 
     @torch.compiler.disable  # the solver counts with NumPy: a compiled network leaves its graph here
-    def _advance(self, W: Float[Tensor, "m n"]) -> None:
+    def _advance(self, weight: Tensor) -> None:
         """Count a step, and solve if one is due."""
         if self._done is None:
             self._done = int(self.steps)
         if self._done % self.every == 0:
-            self._solve(W)
+            self._solve((weight.mT if self.form == "residual" else weight).detach())
         self.steps += 1
         self._done += 1
 
