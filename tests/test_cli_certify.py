@@ -97,6 +97,25 @@ def test_json_agrees_with_the_library(run):
     assert not (run / "certification.json").exists(), "a part of the test split is not kept"
 
 
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision(run, precision):
+    before = (run / "certification.json").read_bytes() if (run / "certification.json").exists() else None
+    half = ("certify", "RUN", "--precision", precision)
+    code, out, _ = invoke(*half, "--scope", "exact", "--limit", "40", "--radii", "36/255", "--json")
+    out = json.loads(out)
+    assert code == 0 and out["precision"] == precision and out["scope"] == "exact"
+    assert 0 < out["certified"]["36/255"] <= out["clean"]
+    code, out, _ = invoke(*half, "--scope", "exact")
+    assert code == 0 and f"predictions of the pass in {precision}" in out and "Kept in the run" not in out
+    after = (run / "certification.json").read_bytes() if (run / "certification.json").exists() else None
+    assert before == after
+    code, _, error = invoke(*half)
+    assert code == 2 and "--scope exact" in error
+    for more in (["--attack", "pgd"], ["--certificate", "c.json"]):
+        code, _, error = invoke(*half, "--scope", "exact", *more)
+        assert code == 2 and "by themselves" in error
+
+
 def test_whole_split_is_kept_for_curves(run):
     code, out, _ = invoke(
         "certify", "RUN", "--samples", "samples.tsv", "--precision", "float32", "--scope", "exact"

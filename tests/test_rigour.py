@@ -20,10 +20,16 @@ def test_what_rigour_costs(tmp_path):
     model = build_model(config.model, image_shape=data.train.shape, classes=10, mean=(0.3,))
     write_config(config, tmp_path / "config.toml")
     save_model(tmp_path, model.state_dict(), data)
-    found = runpy.run_path(str(Path(__file__).parents[1] / "examples" / "rigour.py"))["measure"](tmp_path, 40)
+    script = runpy.run_path(str(Path(__file__).parents[1] / "examples" / "rigour.py"))
+    network, images, labels = script["of_run"](tmp_path)
+    found = script["measure"](network, images[:40], labels[:40])
     mean = {row.what: row.mean_radius for row in found.rows}
     assert mean["float32 proven, computed"] <= mean["float32 proven, exact"] <= mean["float32 naive"]
     assert mean["float64 proven, computed"] <= mean["float64 proven, exact"] <= mean["float64 naive"]
+    assert (
+        mean["float16 proven, exact"] > 0.5 * mean["float64 proven, exact"]
+        and mean["bfloat16 proven, exact"] >= 0
+    )
     assert (
         found.measured <= found.proven["float32"] and found.proven["float64"] < 1e-8 * found.proven["float32"]
     )

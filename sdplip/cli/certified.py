@@ -36,7 +36,9 @@ def certification(
         f"Mean certified radius {below(mean, 5)}; largest constant of a margin {above(found.margin_constant)}.",
     )
     say(console, f"Lipschitz bound of the network\n{found.bound}\n")
-    if found.rounding == "proven":
+    if found.precision in ("bfloat16", "float16"):
+        words = f"predictions of the pass in {found.precision}, whose distance from that is measured and subtracted"
+    elif found.rounding == "proven":
         words = f"a proven bound of all {found.precision} rounding errors is subtracted"
     else:
         words = "computed in float64; a module has no proven rounding error, so nothing is subtracted"

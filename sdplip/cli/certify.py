@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sdplip.robustness.arithmetic import Precision
     from sdplip.robustness.attacks import Attack, AttackName
     from sdplip.robustness.certification import Certification, Scope
+    from sdplip.robustness.half import Half
 
 BATCH = 256
 """Images at a time in torch."""
@@ -46,8 +47,8 @@ BATCH = 256
     help="Attack at each radius: the upper side of the truth.",
 )  # fmt: skip
 @click.option(
-    "--precision", type=click.Choice(["float64", "float32"]), default="float64", show_default=True,
-    help="In which the network runs; float32 loses more to the proven rounding error.",
+    "--precision", type=click.Choice(["float64", "float32", "bfloat16", "float16"]), default="float64", show_default=True,
+    help="In which the network runs; float32 loses more to the proven rounding error, half precision takes `--scope exact`.",
 )  # fmt: skip
 @click.option(
     "--scope", type=click.Choice(["computed", "exact"]), default="computed", show_default=True,
@@ -86,7 +87,7 @@ def certify(
     attack: "Literal['none'] | AttackName",
     split: str,
     limit: int | None,
-    precision: "Precision",
+    precision: "Precision | Half",
     scope: "Scope",
     batch: int | None,
     device: str,
@@ -102,6 +103,9 @@ def certify(
     file of matrices with ReLU between them; it needs --data. A certificate of the whole test split is also kept in RUN, for
     `sdplip curves`.
 
+    --precision bfloat16 or float16 certifies the network of a RUN exported to plain layers, its weights rounded to that format, with the
+    predictions of its pass in it; the result is not kept in RUN.
+
     --smoothing adds certificates of the smoothed network that hold with a probability; they stand apart from what is proven.
 
     A RUN of a regression is certified on its own data: how far predictions move, and at how many rows the error stays below --tolerance,
@@ -113,6 +117,10 @@ def certify(
     from sdplip.cli.certified import certification
     from sdplip.robustness.samples import write_samples
 
+    half = precision == "bfloat16" or precision == "float16"
+    if half:
+        alone = attack == "none" and not (smoothing or certificate or regression.is_regression(model))
+        _check_half(precision, scope, alone and model.is_dir())
     if regression.is_regression(model):
         if (
             data
@@ -133,7 +141,7 @@ def certify(
             split,
             limit,
             tolerance=tolerance,
-            precision=precision,
+            precision=precision,  # pyright: ignore[reportArgumentType]  # no half: checked above
             samples=samples,
             as_json=as_json,
         )
@@ -159,10 +167,14 @@ def certify(
     images, labels = images_of(wanted, split, limit)
     subject, images = arrange(subject, images)
     network = _placed(subject.model, device)
+    if half:
+        from sdplip.nn import export_plain
+
+        network = export_plain(network).model
     if not as_json:
         subject.say()
     if by_kernel:
-        found = _by_kernel(subject, images, labels, precision, scope, certificate)
+        found = _by_kernel(subject, images, labels, precision, scope, certificate)  # pyright: ignore[reportArgumentType]
     else:
         from sdplip.robustness.certification import certify_accuracy
 
@@ -197,7 +209,7 @@ def certify(
     document["smoothing"] = None if baseline is None else smoothed.document(baseline, radii)
     if samples:
         write_samples(samples, found)
-    kept = subject.run is not None and split == "test" and limit is None
+    kept = subject.run is not None and split == "test" and limit is None and not half
     if subject.run is not None and kept:
         _keep(subject.run, found, document)
         if baseline:
@@ -208,6 +220,24 @@ def certify(
         certification(found, document, attack, samples, subject.run if kept else None)
         if baseline:
             smoothed.say(baseline, radii, subject.run if kept else None)
+
+
+def _check_half(precision: str, scope: "Scope", alone: bool) -> None:
+    """Half precision proves one statement, about the network of a run.
+
+    Raises:
+        click.UsageError: another one is asked for.
+    """
+    if scope != "exact":
+        raise click.UsageError(
+            f"What {precision} would compute at other images has no bound. Add `--scope exact`: the function of the numbers stored,"
+            " with the prediction of the pass at each image."
+        )
+    if not alone:
+        raise click.UsageError(
+            f"Only the classes of a RUN are certified in {precision}, by themselves. Drop --attack, --smoothing and --certificate, or"
+            " choose float64."
+        )
 
 
 def _by_kernel(

@@ -36,9 +36,7 @@ def top_eigenvector(
         known, r = basis[: k + 1], apply(v)
         parts = known.conj() @ r  # with all, every step: a basis with copies would amplify, not remove
         r = r - parts @ known
-        r = (
-            r - (known.conj() @ r) @ known
-        )  # once more: what rounding left of each would grow from step to step
+        r = r - (known.conj() @ r) @ known  # once more: what rounding left would grow from step to step
         alpha[k], beta[k] = parts[k].real, np.vdot(r, r).real ** 0.5
         last = k == steps - 1 or beta[k] <= 1e-14 * (abs(alpha[: k + 1]).max() + beta[k])
         if last or k + 1 == check:

@@ -24,6 +24,7 @@ from sdplip.robustness.descent import (
     kept,
     radii_of,
 )
+from sdplip.robustness.half import full
 
 AttackName = Literal["pgd", "autoattack"]
 Attack = Callable[[nn.Module, Tensor, Tensor, Tensor, Box], Tensor]
@@ -217,7 +218,7 @@ def attack_at(
     def against(at: np.ndarray, eps: str, method: Attack) -> None:
         if len(at) and Fraction(eps) > 0:
             alive[at] = empirical_robust(
-                model, images[at], labels[at], float(Fraction(eps)), attack=method, precision=found.precision, batch=batch,
+                model, images[at], labels[at], float(Fraction(eps)), attack=method, precision=full(found.precision), batch=batch,
                 box=box, progress=progress,
             )  # fmt: skip
 

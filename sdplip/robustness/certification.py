@@ -15,9 +15,10 @@ from sdplip.errors import InvalidProblem
 from sdplip.nn.bounds.dispatch import lipschitz
 from sdplip.nn.bounds.tree import Bound, best
 from sdplip.nn.given import one_of, tensor
-from sdplip.robustness.arithmetic import Precision, device_of, network_in, pixels, plain_arithmetic
+from sdplip.robustness.arithmetic import DTYPES, Precision, device_of, network_in, pixels, plain_arithmetic
 from sdplip.robustness.asked import analysis_of, check_samples, margin_constants, run
 from sdplip.robustness.forward_error import REACH, Analysis
+from sdplip.robustness.half import HALVES, Half, HalfPass, half_network, half_pass
 from sdplip.robustness.radii import certified_radius, class_logits, joint_constant, margins, predictions
 from sdplip.robustness.twin import Measured
 from sdplip.shapes import short
@@ -60,7 +61,7 @@ class Certification:
     radius: Float[np.ndarray, " n"]
     bound: Bound
     constants: Float[np.ndarray, "classes classes"]
-    precision: Precision
+    precision: Precision | Half
     rounding: Rounding
     scope: Scope
     seconds: float = field(compare=False)
@@ -180,7 +181,7 @@ def certify_accuracy(
     images: Tensor,
     labels: Tensor,
     *,
-    precision: Precision = "float64",
+    precision: Precision | Half = "float64",
     batch: int = 256,
     scope: Scope = "computed",
     whole: Bound | None = None,
@@ -198,7 +199,9 @@ def certify_accuracy(
         images: `(n, channels, *pixels)`, uint8 (divided by 255), or floating point as they enter the network: any numbers, and radii
             are lengths in their unit. `sdplip.certify_accuracy` refuses those outside of its `limits`.
         labels: `(n,)` whole numbers.
-        precision: "float64", or "float32": the rounding error that is subtracted is then some hundred million times larger.
+        precision: "float64", or "float32": the rounding error that is subtracted is then some hundred million times larger. "bfloat16"
+            and "float16" certify the network whose weights are rounded to that format, with the predictions of its pass in it; only
+            with scope "exact".
         scope: "computed" counts rounding at the image and at every image around it, "exact" at the image alone.
         whole: another proven bound of the network with these very numbers, which may be smaller; `sdplip.bounds` has such.
         tighter: asked once, with the very network that is certified and the constants so far, for further ones that are proven
@@ -211,12 +214,17 @@ def certify_accuracy(
     """
     start = time.perf_counter()
     one_of("scope", scope, SCOPES)
+    one_of("precision", precision, (*DTYPES, *HALVES))
     images, labels = tensor("images", images), tensor("labels", labels)
     check_samples(images, labels)
     shape = tuple(images.shape[1:])
     with plain_arithmetic(device_of(model)):
-        network = network_in(model, precision)
-        classes = run(network, pixels(images[:1].to(device_of(network)), precision)).shape[1]
+        entering: Precision = "float32" if precision == "float32" else "float64"
+        half, network = None, None
+        if precision == "bfloat16" or precision == "float16":
+            half, network = half_network(model, precision, scope)
+        network = network or network_in(model, entering)
+        classes = run(network, pixels(images[:1].to(device_of(network)), entering)).shape[1]
         single, classes = classes == 1, max(classes, 2)
         if not 0 <= int(labels.min()) <= int(labels.max()) < classes:  # all refused before the long proof
             raise InvalidProblem(
@@ -235,10 +243,12 @@ def certify_accuracy(
             better = tighter(network, _square(constants, classes))
             constants = np.minimum(constants, better.margins)
             bound = bound if better.network is None else best(better.network, bound)
-        analysis = analysis_of(network, layers, precision)
+        analysis = (
+            analysis_of(network, layers, entering) if half is None else half_pass(half, network, layers)
+        )
         parts = []
         for x in images.split(batch):
-            x = pixels(x.to(device_of(network)), precision)
+            x = pixels(x.to(device_of(network)), entering)
             parts.append(_certified(network, x, _square(constants, classes), analysis, scope))
             if progress:
                 progress(sum(len(part[0]) for part in parts), len(images))
@@ -258,7 +268,11 @@ def certify_accuracy(
 
 
 def _certified(
-    network: nn.Module, x: Tensor, constants: np.ndarray, analysis: Analysis | Measured | None, scope: Scope
+    network: nn.Module,
+    x: Tensor,
+    constants: np.ndarray,
+    analysis: Analysis | Measured | HalfPass | None,
+    scope: Scope,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Predictions, margins and radii of a batch."""
     if analysis is None:

@@ -26,6 +26,7 @@ from sdplip.robustness.around import BENT, enlarge, largest_radius, own_proof, r
 from sdplip.robustness.asked import analysis_of, check_samples, run
 from sdplip.robustness.certification import RADII, Certification, Progress
 from sdplip.robustness.graph_accuracy import Certified
+from sdplip.robustness.half import full
 from sdplip.robustness.radii import MarginError, certified_radius, margins
 from sdplip.verifier.claim import AccuracyClaim
 
@@ -109,16 +110,17 @@ def local_radii(
     shape = tuple(images.shape[1:])
     radius, balls = before.radius.copy(), 0
     with plain_arithmetic(device_of(model)):
-        network = network_in(model, certified.precision)
+        precision = full(certified.precision)
+        network = network_in(model, precision)
         front = front_of(network, shape)
         if front.network.outputs == 1:
             raise InvalidProblem(
                 "One logit has no pairs of classes to bound around an image. Give the network a second logit 0."
             )
-        analysis = analysis_of(network, lipschitz(network, input_shape=shape), certified.precision)
+        analysis = analysis_of(network, lipschitz(network, input_shape=shape), precision)
         todo = np.flatnonzero(before.correct & (before.radius > 0))
         for done, i in enumerate(todo, 1):
-            x = pixels(images[i : i + 1].to(device_of(network)), certified.precision)
+            x = pixels(images[i : i + 1].to(device_of(network)), precision)
             error: MarginError | None = None
             if analysis is None:
                 logits = run(network, x)

@@ -8,7 +8,7 @@ from sdplip.nn.bounds.propagation import edges_of, norm_of_edges
 from sdplip.nn.bounds.tree import Bound
 from sdplip.nn.propagate import Propagate
 from sdplip.robustness.rounding_flow import Affine, RoundingContext, Step, forward_error
-from sdplip.robustness.rounding_rules import within_range
+from sdplip.robustness.rounding_maps import within_range
 
 
 @forward_error.register(Propagate)

@@ -11,7 +11,7 @@ from sdplip.nn.bounds.weights import effective
 from sdplip.nn.products import CayleyConv2dProducts
 from sdplip.robustness.absolute import length_above, norm_above
 from sdplip.robustness.rounding_flow import Affine, RoundingContext, Step, forward_error
-from sdplip.robustness.rounding_rules import within_range
+from sdplip.robustness.rounding_maps import within_range
 
 # Note [products as computed]. y = B' M (B z) + v of Note [products], with n = |z|, b = |B|, c = max |M|, and the norms b', c' of
 # absolute values. B z is off by e1 <= gamma_N b' n, so the computed one is at most b n + e1 long; the product with M is off by

@@ -8,7 +8,7 @@ from sdplip.arithmetic.rounding import GENEROUS
 from sdplip.nn.bounds.tree import Bound
 from sdplip.nn.heads import UnitSphere
 from sdplip.robustness.rounding_flow import Affine, RoundingContext, Step, forward_error
-from sdplip.robustness.rounding_rules import within_range
+from sdplip.robustness.rounding_maps import within_range
 
 
 @forward_error.register(UnitSphere)

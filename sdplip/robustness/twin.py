@@ -55,26 +55,27 @@ class Measured:
     def __call__(self, x: Tensor) -> tuple[Tensor, MarginError]:
         """The logits as computed, and what the margins lose."""
         logits, lost = self.single(x)
-        apart, e = self._apart(x, logits)
+        apart, e = measured_apart(self.double, x, logits)
         winner = np.take_along_axis(apart, predictions(logits)[:, None], 1)
-        return logits, replace(lost, measured=np.minimum(_known(winner + apart + e[:, None]), lost.constant))
+        return logits, replace(lost, measured=np.minimum(known(winner + apart + e[:, None]), lost.constant))
 
     @torch.no_grad()
     def everywhere(self, x: Tensor) -> tuple[Tensor, Float[np.ndarray, " batch"]]:
         """The logits as computed, and by how much the margin of any two classes is off, in this one evaluation."""
         logits, lost = self.single.everywhere(x)
-        apart, e = self._apart(x, logits)
-        return logits, np.minimum(_known(np.sort(apart, 1)[:, -2:].sum(1) + e), lost)
-
-    def _apart(
-        self, x: Tensor, logits: Tensor
-    ) -> tuple[Float[np.ndarray, "batch classes"], Float[np.ndarray, " batch"]]:
-        """How far each logit is from the twin's, and the error of the twin."""
-        exact, e = self.double.everywhere(x.double())
-        return abs(_two(logits) - _two(exact)), e
+        apart, e = measured_apart(self.double, x, logits)
+        return logits, np.minimum(known(np.sort(apart, 1)[:, -2:].sum(1) + e), lost)
 
 
-def _known(found: np.ndarray) -> np.ndarray:
+def measured_apart(
+    twin: Analysis, x: Tensor, logits: Tensor
+) -> tuple[Float[np.ndarray, "batch classes"], Float[np.ndarray, " batch"]]:
+    """How far each logit is from that of the twin at the same images, and by how much margins of the twin are off."""
+    exact, e = twin.everywhere(x.double())
+    return abs(_two(logits) - _two(exact)), e
+
+
+def known(found: np.ndarray) -> np.ndarray:
     """Rounded up; infinity where nothing is known."""
     return np.where(np.isfinite(found), found * ONCE**3, np.inf)
 
@@ -86,14 +87,20 @@ def measured(network: nn.Module, bound: Bound, single: Analysis) -> Analysis | M
         network: in float32.
         bound: of this very network.
     """
-    for module in network.modules():
-        if isinstance(module, nn.ModuleList):
-            continue
-        if not (lipschitz.known(module) and lipschitz.registered(module) in STORED) or hasattr(
-            module, "parametrizations"
-        ):
-            return single
+    if not stored(network):
+        return single
     return Measured(single, forward_error(copy.deepcopy(network).double(), bound))
+
+
+def stored(network: nn.Module) -> bool:
+    """Whether all numbers that the network multiplies with are stored."""
+    modules = [module for module in network.modules() if not isinstance(module, nn.ModuleList)]
+    return all(
+        lipschitz.known(module)
+        and lipschitz.registered(module) in STORED
+        and not hasattr(module, "parametrizations")
+        for module in modules
+    )
 
 
 def _two(logits: Tensor) -> np.ndarray:
