@@ -272,7 +272,7 @@ def joint_cases() -> Iterator[Case]:
                 build = lambda n=n, m=hidden, h=h, L=L: DeepResidualLinear(n, m, h=h, L=L)  # noqa: E731
                 yield Case("DeepResidualLinear", build, (n,), weights, dtype)
         for (n, m), time, every in itertools.product(((1, 2), (3, 8), (6, 2)), (1, 2, 6), (False, True)):
-            build = lambda n=n, m=m, a=every: Recurrent(n, m, all_states=a)  # noqa: E731
+            build = lambda n=n, m=m, a=every: Recurrent(n, m, all_states=a, decay=1.0 if m > 2 else 0.75)  # noqa: E731
             yield Case("Recurrent", build, (time, n), weights, dtype)
     yield from sandwich_cases()
 

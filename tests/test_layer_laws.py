@@ -83,6 +83,7 @@ LAYERS = {
     "bounded channel scale": lambda: (ActNorm(5, 3.0), (5, 2, 2), 3.0),
     "bounded scale": lambda: (BoundedScale(3.0, -1.0), (5,), 3.0),
     "recurrent": lambda: (Recurrent(3, 4), (5, 3), 1.0),
+    "recurrent, contracting": lambda: (Recurrent(2, 4, all_states=True, decay=0.75), (5, 2), (16 / 7) ** 0.5),
     "recurrent, all states": lambda: (Recurrent(3, 5, nn.ReLU(), all_states=True), (4, 3), 2.0),
     "channel scale": lambda: (ChannelScale(5), (5, 2, 2), None),
     "lipnext": lambda: (LipNeXtBlock(8, (4, 4), 1), (8, 4, 4), 1.0),

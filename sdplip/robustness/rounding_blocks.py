@@ -116,6 +116,11 @@ def _(module: Recurrent, bound: Bound, context: RoundingContext) -> Step:
         error = total = apart = Affine.zero(z)
         states = []
         for x in z.unbind(1):
+            if module.decay != 1:  # one rounding more of what a state is, at the sequence and around it
+                size = module.decay * (apart + lengths(state))
+                lost = (2 * context.format.gamma(1)) * size + 4 * context.format.tiny * module.hidden
+                state, apart = module.decay * state, module.decay * apart
+                error = module.decay * error + lost
             state, delta, apart = flow(torch.cat([x, state], 1), distance + apart)
             error = once * error + delta
             total = total + error
