@@ -76,6 +76,16 @@ def figures(page):
     return re.findall(r"[\d,]+|`\S+`", "\n".join(row for row in page.splitlines() if row.startswith("|")))
 
 
+def test_the_tables_of_families_are_those_of_their_rows(monkeypatch):
+    examples = DOCS.parent / "examples"
+    monkeypatch.syspath_prepend(str(examples))
+    families = runpy.run_path(str(examples / "families.py"))
+    page = (DOCS / "results.md").read_text()
+    rows = families["read"](families["ROWS"])
+    assert sum("test" in row for row in rows) >= 3, "The rows are missing."
+    assert families["renewed"](page, rows) == page, "Run `python examples/families.py table`."
+
+
 def test_the_tables_of_what_must_be_trusted_are_those_of_the_code():
     """Up to three percent, so that a changed line asks for no new table; and what every proof uses stays small."""
     lines = runpy.run_path(str(DOCS / "kernel_lines.py"))

@@ -54,3 +54,20 @@ def test_joint_multipliers_beat_the_others_on_a_deep_chain():
     numbers = runpy.run_path(str(EXAMPLES / "depth.py"))["measure"](weights)
     assert numbers["lower"] <= numbers["lipsdp-neuron"] < 0.7 * min(numbers["riccati"], numbers["product"])
     assert numbers["lipsdp-neuron"] <= numbers["riccati-greedy"] * (1 + 1e-6)
+
+
+def test_families_are_compared_by_the_mean_of_their_seeds(monkeypatch):
+    """By hand: 0.5 and 0.6 are 55 ± 5; rows without a test set do not count; who certifies more stands first."""
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    families = runpy.run_path(str(EXAMPLES / "families.py"))
+    task = families["TASKS"]["cifar10"]
+
+    def row(family: str, certified: float, **more) -> dict:
+        found = {"clean": 0.7, "certified": dict.fromkeys(task.radii, certified)}
+        return {"data": "cifar10", "family": family, "network": "n", "lr": 0.02, "epochs": 1.0, "test": found} | more
+
+    rows = [row("sll", 0.5), row("sll", 0.6), row("BRO", 0.58), row("AOC", 0.9, data="mnist")]
+    rows.append({key: value for key, value in row("LipNeXt", 0.9).items() if key != "test"})
+    lines = families["table"](rows, task).splitlines()[2:]
+    assert [line.split(" | ")[0] for line in lines] == ["| BRO", "| sll"]
+    assert "| 70.0 ± 0.0 | 55.0 ± 5.0 |" in lines[1] and lines[1].endswith("| 1.0 | 2 |")
