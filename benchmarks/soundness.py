@@ -255,13 +255,20 @@ def shift_cases() -> Iterator[Case]:
         for dtype in dtypes():
             build = lambda c=channels, e=each, i=image: LipNeXtBlock(c, i, e)  # noqa: E731
             yield Case("LipNeXtBlock", build, shape, weights, dtype)
-        yield Case("BatchLipNorm", lambda c=channels: BatchLipNorm(c, 3.0), shape, "random", torch.float64)
+        yield Case("BatchLipNorm", lambda c=channels: statistics(c), shape, "random", torch.float64)
         yield Case("ActNorm", lambda c=channels: ActNorm(c, 3.0), shape, "random", torch.float64)
         yield Case("CenterNorm", lambda c=channels: CenterNorm(c), shape, "none", torch.float64)
         yield Case("GlobalL2Pool", GlobalL2Pool, shape, "none", torch.float64)
         if channels % 2 == 0:
             build = lambda c=channels, e=each: LipShiFTBlock(c, e, start=1.0)  # noqa: E731
             yield Case("LipShiFTBlock", build, shape, weights, torch.float64)
+
+
+def statistics(channels: int) -> BatchLipNorm:
+    """A normalisation that has seen a batch whose channels have very different variances."""
+    layer = BatchLipNorm(channels, 3.0, momentum=1.0)
+    layer(torch.randn(8, channels) * torch.logspace(-3, 0.5, channels))
+    return layer
 
 
 def joint_cases() -> Iterator[Case]:

@@ -7,6 +7,7 @@ from torch import nn
 
 from sdplip.nn import (
     BROConv2d,
+    CompactSandwichConv2d,
     DeepResidualLinear,
     LastLayerNormalised,
     LipNeXtBlock,
@@ -140,6 +141,9 @@ FAMILY = {
     "LipNeXt": everywhere(blocks(LipNeXtBlock), BODY),
     "LipShiFT": everywhere(blocks(lambda channels, _: LipShiFTBlock(channels)), BODY, fixed=False),
     "sandwich": everywhere(layers(Sandwich), DENSE),
+    "sandwich convolution": everywhere(
+        blocks(lambda channels, _: CompactSandwichConv2d(channels, channels, 3)), BODY
+    ),
     "deep residual": everywhere(layers(deep), DENSE),
 }
 """Families by the names of the table."""

@@ -64,7 +64,14 @@ def test_families_are_compared_by_the_mean_of_their_seeds(monkeypatch):
 
     def row(family: str, certified: float, **more) -> dict:
         found = {"clean": 0.7, "certified": dict.fromkeys(task.radii, certified)}
-        return {"data": "cifar10", "family": family, "network": "n", "lr": 0.02, "epochs": 1.0, "test": found} | more
+        return {
+            "data": "cifar10",
+            "family": family,
+            "network": "n",
+            "lr": 0.02,
+            "epochs": 1.0,
+            "test": found,
+        } | more
 
     rows = [row("sll", 0.5), row("sll", 0.6), row("BRO", 0.58), row("AOC", 0.9, data="mnist")]
     rows.append({key: value for key, value in row("LipNeXt", 0.9).items() if key != "test"})

@@ -86,7 +86,9 @@ class AdaptiveOrthogonal(AbstractKept):
             if not self.turned and self.inner > self.columns:
                 K = K @ Q[-1].reshape(self.groups, *(1,) * (K.ndim - 3), self.inner, self.columns)
             K = K.movedim(-1, 1 if self.turned else 2)
-            return K.flatten(0, 1).to(free[0].dtype)
+            return (
+                K.flatten(0, 1).to(free[0].dtype).contiguous()
+            )  # as torch's own kernels: strides choose the algorithm
 
     def right_inverse(self, weight: Tensor) -> tuple[Tensor, ...]:  # noqa: ARG002
         if self._start is None:
