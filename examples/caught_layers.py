@@ -1,4 +1,4 @@
-"""Three published layers whose constant is another than the one they claim: what `examples/caught.py` prints of them.
+"""Four published layers whose constant is another than the one they claim: what `examples/caught.py` prints of them.
 
 Each is rebuilt from its formula; no published code runs.
 """
@@ -86,6 +86,36 @@ def strided_patches(out: int) -> float:
     return certify_convolution(K, torch.ones(2, dtype=torch.float64).numpy(), geometry).c_lower
 
 
+def monotone_slices(n: int, units: list[int], mu: float = 0.1, nu: float = 10.0) -> float:
+    r"""Proven stretch of $F(x) = \mu x + \sqrt{g / 2} S^\top z$, $z_k = \sigma(V_k z_{k - 1} + \sqrt{2 g} S_k x + b_k)$, $g = \nu - \mu$, with the slices
+    of PLNet's bi-Lipschitz layer (bdc38ea), which claims $\nu$.
+
+    $S_k = A_k Q_k - B_k Q_{k - 1}$, $V_k = 2 B_k A_{k - 1}^\top$ with orthonormal rows in $(A_k\ B_k)$ and disjoint slices $Q_k$ of one orthonormal
+    matrix would have the constants $\mu$ and $\nu$. The code moves on by `idx =+ nz`, which assigns: from the third layer on a slice is used again. Every
+    pattern of active ReLUs is met by some biases, which are free; the worst of 500 drawn ones counts.
+    """
+    generator = torch.Generator().manual_seed(0)
+    normal = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
+    Q = torch.linalg.qr(normal(n, sum(units)).mT if sum(units) > n else normal(n, sum(units))).Q
+    Q = Q if sum(units) > n else Q.mT
+    S, V, start, before = [], [], 0, (None, None)
+    for k, m in enumerate(units):
+        AB = torch.linalg.qr(normal(m + (units[k - 1] if k else 0), m)).Q.mT
+        A, B, part = AB[:, :m], AB[:, m:], Q[start : start + m]
+        S.append(A @ part - (B @ before[1] if k else 0))
+        V.append(2 * B @ before[0].mT if k else None)
+        start, before = m, (A, part)  # idx =+ nz
+    worst = torch.zeros(n, n, dtype=torch.float64)
+    for trial in range(500):
+        J, z = mu * torch.eye(n, dtype=torch.float64), torch.zeros(0, n, dtype=torch.float64)
+        for Sk, Vk in zip(S, V, strict=True):
+            on = torch.randint(0, 2, (len(Sk), 1), generator=generator) ** min(trial, 1)  # first, all
+            z = on * ((2 * (nu - mu)) ** 0.5 * Sk + (0 if Vk is None else Vk @ z))
+            J = J + ((nu - mu) / 2) ** 0.5 * Sk.mT @ z
+        worst = max(worst, J, key=lambda M: float(torch.linalg.matrix_norm(M, 2)))
+    return certify(worst.numpy(), torch.ones(n, dtype=torch.float64).numpy()).c_lower
+
+
 def rows() -> list[Row]:
     """(what, setting, claimed bound, lower bound of the true constant)."""
     found: list[Row] = []
@@ -95,6 +125,9 @@ def rows() -> list[Row]:
     for out in (2, 8, 32):
         what = f"2 to {out} channels, 4 x 4, stride 4, dilation 2"
         found.append(("orthogonal patches (orthogonium) with dilation", what, 1.0, strided_patches(out)))
+    for n, units in ((8, [4] * 3), (8, [4] * 4), (10, [6] * 6)):
+        what = f"{len(units)} hidden layers of {units[0]}"
+        found.append(("PLNet's bi-Lipschitz layer, slices used twice", what, 10.0, monotone_slices(n, units)))
     claimed, truth = lipshift()
     found.append(("LipShiFT, DropPath counted in eval mode", "28 equal blocks", claimed, truth))
     return found

@@ -21,6 +21,8 @@ def test_what_the_check_has_caught(monkeypatch):
     assert sll["all q = 1e-07"] == pytest.approx(21, rel=1e-9)
     patches = [truth for what, _, _, truth in found if what.startswith("orthogonal patches")]
     assert patches[-1] == pytest.approx(2, rel=1e-9)  # four reads of a pixel, each of length 1 at most
+    slices = [truth for what, _, claimed, truth in found if what.startswith("PLNet") and claimed == 10]
+    assert len(slices) == 3 and min(slices) > 17
     ((_, _, claimed, truth),) = (row for row in found if row[0].startswith("LipShiFT"))
     assert claimed == pytest.approx(192, rel=1e-9) and truth == pytest.approx(326.0569, rel=1e-6)
     assert found[-1][3] == pytest.approx(
