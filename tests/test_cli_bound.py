@@ -25,6 +25,7 @@ KEYS = [
     "output_pair",
     "output_norm",
     "words",
+    "expands",
     "tried",
     "methods",
     "assumed",

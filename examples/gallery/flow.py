@@ -58,7 +58,7 @@ def train(F: nn.Module, steps: int) -> nn.Module:
 
 def main(quick=False, out=None):
     torch.manual_seed(0)
-    F = train(flow(2, 8), 5) if quick else train(flow(6, 64), 1500)
+    F = train(flow(2, 8), 5) if quick else train(flow(5, 32), 400)
     m, M = lower_lipschitz(F).value, lipschitz(F).value
     rng = np.random.default_rng(1)
     x, noise = (

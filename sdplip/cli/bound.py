@@ -15,6 +15,7 @@ from sdplip.cli.region import Given, RegionType, given_region
 from sdplip.progress import bound_bar
 
 if TYPE_CHECKING:
+    from sdplip.bounds import Expansion
     from sdplip.bounds.answer import NetworkBound
     from sdplip.kernel.proof import Norm
     from sdplip.network import Network
@@ -118,6 +119,7 @@ class Two(click.ParamType):
 )
 @transpose_option("The file stores (in, out), or it does not; default: what names say.")
 @click.option("--layer", multiple=True, metavar="NAME", help="Only these layers, in the order given.")
+@click.option("--expansion", is_flag=True, help="Prove from below, too: how far apart outputs are at least.")
 @click.option("--compare", is_flag=True, help="All methods side by side, with times.")
 @click.option(
     "--certificate", type=Output(".json"), metavar="OUT.json", help="Write the proof for `sdplip verify`."
@@ -150,6 +152,7 @@ def bound(
     device: str,
     transpose: bool | None,
     layer: tuple[str, ...],
+    expansion: bool,
     compare: bool,
     certificate: Path | None,
     plot: Path | None,
@@ -187,10 +190,15 @@ def bound(
         raise click.UsageError(
             "--method exact cuts regions by itself, on the cpu. Drop --pieces and --device."
         )
+    if expansion and (regional or output_pair or output_norm == "linf"):
+        raise click.UsageError(
+            "--expansion is about all inputs and all outputs, in Euclidean norms. Drop the other."
+        )
     source = NetworkSource(file, layer, transpose, activation, slopes, reading, inputs, outputs)
     understood = source.understood(biases=regional or method == "exact")
     network = understood.network
     region = given_region(ball, box, network, property_file)
+    expanded = _expanded(network) if expansion else None
     with bound_bar() as (watch, report):
         ask = Question(
             network,
@@ -207,7 +215,7 @@ def bound(
         results = compared(ask) if compare else [ask.bound(method or "auto")]
     best = min(results, key=lambda result: result.bound)
     if certificate:
-        _save(certificate, file, understood, best, ask)
+        _save(certificate, file, understood, best, ask, expanded)
     title = f"{file}: {widths(network)}, {source.text}"
     if plot:
         from sdplip.plot import draw_bounds, save
@@ -216,20 +224,42 @@ def bound(
     if as_json:
         files = {**written(certificate, file), "figure": path_or_none(plot)}
         methods = [_method(result) for result in results] if compare else None
-        document = _to_json(best, ask) | {"methods": methods, **_understood(understood)}
+        document = _to_json(best, ask) | {
+            "expands": None if expanded is None else expanded.lower, "methods": methods, **_understood(understood)
+        }  # fmt: skip
         print_json("bound", {"file": str(file), **document, **files})
     else:
         proof = verify_command(certificate, file) if certificate else None
-        render.bound(results, best, title, proof, plot, understood, region, output_pair)
+        render.bound(results, best, title, proof, plot, understood, region, output_pair, expanded)
 
 
-def _save(path: Path, file: Path, understood: "Understood", best: "NetworkBound", ask: Question) -> None:
+def _expanded(network: "Network") -> "Expansion":
+    from sdplip.bounds import expansion
+    from sdplip.errors import InvalidProblem, NotProvable
+
+    try:
+        return expansion(network)
+    except (InvalidProblem, NotProvable) as error:
+        raise type(error)(f"{error} Without --expansion the bound from above is proven alone.") from None
+
+
+def _save(
+    path: Path,
+    file: Path,
+    understood: "Understood",
+    best: "NetworkBound",
+    ask: Question,
+    expanded: "Expansion | None",
+) -> None:
     """Writes the certificate file."""
     from sdplip import __version__
     from sdplip.verifier.document import Document, Entry, digest, write
+    from sdplip.verifier.expansion import ExpansionClaim
 
-    entry = Entry(_claim(best, ask).to_json(), best.proof)
-    write(path, Document(digest(file), understood.reading, (entry,)), __version__)
+    entries = [Entry(_claim(best, ask).to_json(), best.proof)]
+    if expanded is not None:
+        entries.append(Entry(ExpansionClaim(expanded.lower).to_json(), expanded.proof))
+    write(path, Document(digest(file), understood.reading, tuple(entries)), __version__)
 
 
 def _claim(result: "NetworkBound", ask: Question) -> "LipschitzClaim":

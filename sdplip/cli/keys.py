@@ -66,6 +66,7 @@ KEYS: dict[str, Key] = {
     "gap": Key("number", "Relative distance to the best value of this kind; null where none is known.", null=True),
     "c": Key("number", "Proven from above: the least number with W^T W <= c^2 T is at most this."),
     "c_lower": Key("number", "Proven from below: it is at least this."),
+    "expands": Key("number", "Proven: outputs are at least this times as far apart as inputs; null where it was not asked.", null=True),
     "margin_constant": Key("number", "Largest proven constant of a difference of two logits; null of a regression.", null=True),
     "rigorous": Key("boolean", "Always true: the kernel proved `bound`, rounding included."),
     "claimed": Key("number", "What layers of another library promise by construction."),
@@ -187,7 +188,7 @@ DOCUMENTS: dict[str, Parts] = {
     "bound": (
         "file", *_METHOD, "rigorous",
         Node("output_pair", "list", "The two outputs whose difference is bounded.", ["integer"], null=True),
-        "output_norm", "words",
+        "output_norm", "words", "expands",
         Node("witness", "list", "A point with a Jacobian of the norm `lower`, where that is proven.", ["number"], null=True),
         Node("tried", "many", "Every method that was asked, the reason in `note`.",
              ("method", "bound", "seconds", "note")),

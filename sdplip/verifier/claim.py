@@ -1,8 +1,9 @@
 r"""Claims: what a certificate says of a file, in data and in words, and the check of each with its proof.
 
-Four kinds. A *Lipschitz* claim bounds a network, for all inputs or in a region, all outputs or one or a pair. A *condition*
+Five kinds. A *Lipschitz* claim bounds a network, for all inputs or in a region, all outputs or one or a pair. A *condition*
 encloses the least c with $W^\top W \preceq c^2 T$ of one layer. An *accuracy* claim gives, for each image, class and radius. A claim
-about *pixels* (`verifier.pixels`) says how many right ones any one change leaves.
+about *pixels* (`verifier.pixels`) says how many right ones any one change leaves, one about *expansion* (`verifier.expansion`) how far outputs are
+apart at least.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from sdplip.kernel.proof import Goal, Norm
 from sdplip.kernel.regions import Ball, Box, Cut, Region
 from sdplip.network import Dense, Network, followed
 from sdplip.shapes import Float, Int
+from sdplip.verifier.expansion import ExpansionClaim
 from sdplip.verifier.pixels import PixelClaim
 
 Output = tuple[()] | tuple[int] | tuple[int, int]
@@ -138,7 +140,7 @@ class AccuracyClaim:
 
 SHOWN = {"36/255": 36 / 255, "72/255": 72 / 255, "108/255": 108 / 255, "1": 1.0}
 """Radii of the literature."""
-Claim = LipschitzClaim | ConditionClaim | AccuracyClaim | PixelClaim
+Claim = LipschitzClaim | ConditionClaim | AccuracyClaim | PixelClaim | ExpansionClaim
 
 
 def chosen(network: Network, output: Output) -> Network:
@@ -240,7 +242,14 @@ def _pixels(body: Mapping[str, Any]) -> PixelClaim:
     return PixelClaim(_number(body["eps"]), index, sha, mask, pixels, right)
 
 
-_READERS = {"lipschitz": _lipschitz, "condition": _condition, "accuracy": _accuracy, "pixels": _pixels}
+def _expansion(body: Mapping[str, Any]) -> ExpansionClaim:
+    _only(body, "kind", "lower")
+    return ExpansionClaim(_number(body["lower"]))
+
+
+_READERS = {
+    "lipschitz": _lipschitz, "condition": _condition, "accuracy": _accuracy, "pixels": _pixels, "expansion": _expansion,
+}  # fmt: skip
 
 
 def region_to_json(region: Region) -> dict[str, Any]:

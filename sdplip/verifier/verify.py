@@ -12,6 +12,7 @@ from sdplip.display import brief, html
 from sdplip.errors import InvalidCertificate, NotProvable, SdplipError
 from sdplip.kernel.accuracy import radii, remembering
 from sdplip.kernel.check import conclude
+from sdplip.kernel.expansion import conclude_expansion
 from sdplip.kernel.pixels import IGNORED, layout, pixels_left
 from sdplip.kernel.proof import Proof
 from sdplip.network import Network
@@ -19,6 +20,7 @@ from sdplip.shapes import Float, Int
 from sdplip.verifier.claim import AccuracyClaim, Claim, ConditionClaim, LipschitzClaim, claim_of
 from sdplip.verifier.condition import check_condition
 from sdplip.verifier.document import digest, plain, read
+from sdplip.verifier.expansion import ExpansionClaim
 from sdplip.verifier.images import Images, image_digest, mask_digest, read_images, read_masks
 from sdplip.verifier.pixels import PixelClaim
 from sdplip.verifier.subject import Subject, subject_of
@@ -150,6 +152,11 @@ def _check(
         if found <= claim.bound:
             return True, "proven again"
         return False, f"the proof proves only {found!r}, not the claimed {claim.bound!r}"
+    if isinstance(claim, ExpansionClaim):
+        found = conclude_expansion(network, proof)
+        if found >= claim.lower:
+            return True, "proven again"
+        return False, f"the proof proves only {found!r}, not the claimed {claim.lower!r}"
     if images is None:
         raise NotProvable(
             "This claim is about images: name their file too (.npz with `images` and `labels`, or `masks`)."

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from sdplip.bounds import expansion
 from sdplip.bounds.methods import METHODS, riccati, rows
 from sdplip.bounds.methods.norm import norm_proof
 from sdplip.bounds.regional import split_bound
@@ -51,6 +52,7 @@ from sdplip.robustness.graph_dense import certify_dense_graph
 from sdplip.verifier.claim import LipschitzClaim, Output
 from sdplip.verifier.condition import condition_claim, condition_proof
 from sdplip.verifier.document import Document, Entry, digest, write
+from sdplip.verifier.expansion import ExpansionClaim
 from tests.forge.graphs import network_file, small_onnx
 from tests.forge.truth import Judge
 from tests.forge.worlds import World, is_real, of_arrays
@@ -84,7 +86,7 @@ class Case:
 def every_case(folder: Path) -> list[Case]:
     """All of them; files are written into the folder."""
     return [
-        *_chains(folder), *_wide(folder), *_images(folder), *_graphs(folder), *_onnx(folder), *_conditions(folder),
+        *_chains(folder), *_expanding(folder), *_wide(folder), *_images(folder), *_graphs(folder), *_onnx(folder), *_conditions(folder),
         *_accuracies(folder), *_pixels(folder),
     ]  # fmt: skip
 
@@ -216,6 +218,21 @@ def _chains(folder: Path) -> Iterator[Case]:
     yield case(
         "lipschitz, transposed", file, reading, [_claimed(read_file(file, reading).network, "riccati")], judge
     )
+
+
+def _expanding(folder: Path) -> Iterator[Case]:
+    """Invertible chains: a lower constant beside an upper one."""
+    rng = np.random.default_rng(9)
+    arrays = {
+        name: W + 2 * np.eye(*W.shape) if W.ndim == 2 else W for name, W in _layers(rng, 2, 3, 3).items()
+    }
+    file, judge = _saved(folder, "expanding.npz", arrays)
+    for activation in ("leaky_relu:0.5", "leaky_relu:0.8"):
+        reading = {"kind": "weights", "activation": activation}
+        network = read_file(file, reading).network
+        found = expansion(network, samples=1)
+        claims = [(ExpansionClaim(found.lower), found.proof), _claimed(network, "lipsdp-neuron")]
+        yield case("expansion", file, reading, claims, judge)
 
 
 def _wide(folder: Path) -> Iterator[Case]:

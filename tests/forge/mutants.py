@@ -119,6 +119,8 @@ def smaller(document: Json, rng: Rng, others: Sequence[Json]) -> None:  # noqa: 
             claim["radius"][k] = claim["radius"][k] * (2 - factor) + choice(rng, (0.0, 1e-9, 0.1))
         else:
             claim["prediction"][k] = claim["label"][k]
+    elif claim["kind"] == "expansion":
+        claim["lower"] = claim["lower"] * (2 - factor) + choice(rng, (0.0, 1e-9, 0.1))
     elif claim["kind"] == "pixels":
         k = int(rng.integers(len(claim["right"])))
         how = int(rng.integers(3))
@@ -201,6 +203,8 @@ def _claim(document: Json, rng: Rng, others: Sequence[Json]) -> None:
         _layer(claim, rng, others)
     elif kind == "pixels":
         _masked(claim, rng)
+    elif kind == "expansion":
+        claim["lower"] = choice(rng, (0, 1.0, 1e300, -1.0, True, None, "1", 5e-324))
     elif kind == "accuracy":
         how, n = int(rng.integers(6)), len(claim["index"])
         k, j = rng.integers(n, size=2)

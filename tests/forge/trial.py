@@ -147,6 +147,8 @@ def _lies(case: Case, document: Mapping[str, Any], said: Mapping[str, Any]) -> t
 
 def more_than(claim: Mapping[str, Any], honest: Mapping[str, Any]) -> bool:
     """Whether a claim is a tighter one about the very same thing. Honest bounds of networks are what the proof proves, no more."""
+    if claim["kind"] == "expansion" == honest["kind"]:
+        return claim["lower"] > honest["lower"]
     if claim["kind"] != "lipschitz" or honest["kind"] != "lipschitz":
         return False
     about = ("output", "norm", "region")

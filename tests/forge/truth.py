@@ -46,6 +46,8 @@ class Judge:
             return f"the reading {json.dumps(reading)} means nothing"
         if kind == "pixels":
             return self._pixels(world, claim)
+        if kind == "expansion":
+            return self._expansion(world, claim)
         return self._lipschitz(world, reading, claim) if kind == "lipschitz" else self._accuracy(world, claim)
 
     def silence(self, reading: Json, claims: Sequence[Json], assumed: str, left_out: set[str]) -> str | None:
@@ -75,6 +77,22 @@ class Judge:
         least = self.known[key]
         if claim["bound"] < least * (1 - SLACK):
             return f"the constant is at least {least!r}, not at most {claim['bound']!r}"
+        return None
+
+    def _expansion(self, world: World, claim: Json) -> str | None:
+        points = points_of(None, world.inputs)
+        assert points is not None, "the whole space has points"
+        for f in world.functions:
+            step, base = (3e-2 if world.coarse else 1e-4), f(points)
+            J = np.stack([(f(points + step * e) - base) / step for e in np.eye(world.inputs)], -1)
+            if not np.isfinite(J).all():
+                continue  # numbers beyond floating point, of which nothing is known here
+            for k in np.argsort(np.linalg.svd(J, compute_uv=False)[:, -1])[:12]:
+                v = np.linalg.svd(J[k])[2][-1]  # of a wide matrix, one that it maps to 0
+                y = f(np.stack([points[k] - step * v, points[k] + step * v]))
+                stretch = float(np.linalg.norm(y[1] - y[0])) / (2 * step) + 1e-9 * float(abs(y).max())
+                if claim["lower"] > stretch:
+                    return f"two inputs are moved apart by {stretch!r} alone, not by {claim['lower']!r}"
         return None
 
     def _condition(self, reading: Json, claim: Json) -> str | None:

@@ -9,6 +9,7 @@ from sdplip.cli.render.frame import above, below, open_console, open_table, say,
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from sdplip.bounds import Expansion
     from sdplip.bounds.answer import NetworkBound
     from sdplip.kernel.regions import Region
     from sdplip.network.read.understood import Understood
@@ -23,6 +24,7 @@ def bound(
     understood: "Understood",
     region: "Region | None",
     pair: tuple[int, int] | None,
+    expanded: "Expansion | None" = None,
 ) -> None:
     """Prints what was assumed, one row a method, then what is proven of which network, and what is not; `verify` is the command
     that proves `best` again."""
@@ -56,6 +58,8 @@ def bound(
         say(console, f"{note[:1].upper()}{note[1:]}.")
     assumed = ", of the network as it was read above" if understood.sentences else ""
     say(console, f"Proven: {_claim(best, region, pair)} ({best.method}){assumed}.")
+    if expanded:
+        say(console, f"Proven: |f(x) - f(y)| >= {below(expanded.lower, 9)} |x - y| for all x, y{assumed}.")
     if understood.checked:
         say(console, f"What was understood {understood.checked}.")
     if best.lower_proven:
