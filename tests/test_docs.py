@@ -169,7 +169,7 @@ def test_certificates_are_of_their_schema(tmp_path):
                     assert not held.is_valid(
                         {**document, "claims": [{**document["claims"][0], "claim": body}]}
                     )
-    assert kinds == {"lipschitz", "condition", "accuracy", "pixels"}
+    assert kinds == {"lipschitz", "condition", "accuracy", "pixels", "expansion"}
 
 
 def test_a_site_that_needs_the_network_is_found(tmp_path):
