@@ -2,8 +2,9 @@ r"""Larger radii from constants of a ball around each image, instead of constant
 
 Statement. On the ball of radius R around x let $|(f_y - f_j)(x') - (f_y - f_j)(x)| \le L_j \lVert x' - x \rVert$. If the margins
 $m_j$ at x, less what a pass in floating point may take, $c_j + e_j R$, stay above $L_j R$, then y is predicted on the whole ball.
-$L_j$ is the least of three: the constant of all inputs, the one of increments from x (`kernel.centred`), and that of a proof of
-its own on the network with the slopes of secants from x.
+$L_j$ is the least of four: the constant of all inputs, the one of increments from x (`kernel.centred`), how far the margin falls by its
+gradient and its curvature (smooth networks, `kernel.centred.curvature`: of a margin it is enough how far it falls), and that of a
+proof of its own on the network with the slopes of secants from x.
 """
 
 import hashlib
@@ -14,7 +15,7 @@ import numpy as np
 
 from sdplip.arithmetic.rounding import TINY, up
 from sdplip.errors import NotProvable
-from sdplip.kernel.centred import Around, Front
+from sdplip.kernel.centred import Around, Bends, Front, smooth
 from sdplip.kernel.data import array, wholes
 from sdplip.kernel.proof import Goal, Proof, Prove
 from sdplip.network import Dense, Network, followed
@@ -96,8 +97,12 @@ def stays(front: Front, x: Float[np.ndarray, " n"], ball: Ball, margins: Margins
         return False
     around = Around.of(front.at(x), ball.radius)
     gains = np.fmin(margins.constants, around.gains(rows(len(margins.left), margins.label)))
+    bends = Bends.of(around) if smooth(front.network) else None
+    every = rows(len(margins.left), margins.label)
     for j in found.tolist():
         if lasts(margins, j, float(gains[j]), ball.radius):
+            continue
+        if bends is not None and lasts(margins, j, bends.fall(every[j]), ball.radius):
             continue
         if j not in ball.pairs:
             return False

@@ -2,12 +2,14 @@ r"""Larger certified radii of a network graph from balls around images, with a p
 
 A margin $f_y - f_j$ that moves by at most $L_j |x' - x|$ for $|x' - x| \le R$ leaves class y the winner up to
 $\min(R, \min_j (f_y - f_j)(x) / L_j)$. A smaller ball has smaller constants, so the best R lies where both are equal; a few balls
-find it. Where few neurons bend, pairs of classes get multipliers of their own (`own_proof`).
+find it. For networks of smooth functions the gradient and the curvature of the margins that limit the radius count too (`bent_less`).
+Where few neurons bend, pairs of classes get multipliers of their own (`own_proof`).
 """
 
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -17,7 +19,7 @@ from sdplip.bounds.task import Proven, Task
 from sdplip.errors import InvalidProblem, NotProvable
 from sdplip.kernel.accuracy import known_margins, with_classes
 from sdplip.kernel.around import Ball, Margins, image_key, lasts, pair_network, rows
-from sdplip.kernel.centred import Around, Centre, Front
+from sdplip.kernel.centred import Around, Bends, Centre, Front, smooth
 from sdplip.kernel.check import conclude
 from sdplip.kernel.passes import REACH
 from sdplip.kernel.proof import Proof
@@ -46,6 +48,7 @@ def enlarge(
     certified: Certified,
     *,
     bent: int = BENT,
+    curvature: bool = True,
     progress: Progress | None = None,
 ) -> Certified:
     """Larger radii for images that `certify_graph` has certified, each from balls of its own.
@@ -57,6 +60,7 @@ def enlarge(
         certified: from `certify_graph`.
         bent: where at most so many neurons bend, solve for multipliers of the pairs of classes that limit the radius; 0 is
             nowhere.
+        curvature: use gradient and curvature of margins where functions are smooth.
         progress: called with the images done and their number.
 
     Raises:
@@ -68,13 +72,14 @@ def enlarge(
     front, store = Front.of(network), Images(images, claim.label)
     radius, balls = certified.certification.radius.copy(), dict[str, Ball]()
     todo = np.flatnonzero(certified.certification.correct & (radius > 0))
+    curved = curvature and smooth(front.network)
     done = 0
     for start in range(0, len(todo), BATCH):
         some = todo[start : start + BATCH]
         x = store.entering(some, claim.arithmetic)
         margins = known_margins(network, x, base, claim.arithmetic, conclude)
         for i, image, known in zip(some, x, margins, strict=True):
-            ball = _largest(front.at(image), known, float(radius[i]), bent)
+            ball = _largest(front.at(image), known, float(radius[i]), bent, curved)
             if ball.radius > radius[i]:
                 balls[image_key(image)] = ball
                 radius[i] = ball.radius
@@ -97,16 +102,16 @@ def _proof(base: Proof, balls: dict[str, Ball]) -> Proof:
     return Proof("around", data, (base, *(part for _, _, part in pairs)))
 
 
-def _largest(centre: Centre, known: Margins, start: float, bent: int) -> Ball:
+def _largest(centre: Centre, known: Margins, start: float, bent: int, curved: bool) -> Ball:
     """The largest ball that is found and whose proof holds."""
 
     def by_gains(radius: float) -> float:
-        return _proven(known, _gains(Around.of(centre, radius), known))
+        return _proven(known, _gains(Around.of(centre, radius), known, curved))
 
     best, _ = largest_radius(by_gains, start)
-    found = Ball(_lasting(centre, known, best, start))
+    found = Ball(_lasting(centre, known, best, start, curved))
     if bent and start > 0:
-        search = _ByPairs(centre, known, bent)
+        search = _ByPairs(centre, known, bent, curved)
         radius, _ = refined_radius(search, found.radius)
         if radius > found.radius:
             ball = search.ball(radius)
@@ -114,10 +119,10 @@ def _largest(centre: Centre, known: Margins, start: float, bent: int) -> Ball:
     return found
 
 
-def _lasting(centre: Centre, known: Margins, radius: float, start: float) -> float:
+def _lasting(centre: Centre, known: Margins, radius: float, start: float, curved: bool) -> float:
     """The radius, a little smaller until its proof holds; at least `start`."""
     for _ in range(4):
-        gains = _gains(Around.of(centre, radius), known)
+        gains = _gains(Around.of(centre, radius), known, curved)
         if all(lasts(known, j, float(gains[j]), radius) for j in range(len(gains)) if j != known.label):
             return max(radius, start)
         radius *= 1 - 2.0**-40
@@ -127,15 +132,15 @@ def _lasting(centre: Centre, known: Margins, radius: float, start: float) -> flo
 class _ByPairs:
     """The radius that multipliers of the pairs that limit it prove, on a ball."""
 
-    def __init__(self, centre: Centre, known: Margins, bent: int):
-        self.centre, self.known, self.bent = centre, known, bent
+    def __init__(self, centre: Centre, known: Margins, bent: int, curved: bool):
+        self.centre, self.known, self.bent, self.curved = centre, known, bent, curved
         self.found: dict[float, dict[int, Proven]] = {}
 
     def __call__(self, radius: float) -> float:
         around = Around.of(self.centre, radius)
         if variables(around.network()) > self.bent:
             return 0.0
-        gains, solved = _gains(around, self.known), self.found.setdefault(radius, {})
+        gains, solved = _gains(around, self.known, self.curved), self.found.setdefault(radius, {})
         while (value := _proven(self.known, gains)) < radius:
             worst = _limiting(self.known, gains)
             if worst in solved:
@@ -151,7 +156,10 @@ class _ByPairs:
         """The ball of that radius, with the proofs that it needs; of radius 0 where they do not suffice."""
         for _ in range(4):
             self(radius)
-            gains, solved = _gains(Around.of(self.centre, radius), self.known), self.found[radius]
+            gains, solved = (
+                _gains(Around.of(self.centre, radius), self.known, self.curved),
+                self.found[radius],
+            )
             needed = {j: solved[j].proof for j in solved if not lasts(self.known, j, float(gains[j]), radius)}
             constants = {
                 j: min(float(gains[j]), solved[j].bound if j in solved else np.inf) for j in range(len(gains))
@@ -173,8 +181,24 @@ def own_proof(network: Network) -> Proven | None:
     return None
 
 
-def _gains(around: Around, known: Margins) -> Float[np.ndarray, " classes"]:
-    return np.fmin(known.constants, around.gains(rows(len(known.left), known.label)))
+def _gains(around: Around, known: Margins, curved: bool) -> Float[np.ndarray, " classes"]:
+    gains = np.fmin(known.constants, around.gains(rows(len(known.left), known.label)))
+    return bent_less(around, known.label, gains, partial(_limiting, known)) if curved else gains
+
+
+def bent_less(
+    around: Around,
+    label: int,
+    gains: Float[np.ndarray, " classes"],
+    limiting: Callable[[Float[np.ndarray, " classes"]], int],
+) -> Float[np.ndarray, " classes"]:
+    """The constants of a ball with how far margins fall by gradient and curvature, where that is less: of the class that limits the
+    radius, as long as one does that was not tried."""
+    bends, every, tried = Bends.of(around), rows(len(gains), label), set[int]()
+    while (j := limiting(gains)) not in tried:
+        tried.add(j)
+        gains[j] = min(gains[j], bends.fall(every[j]))
+    return gains
 
 
 def _limiting(known: Margins, gains: Float[np.ndarray, " classes"]) -> int:

@@ -16,13 +16,13 @@ from torch import Tensor, nn
 
 from sdplip.errors import InvalidProblem, NotProvable, RefusedModule
 from sdplip.kernel.around import pair_network, rows
-from sdplip.kernel.centred import Around, Centre, Front
+from sdplip.kernel.centred import Around, Centre, Front, smooth
 from sdplip.kernel.system import variables
 from sdplip.network import Network
 from sdplip.network.read.torch import read_module
 from sdplip.nn.bounds.dispatch import lipschitz
 from sdplip.robustness.arithmetic import device_of, network_in, pixels, plain_arithmetic
-from sdplip.robustness.around import BENT, enlarge, largest_radius, own_proof, refined_radius
+from sdplip.robustness.around import BENT, bent_less, enlarge, largest_radius, own_proof, refined_radius
 from sdplip.robustness.asked import analysis_of, check_samples, run
 from sdplip.robustness.certification import RADII, Certification, Progress
 from sdplip.robustness.graph_accuracy import Certified
@@ -82,6 +82,7 @@ def local_radii(
     certified: Certification,
     *,
     bent: int = BENT,
+    curvature: bool = True,
     progress: Progress | None = None,
 ) -> LocalRadii:
     """Larger radii for images that `certify_accuracy` or `tighten` has certified, each from balls of its own.
@@ -94,6 +95,7 @@ def local_radii(
         certified: their certification; precision and scope are taken from it.
         bent: where at most so many neurons bend, solve for multipliers of the pairs of classes that limit the radius; 0 is
             nowhere. A solve costs a cube of them: 0.1 s at 128, a second or more at 320.
+        curvature: use gradient and curvature of margins where functions are smooth.
         progress: called with the images done and their number.
 
     Raises:
@@ -119,6 +121,7 @@ def local_radii(
             )
         analysis = analysis_of(network, lipschitz(network, input_shape=shape), precision)
         todo = np.flatnonzero(before.correct & (before.radius > 0))
+        curved = curvature and smooth(front.network)
         for done, i in enumerate(todo, 1):
             x = pixels(images[i : i + 1].to(device_of(network)), precision)
             error: MarginError | None = None
@@ -127,7 +130,7 @@ def local_radii(
             else:
                 logits, lost = analysis(x)
                 error = lost.here_and_around() if certified.scope == "computed" else lost.here()
-            radius_on = _Radius(front, x, logits, error, certified.constants, bent)
+            radius_on = _Radius(front, x, logits, error, certified.constants, bent, curved)
             radius[i], tried = largest_radius(radius_on, float(radius[i]))
             balls += tried
             if bent:
@@ -145,6 +148,7 @@ def local_radii_graph(
     certified: Certified,
     *,
     bent: int = BENT,
+    curvature: bool = True,
     progress: Progress | None = None,
 ) -> tuple[LocalRadii, Certified]:
     """The same of a graph by the kernel alone, with the proof of what is larger.
@@ -152,6 +156,7 @@ def local_radii_graph(
     Args:
         images: the first ones of those that were certified, all or some.
         certified: from `certify_graph` or `tighten_graph`.
+        bent, curvature, progress: as for `local_radii`.
 
     Raises:
         NotProvable: matrices that are too large to be followed around an image.
@@ -167,7 +172,7 @@ def local_radii_graph(
         claim.radius[:n],
     )
     known = Certified(first(certified.certification, n), few, certified.proof)
-    found = enlarge(network, images, known, bent=bent, progress=progress)
+    found = enlarge(network, images, known, bent=bent, curvature=curvature, progress=progress)
     balls = 0 if found is known else len(found.proof.data["images"])
     seconds = time.perf_counter() - begin
     return LocalRadii(known.certification, found.certification, balls, seconds), found
@@ -219,6 +224,7 @@ class _Radius:
     error: MarginError | None
     everywhere: Float[np.ndarray, "classes classes"]
     bent: int
+    curved: bool
     centre: Centre = field(init=False)
 
     def __post_init__(self) -> None:
@@ -233,10 +239,8 @@ class _Radius:
         if variables(around.network()) > self.bent:
             return 0.0
         constants, solved = self._constants(around), set[int]()
-        apart = margins(self.logits)[0]
         while (value := self._proven(constants)) < ball:
-            with np.errstate(divide="ignore", invalid="ignore"):
-                worst = int(np.argmin(np.where(constants > 0, apart / constants, np.inf)))
+            worst = self._limiting(constants)
             if worst in solved:
                 break
             solved.add(worst)
@@ -250,7 +254,13 @@ class _Radius:
 
     def _constants(self, around: Around) -> Float[np.ndarray, " classes"]:
         found = around.gains(rows(self.logits.shape[1], self._winner))
-        return np.minimum(found, self.everywhere[self._winner])
+        found = np.minimum(found, self.everywhere[self._winner])
+        return bent_less(around, self._winner, found, self._limiting) if self.curved else found
+
+    def _limiting(self, constants: Float[np.ndarray, " classes"]) -> int:
+        apart = margins(self.logits)[0]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return int(np.argmin(np.where(constants > 0, apart / constants, np.inf)))
 
     def _proven(self, constants: Float[np.ndarray, " classes"]) -> float:
         square = np.zeros((len(constants), len(constants)))

@@ -20,6 +20,7 @@ from sdplip.kernel.centred.front import Centre, linear_step
 from sdplip.kernel.centred.increments import Increments, chosen, mapped, scaled
 from sdplip.kernel.centred.slopes import secants
 from sdplip.kernel.condition.dense import holds
+from sdplip.kernel.reach.activations import quotients
 from sdplip.kernel.reach.linear import Linear
 from sdplip.network import Activation, Dense, Grouped, Network, Norms, Sort
 from sdplip.shapes import Float
@@ -40,19 +41,37 @@ class _Source:
     each: Vector
 
 
+@dataclass(frozen=True, eq=False)
+class Argument:
+    """The increments of an argument of elementwise functions on a ball, how far each moves, and between which ends it lies at the
+    centre and on the ball."""
+
+    z: Increments
+    each: Vector
+    near: tuple[Vector, Vector]
+    low: Vector
+    high: Vector
+
+
 @dataclass(eq=False)
 class Around:
-    """The ball around a centre: increments of the output, and the slopes of secants."""
+    """The ball around a centre: increments of the output, and the slopes of secants.
+
+    With `tangents` the slopes are all derivatives on the ball, so that increments between any two of its points, and Jacobians, are
+    bounded; then `arguments` are kept.
+    """
 
     centre: Centre
     radius: float
+    tangents: bool = False
+    arguments: dict[int, Argument] = field(default_factory=dict)
     sources: dict[int, _Source] = field(default_factory=dict)
     slopes: dict[int, Activation] = field(default_factory=dict)
     output: Increments | None = None
 
     @staticmethod
     @np.errstate(all="ignore")  # what is not finite is infinite, and proves nothing
-    def of(centre: Centre, radius: float) -> "Around":
+    def of(centre: Centre, radius: float, *, tangents: bool = False) -> "Around":
         """The increments on the ball of this radius.
 
         Raises:
@@ -60,7 +79,7 @@ class Around:
         """
         if not (np.isfinite(radius) and radius >= 0):
             raise NotProvable(f"The radius of a ball must be finite and not negative, but is {radius}.")
-        ball, front = Around(centre, float(radius)), centre.front
+        ball, front = Around(centre, float(radius), tangents), centre.front
         found: dict[int, Increments] = dict(front.known)
         last = [max(users, default=0) for users in front.network.users]
         for k, node in enumerate(front.network.nodes, 1):
@@ -87,7 +106,7 @@ class Around:
     def length(self) -> float:
         r"""L with $\lVert f(x') - f(x) \rVert \le L \lVert x' - x \rVert$ on the ball."""
         assert self.output is not None
-        found = self._length(self.output, self._entries(self.output))
+        found = self.length_of(self.output, self._entries(self.output))
         return found if np.isfinite(found) else np.inf
 
     def network(self) -> Network:
@@ -105,7 +124,7 @@ class Around:
         members = op.groups
         constant = op.constant if isinstance(op, Grouped) else 1.0
         own = lengths(each[members]) * constant * ONCE
-        length = self._length(chosen(z, members.reshape(-1)), each[members.reshape(-1)]) * constant * ONCE
+        length = self.length_of(chosen(z, members.reshape(-1)), each[members.reshape(-1)]) * constant * ONCE
         if isinstance(op, Norms):
             self.sources[k] = _Source(length, own)
             return Increments({k: np.eye(op.outputs)}, np.zeros(op.outputs))
@@ -125,7 +144,9 @@ class Around:
         pad = 4 * UNIT * (np.maximum(abs(near[0]), abs(near[1])) + far) + 4 * TINY
         low, high = near[0] - far - pad, near[1] + far + pad
         low, high = np.where(np.isfinite(low), low, -np.inf), np.where(np.isfinite(high), high, np.inf)
-        alpha, beta = secants(op, near, low, high)
+        alpha, beta = quotients(op, low, high) if self.tangents else secants(op, near, low, high)
+        if self.tangents:
+            self.arguments[k] = Argument(z, each, near, low, high)
         self.slopes[k] = Activation("", op.length, {}, alpha, beta)
         d = alpha / 2 + beta / 2
         h = np.where(alpha < beta, np.maximum(beta - d, d - alpha) * (1 + 4 * UNIT) + 4 * TINY, 0.0)
@@ -136,7 +157,7 @@ class Around:
         g = np.sqrt(h[bent]) * (1 + 4 * UNIT)
         some = chosen(z, bent)
         p = g * each[bent] * ONCE + TINY
-        length = self._length(scaled(g, some), p)
+        length = self.length_of(scaled(g, some), p)
         self.sources[k] = _Source(length, p)
         M = dict(after.M)
         M[k] = np.zeros((len(bent), len(d)))
@@ -156,7 +177,7 @@ class Around:
                 found = found + np.fmin(z.rows[source] * known.length + 4 * TINY, sums)
         return (found + z.error * self._total() * GENEROUS) * ONCE + TINY
 
-    def _length(self, z: Increments, each: Vector) -> float:
+    def length_of(self, z: Increments, each: Vector) -> float:
         """How long the increment gets, per unit of distance, where its entries are at most `each`."""
         whole = float(lengths(each[None])[0])
         off = (float(lengths(z.error[None])[0]) + 4 * TINY * z.count) * self._total() * GENEROUS + TINY
