@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 KINDS = {
     "relu": lambda n: Activation("relu", n),
     "maxmin": groups(2),
-    "gelu": lambda n: Activation("gelu", n),
+    "mish": lambda n: Activation("mish", n),
 }
 
 
@@ -35,7 +35,7 @@ def images(network, count=6, bits=True):
 
 
 @pytest.fixture(
-    scope="module", params=["relu exact", "relu float32", "maxmin exact", "gelu exact", "relu numbers"]
+    scope="module", params=["relu exact", "relu float32", "maxmin exact", "mish exact", "relu numbers"]
 )
 def found(request):
     kind, how = request.param.split()
