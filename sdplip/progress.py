@@ -210,6 +210,18 @@ def run_bar() -> "Iterator[Callable[[RunProgress], None] | None]":
         yield None if drawn is None else lambda now: drawn.show(now.share, text_of(now))
 
 
+@contextmanager
+def sweep_bar() -> "Iterator[Callable[[str, int, int, RunProgress], None] | None]":
+    """A callback that draws the progress of a sweep: the share of all runs, and the run at work."""
+    with bar() as drawn:
+
+        def watch(name: str, done: int, total: int, now: "RunProgress") -> None:
+            assert drawn is not None
+            drawn.show((done + now.share) / total, f"run {done + 1} of {total}, {name}: {text_of(now)}")
+
+        yield None if drawn is None else watch
+
+
 def text_of(now: "RunProgress") -> str:
     """`epoch 3, loss 0.412, clean 91.2 %, certified 80.3 %, 2300 images/s, 1:05 left`."""
     parts = [f"{now.share:.0%}", f"epoch {now.epoch}", f"loss {now.loss:.3f}"]

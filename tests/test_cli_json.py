@@ -25,13 +25,18 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("command", sorted(set(DOCUMENTS) - {"completion"}))  # which reads no file
 def test_a_missing_file_is_an_object(command):
-    more = {"verify": ["none.npz"], "scale": ["-o", "out.npz"], "train": ["--out"]}.get(command, [])
+    more = {
+        "verify": ["none.npz"],
+        "scale": ["-o", "out.npz"],
+        "train": ["--out"],
+        "sweep": ["--out", "out", "--set", "loss.offset=1,2"],
+    }.get(command, [])
     files = [*more, "none.npy"] if command == "train" else ["none.npy", *more]
     if command == "train":
         files = ["--resume", "none"]
     code, document = failure(invoke, command, *files)
     assert code == 2 and document["command"] == command
-    assert document["error_kind"] in ("UnreadableFile", "InvalidCertificate", "InvalidRun")
+    assert document["error_kind"] in ("UnreadableFile", "InvalidCertificate", "InvalidRun", "InvalidConfig")
 
 
 @pytest.mark.parametrize(

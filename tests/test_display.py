@@ -21,6 +21,7 @@ from sdplip.training.data import DataSet
 from sdplip.training.data.dataset import Split
 from sdplip.training.metrics import Line
 from sdplip.training.run import RunSummary
+from sdplip.training.sweep import Final, Sweep, Trial
 from sdplip.weights import Weight
 from tests.training_runs import few, small
 
@@ -57,6 +58,13 @@ def run_summary(folder):
     return RunSummary(str(folder), True, 3, 3.0, 1.0, 100.0, 2, 0.14, 0.8, 0.5, unproven=EVIL)
 
 
+def swept():
+    one, two = (Trial({"k": EVIL}, EVIL, share, 0.5, 1.5, front=share > 0.6) for share in (0.7, 0.6))
+    failed = Trial({"k": "2"}, "run", None, None, None, EVIL)
+    finals = (Final(0, "run", 0.7, {"36/255": 0.5}, 0.3, 1.5),)
+    return Sweep("sweep", 0.14, (one, two, failed), one, finals, True)
+
+
 def verification(folder):
     from sdplip.verifier.layers import save_layers
 
@@ -78,6 +86,7 @@ MADE = {
     "CompareReport": lambda _: sdplip.compare([Weight(EVIL, W)]),
     "DataSet": lambda _: data_set(),
     "RunSummary": run_summary,
+    "Sweep": lambda _: swept(),
     "Verification": verification,
 }
 SAME = ("Certificate", "Bound", "Solution", "Interval", "Certification", "Curve", "CheckReport", "DataSet")
@@ -171,7 +180,7 @@ def test_a_tree_folds_and_stops_somewhere():
 
 
 @pytest.mark.parametrize(
-    "kind", ["NetworkBound", "Certification", "Curve", "CertifiedRun", "CompareReport", "RunSummary"]
+    "kind", ["NetworkBound", "Certification", "Curve", "CertifiedRun", "CompareReport", "RunSummary", "Sweep"]
 )
 def test_results_that_have_a_figure_draw_it(kind, tmp_path):
     figure = MADE[kind](tmp_path).plot()

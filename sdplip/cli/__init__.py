@@ -21,6 +21,7 @@ from sdplip.cli.recertify import recertify
 from sdplip.cli.report import report
 from sdplip.cli.scale import scale
 from sdplip.cli.show import show
+from sdplip.cli.sweep import sweep
 from sdplip.cli.tighten import tighten
 from sdplip.cli.train import train
 from sdplip.cli.verify import verify
@@ -94,6 +95,7 @@ def main() -> None:
     sdplip bound FILE      how Lipschitz is the whole network?
     sdplip scale FILE      write the rescaled weights with their proof
     sdplip train --out RUN train a network whose robustness can be proven
+    sdplip sweep RUNFILE   train with several values, choose on the validation split
     sdplip certify RUN     at how many images does the trained network keep its prediction, proven?
     sdplip tighten RUN     larger proven radii from the bound of the whole network
     sdplip curves RUN...   draw certified accuracy over radius of certified runs
@@ -118,6 +120,7 @@ for command in (
     bound,
     scale,
     train,
+    sweep,
     certify,
     tighten,
     curves,

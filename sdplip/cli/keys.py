@@ -141,6 +141,13 @@ KEYS: dict[str, Key] = {
     "selected": Key("integer", "Step of the weights that were kept."),
     "unproven": Key("string", "Why nothing is proven; empty where it is."),
     "proof_seconds": Key("number", "Of the proof, no part of a time budget."),
+    # sweep
+    "run": Key("string", "The folder of a run."),
+    "front": Key("boolean", "Whether no other run is at least as good in both shares and better in one."),
+    "seed": Key("integer", "Of initial weights, order and augmentation."),
+    "mean": Key("number", "Over the seeds."),
+    "least": Key("number", "Over the seeds."),
+    "most": Key("number", "Over the seeds."),
     # published rows
     "paper": Key("string", "Name that --reference takes."),
     "source": Key("string", "Where a published number was read."),
@@ -160,6 +167,8 @@ _ASSUMED = Node("assumed", "list", "What the file does not say itself, sentence 
 _LEFT_OUT = Node("left_out", "many", "Arrays of the file that take no part.", ["array", "why"])
 _SHAPE = Node("shape", "list", "Of the array in the file.", ["integer"])
 _CLAIM = Node("claim", "any", "The claim as the certificate has it.")
+_VALUES = Node("values", "map", "Of the keys that vary.", ["string"])
+_RANGE = ("mean", "least", "most")
 _POINT = ("attack", "eps", "accuracy")
 _SIDE = ("bound", "margin_constant", _CERTIFIED, "mean_radius")
 _METHOD = ("method", "bound", "lower", "lower_proven", "sdp_lower", "gap", "seconds", "order", "row", "note")
@@ -253,6 +262,19 @@ DOCUMENTS: dict[str, Parts] = {
         "file", "finished", "steps", "epochs", "seconds", "images_per_second", "selected", "eps",
         Node("monitored", "one", "While training, on the validation split: not proven.", ("clean", _CERTIFIED)),
         "clean", _CERTIFIED, "bound", "unproven", "proof_seconds",
+    ),
+    "sweep": (
+        "file", "output", "finished", "eps",
+        Node("trials", "many", "One a combination of values, shares of the validation split.",
+             (_VALUES, "run", "clean", _CERTIFIED, "bound", "unproven", "front")),
+        Node("chosen", "one", "The one that certifies most validation images; null without one.", (_VALUES, "run"), null=True),
+        Node("finals", "many", "With --seeds, the chosen one, one a seed; shares of the test set.",
+             ("seed", "run", "clean", _CERTIFIED, "mean_radius", "bound")),
+        Node("over_seeds", "one", "Of the finals; null without them.",
+             (Node("clean", "one", "", _RANGE),
+              Node("certified", "map", "By radius.", [Node("certified", "one", "", _RANGE)]),
+              Node("mean_radius", "one", "", _RANGE)), null=True),
+        "figure", "csv",
     ),
     "curves": (
         Node("curves", "many", "One a run.",

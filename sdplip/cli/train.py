@@ -100,8 +100,8 @@ def train(
         raise click.UsageError(
             "--preset and --config exclude each other. A run file names its preset as `base`."
         )
-    settings = _settings(preset, config, data, changes, minutes, device, model)
-    with _bar(quiet or as_json) as watch, _signals() as stop:
+    settings = run_settings(preset, config, data, changes, minutes, device, model)
+    with _bar(quiet or as_json) as watch, stop_signals() as stop:
         summary = _train(settings, out, watch, stop, resume=not no_resume)
     if not _first():
         return
@@ -115,7 +115,7 @@ def train(
         ctx.exit(INTERRUPTED)
 
 
-def _settings(
+def run_settings(
     preset: str | None,
     config: Path | None,
     data: Path | None,
@@ -261,7 +261,7 @@ def _first() -> bool:
 
 
 @contextmanager
-def _signals() -> Iterator[Callable[[], bool]]:
+def stop_signals() -> Iterator[Callable[[], bool]]:
     """A block in which the first Ctrl-C (or SIGTERM of a job scheduler) is a request, and the second one is obeyed at once."""
     asked: list[int] = []
 

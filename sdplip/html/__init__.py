@@ -18,6 +18,7 @@ FRAGMENTS = {
     "NetworkBound": "network_bound",
     "RunSummary": "run_summary",
     "Solution": "solution",
+    "Sweep": "sweep",
     "Verification": "verification",
 }
 """Which function of `sdplip.html.results` draws which class."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sdplip.solvers import Interval, Solution
     from sdplip.training import RunSummary
     from sdplip.training.data import DataSet
+    from sdplip.training.sweep import Sweep
     from sdplip.verifier.verify import Verification
 
 RADII = ("36/255", "72/255", "108/255", "1")
@@ -267,6 +268,34 @@ def run_summary(found: "RunSummary") -> Node:
         ),
         joined("figures", *training_charts(read_lines(Path(found.folder)))),
     )  # fmt: skip
+
+
+def sweep(found: "Sweep") -> Node:
+    """Every combination of values, and the final runs on the test set."""
+    rows = [
+        [
+            trial.name + (" (chosen)" if trial == found.chosen else ""),
+            *("" if x is None else percent_below(x) for x in (trial.clean, trial.certified)),
+            "front" if trial.front else trial.why,
+        ]
+        for trial in found.trials
+    ]
+    finals = [
+        [
+            str(one.seed),
+            percent_below(one.clean),
+            *map(percent_below, one.certified.values()),
+            below(one.mean_radius, DIGITS),
+        ]
+        for one in found.finals
+    ]
+    radii = [] if not found.finals else [f"> {eps}" for eps in found.finals[0].certified]
+    return joined(
+        "",
+        _head(f"{found.folder}: {len(found.trials)} runs" + ("" if found.finished else ", not finished")),
+        table(["validation split, proven", "clean", f"> {found.eps:.4g}", ""], rows),
+        table(["test set, seed", "clean", *radii, "mean radius"], finals) if finals else None,
+    )
 
 
 def verification(found: "Verification") -> Node:

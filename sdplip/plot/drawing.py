@@ -22,6 +22,12 @@ def _run(result: Any) -> Figure:
     return draw_run(result)
 
 
+def _sweep(result: Any) -> Figure:
+    from sdplip.plot.pareto import draw_front  # loads torch, as who holds a sweep has done
+
+    return draw_front(result)
+
+
 DRAWN: dict[str, Callable[[Any], Figure]] = {
     "Certification": lambda found: draw_curves([curve_of_certification("certified", found)]),
     "CertifiedRun": lambda found: draw_curves([found.curve]),
@@ -29,5 +35,6 @@ DRAWN: dict[str, Callable[[Any], Figure]] = {
     "Curve": lambda found: draw_curves([found]),
     "NetworkBound": draw_methods,
     "RunSummary": _run,
+    "Sweep": _sweep,
 }
 """Which function draws which class."""

@@ -5,17 +5,20 @@ from sdplip.training.data import load_arrays
 from sdplip.training.job import Progress
 from sdplip.training.loop import train
 from sdplip.training.run import RunSummary, load_run
+from sdplip.training.sweep import Sweep, sweep
 
 __all__ = [
     "Progress",
     "RunConfig",
     "RunSummary",
+    "Sweep",
     "load_arrays",
     "load_run",
     "override",
     "preset",
     "preset_names",
     "read_config",
+    "sweep",
     "train",
     "write_config",
 ]
