@@ -21,7 +21,7 @@ from sdplip.training.data import DataSet
 from sdplip.training.data.dataset import Split
 from sdplip.training.metrics import Line
 from sdplip.training.run import RunSummary
-from sdplip.training.sweep import Final, Sweep, Trial
+from sdplip.training.trials import Final, Sweep, Trial
 from sdplip.weights import Weight
 from tests.training_runs import few, small
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-import sdplip.training.sweep as module
+import sdplip.training.trials as module
 from sdplip.errors import Diverged, InvalidConfig, InvalidRun
 from sdplip.robustness.certification import certify_accuracy
 from sdplip.training import load_run, sweep
-from sdplip.training.sweep import Trial, on_front, over_seeds
+from sdplip.training.trials import Trial, on_front, over_seeds
 from tests.commands import answer, failure, invoke
 from tests.training_runs import SMALL, few, small
 

@@ -14,7 +14,7 @@ from sdplip.cli.train import run_settings, stop_signals
 
 if TYPE_CHECKING:
     from sdplip.training import RunConfig
-    from sdplip.training.sweep import Final, Sweep, Trial
+    from sdplip.training.trials import Final, Sweep, Trial
 
 ANSWER = "sweep.json"
 """In the folder of a sweep: what the command said last, as `--json` prints it."""
@@ -80,7 +80,7 @@ def sweep(
     fixed, values = _split(changes)
     config = _config(runfile, data, fixed, minutes, device)
     from sdplip.progress import sweep_bar
-    from sdplip.training.sweep import sweep as run
+    from sdplip.training.trials import sweep as run
 
     with sweep_bar() as watch, stop_signals() as stop:
         watch = None if quiet or as_json else watch
@@ -182,7 +182,7 @@ def _trial(trial: "Trial", eps: float) -> dict[str, Any]:
 
 
 def _over_seeds(finals: "tuple[Final, ...]") -> dict[str, Any] | None:
-    from sdplip.training.sweep import over_seeds
+    from sdplip.training.trials import over_seeds
 
     if not finals:
         return None

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sdplip.solvers import Interval, Solution
     from sdplip.training import RunSummary
     from sdplip.training.data import DataSet
-    from sdplip.training.sweep import Sweep
+    from sdplip.training.trials import Sweep
     from sdplip.verifier.verify import Verification
 
 RADII = ("36/255", "72/255", "108/255", "1")

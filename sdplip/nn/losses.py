@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from sdplip.errors import InvalidConfig
 from sdplip.nn.targets import (
+    RAMP,
     Constants,
     Labels,
     Logits,
@@ -121,14 +122,15 @@ class EMMA(AbstractLoss):
     r"""$\mathrm{CE}(d + \kappa \epsilon M_y, y)$ with $d_j = s_j - s_y$ and $\kappa_j = \mathrm{clip}(-d_j / (\epsilon M_{yj}),
     0.01, 1)$, which is not differentiated (LiResNet, Hu et al. 2023).
 
-    Training aims at a radius that rises linearly from 0.1 to 3 times `eps` over the first half of training.
+    Training aims at a radius that rises linearly from 0.1 to 3 times `eps` (the two numbers of `ramp`) over the first half of training.
     """
 
     eps: float = 36 / 255
+    ramp: tuple[float, float] = RAMP
     needs_pairwise: ClassVar[bool] = True
 
     def value(self, logits: Logits, labels: Labels, context: LossContext) -> Scalar:
-        return F.cross_entropy(emma_logits(logits, labels, context, self.eps), labels)
+        return F.cross_entropy(emma_logits(logits, labels, context, self.eps, self.ramp), labels)
 
 
 @dataclass(eq=False)
@@ -138,19 +140,21 @@ class LogitAnnealing(AbstractLoss):
     Attributes:
         offset, temperature, beta: $\xi, T, \beta$.
         eps: $z$ is the logits shifted as in EMMA for this radius (as in BRONet), or the logits themselves if None.
+        ramp: as of EMMA.
     """
 
     offset: float = 2.0
     temperature: float = 0.75
     beta: float = 5.0
     eps: float | None = None
+    ramp: tuple[float, float] = RAMP
 
     @property
     def needs_pairwise(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.eps is not None
 
     def value(self, logits: Logits, labels: Labels, context: LossContext) -> Scalar:
-        z = logits if self.eps is None else emma_logits(logits, labels, context, self.eps)
+        z = logits if self.eps is None else emma_logits(logits, labels, context, self.eps, self.ramp)
         shifted = z - self.offset * F.one_hot(labels, z.shape[1])
         log_p = -F.cross_entropy(shifted / self.temperature, labels, reduction="none")
         rest = (-torch.expm1(log_p)).clamp(

@@ -9,6 +9,10 @@ from torch.nn import functional as F
 
 from sdplip.errors import InvalidConfig
 
+RAMP = (0.1, 3.0)
+"""Multiples of the radius that EMMA aims at, at the beginning and from the middle of training on (LiResNet, BRONet on CIFAR; BRONet on ImageNet
+ends at 2)."""
+
 Logits = Float[Tensor, "batch classes"]
 Labels = Int[Tensor, " batch"]
 Scalar = Float[Tensor, ""]
@@ -80,9 +84,11 @@ def radii(
     return (margins / M).masked_fill(at(labels, logits), torch.inf).amin(1)
 
 
-def emma_logits(logits: Logits, labels: Labels, context: LossContext, eps: float) -> Logits:
-    """The logits that EMMA gives to the cross-entropy, the true class at 0."""
-    eps = eps * (0.1 + 2.9 * min(1.0, 2 * context.progress))
+def emma_logits(
+    logits: Logits, labels: Labels, context: LossContext, eps: float, ramp: tuple[float, float] = RAMP
+) -> Logits:
+    """The logits that EMMA gives to the cross-entropy, the true class at 0; `eps` rises between the multiples `ramp` over half of training."""
+    eps = eps * (ramp[0] + (ramp[1] - ramp[0]) * min(1.0, 2 * context.progress))
     d = logits - logits.gather(1, labels[:, None])
     reach = eps * context.constants()[labels].to(logits.dtype)
     with torch.no_grad():

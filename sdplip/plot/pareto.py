@@ -4,7 +4,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from sdplip.plot.style import INK, PALE, PALETTE, blank, quiet, short
-from sdplip.training.sweep import Sweep, Trial
+from sdplip.training.trials import Sweep, Trial
 
 
 def draw_front(found: Sweep) -> Figure:

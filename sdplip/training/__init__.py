@@ -5,7 +5,7 @@ from sdplip.training.data import load_arrays
 from sdplip.training.job import Progress
 from sdplip.training.loop import train
 from sdplip.training.run import RunSummary, load_run
-from sdplip.training.sweep import Sweep, sweep
+from sdplip.training.trials import Sweep, sweep
 
 __all__ = [
     "Progress",

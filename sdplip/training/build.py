@@ -8,7 +8,7 @@ from typing import Literal, cast
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sdplip.errors import InvalidConfig
+from sdplip.errors import InvalidConfig, InvalidWeight
 from sdplip.nn.heads import LastLayerNormalised, Normalise
 from sdplip.nn.initialise import initialise
 from sdplip.nn.losses import (
@@ -41,6 +41,7 @@ from sdplip.nn.models import (
     residual_network,
 )
 from sdplip.nn.scaling import AbstractScaling
+from sdplip.nn.token_models import mlp, shift_network
 from sdplip.training.dense import table_network
 from sdplip.training.schedules import build_optimiser, build_schedule
 from sdplip.training.tables import LossConfig, ModelConfig
@@ -129,6 +130,8 @@ def _body(config: ModelConfig, image: tuple[int, int, int], classes: int) -> tup
         )
     if config.shape in SHAPES:
         return _blocks(config, image, classes)
+    if config.shape in ("shift", "mlp"):
+        return _tokens(config, image, classes)
     sizes = ("width", "convolutions") if config.shape == "liresnet" else ()
     for key in ("width", "kernel", "patch", "convolutions", "dense", "hidden_channels", "hidden", "pool"):
         if dataclasses.asdict(config)[key] is not None and key not in sizes:
@@ -151,6 +154,34 @@ def _body(config: ModelConfig, image: tuple[int, int, int], classes: int) -> tup
         :-2
     ]  # our head is the last layer
     return layers, 32 * CONVNET_WIDTHS[size]
+
+
+def _tokens(config: ModelConfig, image: tuple[int, int, int], classes: int) -> tuple[list[nn.Module], int]:
+    """The body of shifts on patches, or of dense layers alone."""
+    shift = config.shape == "shift"
+    families = ("orthogonal", "manifold") if shift else ("orthogonal", "manifold", *FAMILIES)
+    if config.family not in families:
+        raise InvalidConfig(
+            f"The shape {config.shape!r} has the families {', '.join(families)}, but `model.family` is {config.family!r}."
+        )
+    known = ("width", "patch", "convolutions", "pool") if shift else ("width", "dense")
+    for key in ("width", "kernel", "patch", "convolutions", "dense", "hidden_channels", "hidden", "pool"):
+        if vars(config)[key] is not None and key not in known:
+            raise InvalidConfig(
+                f"`model.{key}` has no effect on the shape {config.shape!r}, which knows {', '.join(known)}. Remove it."
+            )
+    try:
+        if shift:
+            method = "manifold" if config.family == "manifold" else "aoc"
+            sizes = {"patch": config.patch or 4, "pool": config.pool}
+            depth = 8 if config.convolutions is None else config.convolutions
+            whole = shift_network(config.width or 256, depth, method, **sizes, image=image, classes=classes)
+        else:
+            depth = 8 if config.dense is None else config.dense
+            whole = mlp(config.width or 3072, depth, config.family, image=image, classes=classes)
+    except InvalidWeight as error:
+        raise InvalidConfig(f"The sizes of the shape {config.shape!r} do not fit: {error}") from None
+    return list(whole)[:-1], cast(nn.Linear, whole[-1]).in_features
 
 
 def _blocks(config: ModelConfig, image: tuple[int, int, int], classes: int) -> tuple[list[nn.Module], int]:

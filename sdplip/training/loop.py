@@ -40,7 +40,7 @@ from sdplip.training.margins import has_head
 from sdplip.training.metrics import Line, Metrics
 from sdplip.training.objective import Objective
 from sdplip.training.own import check, from_factory, recorded
-from sdplip.training.precision import compiled, threads
+from sdplip.training.precision import channels_last, compiled, resolved, threads
 from sdplip.training.run import RunSummary
 from sdplip.training.schedules import build_optimiser, factor
 
@@ -94,6 +94,7 @@ def train(
         module("model", model)
     if model is not None:
         config = replace(config, model=ModelConfig(factory=recorded(model)))
+    config = resolved(config)
     with team(config.train.device) as members, threads(config.train.threads), _memory(config):
         done = folder.prepare(out, config, resume=resume)
         members.alike(done is not None, f"a finished run in `{out}`")
@@ -152,16 +153,17 @@ def _job(
     resume: bool,
 ) -> Job:
     """The run as it starts, or as its checkpoint left it."""
+    half = config.train.precision == "bfloat16"
     torch.manual_seed(config.train.seed)
     model = _network(config, given, data).to(members.device).train()
-    if config.train.precision == "bfloat16":
+    if channels_last(config):
         model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    optimiser = build_optimiser(config.optimiser, model, half=config.train.precision == "bfloat16")
+    optimiser = build_optimiser(config.optimiser, model, half=half)
     path = out / folder.CHECKPOINT
     started = resume and path.exists()
     members.alike(started, f"`{path}`")
     runner = compiled(model, members.device) if config.train.compile else model
-    objective = Objective(model, runner, build_loss(config.loss), config.train.precision)
+    objective = Objective(model, runner, build_loss(config.loss), "bfloat16" if half else "float32")
     batches = Batches(len(data.train), config.train.batch, config.train.seed, members.rank, members.world)
     job = Job(config, out, members, data.to(members.device), model, objective, optimiser, batches, begin)
     if started:
@@ -235,7 +237,7 @@ def _step(job: Job, batch: Batch, augment: Augmentation, share: float) -> None:
         share = (job.step + 0.5) / job.total
     split = job.data.train[sent(batch.indices, job.members.device)]
     images = augment(split.images, batch.generator(), rows=batch.rows, size=batch.size)
-    if train.precision == "bfloat16":
+    if channels_last(job.config):
         images = images.contiguous(memory_format=torch.channels_last)
     inputs = (images, split.labels, share)
     job.optimiser.zero_grad(set_to_none=True)

@@ -3,14 +3,46 @@
 import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from typing import Literal
 
 import torch
 from torch import nn
 
 from sdplip.errors import InvalidConfig
+from sdplip.training.config import RunConfig
+from sdplip.training.distributed import device_named
 
 Precision = Literal["float32", "bfloat16"]
+
+
+def resolved(config: RunConfig) -> RunConfig:
+    """The run file with the precision and the memory of images that `auto` and none stand for on its device.
+
+    bfloat16 where a product in it is fast: processors with AMX or AVX512-BF16, GPUs with units for it. Rows of a table stay in float32.
+    """
+    train = config.train
+    if train.precision == "auto":
+        table = config.loss.name in ("mse", "mae")
+        train = replace(
+            train, precision="bfloat16" if not table and fast(device_named(train.device)) else "float32"
+        )
+    return replace(config, train=train)
+
+
+def fast(device: torch.device) -> bool:
+    """Whether products in bfloat16 have units of their own there."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and bool(
+        torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    )
+
+
+def channels_last(config: RunConfig) -> bool:
+    """Whether images lie in memory with their channels beside each other: as asked, else with bfloat16."""
+    asked = config.train.channels_last
+    return config.train.precision == "bfloat16" if asked is None else asked
 
 
 def lowered(device: torch.device, precision: Precision) -> AbstractContextManager:

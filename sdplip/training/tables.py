@@ -42,6 +42,8 @@ Shape = Literal[
     "convnet-M",
     "convnet-L",
     "liresnet",
+    "shift",
+    "mlp",
     "table",
 ]
 Loss = Literal[
@@ -101,7 +103,8 @@ class ModelConfig(_Section):
             convnets aol and multi-step are rescaled layers; `optimal`, the SDP's own T now and then, is for dense blocks alone),
             `orthogonal` (convolutions by Cayley), `aoc` (by AOC), `manifold` (weights that the optimiser `muon` keeps orthogonal;
             kernels larger than one pixel by AOC), `sandwich` (tables alone), or `plain` (not normalised: `liresnet`).
-        shape: the architecture; `table` is dense layers for rows of numbers.
+        shape: the architecture; `shift` is LipNeXt's (patches, shifts, L2 pooling), `mlp` wide dense layers alone, `table` dense layers
+            for rows of numbers.
         head: `lln` (rows of length 1) or `linear` (rows as they come); both get pairwise constants.
         centre: subtract the mean of the training set.
         std: divide by this standard deviation of a pixel in [0, 1]; 1 keeps the constant of the network.
@@ -110,9 +113,9 @@ class ModelConfig(_Section):
         width: channels of the convolutions.
         kernel: side of the kernels.
         patch: side of the patches of pixels that become channels before everything else.
-        convolutions, dense: number of convolutional and of dense blocks.
+        convolutions, dense: number of convolutional (shift: of all) and of dense blocks.
         hidden_channels, hidden: hidden units of a convolutional and of a dense block.
-        pool: side of the pooling windows before the dense blocks.
+        pool: side of the pooling windows before the dense blocks; shift: of L2 pooling, all tokens if None.
         lipschitz: constant of a network of the shape `table`, by a factor at its end; None is 1.
         factory: a network of your own, `package.module:callable`, instead of all other keys.
     """
@@ -164,6 +167,7 @@ class LossConfig(_Section):
         slack: share of the logistic distribution beyond `eps`, in (0, 1) (cll).
         sharpness: of the soft minimum over the classes (crm).
         radius: in pixel units, from which on a sample is left alone (crm).
+        ramp: multiples of `eps` from which to which the radius rises over the first half of training (emma, logit_annealing).
     """
 
     name: Loss = "cross_entropy"
@@ -178,6 +182,7 @@ class LossConfig(_Section):
     slack: Annotated[float, Range(0, 1, strict=True)] | None = None
     sharpness: Positive | None = None
     radius: float | None = None
+    ramp: tuple[Positive, Positive] | None = None
     tolerance: Positive | None = None
 
     def __post_init__(self) -> None:
@@ -195,8 +200,8 @@ LOSS_KEYS: dict[str, tuple[str, ...]] = {
     "tau_cross_entropy": ("temperature",),
     "multi_margin": ("margin",),
     "cr": ("gamma",),
-    "emma": ("eps",),
-    "logit_annealing": ("offset", "temperature", "beta", "eps"),
+    "emma": ("eps", "ramp"),
+    "logit_annealing": ("offset", "temperature", "beta", "eps", "ramp"),
     "hkr": ("alpha", "margin"),
     "gloro": ("eps", "weight"),
     "cll": ("eps", "slack", "weight"),
@@ -282,7 +287,10 @@ class TrainConfig(_Section):
         minutes: wall-clock time, instead of `epochs` and `steps`, within which the schedule ends; None for no budget.
         seed: of the initial weights, the order of the images, the augmentation.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, ...
-        precision: of the forward pass in training; bfloat16 is autocast, and the bound is of the float32 weights either way.
+        precision: of the forward pass in training; bfloat16 is autocast, and the bound is of the float32 weights either way. `auto` is
+            bfloat16 where processor or GPU have units for its products (AMX, AVX512-BF16, CUDA), else float32; the run file of the
+            folder says which.
+        channels_last: memory of images with their channels beside each other; None is where the precision is bfloat16.
         compile: `torch.compile` of the network.
         checkpoint_minutes: time from one checkpoint to the next; 0 for one at each epoch.
         checkpoint_steps: steps from one checkpoint to the next, besides; None for time alone.
@@ -299,7 +307,8 @@ class TrainConfig(_Section):
     minutes: Positive | None = None
     seed: Number = 0
     device: str = "auto"
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "bfloat16", "auto"] = "float32"
+    channels_last: bool | None = None
     compile: bool = False
     checkpoint_minutes: NotNegative = 5.0
     checkpoint_steps: Count | None = None

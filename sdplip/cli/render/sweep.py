@@ -7,7 +7,7 @@ from sdplip.arithmetic.decimals import percent_below
 from sdplip.cli.render.frame import above, below, open_console, open_table, say
 
 if TYPE_CHECKING:
-    from sdplip.training.sweep import Sweep
+    from sdplip.training.trials import Sweep
 
 
 def sweep(found: "Sweep", figure: Path | None, table: Path | None) -> None:
@@ -45,7 +45,7 @@ def sweep(found: "Sweep", figure: Path | None, table: Path | None) -> None:
 
 def _finals(found: "Sweep") -> None:
     """The test set, a row a seed, and their mean and range."""
-    from sdplip.training.sweep import over_seeds
+    from sdplip.training.trials import over_seeds
 
     console = open_console()
     radii = list(found.finals[0].certified)

@@ -17,6 +17,7 @@ from sdplip.training.data import DataSet, load
 from sdplip.training.files import read_json, write_json
 from sdplip.training.job import Progress
 from sdplip.training.loop import train
+from sdplip.training.precision import resolved
 from sdplip.training.run import RunSummary, load_run
 
 TEST = "test.json"
@@ -193,6 +194,7 @@ class _Work:
 
     def trained(self, name: str, plan: RunConfig, place: Path) -> RunSummary:
         """The summary of a run, which is trained unless it is there already."""
+        plan = resolved(plan)
         summary = folder.prepare(place, plan, resume=True)
         if summary is None:
             report = None
