@@ -4,7 +4,8 @@
     python examples/results.py FOLDER mnist --minutes 1 --data DATA                # a quick look
 
 Runs of one table get the same time on one core each, two at a time. What is in FOLDER already is not run again, and an
-interrupted run goes on where it stopped. DATA is a folder with `mnist`, `fashion_mnist` and `cifar10` as Parquet files.
+interrupted run goes on where it stopped. `results_seeds.py` makes the same rows over several seeds, with nothing chosen by hand.
+DATA is a folder with `mnist`, `fashion_mnist` and `cifar10` as Parquet files.
 """
 
 import argparse
@@ -45,6 +46,7 @@ TABLES = {
         (
             *(Run(f"mnist-{family}", f"mnist-{family}", ("loss.offset=2.4",)) for family in FAMILIES),
             Run("mnist-orthogonal-clean", "mnist-orthogonal"),
+            Run("mnist-muon", "mnist-muon", ("loss.offset=2.4",)),
         ),
     ),
     "fashion": Table(
@@ -55,6 +57,7 @@ TABLES = {
         ("36/255", "72/255", "108/255", "1"),
         (
             *(Run(f"cifar10-{family}", f"cifar10-small-{family}") for family in FAMILIES),
+            Run("cifar10-shift", "cifar10-shift"),
             Run("cifar10-cpl-large-offset", "cifar10-small-cpl", ("loss.offset=5.66",)),
         ),
         300,
