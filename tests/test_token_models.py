@@ -10,7 +10,7 @@ from sdplip.nn.losses import EMMA, LogitAnnealing
 from sdplip.nn.manifold import deviation, manifold_weights
 from sdplip.nn.targets import LossContext
 from sdplip.nn.token_models import mlp, shift_network
-from sdplip.training import load_run, preset, preset_names, train
+from sdplip.training import load_run, override, preset, preset_names, train
 from sdplip.training.build import build_loss, build_model
 from sdplip.training.precision import channels_last, fast, resolved
 from sdplip.training.tables import LossConfig, ModelConfig
@@ -147,6 +147,7 @@ def test_ramps():
             ramped, fixed = kind(eps=0.4, ramp=(0.2, 1.0)), kind(eps=0.4 * multiple, ramp=(1.0, 1.0))
             assert at(ramped, progress) == pytest.approx(at(fixed, 0.7))
     assert build_loss(LossConfig("emma", ramp=(0.1, 2.0))).ramp == (0.1, 2.0)  # pyright: ignore[reportAttributeAccessIssue]
+    assert override(preset("digits-sll"), ["loss.name=emma", "loss.ramp=0.1,2"]).loss.ramp == (0.1, 2.0)
     assert build_loss(LossConfig("emma")).ramp == (0.1, 3.0)  # pyright: ignore[reportAttributeAccessIssue]
     with pytest.raises(InvalidConfig, match="no effect on the loss"):
         LossConfig("cr", ramp=(0.1, 2.0))

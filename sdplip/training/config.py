@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sdplip.errors import InvalidConfig
-from sdplip.training.fields import nearest, table_name
+from sdplip.training.fields import nearest, table_name, takes_array
 from sdplip.training.tables import (
     VERSION,
     DataConfig,
@@ -200,7 +200,7 @@ def _value(section: str, name: str, text: str) -> object:
         return tomllib.loads(f"x = {text}")["x"]
     except tomllib.TOMLDecodeError:
         pass
-    if section in SECTIONS and isinstance(dataclasses.asdict(SECTIONS[section]()).get(name), tuple):
+    if section in SECTIONS and takes_array(SECTIONS[section], name):
         return [_value("", "", part.strip()) for part in text.split(",") if part.strip()]
     return text
 

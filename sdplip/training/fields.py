@@ -10,7 +10,7 @@ import types
 import typing
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from sdplip.errors import InvalidConfig
 
@@ -31,6 +31,13 @@ class Range:
         return f"{below} {self.least:g}" + (f" and at most {self.most:g}" if self.most < math.inf else "")
 
 
+Positive: TypeAlias = Annotated[float, Range(0, strict=True)]
+NotNegative: TypeAlias = Annotated[float, Range(0)]
+Count: TypeAlias = Annotated[int, Range(1)]
+Number: TypeAlias = Annotated[int, Range(0)]
+Share: TypeAlias = Annotated[float, Range(0, 1)]
+
+
 def check(section: Any) -> None:
     """Convert every field of a frozen dataclass to its type (an `int` where a `float` is due, a list for a tuple), in place.
 
@@ -47,6 +54,12 @@ def check(section: Any) -> None:
 def table_name(section: type) -> str:
     """`train` of `TrainConfig`."""
     return section.__name__.removesuffix("Config").lower()
+
+
+def takes_array(section: type, name: str) -> bool:
+    """Whether a field is an array, or one or None."""
+    hint = typing.get_type_hints(section).get(name)
+    return any(typing.get_origin(kind) is tuple for kind in (hint, *typing.get_args(hint)))
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
