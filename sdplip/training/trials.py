@@ -13,7 +13,7 @@ from sdplip.errors import Diverged, InvalidConfig
 from sdplip.robustness.certification import certify_accuracy
 from sdplip.training import run as folder
 from sdplip.training.config import RunConfig, override
-from sdplip.training.data import DataSet, load
+from sdplip.training.data import DataSet, augmentation, load
 from sdplip.training.files import read_json, write_json
 from sdplip.training.job import Progress
 from sdplip.training.loop import train
@@ -250,6 +250,8 @@ def _grid(values: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
 
 
 def _choosable(plan: RunConfig) -> None:
+    """Refuse now what would end the sweep after hours."""
+    augmentation(plan.data.augment)
     if plan.data.validation == 0:
         raise InvalidConfig(
             "`data.validation` is 0, so there is nothing to choose on: the test set is not for that. Hold out a share, 0.1 for example."
