@@ -16,6 +16,7 @@ from sdplip.nn.estimate import estimate_lipschitz
 from sdplip.nn.export import export_plain, from_plain, save_onnx, save_plain, vanilla_export
 from sdplip.nn.heads import LastLayerNormalised, Normalise, UnitSphere
 from sdplip.nn.initialise import initialise
+from sdplip.nn.lipkernel import LipKernel, LipKernelConv1d, LipKernelConv2d, LipKernelLinear
 from sdplip.nn.normalisation import ActNorm, BatchLipNorm
 from sdplip.nn.optimal import Optimal
 from sdplip.nn.orthogonal import BROConv2d, CayleyConv2d, orthogonal
@@ -70,6 +71,10 @@ __all__ = [
     "L2Pool2d",
     "L2Pool3d",
     "LastLayerNormalised",
+    "LipKernel",
+    "LipKernelConv1d",
+    "LipKernelConv2d",
+    "LipKernelLinear",
     "LipNeXtBlock",
     "LipShiFTBlock",
     "LowerBound",
