@@ -86,7 +86,11 @@ NAMES = {
 def images(data: str, part: str, limit: int | None = None) -> tuple[Tensor, Tensor]:
     """Images of 32 x 32 pixels and their labels."""
     arrays = load_arrays("mnist", data)
-    x, y = (arrays.train_images, arrays.train_labels) if part == "train" else (arrays.test_images, arrays.test_labels)
+    x, y = (
+        (arrays.train_images, arrays.train_labels)
+        if part == "train"
+        else (arrays.test_images, arrays.test_labels)
+    )
     small = torch.from_numpy(np.asarray(x[:limit], np.float32)).reshape(-1, 1, 28, 28)
     large = nn.functional.interpolate(small, (32, 32), mode="bilinear", align_corners=False)
     return large, torch.from_numpy(np.asarray(y[:limit], np.int64))

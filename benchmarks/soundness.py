@@ -43,6 +43,10 @@ from sdplip.nn import (
     CompactSandwichConv2d,
     DeepResidualLinear,
     GlobalL2Pool,
+    LipKernel,
+    LipKernelConv1d,
+    LipKernelConv2d,
+    LipKernelLinear,
     LipNeXtBlock,
     LipShiFTBlock,
     MaxMin,
@@ -77,7 +81,16 @@ MODES = ("zeros", "circular", "reflect", "replicate")
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 RESIDUAL = (ResidualConv1d, ResidualConv2d, ResidualConv3d)
-JOINT = (PlainSandwich, BiLipschitz, GlobalL2Pool, LipNeXtBlock, LipShiFTBlock, DeepResidualLinear, Recurrent)
+JOINT = (
+    PlainSandwich,
+    LipKernel,
+    BiLipschitz,
+    GlobalL2Pool,
+    LipNeXtBlock,
+    LipShiFTBlock,
+    DeepResidualLinear,
+    Recurrent,
+)
 """Layers whose Jacobians are taken at random inputs, as those of plain sequences are."""
 EXPANDING = (BiLipschitz, nn.Linear, nn.Conv1d, nn.Conv2d)
 """Layers whose lower constant is compared too, where one is proven; that of plain sequences is."""
@@ -286,6 +299,13 @@ def joint_cases() -> Iterator[Case]:
 
 def sandwich_cases() -> Iterator[Case]:
     """Sandwich layers of images, and their plain forms."""
+    for weights, dtype, taps, stride, constant in itertools.product(
+        WEIGHTS, dtypes()[:2], (1, 2, 4), (1, 2), (1.0, 3.0)
+    ):
+        if taps % stride == 0:
+            for axes in (1, 2):
+                build = lambda a=axes, k=taps, s=stride, c=constant: lipkernel(a, k, s, c)  # noqa: E731
+                yield Case(f"LipKernel, {axes} axes", build, (2, *(4,) * axes), weights, dtype)
     images = ((4, 4), (5, 3), (6, 4))
     settings = itertools.product(WEIGHTS, dtypes(), images, (1, 2, 3), (1, 5), (1, 2))
     for weights, dtype, image, taps, out, stride in settings:
@@ -302,6 +322,15 @@ def sandwich_cases() -> Iterator[Case]:
                 yield Case(f"{name}, exported", build, shape, weights, dtype, vanilla)
                 if build is circular:
                     yield Case(f"{name}, by products", build, shape, weights, dtype, by_products)
+
+
+def lipkernel(axes: int, taps: int, stride: int, constant: float) -> LipKernel:
+    """Two convolutions and two dense layers."""
+    conv = (LipKernelConv1d, LipKernelConv2d)[axes - 1]
+    first = conv(2, 3, taps, stride, taps // 2)
+    side = (4 + 2 * (taps // 2) - taps) // stride + 1
+    layers = [first, conv(3, 4, 1), nn.Flatten(), LipKernelLinear(4 * side**axes, 5), LipKernelLinear(5, 3)]
+    return LipKernel(layers, (2, *(4,) * axes), bound=constant)
 
 
 def invertible_cases() -> Iterator[Case]:

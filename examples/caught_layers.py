@@ -116,6 +116,39 @@ def monotone_slices(n: int, units: list[int], mu: float = 0.1, nu: float = 10.0)
     return certify(worst.numpy(), torch.ones(n, dtype=torch.float64).numpy()).c_lower
 
 
+JITTERS = (0.0, 1e-12, 1e-10, 1e-8, 1e-6, 1e-4)
+
+
+def jittered(Q: Tensor) -> Tensor:
+    """Cholesky factor of Q, or of what the LipKernel code (2D-LipCNNs, bdc58de) puts in its place where that fails."""
+    for jitter in JITTERS:
+        L, failed = torch.linalg.cholesky_ex(Q + jitter * torch.eye(len(Q), dtype=Q.dtype))
+        if not failed:
+            return L
+    raise ValueError("The published code fails here too.")
+
+
+def lipkernel(psi: float) -> float:
+    r"""Proven norm of the Jacobian, every ReLU active, of two pointwise convolutions and a last layer by the formulas of LipKernel.
+
+    Without state $F_2$ is the metric $Q = L^\top L$ in front, $g = \psi^2$, $K = -\sqrt{2 g}\, V^\top L_s^\top$ with $L_s L_s^\top = Q$,
+    and behind it $L_+ = \sqrt{2 / g}\, U$. The first layer reads its one channel into one of two, so its U and the metric behind it
+    are singular: the factorisation fails, and what is added opens a way that $\psi$ makes as wide as it likes.
+    """
+    first, second = (
+        torch.tensor([[-1.0, 0.0]], dtype=torch.float64),
+        torch.tensor([[-0.5], [0.0]], dtype=torch.float64) * 2**0.5,
+    )
+    K, Q = [], torch.eye(1, dtype=torch.float64)
+    for V, scale in ((first, psi), (second, 1.0)):
+        K.append(-(2**0.5) * scale * V.mT @ jittered(Q).mT)
+        values, vectors = torch.linalg.eigh(torch.eye(V.shape[1], dtype=V.dtype) - V.mT @ V)
+        U = vectors @ torch.diag(values.clamp(min=0).sqrt()) @ vectors.mT
+        Q = 2 / scale**2 * U.mT @ U
+    J = (Q.sqrt() @ K[1] @ K[0]).numpy()
+    return certify(J, torch.ones(1, dtype=torch.float64).numpy()).c_lower
+
+
 def rows() -> list[Row]:
     """(what, setting, claimed bound, lower bound of the true constant)."""
     found: list[Row] = []
@@ -128,6 +161,9 @@ def rows() -> list[Row]:
     for n, units in ((8, [4] * 3), (8, [4] * 4), (10, [6] * 6)):
         what = f"{len(units)} hidden layers of {units[0]}"
         found.append(("PLNet's bi-Lipschitz layer, slices used twice", what, 10.0, monotone_slices(n, units)))
+    for psi in (1e6, 1e7):
+        what = f"two pointwise layers, psi = {psi:.0e}".replace("e+0", "e")
+        found.append(("LipKernel, factorisations helped along", what, 1.0, lipkernel(psi)))
     claimed, truth = lipshift()
     found.append(("LipShiFT, DropPath counted in eval mode", "28 equal blocks", claimed, truth))
     return found

@@ -24,6 +24,10 @@ from sdplip.nn import (
     CompactSandwichConv2d,
     DeepResidualLinear,
     GlobalL2Pool,
+    LipKernel,
+    LipKernelConv1d,
+    LipKernelConv2d,
+    LipKernelLinear,
     LipNeXtBlock,
     LipShiFTBlock,
     PositionalBias,
@@ -104,6 +108,19 @@ LAYERS = {
         CompactSandwichConv2d(2, 5, (3, 1), stride=2, bias=False),
         (2, 6, 4),
         1.0,
+    ),
+    "lipkernel": lambda: (
+        LipKernel(
+            [LipKernelConv2d(2, 3, 4, 2, 1), nn.Flatten(), LipKernelLinear(6, 4), LipKernelLinear(4, 3)],
+            (2, 4, 2),
+        ),
+        (2, 4, 2),
+        1.0,
+    ),
+    "lipkernel 1-D": lambda: (
+        LipKernel([LipKernelConv1d(2, 3, 3, 1, 1), nn.Flatten(), LipKernelLinear(12, 3)], (2, 4), bound=2.0),
+        (2, 4),
+        2.0,
     ),
     "lipshift": lambda: (LipShiFTBlock(6, 1), (6, 4, 4), None),
 }

@@ -30,6 +30,9 @@ from sdplip.nn import (
     Householder,
     L2Pool2d,
     LastLayerNormalised,
+    LipKernel,
+    LipKernelConv2d,
+    LipKernelLinear,
     MaxMin,
     MultiStep,
     NActivation,
@@ -82,6 +85,9 @@ LAYERS = {
     "bi-Lipschitz": (lambda: BiLipschitz(ResidualConv2d(4, 6), 0.2, 3.0), PIXELS),
     "sandwich conv": (lambda: SandwichConv2d(4, 5, 3, PIXELS[1:], stride=2), PIXELS),
     "compact sandwich": (lambda: CompactSandwichConv2d(4, 5, 3), PIXELS),
+    "lipkernel": (
+        lambda: LipKernel([LipKernelConv2d(4, 3, 2, 2), nn.Flatten(), LipKernelLinear(27, 3)], PIXELS), PIXELS
+    ),
     "head": (lambda: LastLayerNormalised(6, 5), (6,)),
     "activations": (lambda: nn.Sequential(MaxMin(), GroupSort(4), Abs(), Householder(4), NActivation(4)), PIXELS),
     "shapes": (

@@ -430,6 +430,15 @@ def ours() -> Iterator[tuple[str, Callable[[], nn.Module], Shape]]:
     yield "sandwich", (lambda: S.Sandwich(4, 3)), (4,)
     yield "sandwich conv", (lambda: S.SandwichConv2d(2, 3, 3, (6, 8), stride=2)), (2, 6, 8)
     yield "compact sandwich", (lambda: S.CompactSandwichConv2d(2, 3, 3)), (2, 4, 5)
+    yield (
+        "lipkernel",
+        (
+            lambda: S.LipKernel(
+                [S.LipKernelConv2d(2, 3, 2, 2), nn.Flatten(), S.LipKernelLinear(12, 3)], (2, 4, 4)
+            )
+        ),
+        (2, 4, 4),
+    )
     yield "Cayley", (lambda: S.CayleyConv2d(2, 3, 3, (4, 5))), (2, 4, 5)
     yield "Cayley large", (lambda: S.CayleyConv2d(2, 2, 3, (17, 16))), (2, 17, 16)
     yield "Cayley products", (lambda: _products(S)), (2, 4, 5)

@@ -15,6 +15,7 @@ from sdplip.nn.bounds.dispatch import Shape
 from sdplip.nn.circular import plain_fourier
 from sdplip.nn.deep_residual import DeepResidualLinear, plain_deep
 from sdplip.nn.heads import LastLayerNormalised
+from sdplip.nn.lipkernel import LipKernel, plain_lipkernel
 from sdplip.nn.orthogonal import AbstractFourierConv2d
 from sdplip.nn.plain import plain_linear, plain_residual, plain_sandwich, plain_sandwich_conv
 from sdplip.nn.residual import AbstractResidual
@@ -140,6 +141,8 @@ def _plain(module: nn.Module) -> nn.Module:
         return plain_residual(module)
     if isinstance(module, DeepResidualLinear):
         return plain_deep(module)
+    if isinstance(module, LipKernel):
+        return plain_lipkernel(module)
     if isinstance(module, Sandwich):
         return plain_sandwich(module)
     if isinstance(module, AbstractSandwichConv2d):

@@ -32,6 +32,7 @@ from sdplip.network.read.torch.shadows import numbers_of
 from sdplip.nn.activations import BetaAbs, Householder, NActivation
 from sdplip.nn.deep_residual import DeepResidualLinear, plain_deep
 from sdplip.nn.heads import UnitSphere
+from sdplip.nn.lipkernel import LipKernel, plain_lipkernel
 from sdplip.nn.orthogonal import AbstractFourierConv2d, BROConv2d, CayleyConv2d
 from sdplip.nn.plain import plain_sandwich_conv
 from sdplip.nn.pooling import GlobalL2Pool, L2Pool1d, L2Pool2d, L2Pool3d
@@ -89,6 +90,12 @@ def residual(
 def _(module: DeepResidualLinear, x: Array, follow: Follow) -> Array:
     """With its weights as they run, in place of the factorisations that they come from."""
     return follow(plain_deep(module), x)
+
+
+@register(LipKernel)
+def _(module: LipKernel, x: Array, follow: Follow) -> Array:
+    """With its weights as they run, in place of the factorisations that they come from."""
+    return follow(plain_lipkernel(module), x)
 
 
 @register(Householder)

@@ -14,7 +14,7 @@ from sdplip.errors import InvalidWeight
 from sdplip.nn.cayley import cayley
 from sdplip.nn.given import count, number
 from sdplip.nn.memo import Memo
-from sdplip.nn.roesser import gramian_kernel, roesser_kernel
+from sdplip.nn.roesser import gramian_kernel, roesser_kernel, split
 from sdplip.nn.slopes import monotone_slope
 from sdplip.shapes import said
 
@@ -22,8 +22,8 @@ from sdplip.shapes import said
 # last layer maps L_K z to the outputs without stretching. Then the network is `bound`-Lipschitz, though no layer need be anything. A mean
 # over p disjoint pixels multiplies L by sqrt p; flattening lays L beside itself, one for each pixel.
 #
-# Dense layer without state: with [U; V] of orthonormal columns and Gamma = e^g, W = sqrt(2) Gamma^-1 U' L and L_+ = sqrt(2) V Gamma satisfy
-# [L'L, -W' Lam; -Lam W, 2 Lam - L_+'L_+] >= 0 for Lam = Gamma^2: its Schur complement is 2 Gamma (I - V'V - U'U) Gamma = 0. Last: W = U' L.
+# Dense layer without state: with |N| <= 1, E E' = I - N'N and Gamma = e^g, W = sqrt(2) Gamma^-1 N' L and L_+ = sqrt(2) E' Gamma satisfy
+# [L'L, -W' Lam; -Lam W, 2 Lam - L_+'L_+] >= 0 for Lam = Gamma^2: its Schur complement is 2 Gamma (I - E E' - N'N) Gamma = 0. Last: W = N' L.
 #
 # Nothing of this is trusted: `lipschitz` proves the kernels that run, with the multipliers Lam that come along, by the rule `frequency`.
 
@@ -42,6 +42,11 @@ class AbstractLipKernel(nn.Module, ABC):
     def reset_parameters(self) -> None:
         """Normal free tensors, uniform bias."""
 
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """Of the weight."""
+
     @abstractmethod
     def plain(self) -> nn.Module:
         """The layer of torch that it becomes."""
@@ -55,7 +60,7 @@ class LipKernelLinear(AbstractLipKernel):
         self.in_features = count("in_features", in_features, 1, InvalidWeight)
         self.out_features = count("out_features", out_features, 1, InvalidWeight)
         self.weight = nn.Parameter(torch.empty(in_features + out_features, out_features))
-        self.log_gamma = nn.Parameter(torch.zeros(out_features))
+        self.log_gamma: nn.Parameter | None = nn.Parameter(torch.zeros(out_features))
         self.bias = nn.Parameter(torch.empty(out_features)) if bias else None
         self.reset_parameters()
 
@@ -64,14 +69,19 @@ class LipKernelLinear(AbstractLipKernel):
         _uniform(self.bias, self.in_features)
 
     def made(self, L: Float[Tensor, "n n"], pixels: int) -> Made:
-        U, V = cayley(self.weight.double()).split([self.in_features, self.out_features])
+        assert self.log_gamma is not None, "only the last layer has none"
+        N, E = split(self.weight.double(), self.in_features)
         gamma = self.log_gamma.double().exp()
-        W = math.sqrt(2) / gamma[:, None] * _beside(U.mT, L, pixels)
-        return W, math.sqrt(2) * V * gamma, gamma**2
+        W = math.sqrt(2) / gamma[:, None] * _beside(N.mT, L, pixels)
+        return W, math.sqrt(2) * E.mT * gamma, gamma**2
 
     def last(self, L: Float[Tensor, "n n"], pixels: int) -> Tensor:
         """The weight of the last layer, behind which there is no activation."""
         return _beside(cayley(self.weight.double())[: self.in_features].mT, L, pixels)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.out_features, self.in_features
 
     def plain(self) -> nn.Linear:
         return nn.Linear(self.in_features, self.out_features, self.bias is not None)
@@ -136,6 +146,10 @@ class AbstractLipKernelConv(AbstractLipKernel):
             d for a in range(self.axes) for d in (2 + self.axes + a, 2 + a)
         ]  # taps, then phases of each axis
         return K.permute(0, 1, *order).reshape(*K.shape[:2], *(s * k,) * self.axes), after, multipliers
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.out_channels, self.in_channels, *(self.kernel_size,) * self.axes
 
     def plain(self) -> nn.Module:
         conv: Any = (nn.Conv1d, nn.Conv2d)[self.axes - 1]
@@ -226,6 +240,7 @@ class LipKernel(nn.Module):
         self.stages, self.input_shape = nn.ModuleList(stages), tuple(input_shape)
         if not len(self.stages) or type(self.stages[-1]) is not LipKernelLinear:
             raise InvalidWeight("The last layer of a `LipKernel` network must be a `LipKernelLinear`.")
+        self.stages[-1].register_parameter("log_gamma", None)  # no activation stands behind it
         self.shapes = _followed(self.stages, self.input_shape)
         self._memo = Memo()
 
@@ -235,13 +250,13 @@ class LipKernel(nn.Module):
         flat = (
             self.now(*free) if self.training or torch.compiler.is_compiling() else self._memo(self.now, *free)
         )
-        shapes = [tuple(stage.plain().weight.shape) for stage in _layers(self.stages)]
+        shapes = [stage.shape for stage in _layers(self.stages)]
         parts = flat.split([math.prod(shape) for shape in shapes])
         return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
 
     def multipliers(self) -> list[Float[Tensor, " channels"]]:
-        r"""$2 \Lambda / \beta^2$ of every layer but the last: one number a channel or feature."""
-        return [2 / self.beta**2 * lam for _, lam in self._made()[:-1]]
+        r"""$2 \Lambda / (\beta\,\mathrm{bound})^2$ of every layer but the last: one number a channel or feature."""
+        return [2 / (self.beta * self.bound) ** 2 * lam for _, lam in self._made()[:-1]]
 
     def now(self, *free: Tensor) -> Float[Tensor, " entries"]:
         """All weights as one vector, from the free tensors as they stand."""

@@ -10,6 +10,7 @@ from sdplip.arithmetic.rounding import GENEROUS
 from sdplip.nn.bilipschitz import BiLipschitz
 from sdplip.nn.bounds.tree import Bound, product_above
 from sdplip.nn.deep_residual import DeepResidualLinear, PlainDeepResidual, plain_deep
+from sdplip.nn.lipkernel import LipKernel, PlainLipKernel, plain_lipkernel
 from sdplip.nn.normalisation import ActNorm, BatchLipNorm
 from sdplip.nn.pooling import CenterNorm, GlobalL2Pool, L2Pool1d, L2Pool2d, L2Pool3d
 from sdplip.nn.recurrent import Recurrent
@@ -99,6 +100,21 @@ def _(module: BiLipschitz, bound: Bound, context: RoundingContext) -> Step:
         size = a * norm + r * (apart + lengths(y))
         delta = r * delta + (2 * format.gamma(3)) * size + 4 * format.tiny * z[0].numel()
         return module(z), within_range(delta, size, format)
+
+    return step
+
+
+@forward_error.register(LipKernel, PlainLipKernel)
+def _(module: LipKernel | PlainLipKernel, bound: Bound, context: RoundingContext) -> Step:
+    """The errors of the layers one after another."""
+    plain = plain_lipkernel(module) if isinstance(module, LipKernel) else module
+    parts = next(b.parts for b in (bound, *bound.others) if b.parts)
+    below = context.below("layers")
+    flow = chain([*plain.layers], parts, [below.below(name) for name in plain.layers._modules])
+
+    def step(z: Tensor, norm: Affine, distance: Affine) -> tuple[Tensor, Affine]:  # noqa: ARG001
+        y, error, _ = flow(z, distance)
+        return y, error
 
     return step
 

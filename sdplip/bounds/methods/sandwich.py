@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sdplip.bounds.numerics.chain_proof import chain_proof
-from sdplip.bounds.numerics.stationary import stationary_proof
+from sdplip.bounds.numerics.stationary import exponents, stationary_proof
 from sdplip.bounds.task import Task
 from sdplip.errors import NotProvable
 from sdplip.kernel.proof import Proof
@@ -74,7 +74,6 @@ def _of_images(network: Network) -> Proof | None:
     ):
         return None
     beta = float(bend.beta.max())
-    e = int(np.frexp(abs(first.K).max())[1] + np.frexp(beta)[1])
     if not beta > 0 or bend.alpha.any() or first.groups != 1 or last.groups != 1:
         return None
     F, G = first.K.reshape(len(first.K), -1), last.K.swapaxes(0, 1).reshape(last.K.shape[1], -1)
@@ -83,7 +82,8 @@ def _of_images(network: Network) -> Proof | None:
         if S is None:
             return None
         planned = plan(network, network.output)
-        lam = np.ldexp(2 * S / beta**2, 2 * e)  # for kernel and slope as `frequency` scales them
+        (e,) = exponents(planned)
+        lam = np.ldexp(2 * S / beta**2, 2 * e)
         bound, proof = stationary_proof(network, planned, dict.fromkeys(planned.unknowns, lam))
         apart = [
             certify_convolution(op.K, np.ones(op.K.shape[1]), op.geometry(), witness=False).c

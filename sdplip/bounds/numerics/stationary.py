@@ -58,3 +58,15 @@ def estimate(planned: Plan, multipliers: dict[Key, Vector]) -> tuple[float, int]
         if found:
             now = replace(now, X=np.concatenate(found), exponent=exponent)
     return worst, exponent
+
+
+def exponents(planned: Plan) -> list[int]:
+    """By which powers of two `kernel.frequencies` scales the unknowns of a chain."""
+    found, e = list[int](), 0
+    for k in range(1, planned.stop + 1):
+        if k in planned.taps:
+            e += planned.taps[k].exponent
+        if (k, 0) in planned.unknowns:
+            e += int(np.frexp(planned.unknowns[k, 0].delta.mid.max())[1])
+            found.append(e)
+    return found
