@@ -3,17 +3,22 @@ recurrent ones."""
 
 from math import prod, sqrt
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from sdplip.arithmetic.rounding import GENEROUS
 from sdplip.nn.bilipschitz import BiLipschitz
+from sdplip.nn.bounds.dispatch import Context
 from sdplip.nn.bounds.tree import Bound, product_above
+from sdplip.nn.bounds.weights import effective, exact
 from sdplip.nn.deep_residual import DeepResidualLinear, PlainDeepResidual, plain_deep
 from sdplip.nn.lipkernel import LipKernel, PlainLipKernel, plain_lipkernel
 from sdplip.nn.normalisation import ActNorm, BatchLipNorm
 from sdplip.nn.pooling import CenterNorm, GlobalL2Pool, L2Pool1d, L2Pool2d, L2Pool3d
 from sdplip.nn.recurrent import Recurrent
+from sdplip.nn.sandwich_conv import CompactSandwichConv2d
+from sdplip.robustness.absolute import LinearMap, tap_sums
 from sdplip.robustness.rounding_flow import (
     REACH,
     Affine,
@@ -24,6 +29,7 @@ from sdplip.robustness.rounding_flow import (
     lengths,
 )
 from sdplip.robustness.rounding_maps import within_range
+from sdplip.robustness.rounding_rules import block, within_range
 
 
 @forward_error.register(CenterNorm)
@@ -117,6 +123,18 @@ def _(module: LipKernel | PlainLipKernel, bound: Bound, context: RoundingContext
         return y, error
 
     return step
+
+
+@forward_error.register(CompactSandwichConv2d)
+def _(module: CompactSandwichConv2d, bound: Bound, context: RoundingContext) -> Step:  # noqa: ARG001
+    where = Context(context.path)
+    AB = abs(effective(module.pair, "weight", where))
+    A, B = np.split(AB, [module.out_channels], 1)
+    before, after = (exact(d.detach(), module, "log_psi", where) for d in module.diagonals())
+    bias = None if module.bias is None else abs(effective(module, "bias", where))
+    up = LinearMap(tap_sums(B, 1) * before[:, None], prod(B.shape[1:]) + 3, bias, 2)
+    down = LinearMap(tap_sums(A, 1).T * after, prod(A.shape[2:]) * len(A) + 3, None, 2)
+    return block(up, down, module.hidden, module, module.activation, 0.0, context)
 
 
 @forward_error.register(Recurrent)

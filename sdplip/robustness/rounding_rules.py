@@ -29,7 +29,6 @@ from sdplip.nn.residual import (
     ResidualLinear,
 )
 from sdplip.nn.sandwich import Sandwich
-from sdplip.nn.sandwich_conv import CompactSandwichConv2d
 from sdplip.nn.shifted import PositionalBias, Shift2d
 from sdplip.robustness.absolute import LinearMap, linear_map, tap_sums
 from sdplip.robustness.rounding_flow import (
@@ -153,18 +152,6 @@ def _(module: Sandwich, bound: Bound, context: RoundingContext) -> Step:  # noqa
         return v if module.bias is None else v + module.bias
 
     return block(up, down, hidden, module, module.activation, 0.0, context)
-
-
-@forward_error.register(CompactSandwichConv2d)
-def _(module: CompactSandwichConv2d, bound: Bound, context: RoundingContext) -> Step:  # noqa: ARG001
-    where = Context(context.path)
-    AB = abs(effective(module.pair, "weight", where))
-    A, B = np.split(AB, [module.out_channels], 1)
-    before, after = (exact(d.detach(), module, "log_psi", where) for d in module.diagonals())
-    bias = None if module.bias is None else abs(effective(module, "bias", where))
-    up = LinearMap(tap_sums(B, 1) * before[:, None], prod(B.shape[1:]) + 3, bias, 2)
-    down = LinearMap(tap_sums(A, 1).T * after, prod(A.shape[2:]) * len(A) + 3, None, 2)
-    return block(up, down, module.hidden, module, module.activation, 0.0, context)
 
 
 @forward_error.register(nn.Sequential)

@@ -16,11 +16,10 @@ from jaxtyping import Float
 from sdplip.arithmetic.matrix import Enclosure
 from sdplip.bounds.methods import composite, lipsdp, product, riccati
 from sdplip.bounds.methods.product import layers_proof
-from sdplip.bounds.numerics.chain_proof import chain_proof
 from sdplip.bounds.numerics.channels import best_channels, reach
 from sdplip.bounds.numerics.descent import dense_stages, descend
 from sdplip.bounds.numerics.shares import Row, balanced
-from sdplip.bounds.numerics.stationary import exponents, stationary_proof
+from sdplip.bounds.numerics.stationary import stationary_proof
 from sdplip.bounds.numerics.waves import cubes, waves, work
 from sdplip.bounds.task import Proven, Task
 from sdplip.errors import NotProvable
@@ -271,24 +270,6 @@ def conclude(task: Task, found: Split, lam: Vector) -> tuple[float, Proof]:
         "frequency", {"multipliers": own, "cut": planned.stop, "head": found.end, "R": R}, (tail.proof,)
     )
     return task.conclude(proof), proof
-
-
-def of_given(task: Task, given: list[Vector]) -> tuple[float, Proof]:
-    r"""What multipliers prove that are known: $\lambda$ of $|x|^2 + \sum \lambda v (v - \beta y) \ge |f|^2 / c^2$ for each channel of every activation, in
-    order. Layers of which nothing is a convolution are proven by `chain`.
-
-    Raises:
-        NotProvable: nothing, or the activations have other numbers of channels.
-    """
-    network = task.network
-    if not any(isinstance(node.op, Convolution) for node in network.nodes):
-        return chain_proof(task, task.parts, tuple(given))
-    found = split(network)
-    own = given[: len(found.planned.unknowns)]
-    if found.front or [len(lam) for lam in own] != list(found.planned.channels):
-        raise NotProvable("These multipliers are not those of the activations of this network.")
-    moved = [np.ldexp(lam, 2 * e) for lam, e in zip(own, exponents(found.planned), strict=True)]
-    return conclude(task, found, np.concatenate(moved))
 
 
 def best_behind(task: Task) -> Proven:

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from sdplip.bounds.methods.frequency import of_given
+from sdplip.bounds.methods.given import of_given
 from sdplip.bounds.task import Task
 from sdplip.errors import NotProvable
 from sdplip.network.read.torch import read_module
