@@ -2,7 +2,6 @@
 
     python benchmarks/layers.py                 # every layer, one thread
     python benchmarks/layers.py --threads 2 --rounds 20 --device cuda
-    python benchmarks/layers.py --clock cpu     # processor time, for a busy machine
 
 A round runs every contestant once, in turn; a ratio is the median over the rounds of (layer / plain) of the same round, so that
 a busy machine disturbs both sides alike. `train` is forward and backward, with gradients of input and parameters, `eval` a
@@ -246,14 +245,6 @@ def contests(small: bool) -> list[Contest]:
 def seconds(layer: nn.Module, x: Tensor, train: bool) -> float:
     """Time of one pass: of the processor where one thread works, since others may want it too; of the clock otherwise."""
     clock = time.process_time if not x.is_cuda and torch.get_num_threads() == 1 else time.perf_counter
-
-
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-"""On a busy machine the processor time of one thread says more."""
-
-
-def seconds(layer: nn.Module, x: Tensor, train: bool, clock: Callable[[], float]) -> float:
-    """Time of one pass."""
     start = clock()
     if train:
         layer.zero_grad()
@@ -267,9 +258,7 @@ def seconds(layer: nn.Module, x: Tensor, train: bool, clock: Callable[[], float]
     return clock() - start
 
 
-def compete(
-    contest: Contest, rounds: int, device: str, clock: Callable[[], float]
-) -> list[tuple[str, float, float, float, float]]:
+def compete(contest: Contest, rounds: int, device: str) -> list[tuple[str, float, float, float, float]]:
     """(name, train ms, train ratio, eval ms, eval ratio) of each layer."""
     x = torch.randn(contest.input_shape, device=device)
     columns: dict[str, list[float]] = {name: [] for name in contest.layers}
@@ -277,10 +266,10 @@ def compete(
         times: dict[str, list[float]] = {name: [] for name in contest.layers}
         for layer in contest.layers.values():
             layer.to(device).train(train)
-            seconds(layer, x.requires_grad_(train), train, clock)
+            seconds(layer, x.requires_grad_(train), train)
         for _ in range(rounds):
             for name, layer in contest.layers.items():
-                times[name].append(seconds(layer, x, train, clock))
+                times[name].append(seconds(layer, x, train))
         for name, own in times.items():
             ratios = [a / b for a, b in zip(own, times["plain"], strict=True)]
             middle = (
@@ -296,22 +285,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=16)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--small", action="store_true", help="smaller dense layers, for a quick look")
-    parser.add_argument("--clock", choices=tuple(CLOCKS), default="wall")
     parser.add_argument("--only", default="", help="contests whose name contains this")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    print(
-        f"torch {torch.__version__}, {options.device}, {options.threads} threads, {options.rounds} rounds, {options.clock} time"
-    )
+    print(f"torch {torch.__version__}, {options.device}, {options.threads} threads, {options.rounds} rounds")
     for contest in contests(options.small):
         if options.only in contest.name:
             print(f"\n{contest.name}, batch {contest.input_shape[0]}")
             print(f"  {'':34}{'train ms':>10}{'ratio':>8}{'eval ms':>10}{'ratio':>8}")
-            clock = CLOCKS[options.clock]
-            for name, train_ms, train, eval_ms, evaluated in compete(
-                contest, options.rounds, options.device, clock
-            ):
+            for name, train_ms, train, eval_ms, evaluated in compete(contest, options.rounds, options.device):
                 print(f"  {name:34}{train_ms:10.2f}{train:8.2f}{eval_ms:10.2f}{evaluated:8.3f}", flush=True)
 
 

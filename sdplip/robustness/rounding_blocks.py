@@ -28,8 +28,7 @@ from sdplip.robustness.rounding_flow import (
     forward_error,
     lengths,
 )
-from sdplip.robustness.rounding_maps import within_range
-from sdplip.robustness.rounding_rules import block, within_range
+from sdplip.robustness.rounding_maps import block, within_range
 
 
 @forward_error.register(CenterNorm)
