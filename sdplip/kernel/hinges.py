@@ -136,6 +136,16 @@ def _nonzero(M: Enclosure) -> Bool[np.ndarray, "m columns"]:
     return (M.mid != 0) | (M.radius() != 0)
 
 
+def open_first(
+    inputs: int, patterns: Patterns
+) -> tuple[Int[np.ndarray, "batch some"], Int[np.ndarray, "batch columns"]]:
+    """The open hinges of each pattern, and decided ones so that all have as many; the columns of the inputs and of these hinges."""
+    most = int((patterns < 0).sum(1).max(initial=0))
+    at = np.argsort(patterns >= 0, axis=1, kind="stable")[:, :most]
+    front = np.broadcast_to(np.arange(inputs), (len(patterns), inputs))
+    return at, np.concatenate([front, inputs + at], 1)
+
+
 def coarse(
     depth: Int[np.ndarray, " hinges"], patterns: Patterns, base: Int[np.ndarray, " batch"]
 ) -> Patterns:

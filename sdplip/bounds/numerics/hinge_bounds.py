@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
-from sdplip.kernel.hinges import Hinges, Patterns
+from sdplip.kernel.hinges import Hinges, Patterns, open_first
 from sdplip.shapes import Bool, Float, Int
 
 Vector = Float[np.ndarray, " batch"]
@@ -19,6 +19,8 @@ Matrices = Float[np.ndarray, "batch m k"]
 Multipliers = Float[np.ndarray, "batch hinges"]
 GROWTH = 8.0
 """Of t, each time a pattern is near the central path."""
+START = 0.03
+"""Part of kappa that is at most left to gain where the path begins, which is where another pattern was left that stays above the target."""
 NEAR = 0.7
 """Newton's decrement at which it is."""
 
@@ -83,14 +85,16 @@ class Plain:
 
 @dataclass(eq=False)
 class Batch:
-    """Patterns with their rows, multipliers and bounds.
+    """Patterns with their rows, multipliers and bounds; of the hinges those that are open, and decided ones in pattern of fewer.
 
     Attributes:
+        at: numbers of these hinges.
         y, out: of each pattern, without the constant.
-        open: which hinges are not decided.
+        open: which of them are not decided.
         lam, kappa: feasible.
     """
 
+    at: Int[np.ndarray, "batch hinges"]
     y: Matrices
     out: Matrices
     open: Bool[np.ndarray, "batch hinges"]
@@ -101,15 +105,24 @@ class Batch:
     def of(plain: Plain, patterns: Patterns, lam: Multipliers, kappa: Vector) -> "Batch":
         """Patterns, with multipliers and bounds that are feasible for them."""
         y, out = plain.reduced(patterns)
-        open_ = patterns < 0
-        return Batch(y[..., :-1], out[..., :-1], open_, np.where(open_, lam, 1.0), kappa.copy())
+        at, columns = open_first(plain.inputs, patterns)
+        y = np.take_along_axis(np.take_along_axis(y, at[:, :, None], 1), columns[:, None], 2)
+        open_ = np.take_along_axis(patterns, at, 1) < 0
+        lam = np.where(open_, np.take_along_axis(lam, at, 1), 1.0)
+        return Batch(at, y, np.take_along_axis(out, columns[:, None], 2), open_, lam, kappa.copy())
 
-    def __getitem__(self, at: Int[np.ndarray, " some"]) -> "Batch":
-        return Batch(self.y[at], self.out[at], self.open[at], self.lam[at], self.kappa[at])
+    def __getitem__(self, k: Int[np.ndarray, " some"]) -> "Batch":
+        return Batch(self.at[k], self.y[k], self.out[k], self.open[k], self.lam[k], self.kappa[k])
+
+    def spread(self, values: Multipliers, order: int, rest: float) -> Multipliers:
+        """Values of these hinges as values of all, `rest` elsewhere."""
+        found = np.full((len(values), order), rest)
+        np.put_along_axis(found, self.at, np.where(self.open, values, rest), 1)
+        return found
 
     @property
     def sizes(self) -> tuple[int, int]:
-        """Numbers of inputs and hinges."""
+        """Numbers of inputs and of these hinges."""
         return self.y.shape[2] - self.y.shape[1], self.y.shape[1]
 
     def matrices(self, lam: Multipliers, kappa: Vector) -> Matrices:
@@ -146,7 +159,7 @@ def improve(batch: Batch, target: float, *, gap: float = 1e-4, steps: int = 60) 
     """Lowers the bounds of a batch until each is at most `target`, or is within `gap` of the best or sure to stay above `target`."""
     n, _ = batch.sizes
     weight = n + 2.0 * batch.open.sum(1)
-    t, active = 2 * weight / batch.kappa, np.arange(len(batch.kappa))
+    t, active = weight / (START * batch.kappa), np.arange(len(batch.kappa))
     for _ in range(steps):
         if not len(active):
             return
@@ -155,12 +168,14 @@ def improve(batch: Batch, target: float, *, gap: float = 1e-4, steps: int = 60) 
         near, rest = decrement < NEAR, weight[active] / t[active]
         kappa = batch.kappa[active]
         done = (kappa <= target) | ~np.isfinite(decrement)
-        done |= near & ((kappa - 1.5 * rest > target) | (rest < gap * kappa))
+        done |= near & (
+            ((kappa - 1.5 * rest > target) & (rest < 1.01 * START * kappa)) | (rest < gap * kappa)
+        )
         t[active[near & ~done]] *= GROWTH
         active = active[~done]
 
 
-def moments(batch: Batch) -> tuple[Multipliers, Multipliers]:
+def moments(batch: Batch, order: int) -> tuple[Multipliers, Multipliers]:
     r"""Of each open hinge the score $\lambda_i \sqrt{E v_i^2\, E (y_i - v_i)^2}$ in the moments $M^{-1}$, 0 where it takes one side only, and
     the slope $E v_i y_i / E y_i^2$ that it has there; -1 and 0 of decided ones."""
     n, N = batch.sizes
@@ -170,7 +185,7 @@ def moments(batch: Batch) -> tuple[Multipliers, Multipliers]:
     vv, vy, yy = P[:, n + i, n + i], yP[:, i, n + i], (yP * batch.y).sum(2)
     score = batch.lam * np.sqrt(np.maximum(vv * (vv - 2 * vy + yy), 0.0))
     slope = vy / np.maximum(yy, 1e-300)
-    return np.where(batch.open, score, -1.0), np.where(batch.open, slope, 0.0)
+    return batch.spread(score, order, -1.0), batch.spread(slope, order, 0.0)
 
 
 def _newton(batch: Batch, t: Vector) -> tuple[Float[np.ndarray, "batch unknowns"], Vector]:

@@ -156,17 +156,18 @@ class Search:
         if (complete := np.flatnonzero((patterns >= 0).all(1))).size:  # there it is a norm
             norms = self.plain.jacobian_norms(patterns[complete])
             batch.kappa[complete] = np.minimum(batch.kappa[complete], norms**2 * (1 + ROOM))
+        multipliers = batch.spread(batch.lam, self.tree.order, 1.0)
         for room in (ROOM, 1e4 * ROOM):
             wanted = batch.kappa * (1 + room)
             at = np.flatnonzero(wanted < kappa)
-            good = at[bounded_by(self.hinges, patterns[at], batch.lam[at], wanted[at])]
+            good = at[bounded_by(self.hinges, patterns[at], multipliers[at], wanted[at])]
             for k in good.tolist():
                 kappa[k] = wanted[k]
-                self.tree.lam[nodes[k]] = batch.lam[
+                self.tree.lam[nodes[k]] = multipliers[
                     k
                 ].copy()  # first: an interrupt leaves more than is proven
                 self.tree.kappa[nodes[k]] = float(wanted[k])
-        return moments(batch)
+        return moments(batch, self.tree.order)
 
     def _fork(
         self, node: int, score: Float[np.ndarray, " hinges"], slope: Float[np.ndarray, " hinges"]

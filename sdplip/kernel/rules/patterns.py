@@ -34,7 +34,7 @@ from sdplip.arithmetic.rounding import up
 from sdplip.arithmetic.semidefinite import which
 from sdplip.errors import NotProvable
 from sdplip.kernel.data import array, number, wholes
-from sdplip.kernel.hinges import Hinges, Patterns, hinged, reduced
+from sdplip.kernel.hinges import Hinges, Patterns, hinged, open_first, reduced
 from sdplip.kernel.proof import Goal, Proof, Prove
 from sdplip.kernel.sides import Sides, empty, sides
 from sdplip.shapes import Bool, Float, Int
@@ -112,16 +112,25 @@ def inequality(
     multipliers: Float[np.ndarray, "batch hinges"],
     kappa: Float[np.ndarray, " batch"],
 ) -> Enclosure:
-    """The matrices of the inequality, in inputs and hinges: 1 on the diagonal of decided hinges, whose rows are 0 otherwise."""
-    n, N = hinges.inputs, hinges.order
-    y, out = (M[..., :-1] for M in reduced(hinges, patterns))
-    lam = np.where(patterns < 0, multipliers, 0.0)
+    """The matrices of the inequality, in inputs and open hinges: 1 on the diagonal of decided ones that make all as large, whose
+    rows are 0 otherwise."""
+    n, count = hinges.inputs, len(patterns)
+    at, columns = open_first(n, patterns)
+    y, out = reduced(hinges, patterns)
+    y, out = y[np.arange(count)[:, None, None], at[:, :, None], columns[:, None]], _columns(out, columns)
+    open_ = np.take_along_axis(patterns, at, 1) < 0
+    lam = np.where(open_, np.take_along_axis(multipliers, at, 1), 0.0)
     M = -(out.T @ out)
     half = y * (lam / 2)[:, :, None]
-    above = np.zeros((len(patterns), n, n + N))
+    above = np.zeros((count, n, columns.shape[1]))
     side = Enclosure(np.concatenate([above, half.mid], 1), np.concatenate([above, half.radius()], 1))
-    on_inputs = np.broadcast_to(kappa[:, None], (len(patterns), n))
-    return (M - side - side.T).plus_diagonal(np.concatenate([on_inputs, np.where(patterns < 0, lam, 1.0)], 1))
+    on_inputs = np.broadcast_to(kappa[:, None], (count, n))
+    return (M - side - side.T).plus_diagonal(np.concatenate([on_inputs, np.where(open_, lam, 1.0)], 1))
+
+
+def _columns(M: Enclosure, columns: Int[np.ndarray, "batch columns"]) -> Enclosure:
+    """Some columns of each matrix of a batch."""
+    return M[np.arange(len(columns))[:, None, None], np.arange(M.shape[1])[:, None], columns[:, None]]
 
 
 def _all_bounded(hinges: Hinges, patterns: Patterns, proof: Proof, kappa: float) -> None:
