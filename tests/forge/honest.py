@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sdplip.bounds import expansion
+from sdplip.bounds import exact_bound, expansion
 from sdplip.bounds.methods import METHODS, riccati, rows
 from sdplip.bounds.methods.norm import norm_proof
 from sdplip.bounds.regional import split_bound
@@ -176,6 +176,7 @@ def _chains(folder: Path) -> Iterator[Case]:
     yield case(
         "lipschitz, joint", file, {"kind": "weights"}, [(LipschitzClaim(joint.bound), joint.proof)], judge
     )
+    yield from _patterns(folder)
     two = [_claimed(network, "pairs"), _claimed(network, "pairs", output=(0, 1))]
     yield case("lipschitz, pairs", file, {"kind": "weights"}, two, judge)
     several = [
@@ -233,6 +234,29 @@ def _expanding(folder: Path) -> Iterator[Case]:
         found = expansion(network, samples=1)
         claims = [(ExpansionClaim(found.lower), found.proof), _claimed(network, "lipsdp-neuron")]
         yield case("expansion", file, reading, claims, judge)
+
+
+def _patterns(folder: Path) -> Iterator[Case]:
+    """Trees of patterns with empty leaves: for all inputs, in regions, of pairs and of the largest output, under two readings."""
+    arrays = _layers(np.random.default_rng(4), 2, 4, 4, 2)
+    file, judge = _saved(folder, "patterns.npz", arrays)
+    box, ball = Box(np.array([-0.4, -0.3]), np.array([0.5, 0.6])), Ball(np.array([0.1, -0.2]), 0.6)
+    for activation in ("relu", "maxmin"):
+        reading = {"kind": "weights", "activation": activation}
+        network, empties = read_file(file, reading).network, 0
+        claims = []
+        for region, norm, output in (
+            (None, "l2", ()),
+            (None, "linf", ()),
+            (box, "l2", ()),
+            (ball, "l2", (0, 1)),
+        ):
+            pair = output if len(output) == 2 else None
+            found = exact_bound(network, region=region, output_norm=norm, output_pair=pair)
+            claims.append((LipschitzClaim(found.bound, output, norm, region), found.proof))
+            empties += list(found.proof.data.get("fork", ())).count(-2)
+        assert empties, "without an empty leaf nothing about biases is tried"
+        yield case("lipschitz, patterns", file, reading, claims, judge)
 
 
 def _wide(folder: Path) -> Iterator[Case]:

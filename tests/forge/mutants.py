@@ -14,7 +14,7 @@ Rng = np.random.Generator
 
 RULES = (
     "layers", "norm", "joint", "chain", "composite", "rows", "narrow", "frequency", "banded", "residual", "local", "cut",
-    "secants", "margins", "pairs", "pixels", "pairwise", "least", "around", "scaling", "", "Layers", "none",
+    "secants", "margins", "pairs", "pixels", "pairwise", "patterns", "least", "around", "scaling", "", "Layers", "none",
 )  # fmt: skip
 ACTIVATIONS = (
     "relu", "leaky_relu:0.2", "leaky_relu:0", "leaky_relu:-0.5", "leaky_relu:nan", "leaky_relu:1e-310", "abs", "tanh", "sigmoid",
@@ -331,7 +331,9 @@ def _proof(document: Json, rng: Rng, others: Sequence[Json]) -> None:
     proof = choice(rng, every)
     data = proof.setdefault("data", {})
     how = int(rng.integers(9))
-    if how == 0:
+    if proof["rule"] == "patterns" and rng.random() < 0.5:
+        _tree(data, rng)
+    elif how == 0:
         proof["rule"] = choice(rng, RULES)
     elif how == 1:
         other = copy.deepcopy(choice(rng, proofs(choice(rng, others)) + every))
@@ -371,6 +373,30 @@ def _proof(document: Json, rng: Rng, others: Sequence[Json]) -> None:
     else:
         a, b = choice(rng, every), choice(rng, every)
         a["data"], b["data"] = copy.deepcopy(b.get("data", {})), copy.deepcopy(a.get("data", {}))
+
+
+def _tree(data: Json, rng: Rng) -> None:
+    """Another tree of patterns: a leaf said to be empty or not, another hinge, a branch cut off; other rows against a leaf."""
+    fork, rows, how = data["fork"], data["rows"], int(rng.integers(6))
+    k = int(rng.integers(len(fork)))
+    if how == 0:
+        fork[k] = int(choice(rng, (-2, -1, 0, 1, 2)))
+    elif how == 1:
+        fork[:] = [int(choice(rng, (-1, -2)))]
+        data["multipliers"], data["count"], data["base"], data["rows"], data["weights"] = [], [], [], [], []
+    elif how == 2 and rows:
+        rows[int(rng.integers(len(rows)))] = int(rng.integers(40))
+    elif how == 3 and data["base"]:
+        data["base"][int(rng.integers(len(data["base"])))] = int(rng.integers(4))
+    elif how == 4 and fork[k] == -1:
+        fork[k] = -2
+        data["count"].append(1)
+        data["base"].append(0)
+        rows.append(int(rng.integers(8)))
+        if data["weights"]:
+            data["weights"].append(1.0)
+    else:
+        data["kappa"] *= choice(rng, FACTORS)
 
 
 def _more(proof: Json, rng: Rng) -> None:
