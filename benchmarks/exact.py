@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sdplip.arithmetic.decimals import above, below
 from sdplip.bounds import exact_bound
 from sdplip.kernel.regions import Box
 from sdplip.network import Activation, Dense, Network, Sort, chain
@@ -78,16 +79,9 @@ def row(folder: Path, name: str, seconds: float) -> dict[str, object]:
 
 def shown(one: dict) -> str:
     """A line of the table: sides rounded outward."""
-    lower, upper = np.floor(one["lower"] * 1e7) / 1e7, np.ceil(one["upper"] * 1e7) / 1e7
-    cells = (
-        one["network"],
-        one["inputs"],
-        one["published"],
-        f"{lower:.9g}",
-        f"{upper:.9g}",
-        str(one["patterns"]),
-    )
-    return f"| {' | '.join(cells)} | {one['cpu']:.1f} | {np.ceil(one['any'] * 1e5) / 1e5:.8g} |"
+    sides = below(one["lower"], 9), above(one["upper"], 9)
+    cells = (one["network"], one["inputs"], one["published"], *sides, str(one["patterns"]))
+    return f"| {' | '.join(cells)} | {one['cpu']:.1f} | {above(one['any'], 7)} |"
 
 
 def main() -> None:
