@@ -155,7 +155,8 @@ class Search:
         improve(batch, self.target * (1 - 2 * ROOM))
         if (complete := np.flatnonzero((patterns >= 0).all(1))).size:  # there it is a norm
             norms = self.plain.jacobian_norms(patterns[complete])
-            batch.kappa[complete] = np.minimum(batch.kappa[complete], norms**2 * (1 + ROOM))
+            enough = np.maximum(norms**2 * (1 + ROOM), self.target / 2)  # not 0, of which nothing is proven
+            batch.kappa[complete] = np.minimum(batch.kappa[complete], enough)
         multipliers = batch.spread(batch.lam, self.tree.order, 1.0)
         for room in (ROOM, 1e4 * ROOM):
             wanted = batch.kappa * (1 + room)
