@@ -10,6 +10,9 @@ from sdplip.nn import (
     CompactSandwichConv2d,
     DeepResidualLinear,
     LastLayerNormalised,
+    LipKernel,
+    LipKernelConv2d,
+    LipKernelLinear,
     LipNeXtBlock,
     LipShiFTBlock,
     MaxMin,
@@ -87,6 +90,14 @@ def blocks(new: Callable[[int, tuple[int, int]], nn.Module]) -> Build:
     return build
 
 
+def lipkernel(task: Task) -> nn.Sequential:
+    """Two strided convolutions and two dense layers (2C2F), one joint constant of 1; the last layer is its head."""
+    features = 32 * (task.shape[1] // 4) * (task.shape[2] // 4)
+    convolutions = (LipKernelConv2d(task.shape[0], 16, 4, 2, 1), LipKernelConv2d(16, 32, 4, 2, 1))
+    dense = (LipKernelLinear(features, 100), LipKernelLinear(100, 10))
+    return nn.Sequential(LipKernel([*convolutions, nn.Flatten(), *dense], task.shape))
+
+
 def active(layer: nn.Module) -> nn.Sequential:
     """The layer with MaxMin."""
     return nn.Sequential(layer, MaxMin())
@@ -144,6 +155,7 @@ FAMILY = {
     "sandwich convolution": everywhere(
         blocks(lambda channels, _: CompactSandwichConv2d(channels, channels, 3)), BODY
     ),
+    "LipKernel": everywhere(lipkernel, "2 convolutions of 16 and 32 channels, 2 dense layers"),
     "deep residual": everywhere(layers(deep), DENSE),
 }
 """Families by the names of the table."""
