@@ -1,6 +1,6 @@
 """The best of the closed-form multipliers: of a chain layer by layer, of other networks by one inequality."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from sdplip.bounds.increments import Increments, backward
 from sdplip.bounds.methods.multipliers import by_chain, by_system, bypassed, no_chain, no_system
-from sdplip.bounds.numerics.chain import Proposal
+from sdplip.bounds.numerics.chain import Chain, Proposal
 from sdplip.bounds.numerics.riccati import FAMILIES, riccati
 from sdplip.bounds.task import Proven, Task
 from sdplip.network import Network
@@ -20,12 +20,21 @@ def unfit(network: Network) -> str | None:
 
 
 def propose(task: Task) -> Iterator[Proven]:
-    """The best of all families."""
+    """The best of all families, with a free scale in each layer and with none; of the least trace, which takes longest, with one."""
     if no_chain(task.network) is None and not bypassed(task.network):
-        families = FAMILIES.items()
-        yield from by_chain(task, {f"riccati-{name}": partial(riccati, scaling=s) for name, s in families})
+        yield from by_chain(task, families())
         return
     yield from by_one_inequality(task)
+
+
+def families() -> dict[str, Callable[[Chain], Proposal]]:
+    """By name: "riccati-spectral" is ECLipsE-Fast, "-free" has a free scale in each layer."""
+    plain = {
+        f"riccati-{name}": partial(riccati, scaling=s) for name, s in FAMILIES.items() if name != "min-trace"
+    }
+    return plain | {
+        f"riccati-{name}-free": partial(riccati, scaling=s, free=True) for name, s in FAMILIES.items()
+    }
 
 
 def by_one_inequality(task: Task) -> Iterator[Proven]:

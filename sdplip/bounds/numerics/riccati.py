@@ -5,6 +5,10 @@ For every
 scaling $T \succeq M^\top M$, such as those of `sdplip.scalings`, the multipliers $\lambda = 2 / t$ leave the metric
 $2 T^{-1} - T^{-1} M^\top M T^{-1} \succeq T^{-1}$ behind the layer (slopes in $[0, 1]$). $T = \lambda_{\max} I$ is ECLipsE-Fast
 (Xu and Sivaranjani 2024). With $\alpha \beta \ne 0$ the step $\theta / t$ is searched.
+
+One scale a layer is free (Syed and Hu 2025): $2 c / t$ for any c between 0 and $2 / \lambda_{\max}(T^{-1/2} M^\top M T^{-1/2})$ leaves
+$2 c T^{-1} - c^2 T^{-1} M^\top M T^{-1}$, which is concave in c, so that the norm of the next matrix behind it, $\lambda_{\max}(W X^{-1} W^\top)$,
+is convex: `free` minimises it by golden section, layer by layer.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -60,25 +64,59 @@ FAMILIES: Mapping[str, Scaling] = {
 """The scalings that `best` tries; "spectral" is ECLipsE-Fast."""
 
 
-def riccati(chain: Chain, scaling: Scaling = FAMILIES["spectral"]) -> Proposal:
-    """Multipliers from one scaling in every layer."""
-    return Proposal(tuple(_multipliers(chain, scaling)))
+GOLDEN = (5**0.5 - 1) / 2
+STEPS = 10
+"""Of the search: the best scale to 0.5 % of its range."""
 
 
-def _multipliers(chain: Chain, scaling: Scaling) -> Iterator[Vector]:
+def riccati(chain: Chain, scaling: Scaling = FAMILIES["spectral"], *, free: bool = False) -> Proposal:
+    """Multipliers from one scaling in every layer, with a `free` scale or 1."""
+    return Proposal(tuple(_multipliers(chain, scaling, free)))
+
+
+def _multipliers(chain: Chain, scaling: Scaling, free: bool) -> Iterator[Vector]:
     X = np.eye(chain.weights[0].shape[1])
     for W, following, (alpha, beta) in zip(chain.weights, chain.weights[1:], chain.slopes, strict=False):
         total = np.where(alpha + beta == 0, np.maximum(abs(alpha), abs(beta)), alpha + beta)
         M = np.linalg.solve(np.linalg.cholesky(X), W.T * total)
         t = scaling(M) * (1 + 1e-12)
         t = np.maximum(t, 1e-12 * t.max() + np.finfo(float).tiny)
-        steps = 2.0 ** -np.arange(-1, 24) if (alpha * beta).any() else (2.0,)
-        found = [(theta / t, metric_after(X, W, theta / t, alpha, beta)) for theta in steps]
+        bent = (alpha * beta).any()
+        steps = 2.0 ** -np.arange(-1, 24) if bent else (2.0,)
+        found = [(lam := theta / t, metric_after(X, W, lam, alpha, beta)) for theta in steps]
+        if free and not bent:
+            most = 2 / max(float(np.linalg.norm(M / np.sqrt(t), 2)) ** 2, 1e-12)
+            found += _searched(lambda c: metric_after(X, W, 2 * c / t, alpha, beta), 2 / t, most, following)  # noqa: B023
         usable = [(lam, Y) for lam, Y in found if Y is not None]
         if not usable:
             raise np.linalg.LinAlgError("no metric: the numbers leave the range of double precision")
         lam, X = min(usable, key=lambda pair: gain(pair[1], following))
         yield lam
+
+
+def _searched(
+    metric: Callable[[float], Matrix | None], once: Vector, most: float, following: Matrix
+) -> list[tuple[Vector, Matrix | None]]:
+    """The best scale of the multipliers `once` by golden section on (0, most), and the metric behind it."""
+
+    def value(c: float) -> float:
+        X = metric(c)
+        return np.inf if X is None else gain(X, following)
+
+    low, high = 0.0, most
+    c, d = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
+    at_c, at_d = value(c), value(d)
+    for _ in range(STEPS):
+        if at_c <= at_d:
+            high, d, at_d = d, c, at_c
+            c = high - GOLDEN * (high - low)
+            at_c = value(c)
+        else:
+            low, c, at_c = c, d, at_d
+            d = low + GOLDEN * (high - low)
+            at_d = value(d)
+    best = c if at_c <= at_d else d
+    return [(best * once, metric(best))]
 
 
 def metric_after(X: Matrix, W: Matrix, lam: Vector, alpha: Vector, beta: Vector) -> Matrix | None:
