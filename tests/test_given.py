@@ -8,7 +8,7 @@ from torch import nn
 import sdplip
 from sdplip.errors import SdplipError
 from sdplip.hub import push_to_hub, save_to_folder
-from sdplip.nn import DeepResidualLinear, orthogonal
+from sdplip.nn import BiLipschitz, DeepResidualLinear, lower_lipschitz, orthogonal
 from sdplip.nn.given import count, floats, module, number, one_of, tensor
 from sdplip.nn.propagate import Propagate
 from sdplip.nn.shifted import PositionalBias, Shift2d
@@ -19,6 +19,7 @@ from sdplip.robustness.embedding import embed
 from sdplip.robustness.fields import safe_margin
 from sdplip.robustness.fixed_point import fixed_point
 from sdplip.robustness.graphs import node_radii
+from sdplip.robustness.inversion import inverse
 from sdplip.robustness.radii import certified_radius, class_radii
 from sdplip.robustness.similarity import anchored_radius, angle_radius
 from sdplip.training.data import load_arrays
@@ -63,6 +64,12 @@ CALLS = {
     "PositionalBias": (PositionalBias, "image_size"),
     "DeepResidualLinear": (lambda v: DeepResidualLinear(4, v), "hidden"),
     "DeepResidualLinear h": (lambda v: DeepResidualLinear(4, [4], h=v), "h"),
+    "BiLipschitz": (lambda v: BiLipschitz(v, 1, 2), "inner"),
+    "BiLipschitz mu": (lambda v: BiLipschitz(LAYER, v, 2), "mu"),
+    "lower_lipschitz": (lower_lipschitz, "module"),
+    "inverse": (lambda v: inverse(v, X), "f"),
+    "inverse values": (lambda v: inverse(nn.Identity(), v), "y"),
+    "inverse lower": (lambda v: inverse(nn.Identity(), X, "a" if v is None else v), "lower"),
     "push_to_hub": (
         lambda v: push_to_hub("run", "a b" if v is None or isinstance(v, str) else v),
         "repository",

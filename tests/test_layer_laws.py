@@ -225,7 +225,9 @@ def test_dtypes_caches_and_transforms(name):
             assert torch.isfinite(layer.float()(x.float())).all()
 
 
-@pytest.mark.parametrize("name", ["aoc stride", "bro conv", "sandwich conv, stride", "compact sandwich"])
+@pytest.mark.parametrize(
+    "name", ["aoc stride", "bro conv", "bi-Lipschitz", "sandwich conv, stride", "compact sandwich"]
+)
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a C++ compiler")
 def test_compiled_layers_agree(name):
     layer, shape, _ = make(name)

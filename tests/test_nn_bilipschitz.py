@@ -67,6 +67,7 @@ MODULES = {
     ),
     "zeros": lambda: (orthogonal(nn.Conv2d(3, 3, 3, padding=1)), (3, 3, 4)),
     "zeros, stride": lambda: (nn.Conv2d(2, 9, 3, 2, 1), (2, 4, 4)),
+    "zeros, stride, few channels": lambda: (nn.Conv2d(1, 3, 3, 2, 1), (1, 3, 3)),
     "transposed": lambda: (nn.ConvTranspose2d(3, 2, 2, 2), (3, 3, 3)),
     "Cayley": lambda: (CayleyConv2d(2, 2, 3, (4, 4)), (2, 4, 4)),
     "residual": lambda: (Residual(nn.Sequential(rescaled(nn.Linear(4, 4), "aol"), Scale(0.5))), (4,)),
@@ -167,7 +168,7 @@ def test_what_is_refused():
         lower_lipschitz(spoiled)
     for module, why in (
         (nn.ReLU(), "slopes"), (MaxMin(), "sorts"), (nn.Linear(5, 4), "different inputs"), (nn.Tanh(), "slopes"),
-        (nn.Conv2d(4, 3, 3, padding=1), "different inputs"), (Scale(0.0), "no positive"), (nn.Linear(3, 3), "no positive"),
+        (nn.Conv2d(4, 3, 3, padding=1, padding_mode="circular"), "different inputs"), (Scale(0.0), "no positive"), (nn.Linear(3, 3), "no positive"),
         (Residual(nn.Identity()), "no positive"), (BiLipschitz(Scale(4.0), 1, 2), "no positive"),
         (nn.Sequential(nn.Linear(4, 8), nn.ReLU()), "slopes"), (Shift2d(4, 1, "zeros"), "leave the image"),
         (nn.ZeroPad2d(-1), "crops"), (nn.Dropout().train(), "eval"), (ResidualLinear(3, 4), "Pass `input_shape`"),

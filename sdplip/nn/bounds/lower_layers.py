@@ -135,10 +135,10 @@ def _(module: nn.Conv2d, context: Context) -> LowerBound:
     size = None if context.input_shape is None else context.input_shape[1:]
     K = effective(module, "weight", context)
     geometry = conv_geometry(module, size).expand(K.shape)
-    inside = K.shape[1] * module.groups * int(np.prod(geometry.stride))
-    if len(K) < inside:
-        raise _wide(module, context, inside, len(K))
     if goes_round(geometry, K.shape[2:]):
+        inside = K.shape[1] * module.groups * int(np.prod(geometry.stride))
+        if len(K) < inside:
+            raise _wide(module, context, inside, len(K))
         where = "every image size" if size is None else f"images of {' x '.join(map(str, size))} pixels"
         return LowerBound(
             least_of_convolution(K, geometry), f"|C^T C - m| <= e proven frequency by frequency, {where}"
