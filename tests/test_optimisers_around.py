@@ -136,6 +136,8 @@ def test_what_is_refused():
         ScheduleFree(inner, 1.0)
     with pytest.raises(InvalidConfig, match="two means"):
         OptimiserConfig(schedule="free", lookahead=3)
+    with pytest.raises(InvalidConfig, match="two means"):
+        small("optimiser.schedule=free", "train.average=0.9")
 
 
 def test_what_a_run_file_builds():
@@ -157,7 +159,7 @@ def data():
     "changes",
     [
         ("train.average=0.5",),
-        ("optimiser.schedule=free", "train.average=0.5"),
+        ("optimiser.schedule=free",),
         (*MUON, "optimiser.lookahead=3"),
     ],
     ids=["average", "free", "lookahead"],

@@ -148,6 +148,12 @@ def test_what_is_refused(values, changes, words, tmp_path):
     assert not (tmp_path / "sweep").exists()
 
 
+def test_one_process_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InvalidConfig, match="without torchrun"):
+        sweep(small(), VALUES, tmp_path / "sweep")
+
+
 def test_another_run_in_the_folder_is_refused(finished):
     out, _ = finished
     with pytest.raises(InvalidRun, match="another configuration"):

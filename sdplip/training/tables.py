@@ -247,3 +247,9 @@ class RunConfig:
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     version: int = VERSION
+
+    def __post_init__(self) -> None:
+        if self.optimiser.schedule == "free" and self.train.average is not None:
+            raise InvalidConfig(
+                "`train.average` and `optimiser.schedule` = free are two means of the same weights. Drop one of them."
+            )

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -123,9 +124,14 @@ def sweep(
         stop: asked at each step; True ends the sweep, and the same call goes on with it.
 
     Raises:
-        InvalidConfig: no key varies, one has a value that does not fit, or the run has no validation split or learns numbers.
+        InvalidConfig: no key varies, one has a value that does not fit, the run has no validation split or learns numbers, or several
+            processes call this.
         InvalidRun: a folder holds another run.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InvalidConfig(
+            "A sweep is work of one process. Start it without torchrun, or train its runs one by one with `sdplip train`."
+        )
     out = Path(out)
     plans = [(names, override(config, [f"{k}={v}" for k, v in names.items()])) for names in _grid(values)]
     for _, plan in plans:
@@ -274,12 +280,9 @@ def _answer(
     out: Path, config: RunConfig, trials: list[Trial], finals: tuple[Final, ...], *, finished: bool
 ) -> Sweep:
     marked = tuple(replace(trial, front=on_front(trial, trials)) for trial in trials)
-    best = max((t for t in marked if t.certified is not None), key=_merit, default=None)
+    proven = [trial for trial in marked if trial.certified is not None]
+    best = max(proven, key=lambda trial: (trial.certified or 0.0, trial.clean or 0.0), default=None)
     return Sweep(str(out), config.train.eps, marked, best if finished else None, finals, finished)
-
-
-def _merit(trial: Trial) -> tuple[float, float]:
-    return trial.certified or 0.0, trial.clean or 0.0
 
 
 def on_front(trial: Trial, trials: Sequence[Trial]) -> bool:
