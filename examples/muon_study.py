@@ -68,6 +68,7 @@ def measured(config: RunConfig, out: Path, data: DataSet, seconds: float, *, tes
     begin = time.process_time()
     summary = train(override(config, [f"train.steps={steps}"]), out, data=data, resume=False)
     found = {
+        "lr": config.optimiser.lr,
         "steps": steps,
         "epochs": summary.epochs,
         "cpu_seconds": time.process_time() - begin,
@@ -87,8 +88,10 @@ def measured(config: RunConfig, out: Path, data: DataSet, seconds: float, *, tes
 
 
 def chosen(study: dict, kind: str) -> float:
-    """The learning rate that certified most validation images."""
+    """The learning rate that certified most validation images; that of the preset where none were compared."""
     found = {name: run for name, run in study.get("rates", {}).items() if name.startswith(kind)}
+    if not found:
+        return preset("mnist-orthogonal" if kind == "cayley" else "mnist-muon").optimiser.lr
     best = max(
         found, key=lambda name: (found[name]["validation"]["certified"], found[name]["validation"]["clean"])
     )
