@@ -1,6 +1,7 @@
 """The exact constant: both sides proven, known answers, all patterns by hand, every kind of hinge, and what is refused."""
 
 import itertools
+import json
 import os
 from fractions import Fraction
 from pathlib import Path
@@ -17,6 +18,8 @@ from sdplip.kernel.proof import Goal, Proof
 from sdplip.kernel.regions import Ball, Box, Cut, Region
 from sdplip.kernel.sides import sides
 from sdplip.network import Activation, Builder, Dense, Maximum, Network, Sort, Sum, chain
+from sdplip.verifier.document import digest
+from tests.commands import answer, failure, invoke
 
 DATA = os.environ.get("SDPLIP_DATA")
 ROOT40 = chain(
@@ -383,3 +386,48 @@ def test_published_values(name: str, region: Box | None, value: float):
         )
     found = exact_bound(chain(ops), region=region)
     assert found.lower == pytest.approx(value, rel=1e-5) and found.bound <= found.lower * (1 + 1.1e-6)
+
+
+def test_the_command(tmp_path: Path):
+    network, file, proof = random_network(4, 2, 4, 3, 1), tmp_path / "net.npz", tmp_path / "proof.json"
+    layers = [node.op for node in network.nodes if isinstance(node.op, Dense)]
+    arrays = {f"fc{k}.weight": op.W for k, op in enumerate(layers)} | {
+        f"fc{k}.bias": op.b for k, op in enumerate(layers)
+    }
+    np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
+    code, found = answer(invoke, "bound", file, "--method", "exact", "--certificate", proof)
+    assert (
+        code == 0
+        and found["lower_proven"]
+        and found["lower"] <= found["bound"] <= found["lower"] * (1 + 1.1e-6)
+    )
+    assert found["bound"] == exact_bound(network).bound and len(found["witness"]) == 2
+    assert invoke("verify", proof, file)[0] == 0
+    _, free = answer(invoke, "bound", file, "--method", "exact", "--any-biases")
+    assert free["bound"] >= found["lower"] and free["witness"] is None
+    shifted = {**arrays, "fc1.bias": -arrays["fc1.bias"]}
+    np.savez(file, **shifted)  # pyright: ignore[reportArgumentType]
+    document = json.loads(proof.read_text())
+    document["file"]["sha256"] = digest(file)
+    proof.write_text(json.dumps(document))
+    assert invoke("verify", proof, file)[0] == 1, "leaves that were empty with other biases"
+    code, wrong = failure(invoke, "bound", file, "--gap", "1e-3")
+    assert code == 2 and "--method exact" in wrong["error"]
+
+
+def test_biases_must_be_understood(tmp_path: Path):
+    network, file, proof = random_network(4, 2, 4, 3, 1), tmp_path / "net.npz", tmp_path / "proof.json"
+    layers = [node.op for node in network.nodes if isinstance(node.op, Dense)]
+    weights = {f"w{k}": op.W for k, op in enumerate(layers)}
+    np.savez(file, **weights, other=np.ones(9))  # pyright: ignore[reportArgumentType]
+    assert invoke("bound", file)[0] == 0
+    code, wrong = failure(invoke, "bound", file, "--method", "exact")
+    assert code == 2 and "bias" in wrong["error"]
+    np.savez(file, **weights, **{f"b{k}": op.b for k, op in enumerate(layers)})  # pyright: ignore[reportArgumentType]
+    assert invoke("bound", file, "--method", "exact", "--certificate", proof)[0] == 0
+    other = tmp_path / "other.npz"
+    np.savez(other, **weights, other=np.ones(9))  # pyright: ignore[reportArgumentType]
+    document = json.loads(proof.read_text())
+    document["file"]["sha256"] = digest(other)
+    proof.write_text(json.dumps(document))
+    assert invoke("verify", proof, other)[0] != 0, "the proof rests on biases that this file does not say"

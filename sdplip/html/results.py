@@ -65,7 +65,7 @@ def network_bound(found: "NetworkBound") -> Node:
         _head(f"Lipschitz constant at most {above(found.bound, DIGITS)}: proven ({found.method})"),
         facts(
             [
-                ("largest Jacobian found (not proven)", below(found.lower, DIGITS) if found.lower else "none"),
+                (_lower_side(found), below(found.lower, DIGITS) if found.lower else "none"),
                 ("norm of the output", "largest entry" if found.goal.norm == "linf" else "Euclidean"),
                 ("inputs", "all" if found.goal.region is None else "a region"),
                 ("hidden neurons", str(found.order)),
@@ -73,9 +73,16 @@ def network_bound(found: "NetworkBound") -> Node:
                 ("note", found.note),
             ]
         ),
-        bars(drawn, strong, found.lower or None, "dashed: the largest Jacobian found, in floating point") if drawn else None,
+        bars(drawn, strong, found.lower or None, f"dashed: {_lower_side(found)}") if drawn else None,
         fold("Tree of the proof", proof_tree(found.proof)),
     )  # fmt: skip
+
+
+def _lower_side(found: "NetworkBound") -> str:
+    """What `lower` is."""
+    return (
+        "no constant below will do (proven)" if found.lower_proven else "largest Jacobian found (not proven)"
+    )
 
 
 def bound_tree(found: "Bound") -> Node:
