@@ -253,3 +253,19 @@ def test_what_has_no_inverse():
         inverse(nn.Identity(), y, lower=-1.0)
     with pytest.raises(InvalidProblem, match=r"torch\.nn\.Module"):
         inverse(lambda x: x, y)
+
+
+def test_half_the_square_of_an_invertible_network_has_one_minimum():
+    r"""$|\nabla p|^2 / 2 \ge m^2 p$ for $p = |F|^2 / 2$, and the distance to the minimiser lies between $|F| / M$ and $|F| / m$."""
+    torch.manual_seed(4)
+    F = nn.Sequential(BiLipschitz(ResidualLinear(3, 8), 0.5, 2.0), nn.LeakyReLU(0.5)).double().eval()
+    m, M = lower_lipschitz(F).value, lipschitz(F).value
+    found = inverse(F, torch.zeros(1, 3, dtype=torch.float64))
+    x = (3 * torch.randn(100, 3, dtype=torch.float64)).requires_grad_()
+    p = F(x).square().sum(1) / 2
+    (slope,) = torch.autograd.grad(p.sum(), x)
+    away, length = (x - found.point).norm(dim=1).detach(), (2 * p).sqrt().detach()
+    assert (slope.square().sum(1) / 2 >= m * m * p * (1 - 1e-12)).all()
+    off = float(found.error[0])
+    assert (away <= length / m * (1 + 1e-12) + off).all() and (away >= length / M * (1 - 1e-12) - off).all()
+    assert found.rounding == "proven" and F(found.point).norm() <= M * off + 1e-12

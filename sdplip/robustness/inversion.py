@@ -64,7 +64,8 @@ def inverse(
     Newton's method once that is near; other modules by Newton's method. A few of its steps with the whole f end it.
 
     Args:
-        f: runs as a copy in double precision and eval mode; what it is the inverse of is f in exact arithmetic with these weights.
+        f: runs as a copy in double precision and eval mode; what is inverted is that copy in exact arithmetic. For the numbers that float32
+            runs with in rescaled or orthogonal layers pass `export_plain(f).model`.
         y: `(batch, ...)`, values of f.
         lower: a proven lower constant of f: a `LowerBound`, or a number that you vouch for; None for `lower_lipschitz`.
         input_shape: of one sample in front of f; None for the shape of y.
