@@ -167,6 +167,8 @@ def table(rows: list[dict], task: Task) -> str:
     tested = [row for row in rows if row["data"] == task.name and "test" in row]
     groups = {name: [row for row in tested if row["family"] == name] for name in FAMILY}
     kept = {name: group for name, group in groups.items() if group}
+    if not kept:
+        return ""
     head = f"| family | network | lr | clean | {' | '.join(task.radii)} | epochs | seeds |"
     lines = [head, "|---|---|" + "--:|" * (4 + len(task.radii))]
 
@@ -189,13 +191,19 @@ def table(rows: list[dict], task: Task) -> str:
     return "\n".join(lines)
 
 
+def missing(rows: list[dict], task: Task) -> str:
+    """The families without a row of all seeds, in words."""
+    tested = {(row["family"], row["seed"]) for row in rows if row["data"] == task.name and "test" in row}
+    left = [name for name in FAMILY if any((name, seed) not in tested for seed in SEEDS)]
+    return f"Not run yet, or not with all seeds: {', '.join(left)}." if left else ""
+
+
 def renewed(page: str, rows: list[dict]) -> str:
-    """The page with both tables as the rows have them."""
+    """The page with both tables as the rows have them, and what is missing."""
     for name, task in TASKS.items():
         pattern = rf"(<!-- families {name} -->\n).*?(<!-- end families {name} -->)"
-        page = re.sub(
-            pattern, lambda m, task=task: f"{m[1]}\n{table(rows, task)}\n\n{m[2]}", page, flags=re.S
-        )
+        text = "\n\n".join(filter(None, (table(rows, task), missing(rows, task))))
+        page = re.sub(pattern, lambda m, text=text: f"{m[1]}\n{text}\n\n{m[2]}", page, flags=re.S)
     return page
 
 
