@@ -19,6 +19,7 @@ from sdplip.kernel.hinges import hinged, why_not
 from sdplip.kernel.proof import Goal, Proof
 from sdplip.kernel.rules.rows import output
 from sdplip.kernel.sides import sides
+from sdplip.kernel.subnormal import refuse_lost_numbers
 from sdplip.network import Network
 from sdplip.solvers.solution import Status
 
@@ -98,6 +99,7 @@ def solve(goal: Goal, wish: Wish) -> Exact:
         raise InvalidProblem(f"The method 'exact' does not take this network: {why}. Use 'auto' or 'pairs'.")
     if goal.norm == "linf" and goal.network.outputs > 1:
         return _largest_output(goal, wish)
+    refuse_lost_numbers(goal.network)
     hinges = hinged(goal.network)
     if wish.any_biases and goal.region is not None:
         raise InvalidProblem(
