@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from sdplip.convolution.kernels import _correlate_at_once, correlate
 from sdplip.nn import (
     AOL,
     SLL,
@@ -57,6 +58,20 @@ def test_the_same_values_and_gradients(name):
         found.append([y, *[p.grad for p in model.parameters()]])
     for a, b in zip(*found, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("first", "second"), [((3,), (3,)), ((5, 4), (2, 3)), ((3, 2, 2), (2, 3, 1))])
+def test_all_offsets_in_one_product(first, second):
+    """What accelerators and compiled graphs compute, against one product an offset: X = Y, and X = Y * Y with Y."""
+    torch.manual_seed(0)
+    Y = torch.randn(2, 3, 4, *second, dtype=torch.double)
+    torch.testing.assert_close(_correlate_at_once(Y, Y), correlate(Y, Y))
+    A = correlate(Y, Y)
+    torch.testing.assert_close(_correlate_at_once(A, A), correlate(A, A))
+    X = torch.randn(2, 3, 3, *first, dtype=torch.double)
+    B = correlate(X, X)
+    powers = [product(B, B) for product in (_correlate_at_once, correlate)]
+    torch.testing.assert_close(powers[0], powers[1])
 
 
 def test_layers_in_eval_mode_and_other_weights_are_left_alone():
