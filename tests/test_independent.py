@@ -175,8 +175,7 @@ def local_slopes(
 
 def test_every_rule_is_replayed(cases):
     used = set().union(*(rules_of(entry["proof"]) for case in cases for entry in case.document["claims"]))
-    # `secants` stands in no file; `tests/test_rule_pairwise.py` has the rational form of `pairwise`.
-    assert set(RULES) - used <= {"secants", "pairwise"}, (
+    assert set(RULES) - used <= {"secants"}, (  # that stands in no file
         "a new rule needs an honest certificate in `tests/forge/honest.py`"
     )
 

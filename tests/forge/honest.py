@@ -179,6 +179,13 @@ def _chains(folder: Path) -> Iterator[Case]:
     yield from _patterns(folder)
     two = [_claimed(network, "pairs"), _claimed(network, "pairs", output=(0, 1))]
     yield case("lipschitz, pairs", file, {"kind": "weights"}, two, judge)
+    hand = {
+        "fc1.weight": np.array([[1.0, -3.0], [2.0, -1.0], [2.0, 2.0]]),
+        "fc2.weight": np.array([[3.0, -3.0, 3.0]]),
+    }
+    by_hand, its_judge = _saved(folder, "pairs.npz", hand)
+    claimed = _claimed(read_file(by_hand).network, "pairs")
+    yield case("lipschitz, pairwise", by_hand, {"kind": "weights"}, [claimed], its_judge)
     several = [
         _claimed(network, "lipsdp-neuron"),
         _claimed(network, "lipsdp-neuron", output=(0, 1)),

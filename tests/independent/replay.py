@@ -73,6 +73,8 @@ def conclude(
             return _norm(nodes, data, parts, prove)
         case "joint":
             return _joint(nodes, data)
+        case "pairwise":
+            return _pairwise(nodes, data)
         case "chain":
             return _chain(nodes, data)
         case "composite":
@@ -341,6 +343,44 @@ def _joint(nodes: Nodes, data: Json) -> Fraction:
     goal = times(transposed(system.out), system.out)
     need(semidefinite(_inequality(system, lam, kappa, goal)), "the inequality of the network")
     return root_above(kappa)
+
+
+def _pairwise(nodes: Nodes, data: Json) -> Fraction:
+    """As `joint`, less a form of each pair of neurons that is copositive for both signs: semidefinite plus nonnegative."""
+    system, kappa = _System(nodes), Fraction(float(data["kappa"]))
+    lam = vector(data["multipliers"])
+    need(
+        len(lam) == max(system.group, default=-1) + 1 and min(lam, default=0) >= 0 and kappa >= 0,
+        "multipliers",
+    )
+    M = _inequality(system, lam, kappa, times(transposed(system.out), system.out))
+    given = zip(data["first"], data["second"], data["forms"], data["rests"], strict=True)
+    for i, j, form, rests in given:
+        need(all(system.group.count(system.group[k]) == 1 for k in (i, j)), "variables that are alone")
+        F, entries = zeros(4, 4), iter(vector(form))
+        for a in range(4):
+            for b in range(a, 4):
+                F[a][b] = F[b][a] = next(entries)
+        need(len(form) == 10 and len(rests) == 2, "a form and two rests")
+        for s, rest in zip((1, -1), rests, strict=True):
+            D, N, above = (1, 1, s, s), zeros(4, 4), iter(vector(rest))
+            for a in range(4):
+                for b in range(a + 1, 4):
+                    N[a][b] = N[b][a] = next(above)
+            need(len(rest) == 6 and min(vector(rest)) >= 0, "a nonnegative rest")
+            moved = [[D[a] * D[b] * F[a][b] - N[a][b] for b in range(4)] for a in range(4)]
+            need(semidefinite(moved), "copositivity")
+        rows = [row for k in (i, j) for row in _both(system, k)]
+        M = plus(M, times(transposed(rows), times(F, rows)), -1)
+    need(semidefinite(M), "the inequality of the network with its pairs")
+    return root_above(kappa)
+
+
+def _both(system: _System, k: int) -> Matrix:
+    """v - alpha y and beta y - v of a variable, in inputs and variables."""
+    (a, b), y = system.ends[k], system.y[k]
+    v = [Fraction(int(c == system.n + k)) for c in range(len(y))]
+    return [[p - a * q for p, q in zip(v, y, strict=True)], [b * q - p for p, q in zip(v, y, strict=True)]]
 
 
 def _chain(nodes: Nodes, data: Json) -> Fraction:
