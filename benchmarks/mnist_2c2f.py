@@ -40,7 +40,7 @@ from sdplip.training.data import load_arrays
 from sdplip.writing import write_text
 
 RADII = (Fraction(36, 255), Fraction(72, 255), Fraction(108, 255))
-RATE, BATCH = 0.01, 256
+RATE, BATCH, EVERY = 0.01, 256, 40
 PUBLISHED = {
     ("AOL", 1): (88.69, 85.47, 81.69, 77.15),
     ("orthogonal (Cayley convolutions)", 1): (94.55, 92.92, 90.99, 88.34),
@@ -104,7 +104,7 @@ def rate(epoch: float, epochs: int) -> float:
 def train(
     name: str, bound: float, epochs: int, folder: Path, data: tuple[Tensor, Tensor], seed: int = 1
 ) -> None:
-    """All epochs, one checkpoint an epoch."""
+    """All steps, with a checkpoint after every `EVERY` of them."""
     torch.manual_seed(seed)
     model, path = network(name, bound), folder / f"{name}-{bound:g}.pt"
     optimiser = torch.optim.Adam(model.parameters(), lr=RATE)
@@ -117,24 +117,28 @@ def train(
         optimiser.load_state_dict(state["optimiser"])
         done, spent = state["done"], state["seconds"]
     x, y = data
-    for epoch in range(done, epochs):
-        begin = time.process_time()
-        order = torch.randperm(len(x), generator=torch.Generator().manual_seed(1000 * seed + epoch))
-        steps, total = len(order.split(BATCH)), 0.0
-        for number, some in enumerate(order.split(BATCH)):
-            optimiser.param_groups[0]["lr"] = rate(epoch + (number + 1) / steps, epochs)
-            optimiser.zero_grad()
-            loss = lost(model(x[some]), y[some])
-            loss.backward()
-            optimiser.step()
-            total += loss.item() * len(some)
-        spent += time.process_time() - begin
-        state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "done": epoch + 1}
-        torch.save({**state, "epochs": epochs, "seconds": spent}, path)
-        print(
-            f"{name}, {bound:g}: epoch {epoch + 1}/{epochs}, loss {total / len(x):.4f}, {spent:.0f} s",
-            flush=True,
-        )
+    steps, orders = math.ceil(len(x) / BATCH), {}
+    begin = time.process_time()
+    for step in range(done, epochs * steps):
+        epoch, number = divmod(step, steps)
+        if epoch not in orders:
+            orders = {
+                epoch: torch.randperm(len(x), generator=torch.Generator().manual_seed(1000 * seed + epoch))
+            }
+        some = orders[epoch][number * BATCH : (number + 1) * BATCH]
+        optimiser.param_groups[0]["lr"] = rate((step + 1) / steps, epochs)
+        optimiser.zero_grad()
+        loss = lost(model(x[some]), y[some])
+        loss.backward()
+        optimiser.step()
+        if (step + 1) % EVERY == 0 or step + 1 == epochs * steps:
+            spent, begin = spent + time.process_time() - begin, time.process_time()
+            state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "done": step + 1}
+            torch.save({**state, "steps": epochs * steps, "epochs": epochs, "seconds": spent}, path)
+            print(
+                f"{name}, {bound:g}: {step + 1}/{epochs * steps} steps, loss {loss.item():.4f}, {spent:.0f} s",
+                flush=True,
+            )
 
 
 def certify(folder: Path, data: tuple[Tensor, Tensor]) -> None:
@@ -142,7 +146,7 @@ def certify(folder: Path, data: tuple[Tensor, Tensor]) -> None:
     found = results(folder)
     for path in sorted(folder.glob("*.pt")):
         state = torch.load(path, weights_only=True)
-        if path.stem in found or state["done"] < state["epochs"]:
+        if path.stem in found or state["done"] < state["steps"]:
             continue
         name, bound = path.stem.split("-")
         model = network(name, float(bound))
