@@ -156,7 +156,7 @@ def certify(folder: Path, data: tuple[Tensor, Tensor]) -> None:
         result = certify_accuracy(plain, *data, whole=whole)
         row = {
             "layer": name, "constant": float(bound), "proven": whole.value, "epochs": state["epochs"], "seconds": round(state["seconds"]),
-            "clean": 100 * result.clean, "certified": [100 * result.certified(r) for r in RADII],
+            "clean": round(100 * result.clean, 2), "certified": [round(100 * result.certified(r), 2) for r in RADII],
         }  # fmt: skip
         found[path.stem] = row
         write_text(folder / "results.json", json.dumps(found, indent=1) + "\n")

@@ -479,6 +479,7 @@ def ours() -> Iterator[tuple[str, Callable[[], nn.Module], Shape]]:
             (lambda f=family: models.residual_network(plan, models.FAMILIES[f], mean=[0.1])),
             plan.image,
         )
+    yield "sandwich network", (lambda: models.sandwich_network(plan)), plan.image
     yield "orthogonal network", (lambda: models.orthogonal_network(plan)), plan.image
     yield "LiResNet", (lambda: models.liresnet(4, 1, image_size=16)), (3, 16, 16)
     yield "plain", (lambda: S.export_plain(models.residual_network(plan)).model), plan.image

@@ -7,6 +7,7 @@ starts them so that deep networks pass signals on.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from typing import Literal
 
 from torch import nn
@@ -21,6 +22,8 @@ from sdplip.nn.orthogonal import orthogonal as orthonormal
 from sdplip.nn.pooling import FirstChannels, ScaledAvgPool2d
 from sdplip.nn.rescaled import rescaled
 from sdplip.nn.residual import PadChannels, ResidualConv2d, ResidualLinear
+from sdplip.nn.sandwich import Sandwich
+from sdplip.nn.sandwich_conv import CompactSandwichConv2d
 from sdplip.nn.scaling import AOL, SLL, AbstractScaling, MultiStep, Spectral, as_scaling
 
 Size = Literal["S", "M", "L", "XL"]
@@ -164,6 +167,21 @@ def orthogonal_network(
         layers += [orthonormal(dense, "manifold" if direct else "cayley"), MaxMin()]
     return nn.Sequential(
         *layers, LastLayerNormalised(plan.hidden if plan.dense else plan.features, plan.classes)
+    )
+
+
+def sandwich_network(plan: Plan) -> nn.Sequential:
+    """Network of sandwich layers with ReLU inside, in the shape of `plan`: `CompactSandwichConv2d` of the width, then dense ones of `hidden` features.
+
+    Raises:
+        InvalidWeight: an even `plan.kernel`.
+    """
+    convs = [CompactSandwichConv2d(plan.width, plan.width, plan.kernel) for _ in range(plan.convolutions)]
+    sizes = [plan.features, *[plan.hidden] * plan.dense]
+    dense = [Sandwich(n, m) for n, m in pairwise(sizes)]
+    pooling = (ScaledAvgPool2d(plan.pool), nn.Flatten())
+    return nn.Sequential(
+        *plan.entrance(), *convs, *pooling, *dense, LastLayerNormalised(sizes[-1], plan.classes)
     )
 
 
