@@ -12,11 +12,12 @@ from sdplip.nn.bounds.attention import attention_on_ball
 from sdplip.nn.bounds.tree import Bound
 from sdplip.nn.containers import BoundedScale, ChannelScale, Concatenate, Residual, Scale, Sum
 from sdplip.nn.deep_residual import DeepResidualLinear
+from sdplip.nn.dissipative import LipKernelConv1d, LipKernelConv2d, LipKernelLinear
 from sdplip.nn.estimate import estimate_lipschitz
 from sdplip.nn.export import export_plain, from_plain, save_onnx, save_plain, vanilla_export
 from sdplip.nn.heads import LastLayerNormalised, Normalise, UnitSphere
 from sdplip.nn.initialise import initialise
-from sdplip.nn.lipkernel import LipKernel, LipKernelConv1d, LipKernelConv2d, LipKernelLinear
+from sdplip.nn.lipkernel import LipKernel
 from sdplip.nn.normalisation import ActNorm, BatchLipNorm
 from sdplip.nn.optimal import Optimal
 from sdplip.nn.orthogonal import BROConv2d, CayleyConv2d, orthogonal

@@ -10,26 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sdplip.errors import InvalidWeight
-from sdplip.nn.dissipative import (
-    AbstractLipKernel,
-    AbstractLipKernelConv,
-    LipKernelConv1d,
-    LipKernelConv2d,
-    LipKernelLinear,
-)
+from sdplip.nn.dissipative import AbstractLipKernel, AbstractLipKernelConv, LipKernelLinear
 from sdplip.nn.given import number
 from sdplip.nn.memo import Memo
 from sdplip.nn.slopes import monotone_slope
 from sdplip.shapes import said
-
-__all__ = [
-    "LipKernel",
-    "LipKernelConv1d",
-    "LipKernelConv2d",
-    "LipKernelLinear",
-    "PlainLipKernel",
-    "plain_lipkernel",
-]
 
 
 class LipKernel(nn.Module):
