@@ -42,6 +42,7 @@ from sdplip.nn import (
     CenterNorm,
     CompactSandwichConv2d,
     DeepResidualLinear,
+    EquilibriumLinear,
     GlobalL2Pool,
     LipKernel,
     LipKernelConv1d,
@@ -89,6 +90,7 @@ JOINT = (
     LipNeXtBlock,
     LipShiFTBlock,
     DeepResidualLinear,
+    EquilibriumLinear,
     Recurrent,
 )
 """Layers whose Jacobians are taken at random inputs, as those of plain sequences are."""
@@ -291,6 +293,11 @@ def joint_cases() -> Iterator[Case]:
             for h, L in ((0.5, 1.0), (-0.25, 2.0)):
                 build = lambda n=n, m=hidden, h=h, L=L: DeepResidualLinear(n, m, h=h, L=L)  # noqa: E731
                 yield Case("DeepResidualLinear", build, (n,), weights, dtype)
+        for (n, m, k), activation, L in itertools.product(
+            ((1, 1, 1), (4, 9, 3), (6, 3, 8)), (nn.ReLU(), nn.Tanh()), (1.0, 3.0)
+        ):
+            build = functools.partial(EquilibriumLinear, n, m, k, activation, L=L, tolerance=1e12)
+            yield Case("EquilibriumLinear", build, (n,), weights, dtype)
         for (n, m), time, every in itertools.product(((1, 2), (3, 8), (6, 2)), (1, 2, 6), (False, True)):
             build = lambda n=n, m=m, a=every: Recurrent(n, m, all_states=a, decay=1.0 if m > 2 else 0.75)  # noqa: E731
             yield Case("Recurrent", build, (time, n), weights, dtype)
@@ -473,7 +480,10 @@ def jacobians(layer: nn.Module, case: Case) -> list[Tensor]:
         n, 1, *case.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64
     )
     if isinstance(layer, JOINT) or type(layer) is nn.Sequential:
-        layer = vanilla(layer).double()
+        layer = (
+            copy.deepcopy(layer) if isinstance(layer, EquilibriumLinear) else vanilla(layer)
+        )  # has no plain form
+        layer = layer.double()
         return [_jacobian(layer, image) for image in draw(4)]
     if isinstance(layer, nn.MaxPool2d):
         x = draw(20)

@@ -27,7 +27,7 @@ CORE = (
 PROVER = ("arithmetic/matrix.py", "arithmetic/powers.py", "arithmetic/semidefinite.py")
 """The midpoint-radius matrix, and the one prover of semidefiniteness."""
 
-GLOBAL = "chain composite narrow joint pairwise folded banded frequency layers norm closed residual rounded rows __init__"
+GLOBAL = "chain composite narrow joint equilibrium pairwise folded banded frequency layers norm closed residual rounded rows __init__"
 ROOMS = {
     "arithmetic": (
         "rounding arrow definite twiddle functions witness",

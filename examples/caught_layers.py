@@ -149,6 +149,20 @@ def lipkernel(psi: float) -> float:
     return certify(J, torch.ones(1, dtype=torch.float64).numpy()).c_lower
 
 
+def lben(V: Tensor) -> Tensor:
+    r"""W of the dense class of Havens et al. (commit 4e563f8), which forms $V V$ where the square $V^\top V$ is meant.
+
+    With U = G = I, $\Lambda$ = I, $\gamma$ = 1, no skew part: $W = I - \frac12 (G^\top G + U U^\top) - V V$. V starts symmetric, where both are one.
+    """
+    return -V @ V
+
+
+def equilibrium_slope(W: Tensor) -> float:
+    """Proven norm of the Jacobian of $z = \\mathrm{relu}(W z + x)$ where all units are on, as it was computed."""
+    one = torch.ones(len(W), dtype=W.dtype)
+    return certify(torch.linalg.inv(one.diag() - W).numpy(), one.numpy()).c_lower
+
+
 def rows() -> list[Row]:
     """(what, setting, claimed bound, lower bound of the true constant)."""
     found: list[Row] = []
@@ -166,4 +180,10 @@ def rows() -> list[Row]:
         found.append(("LipKernel, factorisations helped along", what, 1.0, lipkernel(psi)))
     claimed, truth = lipshift()
     found.append(("LipShiFT, DropPath counted in eval mode", "28 equal blocks", claimed, truth))
+    skew = torch.tensor([[0.0, 1.0], [-1.0, 0.0]], dtype=torch.float64)
+    for share in (0.6, 0.9, 0.99):
+        setting = f"V = {share:g} times a rotation by 90 degrees, U = G = I"
+        found.append(
+            ("equilibrium (dense LBEN), V V for V' V", setting, 1.0, equilibrium_slope(lben(share * skew)))
+        )
     return found

@@ -80,5 +80,9 @@ class Diverged(SdplipError, ArithmeticError):
     """Training reached a number that is not finite; `sdplip train` exits with 3 on it."""
 
 
+class NoEquilibrium(SdplipError, ArithmeticError):
+    """The fixed point of an equilibrium layer was not reached within its tolerance: the layer abstains."""
+
+
 class OutOfResources(SdplipError, RuntimeError):
     """The disk is full or the memory of the device is spent."""

@@ -25,6 +25,8 @@ def test_what_the_check_has_caught(monkeypatch):
     assert len(slices) == 3 and min(slices) > 17
     ((_, _, claimed, truth),) = (row for row in found if row[0].startswith("LipShiFT"))
     assert claimed == pytest.approx(192, rel=1e-9) and truth == pytest.approx(326.0569, rel=1e-6)
+    lben = [truth for what, _, _, truth in found if what.startswith("equilibrium")]
+    assert lben == pytest.approx([1 / (1 - s * s) for s in (0.6, 0.9, 0.99)], rel=1e-9)
     assert found[-1][3] == pytest.approx(
         4 / 3, rel=1e-12
     )  # reflect padding: 16 reads where 9 are allowed for

@@ -2,7 +2,7 @@
 
 Layers are multiplied by powers of two, which changes nothing in exact arithmetic as long as nothing underflows: an honest proof is
 rescaled with them, and tried with closing numbers (kappa, c) a little below and above the one that proves. Rules of regions are tried with
-such numbers in `test_local_rules.py` and `test_centred.py`.
+such numbers in `test_local_rules.py` and `test_centred.py`, implicit layers in `test_equilibrium.py`.
 """
 
 import json
@@ -198,7 +198,9 @@ def _times(proof: Json, e: int) -> None:
 
 
 @pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize("rule", sorted(set(RULES) - OF_REGIONS - {"residual", "rounded", "folded"}))
+@pytest.mark.parametrize(
+    "rule", sorted(set(RULES) - OF_REGIONS - {"residual", "rounded", "folded", "equilibrium"})
+)
 def test_rules_of_all_inputs(rule, scale, chains, tmp_path):
     accepted = 0
     for number, (file, reading, proof, norm) in enumerate(chains[rule][:3]):

@@ -6,7 +6,7 @@ from jaxtyping import Float
 from sdplip.errors import InvalidProblem
 from sdplip.kernel.proof import Goal, Norm
 from sdplip.kernel.regions import Region
-from sdplip.network import Activation, Grouped, Maximum, Network, Norms, Sort
+from sdplip.network import Activation, Equilibrium, Grouped, Maximum, Network, Norms, Sort
 from sdplip.verifier.claim import chosen
 
 
@@ -58,6 +58,8 @@ def neurons(network: Network) -> int:
         op = node.op
         if isinstance(op, Activation):
             total += int((op.alpha != op.beta).sum())
+        elif isinstance(op, Equilibrium):
+            total += op.outputs
         elif isinstance(op, Sort):
             total += len(op.groups) * (op.groups.shape[1] - 1)
         elif isinstance(op, Maximum):

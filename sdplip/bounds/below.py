@@ -12,7 +12,18 @@ from jaxtyping import Float
 from sdplip.kernel.proof import Norm
 from sdplip.kernel.reach.linear import Linear
 from sdplip.kernel.regions import Ball, Box, Cut, Region
-from sdplip.network import INPUT, AbstractLinear, Activation, Dense, Grouped, Maximum, Network, Norms, Sort
+from sdplip.network import (
+    INPUT,
+    AbstractLinear,
+    Activation,
+    Dense,
+    Equilibrium,
+    Grouped,
+    Maximum,
+    Network,
+    Norms,
+    Sort,
+)
 from sdplip.network.jacobian import Derivative, derivative, is_known
 
 Vector = Float[np.ndarray, " n"]
@@ -133,6 +144,9 @@ def extreme_jacobian(network: Network, *, upper: bool) -> Derivative:
         op = node.op
         if isinstance(op, Activation):
             kept[k] = op.beta if upper else op.alpha
+        elif isinstance(op, Equilibrium):
+            D = np.diag(op.activation.beta if upper else op.activation.alpha)
+            kept[k] = np.linalg.solve(np.eye(len(D)) - D @ op.W, D)
         elif isinstance(op, Sort):
             kept[k] = np.arange(op.length)
             if upper:

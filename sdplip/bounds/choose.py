@@ -14,6 +14,7 @@ from sdplip.bounds.asked import given_inputs, goal_of, inputs_of, neurons
 from sdplip.bounds.below import estimate_lower
 from sdplip.bounds.exact import SECONDS, answered
 from sdplip.bounds.methods import METHODS, Method, parts, rows
+from sdplip.bounds.methods.equilibrium import is_implicit
 from sdplip.bounds.methods.exact import Wish
 from sdplip.bounds.methods.multipliers import by_chain, no_chain
 from sdplip.bounds.numerics.chain import Chain, Proposal
@@ -195,6 +196,9 @@ class _Run:
         else:
             found = list(self._auto(task))
         if not found:
+            why = next((tried.note for tried in self.tried if tried.bound is None and tried.note), "")
+            if why and is_implicit(task.network):
+                raise NotProvable(why)
             raise NotProvable(
                 "No finite bound could be proven: the numbers leave the range of double precision. Rescale the weights."
             )

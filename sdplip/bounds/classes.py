@@ -20,7 +20,7 @@ from sdplip.bounds.answer import NetworkBound
 from sdplip.bounds.below import extreme_jacobian
 from sdplip.bounds.choose import SECONDS, bound
 from sdplip.bounds.common import Common
-from sdplip.bounds.methods import METHODS, lipsdp, riccati
+from sdplip.bounds.methods import METHODS, equilibrium, lipsdp, riccati
 from sdplip.bounds.methods import pairs as neuron_pairs
 from sdplip.bounds.methods.multipliers import by_system, no_system
 from sdplip.bounds.methods.norm import norm_proof
@@ -267,7 +267,9 @@ def own_bound(
 ) -> Proven | None:
     """What closed forms prove of a network or, unless they alone are wanted, multipliers by interior point; None: nothing."""
     task = Task(network, deadline=deadline)
-    if method == "riccati":
+    if equilibrium.is_implicit(network):
+        found = [] if equilibrium.unfit(network) else list(equilibrium.propose(task))
+    elif method == "riccati":
         found = list(riccati.by_one_inequality(task))
     elif method == "pairs" and neuron_pairs.unfit(network) is None:
         found = list(neuron_pairs.propose(task))

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sdplip.bounds.answer import NetworkBound
+from sdplip.bounds.methods.equilibrium import is_implicit
 from sdplip.bounds.numerics.shared import SharedMultipliers
 from sdplip.bounds.task import Proven, Task
 from sdplip.errors import NotProvable
@@ -37,6 +38,8 @@ class Common:
     @staticmethod
     def of(network: Network, solved: NetworkBound) -> "Common | None":
         """Of the bound of `network`, or of a part in front of linear nodes; None where it has no multipliers that fit."""
+        if is_implicit(network):
+            return None  # of which the multipliers are not those of `joint`
         task = Task(network)
         inner = task.narrow or task
         multipliers = _of_joint(solved)

@@ -52,10 +52,11 @@ class NetworkSource:
 
     @property
     def kind(self) -> str:
-        """ "network", "onnx" or "weights"."""
+        """ "network", "onnx", "weights" or "equilibrium"; layers that are named are bare weights."""
         from sdplip.network.read.file import kind_of
 
-        return kind_of(self.file)
+        kind = kind_of(self.file)
+        return "weights" if kind == "equilibrium" and self.layers else kind
 
     def understood(self, *, biases: bool = False) -> "Understood":
         """The network of the file, and in words what was assumed: of ONNX the graph as it stands, of other formats matrices with
@@ -69,13 +70,21 @@ class NetworkSource:
         from sdplip.network.read.file import read_file
 
         kind = self.kind
-        if kind != "weights":
+        if kind == "equilibrium":
+            if self.transpose is not None or self.reading or self.slopes:
+                raise click.UsageError(
+                    "W, U, G are an equilibrium network, of which only --activation is to be said. Drop the other options, or name"
+                    " layers with --layer."
+                )
+        elif kind != "weights":
             self._refuse_said()
         if kind != "onnx" and (self.inputs or self.outputs):
             raise click.UsageError("--input and --output name values of an ONNX graph. Drop them.")
         said: dict[str, Any] = {}
         if kind == "weights":
             said = self.assumptions.to_json()
+        elif kind == "equilibrium" and self.activation:
+            said = {"activation": self.activation}
         elif kind == "onnx":
             said = {"inputs": self.inputs, "outputs": self.outputs}
         return read_file(self.file, {"kind": kind, **said}, biases=biases)
@@ -85,6 +94,8 @@ class NetworkSource:
         """What stands between the matrices, for people."""
         if self.slopes:
             return f"slopes in [{self.slopes[0]!r}, {self.slopes[1]!r}]"
+        if self.kind == "equilibrium":
+            return f"an equilibrium with {self.activation or 'relu'}"
         return "the graph of the file" if self.kind != "weights" else self.assumptions.activation or "relu"
 
     def _refuse_said(self) -> None:

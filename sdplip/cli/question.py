@@ -26,6 +26,7 @@ METHODS = (
     "lipsdp-neuron",
     "pairs",
     "exact",
+    "equilibrium",
     "reference",
     "reference-layer",
     "reference-pairs",

@@ -4,8 +4,9 @@ import numpy as np
 
 from sdplip.errors import NotProvable
 from sdplip.kernel.proof import Goal, Proof
-from sdplip.kernel.rules import RULES
+from sdplip.kernel.rules import IMPLICIT, RULES
 from sdplip.kernel.subnormal import refuse_lost_numbers
+from sdplip.network import Equilibrium
 
 DEEPEST = 64
 """Rules in one another, at most."""
@@ -22,6 +23,8 @@ def conclude(goal: Goal, proof: Proof, *, depth: int = 0) -> float:
     if depth > DEEPEST:
         raise NotProvable(f"The proof nests more than {DEEPEST} rules.")
 
+    if proof.rule not in IMPLICIT and any(isinstance(node.op, Equilibrium) for node in goal.network.nodes):
+        raise NotProvable(f"Rule `{proof.rule}` knows nothing of implicit layers.")
     refuse_lost_numbers(goal.network)
 
     def prove(subgoal: Goal, part: Proof) -> float:

@@ -15,6 +15,9 @@ norm $\sqrt{k (k + 1)}$: sorting is 1-Lipschitz and preserves the sum, hence doe
 $1$. All four are $\sum_k w_k (v_k - \alpha_k y_k)(v_k - \beta_k y_k) \le 0$. Maxima over windows are sorted pairs
 (`maxima`).
 
+An implicit layer $z = \sigma(W z + u)$ has the neurons v = z with y = W v + u: rows that use columns of their own layer. Whoever asks
+for them (`implicit`) proves that the equilibria exist; all others are refused.
+
 Rows carry their errors, because the linear parts are products of weights: each is an enclosure of the exact row.
 """
 
@@ -27,7 +30,7 @@ from sdplip.arithmetic.rounding import gamma
 from sdplip.errors import InvalidProblem, NotProvable
 from sdplip.kernel.linear import step
 from sdplip.kernel.maxima import without_maxima
-from sdplip.network import Activation, Grouped, Maximum, Network, Node, Norms, Sort, is_linear
+from sdplip.network import Activation, Equilibrium, Grouped, Maximum, Network, Node, Norms, Sort, is_linear
 from sdplip.shapes import Float, Int
 
 Matrix = Float[np.ndarray, "m n"]
@@ -59,7 +62,7 @@ class System(Counted):
 
     Attributes:
         inputs: length of x.
-        y: arguments of the nonlinear variables; row i uses earlier columns only.
+        y: arguments of the nonlinear variables; row i uses earlier columns only, but for implicit layers.
         out: the output.
         alpha, beta: slopes of each variable, -1 and 1 within a sorted group.
         group: number of the multiplier of each variable.
@@ -92,11 +95,14 @@ def _least(network: Network, value: int) -> int:
     return 0 if isinstance(op, Activation) and moves else _variables(network.made(value))
 
 
-def expand(network: Network) -> System:
+def expand(network: Network, *, implicit: bool = False) -> System:
     """The system of a network.
 
+    Args:
+        implicit: take implicit layers, of which the caller proves that the equilibria exist.
+
     Raises:
-        NotProvable: it is larger than `MOST`, or a matrix on the way has more than `LARGEST` entries.
+        NotProvable: an implicit layer, it is larger than `MOST`, or a matrix on the way has more than `LARGEST` entries.
     """
     order = network.inputs + variables(network)
     if order > MOST:
@@ -104,7 +110,7 @@ def expand(network: Network) -> System:
             f"{order} inputs and nonlinear variables are more than the {MOST} that one dense inequality takes. Use 'product'."
         )
     network = without_maxima(network)
-    made = _Variables(network.inputs, order)
+    made = _Variables(network.inputs, order, implicit)
     rows = {0: Enclosure(np.eye(network.inputs, order), np.zeros((1, 1)))}
     try:
         for k, node in enumerate(network.nodes, 1):
@@ -123,6 +129,8 @@ def _variables(node: Node) -> int:
         return int((op.alpha != op.beta).sum())
     if isinstance(op, Sort):
         return len(op.groups) * (op.groups.shape[1] - 1)
+    if isinstance(op, Equilibrium):
+        return op.outputs
     return op.groups.size if isinstance(op, Grouped | Norms) else 0
 
 
@@ -132,6 +140,7 @@ class _Variables:
 
     inputs: int
     columns: int
+    implicit: bool
     y: list[Enclosure] = field(default_factory=list)
     alpha: list[Vector] = field(default_factory=list)
     beta: list[Vector] = field(default_factory=list)
@@ -151,6 +160,8 @@ class _Variables:
             return self._sort(op, rows[0])
         if isinstance(op, Grouped | Norms):
             return self._group(op, rows[0])
+        if isinstance(op, Equilibrium) and self.implicit:
+            return self._equilibrium(op, rows[0])
         raise NotProvable(f"A {node.title} has no place in a system of increments.")
 
     def system(self, out: Enclosure) -> System:
@@ -232,4 +243,13 @@ class _Variables:
             members, at = np.arange(count), at[::size]
         mid = np.zeros((op.outputs, S.shape[1]))
         mid[members, at] = 1.0
+        return Enclosure(mid, np.zeros((1, 1)))
+
+    def _equilibrium(self, op: Equilibrium, S: Enclosure) -> Enclosure:
+        n, slopes = op.outputs, op.activation
+        own = np.zeros((n, self.columns))
+        own[:, self.inputs + self.count + np.arange(n)] = op.W
+        at = self._new(S + Enclosure.exact(own), slopes.alpha, slopes.beta, 1, np.ones(n))
+        mid = np.zeros((n, self.columns))
+        mid[np.arange(n), at] = 1.0
         return Enclosure(mid, np.zeros((1, 1)))

@@ -26,6 +26,7 @@ from sdplip.network.operators import (
     Convolution,
     Dense,
     Diagonal,
+    Equilibrium,
     Gather,
     Grouped,
     Maximum,
@@ -49,8 +50,8 @@ NODES = 1 << 16
 KINDS: Mapping[str, type] = {
     kind.__name__: kind
     for kind in (
-        Activation, Average, Concatenate, Convolution, Dense, Diagonal, Gather, Grouped, Maximum, Norms, OnAxis, Scatter, Sort,
-        Sum, Transposed,
+        Activation, Average, Concatenate, Convolution, Dense, Diagonal, Equilibrium, Gather, Grouped, Maximum, Norms, OnAxis,
+        Scatter, Sort, Sum, Transposed,
     )
 }  # fmt: skip
 """Operators by the name that files call them."""

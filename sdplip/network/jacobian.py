@@ -4,19 +4,17 @@ Where a function has a kink, one of its slopes there counts: the right one of pi
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
-from sdplip.arithmetic.functions import FUNCTIONS
 from sdplip.arithmetic.groups import GROUPED
-from sdplip.errors import InvalidWeight
 from sdplip.network.graph import Network, Node, apply
 from sdplip.network.operators import (
     LARGEST,
     AbstractLinear,
     Activation,
     Concatenate,
+    Equilibrium,
     Gather,
     Grouped,
     Maximum,
@@ -24,6 +22,7 @@ from sdplip.network.operators import (
     Sort,
     Sum,
 )
+from sdplip.network.operators.slopes import slopes_at
 from sdplip.shapes import Float
 
 Vector = Float[np.ndarray, " n"]
@@ -37,7 +36,7 @@ class Derivative:
     """The derivative of a network at one point, or at several: of each node that is not linear, what is needed of it.
 
     Attributes:
-        kept: slopes, the entries that outputs are, directions, or matrices of groups; of several points with two leading axes,
+        kept: slopes, the entries that outputs are, directions, or matrices of groups or of equilibria; of several points with two leading axes,
             `(points, 1)`, and then so are the vectors that it is multiplied with, `(points, k)`.
     """
 
@@ -89,6 +88,8 @@ class Derivative:
             return (v[..., op.groups] * kept).sum(-1)
         if isinstance(op, Grouped):
             return _grouped(op, kept, v)
+        if isinstance(op, Equilibrium):
+            return (kept @ v[..., None])[..., 0]
         return v[..., kept] if self.points is None else np.take_along_axis(v, kept, -1)
 
     def _backward(self, k: int, node: Node, w: Rows) -> list[Rows]:
@@ -108,6 +109,8 @@ class Derivative:
             return [found]
         if isinstance(op, Grouped):
             return [_grouped(op, kept.mT, w)]
+        if isinstance(op, Equilibrium):
+            return [(kept.mT @ w[..., None])[..., 0]]
         if isinstance(op, Sort):  # every entry once
             found = np.empty(w.shape)
             np.put_along_axis(found, np.broadcast_to(kept, w.shape), w, -1)
@@ -141,10 +144,12 @@ def is_known(network: Network) -> bool:
     return named and all(group.size * group.shape[1] <= LARGEST for group in groups)
 
 
-def _local(op: Activation | Sort | Norms | Grouped | Maximum, x: Rows) -> np.ndarray:
-    """Slopes, the entry that each output is, directions, or matrices of groups."""
+def _local(op: Activation | Sort | Norms | Grouped | Maximum | Equilibrium, x: Rows) -> np.ndarray:
+    """Slopes, the entry that each output is, directions, matrices of groups or of the whole."""
+    if isinstance(op, Equilibrium):
+        return op.jacobian(x)
     if isinstance(op, Activation):
-        return _slopes(op, x)
+        return slopes_at(op, x)
     if isinstance(op, Maximum):
         best = np.where(op.index < 0, -np.inf, x[..., op.index]).argmax(-1)
         return op.index[np.arange(len(op.index)), best]
@@ -158,29 +163,6 @@ def _local(op: Activation | Sort | Norms | Grouped | Maximum, x: Rows) -> np.nda
         length = np.linalg.norm(groups, axis=-1, keepdims=True)
         return groups / np.where(length > 0, length, 1.0)
     return _matrices(op, groups)
-
-
-def _slopes(op: Activation, x: Rows) -> Rows:
-    if not op.name:
-        raise InvalidWeight("Only the slopes of this activation are known, not its values.")
-    if FUNCTIONS[op.name].pieces is not None:
-        knots, slopes = _pieces(op)
-        piece = (
-            sum((x >= knot).astype(np.intp) for knot in knots) if len(knots) else np.zeros(x.shape, np.intp)
-        )
-        return np.clip(slopes[piece, np.arange(op.length)], op.alpha, op.beta)
-    low, high = FUNCTIONS[op.name].derivatives(x, np.nextafter(x, np.inf), **op.parameters)
-    return np.clip(low / 2 + high / 2, op.alpha, op.beta)
-
-
-@lru_cache(maxsize=64)
-def _pieces(op: Activation) -> tuple[Float[np.ndarray, "k n"], Float[np.ndarray, "pieces n"]]:
-    """Knots and slopes of each entry: looked up at many points of one network."""
-    pieces = FUNCTIONS[op.name].pieces
-    assert pieces is not None
-    knots, slopes, _ = pieces(**op.parameters)
-    every = np.zeros(op.length)
-    return np.array([every + knot for knot in knots]), np.array([every + slope for slope in slopes])
 
 
 def _matrices(

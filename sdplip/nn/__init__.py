@@ -13,6 +13,7 @@ from sdplip.nn.bounds.tree import Bound
 from sdplip.nn.containers import BoundedScale, ChannelScale, Concatenate, Residual, Scale, Sum
 from sdplip.nn.deep_residual import DeepResidualLinear
 from sdplip.nn.dissipative import LipKernelConv1d, LipKernelConv2d, LipKernelLinear
+from sdplip.nn.equilibrium import EquilibriumLinear
 from sdplip.nn.estimate import estimate_lipschitz
 from sdplip.nn.export import export_plain, from_plain, save_onnx, save_plain, vanilla_export
 from sdplip.nn.heads import LastLayerNormalised, Normalise, UnitSphere
@@ -64,6 +65,7 @@ __all__ = [
     "CompactSandwichConv2d",
     "Concatenate",
     "DeepResidualLinear",
+    "EquilibriumLinear",
     "FirstChannels",
     "GlobalL2Pool",
     "GroupSort",

@@ -18,6 +18,7 @@ import sdplip.nn.bounds.containers
 import sdplip.nn.bounds.deep
 import sdplip.nn.bounds.factored
 import sdplip.nn.bounds.followed
+import sdplip.nn.bounds.implicit
 import sdplip.nn.bounds.lipkernel
 import sdplip.nn.bounds.lower_layers
 import sdplip.nn.bounds.normalisation

@@ -10,10 +10,12 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
+from sdplip.errors import RefusedModule
 from sdplip.nn.bound import Bound, lipschitz
 from sdplip.nn.bounds.dispatch import Shape
 from sdplip.nn.circular import plain_fourier
 from sdplip.nn.deep_residual import DeepResidualLinear, plain_deep
+from sdplip.nn.equilibrium import EquilibriumLinear
 from sdplip.nn.heads import LastLayerNormalised
 from sdplip.nn.lipkernel import LipKernel, plain_lipkernel
 from sdplip.nn.orthogonal import AbstractFourierConv2d
@@ -45,7 +47,7 @@ def export_plain(model: nn.Module, *, input_shape: Shape | None = None) -> Expor
         input_shape: one sample, `(channels, *pixels)`; needed by `save_onnx`, and makes the bound tighter.
 
     Raises:
-        RefusedModule: `lipschitz` refuses the model, or a layer has no plain form (some residual convolutions).
+        RefusedModule: `lipschitz` refuses the model, or a layer has no plain form (some residual convolutions, equilibrium layers).
     """
     lipschitz(model, input_shape=input_shape)  # a model without bound is not exported
     plain = _plain(copy.deepcopy(model)).eval()
@@ -139,6 +141,11 @@ def _plain(module: nn.Module) -> nn.Module:
     """The plain form of a module, of which every part is a copy that may be changed."""
     if isinstance(module, AbstractResidual):
         return plain_residual(module)
+    if isinstance(module, EquilibriumLinear):
+        raise RefusedModule(
+            "`EquilibriumLinear` has no plain form: its outputs solve an equation, which torch's layers and ONNX do not. Write the network"
+            " file instead: `sdplip.network.file.write_network(path, sdplip.network.read.torch.read_module(model))`."
+        )
     if isinstance(module, DeepResidualLinear):
         return plain_deep(module)
     if isinstance(module, LipKernel):

@@ -17,6 +17,7 @@ from sdplip.network.operators import (
     Convolution,
     Dense,
     Diagonal,
+    Equilibrium,
     Gather,
     Grouped,
     Norms,
@@ -31,6 +32,7 @@ from sdplip.network.read.torch.layers import Follow, register
 from sdplip.network.read.torch.shadows import numbers_of
 from sdplip.nn.activations import BetaAbs, Householder, NActivation
 from sdplip.nn.deep_residual import DeepResidualLinear, plain_deep
+from sdplip.nn.equilibrium import EquilibriumLinear, function
 from sdplip.nn.heads import UnitSphere
 from sdplip.nn.lipkernel import LipKernel, plain_lipkernel
 from sdplip.nn.orthogonal import AbstractFourierConv2d, BROConv2d, CayleyConv2d
@@ -96,6 +98,17 @@ def _(module: DeepResidualLinear, x: Array, follow: Follow) -> Array:
 def _(module: LipKernel, x: Array, follow: Follow) -> Array:
     """With its weights as they run, in place of the factorisations that they come from."""
     return follow(plain_lipkernel(module), x)
+
+
+@register(EquilibriumLinear)
+def _(module: EquilibriumLinear, x: Array, follow: Follow) -> Array:  # noqa: ARG001
+    """The equation that its outputs solve, with the weights that its forward multiplies with."""
+    if x.size != module.features or x.shape[-1] != module.features:
+        raise InvalidWeight(f"takes {module.features} numbers, but is given {x.full}.")
+    W, U, G = (numbers_of(A) for A in module.weights())
+    c = noted(x, Dense(U, numbers_of(module.bias)), (*x.shape[:-1], module.hidden))
+    z = noted(c, Equilibrium(W, *function(module.activation)))
+    return noted(z, Dense(G, numbers_of(module.shift)), (*x.shape[:-1], module.out))
 
 
 @register(Householder)

@@ -2,6 +2,7 @@
 
 import sdplip.robustness.rounding_blocks
 import sdplip.robustness.rounding_graphs
+import sdplip.robustness.rounding_implicit
 import sdplip.robustness.rounding_products
 import sdplip.robustness.rounding_rules
 import sdplip.robustness.rounding_sphere  # noqa: F401  (each registers its rules)

@@ -18,6 +18,7 @@ from sdplip.network import (
     Convolution,
     Dense,
     Diagonal,
+    Equilibrium,
     Gather,
     Grouped,
     Maximum,
@@ -122,6 +123,8 @@ class GraphModule(nn.Module):
                 raise InvalidWeight(f"{title} cannot be run here. Attack the model itself.")
             groups, function = self._buffer(f"{name}_groups", op.groups), GROUPS[op.name]
             return lambda x: _written(x, groups(), function(x[:, groups()]))
+        if isinstance(op, Equilibrium):
+            raise InvalidWeight(f"{title} cannot be run here: it is implicit. Attack the model itself.")
         assert isinstance(op, AbstractLinear)
         linear = self._linear(op, name)
         if op.b is None:

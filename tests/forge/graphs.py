@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.forge.worlds import ACTIVATIONS, World, convolution
+from tests.forge.worlds import ACTIVATIONS, World, convolution, solver
 
 DTYPES = {"F64": "<f8", "F32": "<f4", "I64": "<i8", "I32": "<i4", "I16": "<i2", "U8": "u1"}
 MORE = {
@@ -54,6 +54,8 @@ def _operator(body: Mapping[str, Any], header: Mapping[str, Any], data: bytes) -
         }
         f = {**ACTIVATIONS, **MORE}[body["name"]]
         return lambda x: f(x, **given)
+    if kind == "Equilibrium":
+        return solver(array("W"), body["name"])
     if kind == "Sum":
         return lambda *x: sum(s * v for s, v in zip(body["signs"], x, strict=True))
     if kind == "Concatenate":

@@ -31,6 +31,7 @@ from sdplip.network import (
     Convolution,
     Dense,
     Diagonal,
+    Equilibrium,
     Gather,
     Grouped,
     Maximum,
@@ -87,7 +88,7 @@ def every_case(folder: Path) -> list[Case]:
     """All of them; files are written into the folder."""
     return [
         *_chains(folder), *_expanding(folder), *_wide(folder), *_images(folder), *_graphs(folder), *_onnx(folder), *_conditions(folder),
-        *_accuracies(folder), *_pixels(folder),
+        *_accuracies(folder), *_pixels(folder), *_implicit(folder),
     ]  # fmt: skip
 
 
@@ -324,6 +325,49 @@ def graph(seed: int = 3) -> Network:
     lengths = b.add(Norms(np.array([[0, 1], [2, 3], [4, 7]]), 8), scaled)
     soft = b.add(Grouped("softmax", np.array([[0, 2, 1]]), 3), lengths)
     return b.finish(b.add(Dense(rng.normal(size=(2, 3)), rng.normal(size=2)), soft))
+
+
+def implicit_arrays() -> dict[str, np.ndarray]:
+    """A monDEQ of three hidden units, far from a contraction."""
+    rng = np.random.default_rng(4)
+    A, S = rng.normal(size=(2, 3, 3))
+    W = 0.6 * np.eye(3) - A.T @ A / 3 + 2 * (S - S.T)
+    return {
+        "W": W,
+        "U": rng.normal(size=(3, 2)),
+        "G": rng.normal(size=(2, 3)),
+        "D": rng.normal(size=(2, 2)),
+        "b": rng.normal(size=3),
+    }
+
+
+def _implicit(folder: Path) -> Iterator[Case]:
+    """Equilibrium networks as bare arrays, and in a graph."""
+    file, judge = _saved(folder, "implicit.npz", implicit_arrays())
+    reading: Json = {"kind": "equilibrium"}
+    network = read_file(file).network
+    claims = [
+        _claimed(network, "equilibrium"),
+        _claimed(network, "equilibrium", output=(0, 1)),
+        _claimed(network, "equilibrium", norm="linf"),
+    ]
+    yield case("lipschitz, equilibrium", file, reading, claims, judge)
+    reading = {"kind": "equilibrium", "activation": "tanh"}
+    claims = [_claimed(read_file(file, reading).network, "equilibrium")]
+    yield case("lipschitz, equilibrium", file, reading, claims, judge)
+    a = {name: 0.7 * array for name, array in implicit_arrays().items()}
+    ops = [
+        Dense(a["U"], a["b"]),
+        Equilibrium(a["W"]),
+        Dense(a["G"] @ a["W"]),
+        Activation("tanh", 2),
+        Dense(a["D"]),
+    ]
+    file, network = folder / "implicit.safetensors", chain(ops)
+    write_network(file, network)
+    judge = Judge(lambda reading, file=file: network_file(file) if reading == {"kind": "network"} else None)
+    claims = [_claimed(network, method) for method in ("product", "equilibrium")]
+    yield case("lipschitz, implicit file", file, {"kind": "network"}, claims, judge)
 
 
 def _graphs(folder: Path) -> Iterator[Case]:

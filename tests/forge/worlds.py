@@ -96,6 +96,8 @@ def axes(value: Any, count: int) -> tuple[int, ...]:
 
 def of_arrays(arrays: Mapping[str, np.ndarray], reading: Mapping[str, Any]) -> World | None:
     """Bare weights under a reading; None where the reading means nothing here (the verifier must refuse it then)."""
+    if reading.get("kind") == "equilibrium":
+        return _equilibrium(arrays, reading)
     if set(reading) - {
         "kind", "activation", "slopes", "transpose", "layers", "ignore", "image_size", "geometry", "flatten", "average",
     }:  # fmt: skip
@@ -240,3 +242,56 @@ def _chain(steps: Sequence[tuple[np.ndarray, np.ndarray]], between: Sequence[Fun
 def key(reading: Mapping[str, Any]) -> str:
     """A reading as a text."""
     return json.dumps(reading, sort_keys=True, default=str)
+
+
+def _equilibrium(arrays: Mapping[str, np.ndarray], reading: Mapping[str, Any]) -> World | None:
+    """z = f(W z + U x + b), G z + D x + b_y; None where some x has no z, or several."""
+    known = {"W", "U", "G", "D", "b", "b_y"}
+    name = (reading.get("activation") or "relu").lower()
+    if set(reading) - {"kind", "activation"} or set(arrays) - known or not all(map(is_real, arrays.values())):
+        return None
+    try:
+        W, U, G = (np.asarray(arrays[key], np.float64) for key in "WUG")
+        D, b, b_y = (np.asarray(arrays.get(key, np.zeros(1)), np.float64) for key in ("D", "b", "b_y"))
+        solve = solver(W, name)
+
+        def f(x: Points) -> Points:
+            through = x @ D.T if "D" in arrays else 0.0
+            return solve(x @ U.T + b.reshape(-1)) @ G.T + through + b_y.reshape(-1)
+
+        some = np.random.default_rng(0).normal(size=(50, U.shape[1]))
+        if not all(np.isfinite(f(some * scale)).all() for scale in (0.1, 1.0, 30.0)):
+            return None
+    except (ValueError, KeyError, np.linalg.LinAlgError):
+        return None
+    return World((f,), U.shape[1], frozenset(arrays), (name,))
+
+
+def solver(W: np.ndarray, name: str) -> Function:
+    """z = f(W z + c): all patterns of slopes of a function of two pieces, else small steps; NaN where not exactly one is found."""
+    f, n = activation(name), len(W)
+    if f is None or W.shape != (n, n):
+        raise ValueError(name)
+    if name.partition(":")[0] in ("relu", "leaky_relu"):
+        low = float(f(np.array(-1.0)) * -1)
+
+        def by_pattern(c: Points) -> Points:
+            found, count = np.full(c.shape, np.nan), np.zeros(len(c))
+            for pattern in itertools.product((low, 1.0), repeat=n):
+                slopes = np.diag(pattern)
+                z = np.linalg.solve(np.eye(n) - slopes @ W, (c @ slopes).T).T
+                right = abs(z - f(z @ W.T + c)).max(-1) <= 1e-9 * (1 + abs(z).max(-1) + abs(c).max(-1))
+                new = right & ~(abs(z - found).max(-1) <= 1e-6 * (1 + abs(z).max(-1)))
+                count += new
+                found[new] = z[new]
+            return np.where((count == 1)[:, None], found, np.nan)
+
+        return by_pattern
+
+    def by_steps(c: Points) -> Points:
+        z, h = np.zeros(c.shape), 0.5 / (1 + np.linalg.norm(W, 2))
+        for _ in range(600):
+            z = z + h * (f(z @ W.T + c) - z)
+        return z
+
+    return by_steps

@@ -21,7 +21,7 @@ SLOPES = {
 
 @dataclass(frozen=True)
 class Node:
-    """One operation: `kind` is linear, slopes, sort, lengths, softmax, maximum, sum or concatenate.
+    """One operation: `kind` is linear, slopes, equilibrium (of A), sort, lengths, softmax, maximum, sum or concatenate.
 
     Attributes:
         inputs: values that it takes; 0 is the input, k what node k - 1 makes.
@@ -64,7 +64,9 @@ def followed(nodes: Nodes, rows: Matrix) -> Nodes:
 
 
 def of_arrays(arrays: Mapping[str, np.ndarray], reading: Mapping[str, Any]) -> Nodes:
-    """A chain of matrices and kernels under the plain readings of the tests."""
+    """A chain of matrices and kernels under the plain readings of the tests, or an equilibrium network."""
+    if reading.get("kind") == "equilibrium":
+        return _implicit(arrays, reading)
     names = list(
         reading.get("layers") or [name for name in arrays if name.endswith("weight") or name.startswith("W")]
     )
@@ -97,6 +99,23 @@ def _between(reading: Mapping[str, Any], at: int, n: int) -> Node:
     return Node("slopes", (at,), alpha=[Fraction(low)] * n, beta=[Fraction(high)] * n)
 
 
+def _implicit(arrays: Mapping[str, np.ndarray], reading: Mapping[str, Any]) -> Nodes:
+    """z of U x + b by W, then G z + D x + b_y."""
+    a = {name: np.asarray(array, np.float64) for name, array in arrays.items()}
+    n, m = len(a["W"]), len(a["G"])
+    low, high = SLOPES[reading.get("activation") or "relu"]
+    ends = {"alpha": [Fraction(low)] * n, "beta": [Fraction(high)] * n}
+    b, b_y = (vector(a.get(name, np.zeros(k)).reshape(-1)) for name, k in (("b", n), ("b_y", m)))
+    nodes = [
+        Node("linear", (0,), exact(a["U"]), b),
+        Node("equilibrium", (1,), exact(a["W"]), **ends),
+        Node("linear", (2,), exact(a["G"]), b_y),
+    ]
+    if "D" in a:
+        nodes += [Node("linear", (0,), exact(a["D"]), [Fraction(0)] * m), Node("sum", (3, 4), signs=(1, 1))]
+    return nodes
+
+
 def of_file(path: Path) -> Nodes:
     """A network file."""
     raw = path.read_bytes()
@@ -116,6 +135,11 @@ def of_file(path: Path) -> Nodes:
                     beta=[Fraction(high)] * body["length"],
                 )
             )
+        elif kind == "Equilibrium":
+            low, high = SLOPES[body["name"]]
+            W = exact(np.array(array("W")))
+            ends = [Fraction(low)] * len(W), [Fraction(high)] * len(W)
+            found.append(Node("equilibrium", inputs, W, alpha=ends[0], beta=ends[1]))
         elif kind in ("Sum", "Concatenate"):
             found.append(Node(kind.lower(), inputs, signs=tuple(body.get("signs", ()))))
         elif kind in ("Sort", "Norms", "Grouped", "Maximum"):

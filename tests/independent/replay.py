@@ -75,6 +75,8 @@ def conclude(
             return _joint(nodes, data)
         case "pairwise":
             return _pairwise(nodes, data)
+        case "equilibrium":
+            return _equilibrium(nodes, data)
         case "chain":
             return _chain(nodes, data)
         case "composite":
@@ -186,7 +188,7 @@ def _through(node: Node, before: list[Fraction]) -> Fraction:
         return before[0] * root_above(Fraction(max(map(every.count, every))))
     if node.kind in ("sort", "lengths"):
         return before[0]
-    need(node.closed or not any(map(any, node.A)), "a norm that needs a proof")
+    need(node.kind == "linear" and (node.closed or not any(map(any, node.A))), "a norm that needs a proof")
     columns = max(sum(map(abs, column)) for column in transposed(node.A))
     return before[0] * root_above(columns * max(sum(map(abs, row)) for row in node.A))
 
@@ -220,7 +222,7 @@ class _System:
         for k, node in enumerate(nodes, 1):
             found.append(self._behind(node, [found[i] for i in node.inputs], k))
         width = self.n + len(self.y)
-        self.out = [row + [Fraction(0)] * (width - len(row)) for row in found[-1]]
+        self.out = [list(row) + [Fraction(0)] * (width - len(row)) for row in found[-1]]
         self.y = [row + [Fraction(0)] * (width - len(row)) for row in self.y]
 
     def _new(
@@ -254,6 +256,14 @@ class _System:
                 [a * x for x in row] if a == b else self._new(row, (a, b), Fraction(1), self._next(), k)
                 for row, a, b in zip(rows, node.alpha, node.beta, strict=True)
             ]
+        if node.kind == "equilibrium":
+            first, made = width, list(rows)
+            for i, row in enumerate(rows):
+                made[i] = self._new(row, (node.alpha[i], node.beta[i]), Fraction(1), self._next(), k)
+            for i, row in enumerate(node.A):  # y = rows + W v, with columns of all neurons of the layer
+                own = zeros(1, first)[0] + list(row)
+                self.y[len(self.y) - len(node.A) + i] = _sum([own, rows[i]])
+            return made
         if node.kind == "sort":
             return self._sorted(rows, node.groups, k)
         if node.kind == "maximum":
@@ -311,6 +321,25 @@ def _sum(rows: Matrix) -> Vector:
     """The sum of rows, shorter ones filled up with zeros."""
     width = max(map(len, rows))
     return [sum((row[k] for row in rows if k < len(row)), Fraction(0)) for k in range(width)]
+
+
+def _equilibrium(nodes: Nodes, data: Json) -> Fraction:
+    """Every layer v = s(W v + .) has a form that is positive definite; then as `joint`."""
+    layers = [node for node in nodes if node.kind == "equilibrium"]
+    for node, given in zip(layers, data["existence"], strict=True):
+        mu, n = vector(given), len(node.A)
+        need(all(v > 0 for v in mu), "positive multipliers of the existence")
+        M = diagonal(mu)
+        for i, row in enumerate(node.A):
+            a, b = node.alpha[i], node.beta[i]
+            for p in range(n):
+                M[i][p] -= mu[i] * (a + b) * row[p] / 2
+                M[p][i] -= mu[i] * (a + b) * row[p] / 2
+                for q in range(n):
+                    M[p][q] += mu[i] * a * b * row[p] * row[q]
+            M[i][i] -= mu[i] / 2**40
+        need(semidefinite(M), "the existence")
+    return _joint(nodes, data)
 
 
 def _inequality(system: _System, multipliers: Vector, kappa: Fraction, goal: Matrix) -> Matrix:

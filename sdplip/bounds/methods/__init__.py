@@ -1,10 +1,21 @@
 """The methods by name, one file each. A method takes a task and gives proofs; the kernel concludes what they prove."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
-from sdplip.bounds.methods import banded, composite, exact, frequency, greedy, lipsdp, pairs, product, riccati
+from sdplip.bounds.methods import (
+    banded,
+    composite,
+    equilibrium,
+    exact,
+    frequency,
+    greedy,
+    lipsdp,
+    pairs,
+    product,
+    riccati,
+)
 from sdplip.bounds.methods.multipliers import no_chain
 from sdplip.bounds.methods.work import composite_work, interior_work, metric_work, refuses, seldom
 from sdplip.bounds.task import Proven, Task
@@ -59,7 +70,24 @@ def _frequency_work(network: Network) -> float:
 ENOUGH = 20.0
 """Seconds within which LipSDP of the whole network is the better choice."""
 
-METHODS: Mapping[str, Method] = {
+
+def _equilibrium_work(network: Network) -> float:
+    """That of LipSDP of as many neurons; infinite where there is no implicit layer."""
+    return interior_work(network) if equilibrium.is_implicit(network) else inf
+
+
+def _explicit(method: Method) -> Method:
+    """The same, which refuses networks with implicit layers."""
+
+    def unfit(network: Network) -> str | None:
+        if equilibrium.is_implicit(network):
+            return "it has an implicit layer, which is for 'equilibrium'"
+        return method.unfit(network)
+
+    return replace(method, unfit=unfit)
+
+
+_ALL: Mapping[str, Method] = {
     "product": Method(
         "product of proven norms along the graph, sums where it adds (seconds at any size)",
         product.unfit,
@@ -122,6 +150,14 @@ METHODS: Mapping[str, Method] = {
         banded.propose,
         stops=True,
     ),
+    "equilibrium": Method(
+        "implicit layers (monDEQ, LBEN): that the equilibria exist, and the best multipliers (a cube of the number of neurons)",
+        equilibrium.unfit,
+        equilibrium.propose,
+        _equilibrium_work,
+        device=True,
+        stops=True,
+    ),
     "reference": Method(
         "lipsdp-neuron by CVXPY and a general solver, for small networks (minutes at 100 neurons)",
         no_chain,
@@ -136,5 +172,9 @@ METHODS: Mapping[str, Method] = {
     "lipsdp-network": Method(
         "refused: the coupled multipliers of LipSDP-Network are no bound", refuses, lipsdp.coupled
     ),
+}
+METHODS: Mapping[str, Method] = {
+    name: method if name in ("product", "equilibrium", "lipsdp-network") else _explicit(method)
+    for name, method in _ALL.items()
 }
 """By the name that a caller asks for; "auto" tries those of finite work in this order."""

@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from sdplip.bounds.methods.equilibrium import implicit_spans
 from sdplip.bounds.methods.multipliers import no_chain, no_system
-from sdplip.bounds.methods.product import layers_proof
+from sdplip.bounds.methods.product import implicit, layers_proof
 from sdplip.bounds.task import Proven, Task
 from sdplip.kernel.rules.closed import node_factor
 from sdplip.network import AbstractLinear, Concatenate, Maximum, Network, Sum
@@ -20,10 +21,14 @@ Solve = Callable[[Task], Proven | None]
 def segments(network: Network) -> list[tuple[int, int]]:
     """First and last values of the parts that are worth a bound of their own; one where there is nothing to cut.
 
-    Between maxima over windows; and where such a part is too large for one inequality and no chain, in as few as fit.
+    Between maxima over windows, and implicit layers with the matrices around them; and where such a part is too large for one
+    inequality and no chain, in as few as fit.
     """
     found, start = list[tuple[int, int]](), 0
+    spans = {end: begin for begin, end in implicit_spans(network)}
     for cut in network.cuts[1:]:
+        if cut in spans and spans[cut] >= start:
+            found, start = [*found, (start, spans[cut]), (spans[cut], cut)], cut
         if isinstance(network.made(cut).op, Maximum):
             (below,) = network.made(cut).inputs
             found, start = [*found, (start, below)], cut
@@ -39,7 +44,7 @@ def propose(task: Task, solve: Solve) -> Iterator[Proven]:
         part = replace(task.about(task.network.between(start, end)), deadline=time.monotonic() + share)
         results.append((start, end, solve(part)))
     given = [(start, end, found.proof) for start, end, found in results if found is not None]
-    proof = layers_proof(task.network, given)
+    proof = layers_proof(task.network, [*given, *implicit(task.network, given)])
     solved = [found for _, _, found in results if found is not None]
     largest = max(solved, key=lambda found: found.iterations, default=None)
     name = "product" if largest is None else largest.method

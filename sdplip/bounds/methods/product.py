@@ -6,6 +6,7 @@ of norms; convolutions and other large operators stay what they are.
 
 from collections.abc import Iterator
 
+from sdplip.bounds.methods import equilibrium
 from sdplip.bounds.methods.norm import folded_convolution, is_small, norm_proof, summed_images
 from sdplip.bounds.methods.residual import residual_spans
 from sdplip.bounds.methods.sandwich import sandwich_spans
@@ -24,14 +25,29 @@ def unfit(network: Network) -> str | None:  # noqa: ARG001
 
 
 def propose(task: Task) -> Iterator[Proven]:
-    """One proof; residual and sandwich layers as what they are."""
+    """One proof; residual, sandwich and implicit layers as what they are."""
     proof = product_proof(task.network)
     yield Proven(task.conclude(proof), proof, "product")
 
 
 def product_proof(network: Network) -> Proof:
-    """The proof of the product, residual and sandwich layers of one piece."""
-    return layers_proof(network, [*residual_spans(network), *sandwich_spans(network)])
+    """The proof of the product, residual, sandwich and implicit layers of one piece."""
+    return layers_proof(network, [*residual_spans(network), *sandwich_spans(network), *implicit(network)])
+
+
+def implicit(network: Network, given: Spans | None = None) -> Spans:
+    """Start, end and proof of every implicit layer outside of `given` spans, the matrices around it included.
+
+    Raises:
+        NotProvable: that an equilibrium exists could not be proven.
+    """
+    found = Spans()
+    for start, end in equilibrium.implicit_spans(network):
+        if any(a <= start and end <= b for a, b, _ in given or []):
+            continue
+        (best,) = equilibrium.propose(Task(network.between(start, end)))
+        found.append((start, end, best.proof))
+    return found
 
 
 def layers_proof(network: Network, given: Spans | None = None) -> Proof:

@@ -11,7 +11,7 @@ from contextlib import suppress
 import numpy as np
 from jaxtyping import Float
 
-from sdplip.bounds.methods.product import layers_proof, linear_starts
+from sdplip.bounds.methods.product import implicit, layers_proof, linear_starts
 from sdplip.bounds.numerics.chain_proof import chain_proof
 from sdplip.bounds.numerics.shared import SharedMultipliers
 from sdplip.bounds.task import Proven, Task
@@ -65,7 +65,7 @@ def _caps(task: Task) -> tuple[int, Proof, Vector]:
     if behind == 0:
         return 0, Proof("layers"), row_lengths(network)
     before = task.about(network.between(0, behind))
-    front = layers_proof(before.network)
+    front = layers_proof(before.network, implicit(before.network))
     lengths = row_lengths(network.between(behind, network.output)) if fit else np.ones(network.outputs)
     return behind, front, np.nextafter(before.conclude(front) * lengths, np.inf)
 

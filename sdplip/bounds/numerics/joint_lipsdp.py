@@ -29,6 +29,19 @@ def lipsdp(
         raise np.linalg.LinAlgError("the output does not depend on the input")
     if not system.order:
         return Proposal((start,))
+    return optimised(system, kappa, start, goes_on, gap=gap, device=device)
+
+
+def optimised(
+    system: Increments,
+    kappa: float,
+    start: Vector,
+    goes_on: Callable[[int, float, float], bool] | None = None,
+    *,
+    gap: float = 1e-8,
+    device: str = "cpu",
+) -> Proposal:
+    """The same from a strictly feasible `kappa` and multipliers."""
     dense, groups = scaled(system, 1.1 * kappa, start * 1.02, device)
     y = torch.full((system.order + 1,), 0.5, dtype=torch.float64, device=device)
     y[0] = 1.0

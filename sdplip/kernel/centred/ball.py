@@ -120,7 +120,8 @@ class Around:
         each = self._entries(z)
         if isinstance(op, Activation):
             return self._slopes(k, op, i, z, each)
-        assert isinstance(op, Sort | Norms | Grouped)
+        if not isinstance(op, Sort | Norms | Grouped):
+            raise NotProvable("The values of an implicit layer around a point are not known here.")
         members = op.groups
         constant = op.constant if isinstance(op, Grouped) else 1.0
         own = lengths(each[members]) * constant * ONCE

@@ -177,8 +177,11 @@ class _Walk:
             self._narrow(i, np.isin(np.arange(op.length), op.index))
             index, found = windows.maximum(op, self.states[i], _Differences(self, i))
             self.ops.append(Maximum(index, op.length))
+        elif not isinstance(op, Norms | Grouped):
+            raise NotProvable(
+                "The values of an implicit layer on a region are not known here. Bound the network for all inputs, without the region."
+            )
         else:
-            assert isinstance(op, Norms | Grouped)
             self._narrow(i, np.ones(op.length, bool))
             ends = self.states[i].low, self.states[i].high
             found = groups.norms(op, *ends) if isinstance(op, Norms) else groups.grouped(op, *ends)

@@ -7,6 +7,7 @@ from sdplip.kernel.rules.banded import banded
 from sdplip.kernel.rules.chain import chain
 from sdplip.kernel.rules.composite import composite
 from sdplip.kernel.rules.cut import cut
+from sdplip.kernel.rules.equilibrium import equilibrium
 from sdplip.kernel.rules.folded import folded
 from sdplip.kernel.rules.frequency import frequency
 from sdplip.kernel.rules.joint import joint
@@ -26,8 +27,11 @@ Rule = Callable[[Goal, Proof, Prove], float]
 RULES: Mapping[str, Rule] = {
     rule.__name__: rule
     for rule in (
-        banded, chain, composite, cut, folded, frequency, joint, layers, local, narrow, norm, pairwise, patterns, residual,
-        rounded, rows, secants,
+        banded, chain, composite, cut, equilibrium, folded, frequency, joint, layers, local, narrow, norm, pairwise, patterns,
+        residual, rounded, rows, secants,
     )
 }  # fmt: skip
 """By the name that proofs call them: that of the function."""
+
+IMPLICIT = frozenset({"equilibrium", "layers", "narrow", "rows"})
+"""The rules that may speak of a network with implicit layers: who proves that the equilibria exist, and who hands that on to a part."""

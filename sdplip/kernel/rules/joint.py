@@ -30,7 +30,15 @@ Vector = Float[np.ndarray, " n"]
 
 def joint(goal: Goal, proof: Proof, prove: Prove) -> float:  # noqa: ARG001
     """$\\sqrt\\kappa$ where the inequality is proven."""
-    system = expand(goal.network)
+    return proven_jointly(expand(goal.network), proof)
+
+
+def proven_jointly(system: System, proof: Proof) -> float:
+    """$\\sqrt\\kappa$ where the inequality of the system is proven with the multipliers of the proof.
+
+    Raises:
+        NotProvable: it is not.
+    """
     multipliers = array(proof, "multipliers", (system.multipliers,), least=0.0)
     kappa = number(proof, "kappa")
     if not proves(inequality(system, multipliers).plus_diagonal(on_inputs(system, kappa))):

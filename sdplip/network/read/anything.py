@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 
 from sdplip.network.graph import Network, Shape
-from sdplip.network.read.file import read_file
+from sdplip.network.read.file import kind_of, read_file
 from sdplip.network.read.understood import Understood
 from sdplip.shapes import array
 from sdplip.weights.weight import Weight
@@ -44,7 +44,8 @@ def understand(
 
         return understand_module(cast(Any, what), input_shape)
     if not matrices:
-        reading = None if activation is None else {"kind": "weights", "activation": activation}
+        kind = "equilibrium" if activation and kind_of(what) == "equilibrium" else "weights"
+        reading = None if activation is None else {"kind": kind, "activation": activation}
         return read_file(what, reading)
     from sdplip.network.read.weights import weights_network
 

@@ -9,8 +9,8 @@ from sdplip.errors import InvalidCertificate
 from sdplip.network.file import holds_network, read_network
 from sdplip.network.read.understood import Understood
 
-KINDS = ("network", "onnx", "weights")
-"""How a file may be read: a network file, an ONNX graph, bare weights."""
+KINDS = ("network", "onnx", "weights", "equilibrium")
+"""How a file may be read: a network file, an ONNX graph, bare weights, the arrays of an equilibrium network."""
 
 
 def kind_of(path: str | os.PathLike[str]) -> str:
@@ -24,6 +24,10 @@ def kind_of(path: str | os.PathLike[str]) -> str:
     form = sniff(Path(path))
     if form == "safetensors" and holds_network(path):
         return "network"
+    from sdplip.network.read.equilibrium import holds_equilibrium
+
+    if holds_equilibrium(path, form):
+        return "equilibrium"
     return "onnx" if form == "onnx" else "weights"
 
 
@@ -38,7 +42,7 @@ def read_file(
 
     Args:
         reading: how, `{"kind": one of KINDS, ...}` with what the reader of that kind takes: `inputs` and `outputs` of ONNX,
-            `Assumptions` of bare weights. None is what the file says, and nothing assumed beyond the defaults.
+            `activation` of an equilibrium network, `Assumptions` of bare weights. None is what the file says, and nothing assumed beyond the defaults.
         biases: whether the biases of bare weights matter.
         compare: evaluate what was understood of an ONNX graph beside a reference, where one is installed.
 
@@ -55,6 +59,10 @@ def read_file(
         from sdplip.network.read.onnx import read_onnx
 
         found = read_onnx(path, inputs=rest.get("inputs"), outputs=rest.get("outputs"), compare=compare)
+    elif kind == "equilibrium" and not set(rest) - {"activation"} and all(map(_is_name, rest.values())):
+        from sdplip.network.read.equilibrium import read_equilibrium
+
+        found = read_equilibrium(path, rest.get("activation"))
     elif kind == "weights":
         from sdplip.network.read.weights import Assumptions, read_weights_network
 

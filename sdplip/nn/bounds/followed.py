@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from sdplip.bounds.methods.product import layers_proof
+from sdplip.bounds.methods.product import implicit, layers_proof
 from sdplip.errors import RefusedModule
 from sdplip.kernel.check import conclude
 from sdplip.kernel.proof import Goal, Proof
@@ -129,7 +129,7 @@ def _factors(network: Network, parts: dict[Whole, _Part], context: Context) -> F
     given = [
         (n.inputs[0], k, Proof("whole")) for k, n in enumerate(network.nodes, 1) if isinstance(n.op, Whole)
     ]
-    proof = layers_proof(network, given)
+    proof = layers_proof(network, [*given, *implicit(network, given)])
     spans = {end: (start, p) for (start, end), p in zip(proof.data["spans"], proof.parts, strict=True)}
     found, known = Factors(), dict[Whole, Bound]()
     for k in needed(network, {end: start for end, (start, _) in spans.items()}):

@@ -57,6 +57,8 @@ def _conv(step: Step) -> Array:
     if "kernel_shape" in step.options and tuple(step.options["kernel_shape"]) != K.shape[2:]:
         step.refuse(f"says `kernel_shape` {step.options['kernel_shape']}, but its kernel is {K.shape}.")
     pads, _ = padding(step, x.shape[2:], K.shape[2:], stride, dilation)
+    if step.has(2) and step.constant(2).ndim != 1:
+        step.refuse(f"needs a vector as its bias, but is given shape {step.constant(2).shape}.")
     return images.convolution(
         x, K, step.vector(2), stride=stride, pads=pads, dilation=dilation, groups=groups
     )
