@@ -32,6 +32,5 @@ RULES: Mapping[str, Rule] = {
     )
 }  # fmt: skip
 """By the name that proofs call them: that of the function."""
-
 IMPLICIT = frozenset({"equilibrium", "layers", "narrow", "rows"})
 """The rules that may speak of a network with implicit layers: who proves that the equilibria exist, and who hands that on to a part."""
