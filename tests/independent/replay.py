@@ -5,6 +5,7 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
+from tests.independent import patterns
 from tests.independent.networks import (
     Node,
     Nodes,
@@ -77,6 +78,11 @@ def conclude(
             return _pairwise(nodes, data)
         case "equilibrium":
             return _equilibrium(nodes, data)
+        case "patterns":
+            try:
+                return patterns.conclude(nodes, data, region)
+            except patterns.Open as error:
+                raise Refused(str(error)) from None
         case "chain":
             return _chain(nodes, data)
         case "composite":
