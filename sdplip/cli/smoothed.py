@@ -62,6 +62,7 @@ def smoothed(
     batch: int,
 ) -> "tuple[Smoothed, ...]":
     """The certificates of the smoothed network, with the constants that the proof has found."""
+    from sdplip.robustness.half import full
     from sdplip.robustness.smoothing import Smoothing, certify_smoothed
 
     with image_bar("smoothing") as watch:
@@ -71,7 +72,7 @@ def smoothed(
             labels,
             Smoothing(*parameters),
             constants=found.constants,
-            precision=found.precision,
+            precision=full(found.precision),
             batch=batch,
             progress=watch,
         )

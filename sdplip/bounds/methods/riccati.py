@@ -1,6 +1,6 @@
 """The best of the closed-form multipliers: of a chain layer by layer, of other networks by one inequality."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 
@@ -27,7 +27,7 @@ def propose(task: Task) -> Iterator[Proven]:
     yield from by_one_inequality(task)
 
 
-def families() -> dict[str, Callable[[Chain], Proposal]]:
+def families() -> Mapping[str, Callable[[Chain], Proposal]]:
     """By name: "riccati-spectral" is ECLipsE-Fast, "-free" has a free scale in each layer."""
     plain = {
         f"riccati-{name}": partial(riccati, scaling=s) for name, s in FAMILIES.items() if name != "min-trace"
