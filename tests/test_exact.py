@@ -20,6 +20,9 @@ from sdplip.kernel.sides import sides
 from sdplip.network import Activation, Builder, Dense, Maximum, Network, Sort, Sum, chain
 from sdplip.verifier.document import digest
 from tests.commands import answer, failure, invoke
+from tests.independent import patterns
+from tests.independent.networks import of_arrays
+from tests.independent.rational import vector
 
 DATA = os.environ.get("SDPLIP_DATA")
 ROOT40 = chain(
@@ -431,3 +434,37 @@ def test_biases_must_be_understood(tmp_path: Path):
     document["file"]["sha256"] = digest(other)
     proof.write_text(json.dumps(document))
     assert invoke("verify", proof, other)[0] != 0, "the proof rests on biases that this file does not say"
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [(0, 0), (-450, 0), (450, -450), (-300, -300), (200, 300), (-500, 480)]
+)
+@pytest.mark.parametrize("region", [None, "box"])
+def test_extreme_ranges_against_rational_numbers(first, second, region):
+    """Weights times powers of two, far from 1 on both sides: what is proven holds in exact arithmetic, or nothing is."""
+    network = random_network(4, 2, 4, 3, 1)
+    scales = iter((2.0**first, 2.0**second, 1.0))
+    ops, biases = [], 1.0
+    for node in network.nodes:
+        op = node.op
+        if isinstance(op, Dense):
+            scale = next(scales)
+            biases *= scale
+            op = Dense(op.W * scale, op.b * biases)
+        ops.append(op)
+    scaled = chain(ops)
+    box = None if region is None else Box(np.array([-0.4, -0.3]), np.array([0.5, 0.6]))
+    try:
+        found = exact_bound(scaled, region=box)
+        proven = found.bound
+    except NotProvable:
+        assert (first, second) != (0, 0)
+        return
+    arrays = {f"{k}.weight": op.W for k, op in enumerate(ops) if isinstance(op, Dense)}
+    arrays |= {f"{k}.bias": op.b for k, op in enumerate(ops) if isinstance(op, Dense)}
+    ends = None if box is None else {"box": (vector(box.lower), vector(box.upper))}
+    if found.proof.rule != "patterns":
+        pytest.skip(f"proven by `{found.proof.rule}`, which has tests of its own")
+    second_opinion = patterns.conclude(of_arrays(arrays, {}), found.proof.data, ends)
+    assert second_opinion <= Fraction(proven) * (1 + Fraction(1, 10**12))
+    assert found.lower <= proven

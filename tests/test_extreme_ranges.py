@@ -199,7 +199,7 @@ def _times(proof: Json, e: int) -> None:
 
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize(
-    "rule", sorted(set(RULES) - OF_REGIONS - {"residual", "rounded", "folded", "equilibrium"})
+    "rule", sorted(set(RULES) - OF_REGIONS - {"residual", "rounded", "folded", "equilibrium", "patterns"})
 )
 def test_rules_of_all_inputs(rule, scale, chains, tmp_path):
     accepted = 0

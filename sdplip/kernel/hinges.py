@@ -174,9 +174,8 @@ def _read(op: AbstractLinear, S: Enclosure, image: Enclosure) -> Enclosure:
     """The image of rows with no errors in columns that they do not depend on at all."""
     if holds_subnormals(op):
         return image
-    there = (
-        op.absolute().apply(np.where(_nonzero(S), 2.0**900, 0.0).T).T > 0
-    )  # so large that no product vanishes
+    with np.errstate(over="ignore"):  # so large that no product vanishes
+        there = op.absolute().apply(np.where(_nonzero(S), 2.0**900, 0.0).T).T > 0
     return Enclosure(image.mid * there, np.where(there, image.radius(), 0.0))
 
 
