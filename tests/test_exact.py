@@ -21,7 +21,7 @@ from sdplip.network import Activation, Builder, Dense, Maximum, Network, Sort, S
 from sdplip.verifier.document import digest
 from tests.commands import answer, failure, invoke
 from tests.independent import patterns
-from tests.independent.networks import of_arrays
+from tests.independent.networks import Nodes, of_arrays
 from tests.independent.rational import vector
 
 DATA = os.environ.get("SDPLIP_DATA")
@@ -156,122 +156,24 @@ def test_ends_of_hinges_hold():
     assert known.high.max() < 10
 
 
-def rational(network: Network, proof: Proof) -> bool:
-    """Whether bounded leaves hold and empty ones cancel, in exact arithmetic: a ReLU chain for all inputs."""
-    W = [
-        [[Fraction(v) for v in row] for row in op.W.tolist()]
-        for op in (node.op for node in network.nodes)
-        if isinstance(op, Dense)
-    ]
-    b = [
-        [Fraction(v) for v in op.b.tolist()]
-        for op in (node.op for node in network.nodes)
-        if isinstance(op, Dense)
-    ]
-    data, n = proof.data, len(W[0][0])
-    order = sum(len(A) for A in W[:-1])
-    kappa, multipliers = (
-        Fraction(data["kappa"]),
-        iter(map(Fraction, np.asarray(data["multipliers"]).tolist())),
-    )
-    empties = iter(
-        zip(data["base"], np.split(np.array(data["rows"], int), np.cumsum(data["count"])[:-1]), strict=True)
-    )
-    todo = [[-1] * order]
-
-    def rows_of(pattern: list[int]) -> tuple[list[list[Fraction]], list[list[Fraction]]]:
-        unit = lambda k: [Fraction(int(j == k)) for j in range(n + order + 1)]  # noqa: E731
-        below, y, at = [unit(k) for k in range(n)], [], 0
-        for A, shift in zip(W, b, strict=True):
-            new = [
-                [sum(w * r[j] for w, r in zip(row, below, strict=True)) for j in range(n + order + 1)]
-                for row in A
-            ]
-            for row, s in zip(new, shift, strict=True):
-                row[-1] += s
-            if A is W[-1]:
-                return y, new
-            y += new
-            side = pattern[at : at + len(A)]
-            zero = [Fraction(0)] * (n + order + 1)
-            below = [
-                unit(n + at + k) if s < 0 else row if s else zero
-                for k, (s, row) in enumerate(zip(side, new, strict=True))
-            ]
-            at += len(A)
-        raise AssertionError
-
-    for asked in data["fork"]:
-        pattern = todo.pop()
-        if asked >= 0:
-            todo += [[side if k == asked else p for k, p in enumerate(pattern)] for side in (1, 0)]
-            continue
-        if asked == -1:
-            y, out = rows_of(pattern)
-            open_ = [i for i in range(order) if pattern[i] < 0]
-            size, at = n + len(open_), [*range(n), *(n + i for i in open_)]
-            M = [[-sum(r[i] * r[j] for r in out) for j in at] for i in at]
-            for k in range(n):
-                M[k][k] += kappa
-            for k, i in enumerate(open_, n):
-                lam = next(multipliers)
-                M[k][k] += lam
-                for c, j in enumerate(at):
-                    M[k][c] -= lam * y[i][j] / 2
-                    M[c][k] -= lam * y[i][j] / 2
-            for k in range(size):  # all pivots are positive
-                if M[k][k] <= 0:
-                    return False
-                for i in range(k + 1, size):
-                    factor = M[i][k] / M[k][k]
-                    M[i] = [u - factor * v for u, v in zip(M[i], M[k], strict=True)]
-            continue
-        base, rows = next(empties)
-        ends = np.cumsum([len(A) for A in W[:-1]])
-        forget = [-1 if p == 1 and i < (ends[base - 1] if base else 0) else p for i, p in enumerate(pattern)]
-        y, _ = rows_of(forget)
-        kept = []
-        for r in rows.tolist():
-            kind, i = divmod(r, order)
-            unit = [Fraction(int(j == n + i and kind > 0)) for j in range(n + order + 1)]
-            sign = (1 if forget[i] == 1 else -1) if kind == 0 else (-1 if kind == 2 else 0)
-            assert (forget[i] >= 0) == (kind == 0)
-            kept.append([sign * v + u for v, u in zip(y[i], unit, strict=True)])
-        weights = _null(kept)
-        if weights is None or sum(w * row[-1] for w, row in zip(weights, kept, strict=True)) >= 0:
-            return False
-    return not todo
-
-
-def _null(rows: list[list[Fraction]]) -> list[Fraction] | None:
-    """The positive weights with which all but the last entries of the rows cancel, found by elimination."""
-    m = len(rows)
-    work = [row[:-1] + [Fraction(int(i == k)) for i in range(m)] for k, row in enumerate(rows)]
-    width, rank = len(rows[0]) - 1, 0
-    for column in range(width):
-        pivot = next((k for k in range(rank, m) if work[k][column] != 0), None)
-        if pivot is None:
-            continue
-        work[rank], work[pivot] = work[pivot], work[rank]
-        for k in range(m):
-            if k != rank and work[k][column] != 0:
-                factor = work[k][column] / work[rank][column]
-                work[k] = [u - factor * v for u, v in zip(work[k], work[rank], strict=True)]
-        rank += 1
-    if rank != m - 1:
-        return None
-    weights = work[-1][width:]
-    weights = [-w for w in weights] if weights[0] < 0 else weights
-    return weights if min(weights) > 0 else None
+def nodes_of(network: Network) -> Nodes:
+    """For the second checker: a chain of matrices and relu."""
+    ops = [node.op for node in network.nodes if isinstance(node.op, Dense)]
+    arrays = {f"{k}.weight": op.W for k, op in enumerate(ops)} | {
+        f"{k}.bias": op.b for k, op in enumerate(ops)
+    }
+    return of_arrays(arrays, {})
 
 
 def test_the_proof_in_rational_numbers():
     network = random_network(4, 2, 4, 3, 1)
     found = exact_bound(network)
-    assert -2 in found.proof.data["fork"] and rational(network, found.proof)
-    less = dict(found.proof.data)
-    less["kappa"] = less["kappa"] * 0.9
-    assert not rational(network, Proof("patterns", less))
+    nodes, data = nodes_of(network), found.proof.data
+    assert -2 in data["fork"] and float(patterns.conclude(nodes, data, None)) == pytest.approx(
+        found.bound, rel=1e-12
+    )
+    with pytest.raises(patterns.Open, match="bounded leaf"):
+        patterns.conclude(nodes, {**data, "kappa": data["kappa"] * 0.9}, None)
 
 
 def forged(proof: Proof, **changes: object) -> Proof:
@@ -460,11 +362,9 @@ def test_extreme_ranges_against_rational_numbers(first, second, region):
     except NotProvable:
         assert (first, second) != (0, 0)
         return
-    arrays = {f"{k}.weight": op.W for k, op in enumerate(ops) if isinstance(op, Dense)}
-    arrays |= {f"{k}.bias": op.b for k, op in enumerate(ops) if isinstance(op, Dense)}
     ends = None if box is None else {"box": (vector(box.lower), vector(box.upper))}
     if found.proof.rule != "patterns":
         pytest.skip(f"proven by `{found.proof.rule}`, which has tests of its own")
-    second_opinion = patterns.conclude(of_arrays(arrays, {}), found.proof.data, ends)
+    second_opinion = patterns.conclude(nodes_of(scaled), found.proof.data, ends)
     assert second_opinion <= Fraction(proven) * (1 + Fraction(1, 10**12))
     assert found.lower <= proven

@@ -69,10 +69,15 @@ class Hinges:
     @cached_property
     def depth(self) -> Int[np.ndarray, " hinges"]:
         """The layer of each hinge, from 0."""
-        found = np.zeros(self.order, int)
-        for k, layer in enumerate(self.layers):
-            found[layer] = k
-        return found
+        return depths(self.layers)
+
+
+def depths(layers: tuple[Int[np.ndarray, " some"], ...]) -> Int[np.ndarray, " hinges"]:
+    """The layer of each hinge, from 0."""
+    found = np.zeros(sum(map(len, layers)), int)
+    for k, layer in enumerate(layers):
+        found[layer] = k
+    return found
 
 
 def hinged(network: Network) -> Hinges:

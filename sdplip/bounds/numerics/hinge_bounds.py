@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
-from sdplip.kernel.hinges import Hinges, Patterns, open_first
+from sdplip.kernel.hinges import Hinges, Patterns, depths, open_first
 from sdplip.shapes import Bool, Float, Int
 
 Vector = Float[np.ndarray, " batch"]
@@ -47,10 +47,7 @@ class Plain:
     @cached_property
     def depth(self) -> Int[np.ndarray, " hinges"]:
         """The layer of each hinge."""
-        found = np.zeros(self.order, int)
-        for k, layer in enumerate(self.layers):
-            found[layer] = k
-        return found
+        return depths(self.layers)
 
     def reduced(self, patterns: Patterns) -> tuple[Matrices, Matrices]:
         """`y` and `out` of each pattern, as `kernel.hinges.reduced` has them."""
