@@ -5,7 +5,7 @@ $\mathrm{atan}'' = -2 x / (1 + x^2)^2$, $\mathrm{gelu}'' = \varphi(x) (2 - x^2)$
 between its turns, so that ends and turns give its range. Every value is at most 2 in size and made of at most eight operations, of factors
 below 4, or of an exponential that is known to $2^{-40}$ (`arithmetic.points`): `PAD` covers both. What lies beyond `FAR` is below it.
 
-$\mathrm{silu}'' = \sigma'(x) (2 - x \tanh(x / 2))$ is a product of two ranges, the second of a function that falls with |x|; and it lies
+$\mathrm{silu}'' = \sigma'(x) (2 - x \tanh(x / 2))$ is a product of two ranges, the second of a function that falls with $|x|$; and it lies
 between -0.05 and 1/2, since $\sigma' \le e^{-|x|}$ and $(|x| - 2) e^{-|x|} \le e^{-3}$.
 """
 

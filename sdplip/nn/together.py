@@ -18,7 +18,7 @@ Layer = tuple[AbstractScaling, Tensor]
 
 @contextmanager
 def together(model: nn.Module) -> Iterator[None]:
-    r"""A block in which the `t` of equal convolutions of `model` are computed at once, as groups of one convolution.
+    r"""A block in which the `t` of equal convolutions of `model` are computed at once, as groups of one convolution::
 
         with together(model):
             loss = criterion(model(x), y)

@@ -3,7 +3,7 @@ r"""How far a margin can fall on a ball, from its gradient at the centre and its
 For a row c let $m = c f$. Along a segment from the centre x, $m(x + \delta) \ge m(x) - |\nabla m(x)|\,|\delta| - \tfrac12 M |\delta|^2$ where
 $-M$ is below every eigenvalue of the second derivative on the ball, so m falls by at most $(|\nabla m(x)| + M R / 2)\,|\delta|$ for $|\delta| \le R$.
 
-With the Jacobians $J_k$ of the arguments of the elementwise functions $\varphi_k$, and the gradients $g_k$ of m with respect to their values,
+With the Jacobians $J_k$ of the arguments of the elementwise functions $\varphi_k$, and the gradients $g_k$ of m with respect to their values, ::
 
     m'' = sum_k J_k' diag(g_k phi_k'') J_k ,   hence   M = sum_k | diag(w_k)^(1/2) J_k |^2 ,   w_k = max(0, -min(g_k phi_k'')) ,
 

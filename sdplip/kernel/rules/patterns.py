@@ -5,7 +5,7 @@ branch with $v_i = 0$, $y_i \le 0$ and one with $v_i = y_i \ge 0$. A segment bet
 many parts on each of which every hinge is on one side all along, so each part lies in some leaf of the tree. Hence the largest constant of a
 leaf is one of the network, and a leaf that no point of the region is in needs none.
 
-**A bounded leaf.** In the increments x, v of its open hinges, f is linear, $f = F (x, v)$, and $0 \le v_i / y_i \le 1$. So with $\lambda \ge 0$
+**A bounded leaf.** In the increments x, v of its open hinges, f is linear, $f = F (x, v)$, and $0 \le v_i / y_i \le 1$. So with $\lambda \ge 0$ ::
 
     kappa |x|^2 + sum_i lambda_i v_i (v_i - y_i) - |F (x, v)|^2 >= 0   for all x and v
 
