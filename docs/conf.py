@@ -23,7 +23,7 @@ extensions = [
 ]
 myst_enable_extensions = ["dollarmath", "amsmath", "deflist"]
 myst_heading_anchors = 3
-exclude_patterns = ["_build", "static", "**.ipynb_checkpoints"]
+exclude_patterns = ["_build", "static", "jupyter_execute", "**.ipynb_checkpoints"]
 nb_execution_mode = "auto"  # notebooks are stored without outputs, so all of them run
 nb_execution_in_temp = True
 nb_execution_raise_on_error = True
