@@ -22,7 +22,6 @@ CASES = [
     ("float64", "computed"), ("float64", "exact"), ("float32", "computed"), ("float32", "exact"), ("bfloat16", "exact"),
     ("float16", "exact"),
 ]  # fmt: skip
-UNITS = {"float64": 2.0**-53, "float32": 2.0**-24, "bfloat16": 2.0**-8, "float16": 2.0**-11}
 DTYPES = {"float64": torch.float64, "float32": torch.float32, **HALVES}
 
 

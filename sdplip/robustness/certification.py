@@ -220,10 +220,10 @@ def certify_accuracy(
     shape = tuple(images.shape[1:])
     with plain_arithmetic(device_of(model)):
         entering: Precision = "float32" if precision == "float32" else "float64"
-        half, network = None, None
         if precision == "bfloat16" or precision == "float16":
             half, network = half_network(model, precision, scope)
-        network = network or network_in(model, entering)
+        else:
+            half, network = None, network_in(model, precision)
         classes = run(network, pixels(images[:1].to(device_of(network)), entering)).shape[1]
         single, classes = classes == 1, max(classes, 2)
         if not 0 <= int(labels.min()) <= int(labels.max()) < classes:  # all refused before the long proof

@@ -12,7 +12,7 @@ from sdplip.nn.activations import Abs
 from sdplip.nn.slopes import monotone_slope
 from sdplip.robustness.absolute import Format, LinearMap, length_above, norm_above
 from sdplip.robustness.rounding_flow import REACH, Affine, RoundingContext, Step, lengths
-from sdplip.robustness.rounding_sums import Sums, block_sums, length
+from sdplip.robustness.rounding_sums import Sums, block_sums
 
 ROUNDINGS: dict[type, int] = {nn.ReLU: 0, nn.ReLU6: 0, nn.Identity: 0, Abs: 0, nn.LeakyReLU: 2}
 """Elementwise activations that are computed by comparisons and products alone, with the roundings of a result."""
@@ -33,7 +33,7 @@ def affine(
         if found is None:
             delta = gamma * size
         else:
-            delta = (found.steep * A) * distance + length(found.lost(z, y))
+            delta = (found.steep * A) * distance + lengths(found.lost(z, y))
         return y, within_range(delta + 4 * map.terms * format.tiny * y[0].numel(), size, format)
 
     return step

@@ -12,15 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from sdplip.arithmetic.rounding import GENEROUS
 from sdplip.nn.plain import TRANSPOSED
-from sdplip.robustness.absolute import FLOOR, Format
-from sdplip.robustness.rounding_flow import Affine
+from sdplip.robustness.absolute import Format
+from sdplip.robustness.rounding_flow import Affine, lengths
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,16 +95,11 @@ def block_sums(
     ) -> tuple[Affine, Affine]:
         (a, v), (beta, both) = units, factors
         e = up.lost(z, a)
-        before = (beta * up.steep * both) * distance + length(beta * down.sizes(e, z))
-        here = length(down.lost(v, applied(layers[1], v, z), z)) * twice
+        before = (beta * up.steep * both) * distance + lengths(beta * down.sizes(e, z))
+        here = lengths(down.lost(v, applied(layers[1], v, z), z)) * twice
         return before, (down.steep * twice) * (beta * both * distance + 2.0 * before) + here
 
     return found
-
-
-def length(entries: Tensor) -> Float[np.ndarray, " batch"]:
-    """Euclidean length of each sample, rounded up."""
-    return entries.detach().flatten(1).norm(dim=1).cpu().numpy() * GENEROUS + FLOOR
 
 
 def applied(module: Any, v: Tensor, like: Tensor | None) -> Tensor:

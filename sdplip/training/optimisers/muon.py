@@ -49,6 +49,14 @@ def muon_groups(module: nn.Module, *, lr_rest: float = 0.01, weight_decay: float
     return [group for group in groups if group["params"]]
 
 
+def evaluated(closure: Callable[[], Any] | None) -> Any:
+    """The loss that a closure of an optimiser computes, with gradients; None without one."""
+    if closure is None:
+        return None
+    with torch.enable_grad():
+        return closure()
+
+
 class Muon(torch.optim.Optimizer):
     """Orthogonal weights by Newton-Schulz directions and a retraction, others by Adam; the rest is as in any optimiser of torch.
 
@@ -99,10 +107,7 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """One step; `closure` computes the loss anew, which is returned."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = evaluated(closure)
         for group in self.param_groups:
             _in_range(group)
             (self._turn if group["manifold"] else self._adam)(group)

@@ -8,6 +8,7 @@ import torch
 
 from sdplip.errors import InvalidConfig
 from sdplip.training.optimisers.around import AbstractAround, settled
+from sdplip.training.optimisers.muon import evaluated
 
 
 class ScheduleFree(AbstractAround):
@@ -32,10 +33,7 @@ class ScheduleFree(AbstractAround):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = evaluated(closure)
         for y, _ in self.weights():
             if y not in self.state:
                 self.state[y] = {"z": y.clone(), "x": y.clone(), "total": 0.0}
