@@ -24,6 +24,9 @@ CHOICES = {"loss.offset": (0.7, 1.0, 1.4), "optimiser.lr": (0.5, 1.0, 2.0)}
 LARGEST = {"muon": 0.6}
 """Learning rates that an optimiser refuses to exceed."""
 
+CLOCK = ("train.threads=1", "train.clock=cpu", "train.device=cpu")
+"""One thread, whose processor time counts: other work on the machine changes nothing."""
+
 SHORTER = 5
 """How much shorter the runs of a search are."""
 
@@ -62,7 +65,7 @@ def chosen(run: Run, plan: Plan) -> list[str]:
     if not plan.search:
         return list(run.changes)
     others = [change for change in run.changes if change.split("=")[0] not in CHOICES]
-    tried = settings([*others, *choices(run), "train.threads=1"])
+    tried = settings([*others, *choices(run), *CLOCK])
     place, short = str(plan.folder / f"{run.name}-search"), str(plan.minutes / SHORTER)
     answer = sdplip(
         "sweep", run.preset, *tried, "--data", plan.data, "--minutes", short, "--out", place, "--json"
@@ -78,7 +81,7 @@ def seeded(run: Run, table: Table, plan: Plan) -> dict:
     for seed in range(plan.seeds):
         out, answer = plan.folder / f"{run.name}-seed-{seed}", plan.folder / f"{run.name}-seed-{seed}.json"
         if not (out / "summary.json").exists():
-            options = settings([*values, f"train.seed={seed}", "train.threads=1"])
+            options = settings([*values, f"train.seed={seed}", *CLOCK])
             length = ("--minutes", str(plan.minutes), "--out", str(out), "--quiet")
             sdplip("train", "--preset", run.preset, *options, "--data", plan.data, *length)
         if not answer.exists():
@@ -111,7 +114,7 @@ def show(name: str, plan: Plan, at_once: int, only: str) -> None:
     with ThreadPoolExecutor(at_once) as pool:
         results = list(pool.map(lambda run: seeded(run, table, plan), runs))
     lines = [
-        f"{plan.minutes:g} minutes on one core a run, {plan.seeds} seed(s): mean (least to most) of the whole test set, which each run saw once.",
+        f"{plan.minutes:g} CPU minutes of one thread a run, {plan.seeds} seed(s): mean (least to most) of the whole test set, which each run saw once.",
         "",
         f"| run | values | clean | {' | '.join(table.radii)} | mean radius | largest bound |",
         f"|---|---|{'--:|' * (3 + len(table.radii))}",

@@ -117,14 +117,22 @@ def test_steps_instead_of_epochs_and_no_validation(data, tmp_path):
     assert [line["step"] for line in lines(tmp_path / "run")] == [4, 5]
 
 
-def test_a_time_budget_ends_the_schedule(data, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("clock", "ticking"), [("wall", "monotonic"), ("cpu", "process_time")])
+def test_a_time_budget_ends_the_schedule(data, tmp_path, monkeypatch, clock, ticking):
     """A clock that ticks a second at each look: the budget, not the machine, ends the run."""
     ticks = iter(range(10**6))
-    monkeypatch.setattr("time.monotonic", lambda: float(next(ticks)))
-    summary = train(small("train.minutes=2"), tmp_path / "run", data=data)
+    monkeypatch.setattr(f"time.{ticking}", lambda: float(next(ticks)))
+    config = small("train.minutes=2", f"train.clock={clock}", "train.device=cpu")
+    summary = train(config, tmp_path / "run", data=data)
     assert summary.finished and 3 < summary.steps < 60
     assert lines(tmp_path / "run")[-1]["lr"] < 0.3 * 0.01 / 20 * 20  # on its way down
     assert lines(tmp_path / "run")[-1]["seconds"] <= 125
+
+
+def test_the_processor_does_not_time_a_gpu(data, tmp_path, monkeypatch):
+    monkeypatch.setattr("sdplip.training.precision.device_named", lambda _: torch.device("cuda"))
+    with pytest.raises(InvalidConfig, match=r"train\.clock.*Use wall"):
+        train(small("train.minutes=2", "train.clock=cpu"), tmp_path / "run", data=data)
 
 
 def test_tensorboard(data, tmp_path):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sdplip.training.build import tolerance_of
 from sdplip.training.checkpoint import Counters, save_checkpoint
-from sdplip.training.config import RunConfig
+from sdplip.training.config import RunConfig, TrainConfig
 from sdplip.training.data import Batches, DataSet, Split, fingerprint
 from sdplip.training.distributed import Team
 from sdplip.training.metrics import Line, Metrics
@@ -32,7 +32,7 @@ class Progress:
         loss: mean over the epoch so far.
         clean, certified: of the last validation, `certified` as monitored; None before it.
         images_per_second: since the last validation.
-        seconds, left: wall clock so far, and until the end as far as one can tell.
+        seconds, left: so far, and until the end as far as one can tell, on the clock of `train.clock`.
     """
 
     step: int
@@ -46,13 +46,18 @@ class Progress:
     left: float
 
 
+def clock(train: TrainConfig) -> Callable[[], float]:
+    """What counts the seconds of a run: wall time, or the processor time of this process."""
+    return time.process_time if train.clock == "cpu" else time.monotonic
+
+
 @dataclass
 class Job:
     """A run at work.
 
     Attributes:
         objective: the loss of a batch, over all processes.
-        begin: when this process began, on the monotonic clock.
+        begin: when this process began, on the clock of the run.
         counters: what a restart needs; `counters.seconds` counts the time before `begin`.
         losses: sum of the losses of this epoch, and their number.
         weights: the selected ones, on the CPU; None where the last ones are selected.
@@ -109,10 +114,14 @@ class Job:
         """Steps done."""
         return self.counters.step
 
+    def now(self) -> float:
+        """The clock of the run, in seconds."""
+        return clock(self.config.train)()
+
     @property
     def seconds(self) -> float:
         """Since the start of the run, over all restarts."""
-        return self.counters.seconds + time.monotonic() - self.begin
+        return self.counters.seconds + self.now() - self.begin
 
     @property
     def total(self) -> int:
@@ -132,7 +141,7 @@ class Job:
         then, step = self.mark
         if step == self.step:
             return self.rate
-        return (self.step - step) * self.batches.batch / max(time.monotonic() - then, 1e-9)
+        return (self.step - step) * self.batches.batch / max(self.now() - then, 1e-9)
 
     @property
     def loss(self) -> float:
@@ -142,7 +151,7 @@ class Job:
 
     def resume_clock(self) -> None:
         """Count images per second from here."""
-        self.mark = (time.monotonic(), self.step)
+        self.mark = (self.now(), self.step)
 
     def progress(self) -> Progress:
         """Where the run stands."""
@@ -167,10 +176,10 @@ class Job:
 
     def rehearse(self) -> None:
         """Time a validation, so that a time budget leaves room for the last one."""
-        held, begin = self.data.validation, time.monotonic()
+        held, begin = self.data.validation, self.now()
         if held is not None:
             self._measured(held)
-        self.reserve = 1.25 * (time.monotonic() - begin)
+        self.reserve = 1.25 * (self.now() - begin)
         self.resume_clock()
 
     def close(self) -> None:
@@ -186,10 +195,10 @@ class Job:
         project(self.optimiser)
         loss = self.loss  # on a GPU, this waits for the steps
         self.rate = self.images_per_second
-        begin = time.monotonic()
+        begin = self.now()
         self._weigh()
         bound, lower = self._bounded()
-        self.reserve = max(self.reserve, 1.25 * (time.monotonic() - begin))
+        self.reserve = max(self.reserve, 1.25 * (self.now() - begin))
         self.losses.zero_()
         self.last_loss = loss
         self.validated = self.step

@@ -35,7 +35,7 @@ from sdplip.training.data import (
 from sdplip.training.data.draws import sent
 from sdplip.training.diagnose import first_not_finite, length
 from sdplip.training.distributed import Team, team
-from sdplip.training.job import Job, Progress
+from sdplip.training.job import Job, Progress, clock
 from sdplip.training.margins import has_head
 from sdplip.training.metrics import Line, Metrics
 from sdplip.training.objective import Objective
@@ -86,7 +86,7 @@ def train(
         Diverged: a loss or gradient is not finite; the last checkpoint stays.
         OutOfResources: disk or memory is full; the last checkpoint stays.
     """
-    begin, out = time.monotonic(), Path(out)
+    out = Path(out)
     config = preset(config) if isinstance(config, str) else config
     if not isinstance(config, RunConfig):
         raise InvalidConfig(f"`config` must be a run file or the name of a preset, but is {said(config)}.")
@@ -95,6 +95,7 @@ def train(
     if model is not None:
         config = replace(config, model=ModelConfig(factory=recorded(model)))
     config = resolved(config)
+    begin = clock(config.train)()
     with team(config.train.device) as members, threads(config.train.threads), _memory(config):
         done = folder.prepare(out, config, resume=resume)
         members.alike(done is not None, f"a finished run in `{out}`")

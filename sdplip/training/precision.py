@@ -19,9 +19,16 @@ Precision = Literal["float32", "bfloat16"]
 def resolved(config: RunConfig) -> RunConfig:
     """The run file with the precision and the memory of images that `auto` and none stand for on its device.
 
+    Raises:
+        InvalidConfig: a clock of the processor for a run on another device.
+
     bfloat16 where a product in it is fast: processors with AMX or AVX512-BF16, GPUs with units for it. Rows of a table stay in float32.
     """
     train = config.train
+    if train.clock == "cpu" and device_named(train.device).type != "cpu":
+        raise InvalidConfig(
+            "`train.clock` = cpu counts the processor's time, which says nothing of a GPU's. Use wall, or `train.device` = cpu."
+        )
     if train.precision == "auto":
         table = config.loss.name in ("mse", "mae")
         train = replace(

@@ -202,7 +202,9 @@ class TrainConfig(_Section):
         epochs: passes over the training set.
         steps: of the optimiser in all, instead of `epochs`; None for `epochs`.
         batch: images of a step, over all processes together.
-        minutes: wall-clock time, instead of `epochs` and `steps`, within which the schedule ends; None for no budget.
+        minutes: time, instead of `epochs` and `steps`, within which the schedule ends; None for no budget.
+        clock: what `minutes` counts: `wall`, or `cpu`, the processor time of all threads, so that other work on the machine
+            changes nothing; for runs on the CPU.
         seed: of the initial weights, the order of the images, the augmentation.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, ...
         precision: of the forward pass in training; bfloat16 is autocast, and the bound is of the float32 weights either way. `auto` is
@@ -223,6 +225,7 @@ class TrainConfig(_Section):
     steps: Count | None = None
     batch: Count = 128
     minutes: Positive | None = None
+    clock: Literal["wall", "cpu"] = "wall"
     seed: Number = 0
     device: str = "auto"
     precision: Literal["float32", "bfloat16", "auto"] = "float32"
