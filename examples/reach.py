@@ -1,0 +1,164 @@
+"""How much is proven for a small budget: the best recipe of each data set, chosen on the validation split, then one look at the test set a seed.
+
+    python examples/reach.py FOLDER mnist fashion cifar10 cifar10-far --data DATA --seeds 3     # hours
+    python examples/reach.py FOLDER mnist --data DATA --seeds 1 --minutes 0.1                   # a quick look
+    python examples/reach.py FOLDER table                                                       # Markdown, from what stands there
+
+Minutes are processor time of one thread. The values of a grid are tried for a fifth of the time each, and those that certify most images of the
+validation split at the radius of the goal are trained in full length. What is in FOLDER already is not run again; FOLDER/reach.json holds
+everything. DATA is a folder with `mnist`, `fashion_mnist` and `cifar10` as Parquet files.
+"""
+
+import argparse
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sdplip.training import override, preset
+from sdplip.training.trials import over_seeds, sweep
+from sdplip.writing import write_text
+
+CLOCK = ("train.threads=1", "train.clock=cpu", "train.device=cpu")
+SHORTER = 5
+"""How much shorter the runs of a search are."""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A data set, a budget, a recipe, and what was hoped for (percent clean, or certified by radius)."""
+
+    preset: str
+    minutes: float
+    radii: tuple[str, ...]
+    hoped: dict[str, float]
+    grid: dict[str, tuple[str, ...]]
+    changes: tuple[str, ...] = ()
+
+
+GOALS = {
+    "mnist": Goal(
+        "mnist-muon",
+        10,
+        ("0.5", "1", "1.58"),
+        {"clean": 98.2, "1.58": 70},
+        {"model.hidden": ("512", "1024"), "optimiser.lr": ("0.4", "0.6")},
+        ("loss.offset=2.4",),
+    ),
+    "fashion": Goal(
+        "fashion-muon",
+        10,
+        ("0.25", "0.5", "1"),
+        {"1": 46},
+        {"loss.offset": ("1", "2", "2.8")},
+        ("train.eps=1",),
+    ),
+    "cifar10": Goal(
+        "cifar10-shift",
+        20,
+        ("36/255", "72/255", "108/255", "1"),
+        {"36/255": 60},
+        {"loss.offset": ("0.35", "0.5"), "optimiser.lr": ("0.1", "0.3")},
+    ),
+    "cifar10-far": Goal(
+        "cifar10-shift",
+        20,
+        ("36/255", "72/255", "108/255", "1"),
+        {"1": 20},
+        {"loss.offset": ("4", "5.66")},
+        ("train.eps=1",),
+    ),
+}
+
+
+def reached(name: str, folder: Path, data: str, minutes: float, seeds: int) -> dict[str, Any]:
+    """Search and final runs of a goal, as data."""
+    goal = GOALS[name]
+    base = override(preset(goal.preset), [*CLOCK, *goal.changes, f'data.path="{data}"'])
+    short = override(base, [f"train.minutes={minutes / SHORTER}"])
+    found = sweep(short, goal.grid, folder / f"{name}-search")
+    if found.chosen is None:
+        raise SystemExit(f"No run of {name} has a proof.")
+    values = {key: [value] for key, value in found.chosen.values.items()}
+    full = override(base, [f"train.minutes={minutes}"])
+    finals = sweep(full, values, folder / f"{name}-final", seeds=seeds, radii=goal.radii).finals
+    return {
+        "preset": goal.preset,
+        "minutes": minutes,
+        "eps": base.train.eps,
+        "search": [
+            {"values": dict(t.values), "clean": t.clean, "certified": t.certified} for t in found.trials
+        ],
+        "chosen": dict(found.chosen.values),
+        "finals": [
+            {
+                "seed": f.seed,
+                "clean": f.clean,
+                "certified": dict(f.certified),
+                "mean_radius": f.mean_radius,
+                "bound": f.bound,
+            }
+            for f in finals
+        ],
+    }
+
+
+def spread(values: list[float], digits: int = 1, factor: float = 100) -> str:
+    """Mean (least to most); the number itself if there is one."""
+    mean, least, most = (f"{factor * number:.{digits}f}" for number in over_seeds(values))
+    return mean if len(values) == 1 else f"{mean} ({least} to {most})"
+
+
+def table(rows: dict[str, Any]) -> str:
+    """Final runs beside what was hoped for, then what the searches saw."""
+    lines = [
+        "| goal | recipe | CPU minutes | seeds | hoped for | clean | certified | mean radius |",
+        "|---|---|--:|--:|---|--:|---|--:|",
+    ]
+    for name, row in rows.items():
+        runs = row["finals"]
+        recipe = ", ".join(
+            [f"`{row['preset']}`", *(f"{key}={value}" for key, value in row["chosen"].items())]
+        )
+        hoped = ", ".join(
+            f"{value:g} {key if key == 'clean' else f'at {key}'}" for key, value in GOALS[name].hoped.items()
+        )
+        certified = ", ".join(
+            f"{spread([run['certified'][eps] for run in runs])} at {eps}" for eps in GOALS[name].radii
+        )
+        lines.append(
+            f"| {name} | {recipe} | {row['minutes']:g} | {len(runs)} | {hoped} | {spread([run['clean'] for run in runs])} | {certified} |"
+            f" {spread([run['mean_radius'] for run in runs], 3, 1)} |"
+        )
+    lines += ["", "| goal | tried on the validation split | clean | certified |", "|---|---|--:|--:|"]
+    for name, row in rows.items():
+        for trial in row["search"]:
+            values = ", ".join(f"{key}={value}" for key, value in trial["values"].items())
+            shares = [trial["clean"], trial["certified"]]
+            cells = " | ".join("not proven" if share is None else f"{100 * share:.1f}" for share in shares)
+            lines.append(f"| {name} | {values} | {cells} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="The best proven numbers for a small budget.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("goals", nargs="+", choices=(*GOALS, "table"))
+    parser.add_argument("--data", help="folder with `mnist`, `fashion_mnist` and `cifar10`")
+    parser.add_argument("--minutes", type=float, help="of the final runs, instead of those of the goals")
+    parser.add_argument("--seeds", type=int, default=3)
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    answer = options.folder / "reach.json"
+    for name in options.goals:
+        rows = json.loads(answer.read_text()) if answer.exists() else {}
+        if name != "table":
+            rows[name] = reached(
+                name, options.folder, options.data, options.minutes or GOALS[name].minutes, options.seeds
+            )
+            write_text(answer, json.dumps(rows, indent=1) + "\n")
+        print(table(rows), flush=True)
+
+
+if __name__ == "__main__":
+    main()
