@@ -2,7 +2,7 @@
 
     python examples/reach.py FOLDER mnist fashion cifar10 cifar10-far --data DATA --seeds 3     # hours
     python examples/reach.py FOLDER mnist --data DATA --seeds 1 --minutes 0.1                   # a quick look
-    python examples/reach.py FOLDER table                                                       # Markdown, from what stands there
+    python examples/reach.py FOLDER page                          # into docs/reach.json and docs/results.md, from what stands there
 
 Minutes are processor time of one thread. The values of a grid are tried for a fifth of the time each, and those that certify most images of the
 validation split at the radius of the goal are trained in full length. What is in FOLDER already is not run again; FOLDER/reach.json holds
@@ -11,6 +11,7 @@ everything. DATA is a folder with `mnist`, `fashion_mnist` and `cifar10` as Parq
 
 import argparse
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from sdplip.training import override, preset
 from sdplip.training.trials import over_seeds, sweep
 from sdplip.writing import write_text
 
+DOCS = Path(__file__).parent.parent / "docs"
+ROWS, PAGE = DOCS / "reach.json", DOCS / "results.md"
 CLOCK = ("train.threads=1", "train.clock=cpu", "train.device=cpu")
 SHORTER = 5
 """How much shorter the runs of a search are."""
@@ -140,10 +143,16 @@ def table(rows: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def renewed(page: str, rows: dict[str, Any]) -> str:
+    """The page with the table of these rows."""
+    pattern = r"(<!-- reach -->\n).*?(<!-- end reach -->)"
+    return re.sub(pattern, lambda m: f"{m[1]}\n{table(rows)}\n\n{m[2]}", page, flags=re.S)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="The best proven numbers for a small budget.")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("goals", nargs="+", choices=(*GOALS, "table"))
+    parser.add_argument("goals", nargs="+", choices=(*GOALS, "page"))
     parser.add_argument("--data", help="folder with `mnist`, `fashion_mnist` and `cifar10`")
     parser.add_argument("--minutes", type=float, help="of the final runs, instead of those of the goals")
     parser.add_argument("--seeds", type=int, default=3)
@@ -152,11 +161,13 @@ def main() -> None:
     answer = options.folder / "reach.json"
     for name in options.goals:
         rows = json.loads(answer.read_text()) if answer.exists() else {}
-        if name != "table":
-            rows[name] = reached(
-                name, options.folder, options.data, options.minutes or GOALS[name].minutes, options.seeds
-            )
-            write_text(answer, json.dumps(rows, indent=1) + "\n")
+        if name == "page":
+            write_text(ROWS, json.dumps(rows, indent=1) + "\n")
+            write_text(PAGE, renewed(PAGE.read_text(), rows))
+            continue
+        minutes = options.minutes or GOALS[name].minutes
+        rows[name] = reached(name, options.folder, options.data, minutes, options.seeds)
+        write_text(answer, json.dumps(rows, indent=1) + "\n")
         print(table(rows), flush=True)
 
 
