@@ -607,6 +607,18 @@ def test_fast_row_sums_are_the_formula(shape):
     torch.testing.assert_close(J, jacrev(lambda W: scalings.gershgorin(W, q))(V))
 
 
+def test_fast_row_sums_of_several_matrices_at_once():
+    torch.manual_seed(0)
+    W, q = torch.randn(2, 5, 9, dtype=torch.double), torch.rand(2, 9, dtype=torch.double) + 0.1
+    g, inputs = torch.randn(2, 9, dtype=torch.double), (W.requires_grad_(), q.requires_grad_())
+    for block in (2, 8):
+        fast, plain = rowsums.gershgorin(W, q, block=block), scalings.gershgorin(W, q)
+        torch.testing.assert_close(fast, plain)
+        found, known = (torch.autograd.grad(t, inputs, g) for t in (fast, plain))
+        torch.testing.assert_close(found, known)
+        torch.testing.assert_close(rowsums.gershgorin(W, None, block=2), scalings.aol(W))
+
+
 @pytest.mark.parametrize("scaling", [AOL, SLL])
 def test_products_are_rounded_in_training_only(scaling):
     torch.manual_seed(0)

@@ -1,5 +1,7 @@
 r"""The SDP's own scaling in training: the optimum of a while ago, times a bound of what the steps since then changed."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -8,7 +10,7 @@ from sdplip import scalings
 from sdplip.condition import rescale
 from sdplip.errors import UnsupportedConvolution
 from sdplip.geometry import Geometry
-from sdplip.nn.scaling import AbstractScaling
+from sdplip.nn.abstract_scaling import AbstractScaling
 from sdplip.solvers import MinTrace, MixingThenInteriorPoint, Status, solve
 
 
@@ -48,13 +50,25 @@ class Optimal(AbstractScaling):
         self._done: int | None = None
 
     def compute(self, weight: Tensor) -> Float[Tensor, " n"]:
-        if self.training and torch.is_grad_enabled() and self.geometry is None:
-            self._advance(weight)  # pyright: ignore[reportCallIssue, reportArgumentType]
+        if self.geometry is None:
+            self._advance((weight.mT if self.form == "residual" else weight).detach())  # pyright: ignore[reportCallIssue, reportArgumentType]
         return super().compute(weight)
 
     def dense(self, W: Float[Tensor, "m n"]) -> Float[Tensor, " n"]:
-        t = self.optimum.to(W.dtype)
-        return t * scalings.spectral(rescale(W, t), self.iterations)
+        return _stretched(W, self.optimum.to(W.dtype), self.iterations)
+
+    def options(self) -> tuple:
+        return (self.iterations,)
+
+    def matrices(
+        self, W: Float[Tensor, "layers m n"], scalings: Sequence[AbstractScaling]
+    ) -> Float[Tensor, "layers n"]:
+        optima = []
+        for scaling, own in zip(scalings, W.detach(), strict=True):
+            assert isinstance(scaling, Optimal)
+            scaling._advance(own)  # pyright: ignore[reportCallIssue, reportArgumentType]
+            optima.append(scaling.optimum)
+        return _stretched(W, torch.stack(optima).to(W.dtype), self.iterations)
 
     def convolution(self, K: Tensor, geometry: Geometry) -> Tensor:  # noqa: ARG002
         raise UnsupportedConvolution(
@@ -63,12 +77,14 @@ class Optimal(AbstractScaling):
         )
 
     @torch.compiler.disable  # the solver counts with NumPy: a compiled network leaves its graph here
-    def _advance(self, weight: Tensor) -> None:
-        """Count a step, and solve if one is due."""
+    def _advance(self, W: Float[Tensor, "m n"]) -> None:
+        """Count a step of training, and solve if one is due."""
+        if not (self.training and torch.is_grad_enabled()):
+            return
         if self._done is None:
             self._done = int(self.steps)
         if self._done % self.every == 0:
-            self._solve((weight.mT if self.form == "residual" else weight).detach())
+            self._solve(W)
         self.steps += 1
         self._done += 1
 
@@ -77,3 +93,10 @@ class Optimal(AbstractScaling):
         solution = solve(MinTrace(W.double().cpu().numpy()), MixingThenInteriorPoint(gap=1e-4))
         if solution.status is Status.OPTIMAL and bool((solution.t > 0).all()):
             self.optimum.copy_(torch.as_tensor(solution.t))
+
+
+def _stretched(
+    W: Float[Tensor, "*layers m n"], t: Float[Tensor, "*layers n"], iterations: int
+) -> Float[Tensor, "*layers n"]:
+    """The least multiple of `t`, nearly, that is a scaling of `W`."""
+    return t * scalings.spectral(rescale(W, t), iterations)

@@ -9,17 +9,18 @@ from torch import Tensor
 from sdplip import scalings
 
 BLOCK = 256
-"""Columns of one block. Matrices with fewer columns are left to the plain formula."""
+"""Columns of one block on a CPU, where half of the products are saved; elsewhere one block has them all, and few kernels. Matrices
+with fewer columns are left to the plain formula."""
 
 
 def gershgorin(
-    W: Float[Tensor, "m n"],
-    q: Float[Tensor, " n"] | None,
+    W: Float[Tensor, "*layers m n"],
+    q: Float[Tensor, "*layers n"] | None,
     *,
     gradient_dtype: torch.dtype | None = None,
     product_dtype: torch.dtype | None = None,
     block: int = BLOCK,
-) -> Float[Tensor, " n"]:
+) -> Float[Tensor, "*layers n"]:
     r"""`scalings.gershgorin(W, q)`, or `scalings.aol(W)` if `q` is None, with the same gradients at half the cost.
 
     Note [cost]. With $s = \operatorname{sign} G$ the gradient of $r_i = \sum_j |G_{ij}| q_j$ against $g$ is $W M$ with the
@@ -29,10 +30,12 @@ def gershgorin(
     one product; the value of $t$ never is. `product_dtype` rounds the factors of $W^\top W$ as well: $t$ is then near the
     scaling, on either side of it. Its whole Gram matrix is formed, since a triangle saves nothing on units for matrices.
     """
-    if W.ndim > 2 or W.shape[-1] <= block or torch.compiler.is_compiling():
+    if W.shape[-1] <= block or torch.compiler.is_compiling():
         return scalings.aol(W) if q is None else scalings.gershgorin(W, q)
-    weights = W.new_ones(W.shape[-1]) if q is None else q
+    weights = W.new_ones(()).expand(*W.shape[:-2], W.shape[-1]) if q is None else q
     rounded = product_dtype or W.dtype
+    if W.device.type != "cpu":
+        block = W.shape[-1]
     rows = _RowSums.apply(W.mT, weights, gradient_dtype or rounded, rounded, block)[0]
     return rows if q is None else rows / q
 
@@ -44,30 +47,30 @@ class _RowSums(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        V: Float[Tensor, "n m"],
-        q: Float[Tensor, " n"],
+        V: Float[Tensor, "*layers n m"],
+        q: Float[Tensor, "*layers n"],
         gradient_dtype: torch.dtype,  # noqa: ARG004
         product_dtype: torch.dtype,
         block: int,
-    ) -> tuple[Float[Tensor, " n"], Int8[Tensor, "n n"]]:
+    ) -> tuple[Float[Tensor, "*layers n"], Int8[Tensor, "*layers n n"]]:
         if product_dtype != V.dtype:
             return _rounded_rows(V.to(product_dtype), q, block)
-        starts = range(0, V.shape[0], block)
+        starts = range(0, V.shape[-2], block)
         rows: list[Tensor] = [V.new_zeros(())] * len(starts)
         signs: list[list[Tensor]] = [[] for _ in starts]
         for a, start in enumerate(starts):
-            G = V[start : start + block] @ V[start:].mT
-            own = min(block, V.shape[0] - start)
+            G = V[..., start : start + block, :] @ V[..., start:, :].mT
+            own = min(block, V.shape[-2] - start)
             signs[a].append(G.sign().to(torch.int8))
             for b in range(a + 1, len(starts)):
                 at = (b - a) * block
-                signs[b].append(signs[a][-1][:, at : at + block].mT)
+                signs[b].append(signs[a][-1][..., at : at + block].mT)
             G = G.abs()
-            rows[a] = rows[a] + G @ q[start:]
+            rows[a] = rows[a] + _times(G, q[..., start:])
             for b in range(a + 1, len(starts)):
                 at = (b - a) * block
-                rows[b] = rows[b] + q[start : start + own] @ G[:, at : at + block]
-        return torch.cat(rows), torch.cat([torch.cat(line, 1) for line in signs])
+                rows[b] = rows[b] + _times(G[..., at : at + block].mT, q[..., start : start + own])
+        return torch.cat(rows, -1), torch.cat([torch.cat(line, -1) for line in signs], -2)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: tuple) -> None:
@@ -84,22 +87,26 @@ class _RowSums(torch.autograd.Function):
             return None, None, None, None, None
         V, q, rows, signs = ctx.saved_tensors
         parts, V_rounded = [], V.to(ctx.gradient_dtype)
-        for start in range(0, V.shape[0], ctx.block):
+        for start in range(0, V.shape[-2], ctx.block):
             here = slice(start, start + ctx.block)
-            M = torch.addr(g[here, None] * q, q[here], g)
-            parts.append((M * signs[here].to(M.dtype)).to(ctx.gradient_dtype) @ V_rounded)
-        gradient = torch.cat(parts).to(V.dtype)
+            M = torch.addcmul(g[..., here, None] * q[..., None, :], q[..., here, None], g[..., None, :])
+            parts.append((M * signs[..., here, :].to(M.dtype)).to(ctx.gradient_dtype) @ V_rounded)
+        gradient = torch.cat(parts, -2).to(V.dtype)
         dq = (torch.linalg.vecdot(V, gradient) - g * rows) / q if ctx.needs_input_grad[1] else None
         return gradient, dq, None, None, None
 
 
+def _times(G: Float[Tensor, "*layers n k"], q: Float[Tensor, "*layers k"]) -> Float[Tensor, "*layers n"]:
+    return (G @ q[..., None])[..., 0]
+
+
 def _rounded_rows(
-    V: Float[Tensor, "n m"], q: Float[Tensor, " n"], block: int
-) -> tuple[Float[Tensor, " n"], Int8[Tensor, "n n"]]:
+    V: Float[Tensor, "*layers n m"], q: Float[Tensor, "*layers n"], block: int
+) -> tuple[Float[Tensor, "*layers n"], Int8[Tensor, "*layers n n"]]:
     """Row sums and signs of a Gram matrix whose factors are rounded; the sums themselves run in the dtype of `q`."""
     rows, signs = [], []
-    for start in range(0, V.shape[0], block):
-        G = V[start : start + block] @ V.mT
+    for start in range(0, V.shape[-2], block):
+        G = V[..., start : start + block, :] @ V.mT
         signs.append(G.sign().to(torch.int8))
-        rows.append(G.to(q.dtype).abs() @ q)
-    return torch.cat(rows), torch.cat(signs)
+        rows.append(_times(G.to(q.dtype).abs(), q))
+    return torch.cat(rows, -1), torch.cat(signs, -2)

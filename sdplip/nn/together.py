@@ -1,6 +1,6 @@
 r"""The `t` of equal blocks of a network, computed at once: one set of kernels for all of them instead of one a block."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from sdplip.nn.abstract_scaling import AbstractScaling, precision
 from sdplip.nn.rescaled import Rescaled
 from sdplip.nn.residual import AbstractResidual
-from sdplip.nn.scaling import AbstractScaling, precision
 
 Layer = tuple[AbstractScaling, Tensor]
 """A scaling, and the weight that it belongs to."""
@@ -18,14 +18,14 @@ Layer = tuple[AbstractScaling, Tensor]
 
 @contextmanager
 def together(model: nn.Module) -> Iterator[None]:
-    r"""A block in which the `t` of equal convolutions of `model` are computed at once, as groups of one convolution::
+    r"""A block in which the `t` of equal layers of `model` are computed at once, convolutions as groups of one, matrices as a batch::
 
         with together(model):
             loss = criterion(model(x), y)
         loss.backward()
 
-    For training: a network of equal blocks then launches the kernels of one. Kernels of the same shape, geometry and scaling are laid
-    side by side; dense layers, layers in eval mode, and scalings that are computed now and then (`refresh_every`) are left alone. The
+    For training: a network of equal blocks then launches the kernels of one. Weights of the same shape, geometry and scaling are laid
+    side by side; layers in eval mode, and scalings that are computed now and then (`refresh_every`) are left alone. The
     numbers are those of every layer by itself up to the order of sums. In eval mode, whose numbers are what is proven, nothing changes.
     The parameters must not change within the block.
     """
@@ -45,7 +45,7 @@ def together(model: nn.Module) -> Iterator[None]:
 
 
 def _layers(model: nn.Module) -> Iterator[Layer]:
-    """The scalings of convolutions that may be computed with others."""
+    """The scalings that may be computed with others."""
     for layer in model.modules():
         if isinstance(layer, AbstractResidual):
             found = layer.scaling, layer.weight
@@ -59,18 +59,24 @@ def _layers(model: nn.Module) -> Iterator[Layer]:
             continue
         scaling = found[0]
         free = scaling.training and scaling.refresh_every == 1
-        if free and scaling.geometry is not None and scaling.options() is not None:
+        if free and scaling.options() is not None:
             yield found
 
 
 def _give(layers: list[Layer]) -> None:
     """Compute the `t` of equal layers, and tell each its own."""
     scalings, weights = zip(*layers, strict=True)
-    first, weight = layers[0]
-    assert first.geometry is not None
-    geometry = replace(first.geometry, groups=len(layers) * first.geometry.groups)
-    with torch.autocast(weight.device.type, enabled=False):
-        K = torch.cat([K.to(precision(K)) for K in weights])
-        t = first.convolutions(K, geometry, scalings)
-    for scaling, weight, own in zip(scalings, weights, t.chunk(len(layers)), strict=True):
+    with torch.autocast(weights[0].device.type, enabled=False):
+        t = _at_once(scalings, [weight.to(precision(weight)) for weight in weights])
+    for scaling, weight, own in zip(scalings, weights, t, strict=True):
         scaling.given = weight, own
+
+
+def _at_once(scalings: Sequence[AbstractScaling], weights: Sequence[Tensor]) -> Sequence[Tensor]:
+    """The `t` of equal layers."""
+    first = scalings[0]
+    if first.geometry is None:
+        W = torch.stack([*weights])
+        return first.matrices(W.mT if first.form == "residual" else W, scalings).unbind()
+    geometry = replace(first.geometry, groups=len(scalings) * first.geometry.groups)
+    return first.convolutions(torch.cat([*weights]), geometry, scalings).chunk(len(scalings))

@@ -6,14 +6,17 @@ import pytest
 import torch
 from torch import nn
 
-from sdplip.nn import MaxMin, ResidualConv2d, rescaled, together
+from sdplip.nn import MaxMin, ResidualConv2d, ResidualLinear, rescaled, together
 from sdplip.nn.models import FAMILIES
 from sdplip.nn.together import _layers
 from tests.simulated.device import SIM
 from tests.simulated.log import logged
 
 BUDGET = {"sll": 45, "aol": 48, "multi_step2": 125, "cpl": 265}
-"""Kernels of the forward and backward pass of 20 T."""
+"""Kernels of the forward and backward pass of 20 T of convolutions."""
+
+DENSE = {"sll": 40, "aol": 26, "multi_step2": 99, "cpl": 95}
+"""Those of 7 T of matrices, of as many columns as `rowsums` begins with."""
 
 
 def gradients(model: nn.Module, several: bool):
@@ -38,6 +41,20 @@ def test_twenty_blocks_launch_the_kernels_of_one(family):
     torch.testing.assert_close(same, t, rtol=1e-5, atol=1e-6)
     for a, b in zip(joint, own, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", DENSE)
+def test_dense_blocks_too(family):
+    torch.manual_seed(0)
+    model = nn.Sequential(*[ResidualLinear(20, 260, FAMILIES[family]()) for _ in range(7)])
+    model = model.to(SIM)
+    t, own, alone = gradients(model, several=False)
+    same, joint, log = gradients(model, several=True)
+    assert sum(log.launches.values()) <= DENSE[family], log.launches.most_common()
+    assert 4 * sum(log.launches.values()) < sum(alone.launches.values()) and not log.waits
+    torch.testing.assert_close(same, t, rtol=1e-5, atol=1e-6)
+    for a, b in zip(joint, own, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)  # sums of 260 terms in single precision
 
 
 def test_rescaled_layers_too():

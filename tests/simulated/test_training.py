@@ -4,8 +4,10 @@ import pytest
 import torch
 
 import sdplip.training.loop as loop
-from sdplip.training import load_run, train
-from sdplip.training.build import LOSSES
+from sdplip.training import load_run, override, preset, train
+from sdplip.training.build import LOSSES, build_loss, build_model
+from sdplip.training.objective import Objective
+from tests.simulated.device import SIM
 from tests.simulated.log import Log, logged
 from tests.training_runs import few, same_weights, small
 
@@ -62,11 +64,21 @@ def test_the_same_run_and_no_wait(name, tmp_path):
         torch.testing.assert_close(moved[key].cpu(), value, atol=2e-3, rtol=2e-3, msg=key)
 
 
-def test_the_depth_of_a_network_of_size_s(tmp_path):
-    """20 convolutions and 7 dense blocks; Adam, which updates all parameters at once on a GPU and one by one here, stays out."""
-    depth = ("model.convolutions=20", "model.dense=7", "optimiser.name=sgd", "optimiser.momentum=0")
-    _, _, log = run(tmp_path / "sim", "train.device=sim", *depth)
-    assert not log.waits and sum(log.launches.values()) <= 1100, log.launches.most_common(5)
+@pytest.mark.parametrize(("family", "allowed"), [("sll", 950), ("cpl", 1175)])
+def test_a_step_at_the_depth_of_size_s(family, allowed):
+    """20 convolutions and 7 dense blocks, wide enough for `rowsums`: forward and backward pass of the published shape."""
+    config = override(
+        preset(f"cifar10-{family}-S"), ["model.hidden_channels=4", "model.width=64", "model.hidden=300"]
+    )
+    model = build_model(config.model, image_shape=(3, 32, 32), classes=10, mean=(0.5,) * 3).to(SIM).train()
+    kinds = [type(module).__name__ for module in model.modules()]
+    assert kinds.count("ResidualConv2d") == 20 and kinds.count("ResidualLinear") == 7
+    objective = Objective(model, model, build_loss(config.loss), "float32")
+    x, y = torch.rand(2, 3, 32, 32).to(SIM), torch.tensor([1, 2]).to(SIM)
+    objective(x, y, 0.5).backward()  # what is computed once, such as the frequencies of a grid, is there
+    with logged() as log:
+        objective(x, y, 0.5).backward()
+    assert not log.waits and sum(log.launches.values()) <= allowed, log.launches.most_common(5)
 
 
 def test_resume_is_exact(tmp_path):
