@@ -80,6 +80,10 @@ class Diverged(SdplipError, ArithmeticError):
     """Training reached a number that is not finite; `sdplip train` exits with 3 on it."""
 
 
+class ProcessLost(SdplipError, RuntimeError):
+    """Another process of the same run has ended or cannot be reached, so that this one cannot go on."""
+
+
 class NoEquilibrium(SdplipError, ArithmeticError):
     """The fixed point of an equilibrium layer was not reached within its tolerance: the layer abstains."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sdplip.progress import text_of
-from sdplip.training import loop, read_config
+from sdplip.training import loop, read_config, start
 from sdplip.training.job import Progress
 from tests.commands import answer, invoke
 from tests.training_runs import SMALL
@@ -61,14 +61,14 @@ def test_bad_input(arguments, words, tmp_path, monkeypatch):
 
 
 def test_diverged(tmp_path, monkeypatch):
-    build = loop.build_model
+    build = start.build_model
 
     def spoiled(*args, **kwargs):
         model = build(*args, **kwargs)
         model[-2].bias.data[0] = math.nan
         return model
 
-    monkeypatch.setattr(loop, "build_model", spoiled)
+    monkeypatch.setattr(start, "build_model", spoiled)
     code, out, err = invoke("train", *QUICK, "--out", tmp_path / "run")
     assert code == 3 and not out and "bias" in err and err.count("\n") == 1
 

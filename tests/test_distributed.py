@@ -12,7 +12,8 @@ import torch
 
 from sdplip.training import train
 from sdplip.training.checkpoint import unpack
-from sdplip.training.run import begin, locked, prepare
+from sdplip.training.lock import locked
+from sdplip.training.run import begin, prepare
 from tests.training_runs import SMALL, small
 
 SHARED = ("train.batch=512", "data.augment=crop2")
@@ -95,7 +96,11 @@ from pathlib import Path
 import sys
 import torch
 from sdplip.errors import SdplipError
+import signal
+from sdplip.errors import ProcessLost
+import sdplip.training.precision as precision
 from sdplip.training import train
+from sdplip.training.config import read_config
 from sdplip.training.distributed import team
 from sdplip.training.objective import Objective
 from tests.training_runs import few, small
@@ -110,6 +115,19 @@ def attempt(out, *changes, **options):
     except SdplipError as error:
         said.append(f"{type(error).__name__}: {error}")
 
+if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":  # the second process is killed: the first one says so, and both start again
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # of torchrun, which would end it before it has spoken
+    try:
+        with team("cpu") as members:
+            members.wait()
+            if rank == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+            members.wait()
+    except ProcessLost as error:
+        Path(folder, "lost").write_text(str(error))
+        sys.exit(1)
+
+precision.fast = lambda device: rank == 0  # processors that differ
 with team("cpu"):  # one group for all attempts
     left = iter([False, False, True])
     attempt(folder / "run", stop=lambda: next(left, False))
@@ -119,6 +137,9 @@ with team("cpu"):  # one group for all attempts
     forward = Objective.forward
     Objective.forward = lambda self, *inputs: forward(self, *inputs) * (float("nan") if rank else 1.0)
     attempt(folder / "diverged")
+    Objective.forward = forward
+    attempt(folder / "auto", "train.precision=auto")
+    said.append(read_config(folder / "auto" / "config.toml").train.precision)
 Path(folder, f"said{rank}").write_text("\\\\n".join(said))
 """
 
@@ -133,6 +154,8 @@ def test_processes_that_see_different_things_all_say_so(tmp_path):
         "torch.distributed.run",
         "--nproc-per-node",
         "2",
+        "--max-restarts",
+        "1",
         "--rdzv-backend",
         "c10d",
     ]
@@ -147,7 +170,9 @@ def test_processes_that_see_different_things_all_say_so(tmp_path):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     said = [(tmp_path / f"said{rank}").read_text().split("\n") for rank in (0, 1)]
-    for stopped, unseen, finished, unseen_again, diverged in said:
+    assert (tmp_path / "lost").read_text().startswith("Another process of this run has ended")
+    for stopped, unseen, finished, unseen_again, diverged, auto, precision in said:
+        assert auto == "done" and precision == "float32"  # the least capable decides
         assert stopped == finished == "done"
         assert unseen.startswith("InvalidRun: 1 of 2 processes see ") and "checkpoint" in unseen
         assert unseen_again.startswith("InvalidRun: 1 of 2 processes see a finished run")

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from sdplip.errors import InvalidProblem, RefusedModule
-from sdplip.nn import MaxMin, Scale
+from sdplip.nn import MaxMin, Scale, by_blocks
 from sdplip.nn.residual import ResidualLinear
 from sdplip.robustness.certification import certify_accuracy
 from sdplip.robustness.half import HALVES
@@ -94,10 +94,11 @@ def networks(precision, seed):
         yield network.double() if precision == "float64" else network
 
 
-@pytest.mark.parametrize(("precision", "scope"), CASES)
+@pytest.mark.parametrize(("precision", "scope"), [*CASES, ("float32", "computed by blocks")])
 @pytest.mark.parametrize("seed", range(3))
 def test_no_certificate_reaches_across_the_boundary(precision, scope, seed):
     reached = 0.0
+    scope, blocks = scope.removesuffix(" by blocks"), scope.endswith("by blocks")
     for network in networks(precision, seed):
         layers = [
             [rational(row) for row in m.weight.detach().double().numpy()]
@@ -107,7 +108,7 @@ def test_no_certificate_reaches_across_the_boundary(precision, scope, seed):
         x = near(layers, seed)
         x = x.astype(np.float32).astype(float) if precision != "float64" else x
         found = certify_accuracy(
-            network,
+            by_blocks(network, 2) if blocks else network,
             torch.from_numpy(x),
             torch.zeros(len(x), dtype=torch.long),
             precision=precision,

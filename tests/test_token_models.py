@@ -131,6 +131,9 @@ def test_auto_is_what_the_processor_has():
     """`auto` never stays; memory follows the precision unless it is asked for."""
     config = resolved(run("train.precision=auto"))
     assert config.train.precision == ("bfloat16" if fast(torch.device("cpu")) else "float32")
+    assert resolved(run("train.precision=auto"), there="float32").train.precision == "float32"
+    assert resolved(run("train.precision=auto"), there="bfloat16").train.precision == "bfloat16"
+    assert resolved(run("train.precision=auto"), everywhere=lambda _: False).train.precision == "float32"
     assert channels_last(config) == (config.train.precision == "bfloat16")
     assert channels_last(run("train.channels_last=true")) and not channels_last(run())
     assert not channels_last(run("train.precision=bfloat16", "train.channels_last=false"))

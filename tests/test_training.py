@@ -12,7 +12,7 @@ import torch
 from sdplip.errors import Diverged, InvalidConfig, InvalidRun, OutOfResources
 from sdplip.nn import estimate_lipschitz, lipschitz, pairwise_lipschitz
 from sdplip.robustness.radii import certified_radius
-from sdplip.training import load_run, loop, read_config, train
+from sdplip.training import load_run, loop, read_config, start, train
 from sdplip.training.build import build_model
 from sdplip.training.config import ModelConfig
 from sdplip.training.config import read_config as read
@@ -206,7 +206,7 @@ def test_bfloat16_trains_and_is_proven_in_float(data, tmp_path):
 
 @pytest.mark.parametrize("place", ["weight", "gradient"])
 def test_not_finite_names_the_layer(place, data, tmp_path, monkeypatch):
-    build = loop.build_model
+    build = start.build_model
 
     def spoiled(*args, **kwargs):
         model = build(*args, **kwargs)
@@ -216,7 +216,7 @@ def test_not_finite_names_the_layer(place, data, tmp_path, monkeypatch):
             model[-2].bias.register_hook(lambda g: g * math.inf)
         return model
 
-    monkeypatch.setattr(loop, "build_model", spoiled)
+    monkeypatch.setattr(start, "build_model", spoiled)
     with pytest.raises(Diverged, match=r"step 1, .*`\d\.bias`.*optimiser\.lr") as caught:
         train(small(), tmp_path / "run", data=data)
     assert place in str(caught.value) and not (tmp_path / "run" / "checkpoint.safetensors").exists()
@@ -224,7 +224,7 @@ def test_not_finite_names_the_layer(place, data, tmp_path, monkeypatch):
 
 def test_not_finite_keeps_the_checkpoint(data, tmp_path, monkeypatch):
     calls = iter(range(100))
-    loss = loop.build_loss
+    loss = start.build_loss
 
     def late(config):
         plain = loss(config)
@@ -232,7 +232,7 @@ def test_not_finite_keeps_the_checkpoint(data, tmp_path, monkeypatch):
         spoil.needs_pairwise = False
         return spoil
 
-    monkeypatch.setattr(loop, "build_loss", late)
+    monkeypatch.setattr(start, "build_loss", late)
     with pytest.raises(Diverged, match=r"step 6, where the loss is nan: .*although.*keeps the last good"):
         train(small("train.checkpoint_steps=1"), tmp_path / "run", data=data)
     assert (tmp_path / "run" / "checkpoint.safetensors").exists()

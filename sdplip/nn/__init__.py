@@ -7,6 +7,7 @@ Layers compute; none carries its bound. What each one runs with stands in its at
 import sdplip.nn.graph  # noqa: F401  (our layers tell how they are read)
 from sdplip.nn.activations import Abs, BetaAbs, GroupSort, Householder, MaxMin, NActivation
 from sdplip.nn.bilipschitz import BiLipschitz
+from sdplip.nn.blocked import Blocked, by_blocks
 from sdplip.nn.bound import LowerBound, lipschitz, lower_lipschitz, pairwise_lipschitz
 from sdplip.nn.bounds.attention import attention_on_ball
 from sdplip.nn.bounds.tree import Bound
@@ -56,6 +57,7 @@ __all__ = [
     "BatchLipNorm",
     "BetaAbs",
     "BiLipschitz",
+    "Blocked",
     "Bound",
     "BoundedScale",
     "CayleyConv2d",
@@ -109,6 +111,7 @@ __all__ = [
     "UnitSphere",
     "UnsupportedActivation",
     "attention_on_ball",
+    "by_blocks",
     "estimate_lipschitz",
     "export_plain",
     "from_plain",

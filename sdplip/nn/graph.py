@@ -31,6 +31,7 @@ from sdplip.network.read.maps import activation, grouped, on_axis
 from sdplip.network.read.torch.layers import Follow, register
 from sdplip.network.read.torch.shadows import numbers_of
 from sdplip.nn.activations import BetaAbs, Householder, NActivation
+from sdplip.nn.blocked import Blocked
 from sdplip.nn.deep_residual import DeepResidualLinear, plain_deep
 from sdplip.nn.equilibrium import EquilibriumLinear, function
 from sdplip.nn.heads import UnitSphere
@@ -178,6 +179,11 @@ def _(module: AbstractFourierConv2d, x: Array, follow: Follow) -> Array:
 def _(module: AbstractSandwichConv2d, x: Array, follow: Follow) -> Array:
     """As two convolutions, so that a proof sees both with what stands between them."""
     return follow(plain_sandwich_conv(module), x)
+
+
+@register(Blocked)
+def _(module: Blocked, x: Array, follow: Follow) -> Array:
+    return follow(module.layer, x)
 
 
 @register(Propagate)

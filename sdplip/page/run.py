@@ -36,8 +36,9 @@ from sdplip.robustness.run import RESULT, read_run
 from sdplip.robustness.run import SAMPLES as SAMPLES_TABLE
 from sdplip.training.build import build_loss
 from sdplip.training.data import DataSet, load
+from sdplip.training.environment import ENVIRONMENT
 from sdplip.training.metrics import read_lines
-from sdplip.training.run import ENVIRONMENT, SUMMARY, load_run, read_summary
+from sdplip.training.run import SUMMARY, load_run, read_summary
 from sdplip.verifier.claim import LipschitzClaim
 from sdplip.verifier.document import Document, Entry, digest, write
 

@@ -22,10 +22,18 @@ SINGLE = 1 + 2.0**-21
 
 
 def affine(
-    map: LinearMap, run: Callable[[Tensor], Tensor], format: Format, found: Sums | None = None
+    map: LinearMap,
+    run: Callable[[Tensor], Tensor],
+    format: Format,
+    found: Sums | None = None,
+    roundings: int | None = None,
 ) -> Step:
-    r"""$|fl(A z + b) - (A z + b)| \le \gamma_n (|A| |z| + |b|)$, and the same of lengths; by `found` if there is one."""
-    A, gamma = norm_above(map.M), format.gamma(map.terms)
+    r"""$|fl(A z + b) - (A z + b)| \le \gamma_n (|A| |z| + |b|)$, and the same of lengths; by `found` if there is one.
+
+    Args:
+        roundings: that a product takes part in, n; as many as there are products if None.
+    """
+    A, gamma = norm_above(map.M), format.gamma(roundings or map.terms)
 
     def step(z: Tensor, norm: Affine, distance: Affine) -> tuple[Tensor, Affine]:
         y = run(z)

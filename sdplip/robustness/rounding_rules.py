@@ -7,6 +7,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from sdplip.nn.activations import Abs, BetaAbs, GroupSort, MaxMin
+from sdplip.nn.blocked import Blocked, unblocked
 from sdplip.nn.bounds.dispatch import Context
 from sdplip.nn.bounds.factored import _diagonals
 from sdplip.nn.bounds.normalisation import DROPOUTS
@@ -71,6 +72,14 @@ def _(module: nn.Module, bound: Bound, context: RoundingContext) -> Step:  # noq
     return affine(map, module, context.format, sums(module, map.terms, context.format))
 
 
+@forward_error.register(Blocked)
+def _(module: Blocked, bound: Bound, context: RoundingContext) -> Step:  # noqa: ARG001
+    """A product takes part in few roundings, whatever happens within a block."""
+    map = linear_map(module.layer, context.below("layer").path)
+    found = sums(module, map.terms, context.format)
+    return affine(map, module, context.format, found, roundings=module.roundings)
+
+
 @forward_error.register(LastLayerNormalised)
 def _(module: LastLayerNormalised, bound: Bound, context: RoundingContext) -> Step:  # noqa: ARG001
     where = Context(context.path)
@@ -130,7 +139,7 @@ def _(module: PlainResidual | PlainSandwich, bound: Bound, context: RoundingCont
     if isinstance(module.up, CayleyConv2dProducts):
         return _in_a_row(module, bound, context)
     up, down = (
-        linear_map(part, context.below(name).path)
+        linear_map(unblocked(part), context.below(name).path)
         for part, name in ((module.up, "up"), (module.down, "down"))
     )
     h = module.h if isinstance(module, PlainResidual) else 0.0

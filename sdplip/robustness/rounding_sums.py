@@ -9,13 +9,14 @@ r"""Sums of products as they are at an image: what their rounding can be, by the
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sdplip.arithmetic.rounding import GENEROUS
+from sdplip.nn.blocked import Blocked
 from sdplip.nn.plain import TRANSPOSED
 from sdplip.robustness.absolute import Format
 from sdplip.robustness.rounding_flow import Affine, lengths
@@ -30,12 +31,14 @@ class Sums:
         roundings: of one product, those of its factors included.
         gamma: of the sums, bias included.
         unit: unit roundoff.
+        ordered: gamma is that of all roundings of a product, and nothing is known of the partial sums.
     """
 
     sizes: Callable[[Tensor, Tensor | None], Tensor]
     roundings: int
     gamma: float
     unit: float
+    ordered: bool = False
 
     @property
     def steep(self) -> float:
@@ -45,6 +48,8 @@ class Sums:
     def lost(self, z: Tensor, y: Tensor, like: Tensor | None = None) -> Tensor:
         """What each sum can be off by, if `y` was computed from `z`."""
         S = self.sizes(z, like)
+        if self.ordered:
+            return self.gamma * S * GENEROUS
         most = (S * (1 + self.gamma) + abs(y.double())) / 2
         return (self.roundings * self.unit * S + self.gamma * most) * GENEROUS
 
@@ -52,10 +57,16 @@ class Sums:
 def sums(module: nn.Module, terms: int, format: Format, roundings: int = 1) -> Sums | None:
     """Of a linear layer or convolution whose weight is stored; None where it is computed, and in double precision, where norms do.
 
+    By blocks each product takes part in k roundings, so that the error is at most $\\gamma_k S$.
+
     Args:
         terms: of one sum, bias included.
         roundings: of one product.
     """
+    if isinstance(module, Blocked):
+        found = sums(module.layer, terms, format, 0)
+        gamma = format.gamma(module.roundings + roundings - 1)
+        return None if found is None else replace(found, gamma=gamma, ordered=True)
     if format.unit < 2.0**-40 or torch.nn.utils.parametrize.is_parametrized(module):
         return None
     rough: Any = copy.deepcopy(module).double()

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sdplip.nn.activations import Abs, GroupSort, MaxMin
+from sdplip.nn.blocked import Blocked
 from sdplip.nn.bounds.dispatch import lipschitz
 from sdplip.nn.bounds.normalisation import DROPOUTS
 from sdplip.nn.bounds.pooling import AVERAGES, MAXIMA
@@ -30,7 +31,7 @@ from sdplip.robustness.radii import MarginError, predictions
 from sdplip.robustness.rounding_flow import ONCE
 
 STORED = (
-    nn.Linear, *CONVS, *TRANSPOSED, CircularConv2d, PlainResidual, PlainSandwich, Normalise, Scale, nn.ReLU, nn.ReLU6, nn.Identity,
+    nn.Linear, *CONVS, *TRANSPOSED, CircularConv2d, Blocked, PlainResidual, PlainSandwich, Normalise, Scale, nn.ReLU, nn.ReLU6, nn.Identity,
     nn.LeakyReLU, Abs, MaxMin, GroupSort, PadChannels, FirstChannels, nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d, *DROPOUTS, *MOVES,
     *CIRCULAR_PADS, *MAXIMA, *AVERAGES, Center, ScaledAvgPool1d, ScaledAvgPool2d,
     ScaledAvgPool3d, nn.Sequential, Residual, Sum, Concatenate,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from sdplip.errors import InvalidConfig, InvalidRun
+from sdplip.errors import InvalidConfig, InvalidRun, ProcessLost, SdplipError
 from sdplip.solvers.devices import why_not
 
 
@@ -62,6 +62,12 @@ class Team:
                 " machines share, or start anew with `--no-resume`."
             )
 
+    def all(self, here: bool) -> bool:
+        """Whether it is so in every process."""
+        if self.world == 1:
+            return here
+        return int(self.total(torch.tensor(float(here), device=self.device))) == self.world
+
     def told(self, sentence: str | None) -> str | None:
         """The first sentence that any process has, in all of them."""
         if self.world == 1:
@@ -92,6 +98,7 @@ def team(device: str) -> Iterator[Team]:
 
     Raises:
         InvalidConfig: no such device.
+        ProcessLost: another process has ended or cannot be reached.
     """
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         yield Team(0, 1, device_named(device, 0))
@@ -101,14 +108,36 @@ def team(device: str) -> Iterator[Team]:
     if place.type == "cuda":
         torch.cuda.set_device(place)
     started = not distributed.is_initialized()
-    if started:
-        distributed.init_process_group("nccl" if place.type == "cuda" else "gloo")
     try:
-        yield Team(rank, world, place)
-    finally:
         if started:
+            _meet("nccl" if place.type == "cuda" else "gloo", rank, world)
+        yield Team(rank, world, place)
+    except RuntimeError as error:
+        if isinstance(error, SdplipError) or not _is_of_others(error):
+            raise
+        raise ProcessLost(
+            "Another process of this run has ended, or cannot be reached, so this one ends too; its own message says why. The same"
+            " command goes on from the last checkpoint."
+        ) from None
+    finally:
+        if started and distributed.is_initialized():
             gc.collect()  # the parallel wrapper stands in cycles, and its backend threads live as long as it does
             distributed.destroy_process_group()
+
+
+def _meet(backend: str, rank: int, world: int) -> None:
+    """Start the group. torchrun keeps its store when it starts the processes again, with the addresses of those that ended in it: each
+    start has keys of its own."""
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    store, *_ = next(distributed.rendezvous("env://"))  # pyright: ignore[reportPrivateImportUsage]
+    store = distributed.PrefixStore(f"sdplip-{attempt}", store)  # pyright: ignore[reportPrivateImportUsage]
+    distributed.init_process_group(backend, store=store, rank=rank, world_size=world)
+
+
+def _is_of_others(error: RuntimeError) -> bool:
+    """Whether it comes from what connects the processes; gloo raises no class of its own."""
+    words = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer")
+    return isinstance(error, distributed.DistError) or any(word in str(error) for word in words)
 
 
 def device_named(name: str, local: int = 0) -> torch.device:

@@ -10,39 +10,32 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from sdplip.errors import Diverged, InvalidConfig, InvalidRun, OutOfResources, SdplipError
+from sdplip.errors import Diverged, InvalidConfig, OutOfResources, SdplipError
 from sdplip.nn.given import module
-from sdplip.nn.losses import AbstractRegression
-from sdplip.robustness.certification import certify_accuracy
-from sdplip.robustness.regression import certify_regression
 from sdplip.shapes import said
 from sdplip.training import run as folder
-from sdplip.training.build import build_loss, build_model, tolerance_of
-from sdplip.training.checkpoint import load_checkpoint
 from sdplip.training.config import ModelConfig, RunConfig, preset
 from sdplip.training.data import (
     Augmentation,
     Batch,
     Batches,
-    DataSet,
     Source,
     as_data_set,
     augmentation,
-    fingerprint,
     load,
-    mean,
 )
 from sdplip.training.data.draws import sent
 from sdplip.training.diagnose import first_not_finite, length
-from sdplip.training.distributed import Team, team
+from sdplip.training.distributed import team
+from sdplip.training.finish import summarised
 from sdplip.training.job import Job, Progress, clock
-from sdplip.training.margins import has_head
-from sdplip.training.metrics import Line, Metrics
-from sdplip.training.objective import Objective
-from sdplip.training.own import check, from_factory, recorded
-from sdplip.training.precision import channels_last, compiled, resolved, threads
+from sdplip.training.lock import locked
+from sdplip.training.metrics import Line
+from sdplip.training.own import recorded
+from sdplip.training.precision import channels_last, resolved, threads
 from sdplip.training.run import RunSummary
-from sdplip.training.schedules import build_optimiser, factor
+from sdplip.training.schedules import factor
+from sdplip.training.start import started
 
 EVERY = 0.2
 """Seconds from one report to the next."""
@@ -85,6 +78,7 @@ def train(
         InvalidRun: `out` holds something else, or another process trains in it, or its checkpoint is damaged.
         Diverged: a loss or gradient is not finite; the last checkpoint stays.
         OutOfResources: disk or memory is full; the last checkpoint stays.
+        ProcessLost: another process of the run has ended; the last checkpoint stays.
     """
     out = Path(out)
     config = preset(config) if isinstance(config, str) else config
@@ -94,9 +88,10 @@ def train(
         module("model", model)
     if model is not None:
         config = replace(config, model=ModelConfig(factory=recorded(model)))
-    config = resolved(config)
     begin = clock(config.train)()
     with team(config.train.device) as members, threads(config.train.threads), _memory(config):
+        there = folder.precision_there(out) if resume else None
+        config = resolved(config, there=there, everywhere=members.all)
         done = folder.prepare(out, config, resume=resume)
         members.alike(done is not None, f"a finished run in `{out}`")
         if done:
@@ -104,94 +99,17 @@ def train(
                 folder.load_run(out, model=model)
             return done
         with (
-            folder.locked(out, first=members.first),
+            locked(out, first=members.first),
             torch.random.fork_rng([members.device] if members.device.type == "cuda" else []),
         ):
             found = load(config.data) if data is None else as_data_set(data, config.data)
-            job = _job(config, out, model, found, members, begin, resume=resume)
+            job = started(config, out, model, found, members, begin, resume=resume)
             job.on_epoch = on_epoch
             try:
                 finished = _run(job, progress, stop or (lambda: False))
-                return _summary(job, finished)
+                return summarised(job, finished)
             finally:
                 job.objective = job.model  # nothing holds the processes' group beyond its end
-
-
-def _network(config: RunConfig, given: nn.Module | None, data: DataSet) -> nn.Module:
-    """The network of a run file, or the user's own, which is refused now rather than after an hour."""
-    image, classes = data.train.shape, len(data.classes)
-    if data.regression != isinstance(build_loss(config.loss), AbstractRegression):
-        raise InvalidConfig(
-            f"The targets of {data.name} are {'numbers' if data.regression else 'classes'}, but `loss.name` is"
-            f" {config.loss.name!r}. Use {'mse or mae' if data.regression else 'a loss of classes, such as cross_entropy'}."
-        )
-    if data.regression and (config.data.augment or config.train.precision == "bfloat16"):
-        raise InvalidConfig(
-            "Rows of a table are neither augmented nor run in bfloat16. Remove `data.augment`, use float32."
-        )
-    if config.model.factory is None:
-        return build_model(
-            config.model, image_shape=image, classes=classes, mean=() if data.regression else mean(data.train)
-        )
-    model = from_factory(config.model.factory) if given is None else given
-    check(model, image, classes)
-    if build_loss(config.loss).needs_pairwise and not has_head(model):
-        raise InvalidConfig(
-            f"The loss {config.loss.name!r} needs the rows of a linear head, but the network is no `nn.Sequential` that ends in"
-            " one. Use `loss.name` = cross_entropy, tau_cross_entropy, multi_margin or hkr, or put the head last."
-        )
-    return model
-
-
-def _job(
-    config: RunConfig,
-    out: Path,
-    given: nn.Module | None,
-    data: DataSet,
-    members: Team,
-    begin: float,
-    *,
-    resume: bool,
-) -> Job:
-    """The run as it starts, or as its checkpoint left it."""
-    half = config.train.precision == "bfloat16"
-    torch.manual_seed(config.train.seed)
-    model = _network(config, given, data).to(members.device).train()
-    if channels_last(config):
-        model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    optimiser = build_optimiser(config.optimiser, model, half=half)
-    path = out / folder.CHECKPOINT
-    started = resume and path.exists()
-    members.alike(started, f"`{path}`")
-    runner = compiled(model, members.device) if config.train.compile else model
-    objective = Objective(model, runner, build_loss(config.loss), "bfloat16" if half else "float32")
-    batches = Batches(len(data.train), config.train.batch, config.train.seed, members.rank, members.world)
-    job = Job(config, out, members, data.to(members.device), model, objective, optimiser, batches, begin)
-    if started:
-        _restore(job, path)
-    job.objective = members.parallel(objective, unused=config.model.refresh_every > 1)
-    members.wait()  # all have looked into the folder and read the checkpoint before the first writes
-    folder.begin(out, config, members, resume=resume)
-    if members.first:
-        folder.write_environment(out, config, data, members)
-        job.metrics = Metrics(out, job.counters.metrics, tensorboard=config.train.tensorboard)
-    return job
-
-
-def _restore(job: Job, path: Path) -> None:
-    job.counters, extra = load_checkpoint(path, job.model, job.optimiser)
-    if job.counters.data != fingerprint(job.data.train):
-        raise InvalidRun(
-            f"The data are not those that `{path}` was trained on. Give the same data, or start anew with `--no-resume`."
-        )
-    job.losses = extra.pop("losses").to(job.members.device)
-    means = {name: extra.pop(name) for name in list(extra) if name.startswith("average.")}
-    if job.average is not None:
-        job.average.recall({name.removeprefix("average."): mean for name, mean in means.items()})
-    job.weights = {name.removeprefix("selected."): t for name, t in extra.items()} or None
-    job.clean, job.certified = job.counters.clean, job.counters.certified
-    job.validated = job.step if not job.losses[1] else -1
-    job.resume_clock()
 
 
 def _run(job: Job, progress: Callable[[Progress], None] | None, stop: Callable[[], bool]) -> bool:
@@ -277,53 +195,6 @@ def _check(job: Job, loss: Tensor, inputs: tuple[Tensor, Tensor, float]) -> None
     raise Diverged(
         f"Training stopped at step {job.step + 1}, where the loss is {loss.item():.3g}: {where}. {kept}."
         f" Lower `optimiser.lr` = {job.config.optimiser.lr:g}, or set `optimiser.clip`, and train into a new folder."
-    )
-
-
-def _summary(job: Job, finished: bool) -> RunSummary:
-    """What came of it; a finished run is proven on the validation split and marked as finished."""
-    counters = job.counters
-    summary = RunSummary(
-        folder=str(job.out),
-        finished=finished,
-        steps=job.step,
-        epochs=job.step / job.batches.steps,
-        seconds=job.seconds,
-        images_per_second=job.rate,
-        selected=counters.selected if counters.clean is not None else job.step,
-        eps=job.config.train.eps,
-        clean=counters.clean,
-        certified=counters.certified,
-    )
-    if finished and job.members.first:
-        summary = _proven(job, summary)
-        folder.write_summary(job.out, summary)
-    job.close()
-    return summary
-
-
-def _proven(job: Job, summary: RunSummary) -> RunSummary:
-    """The summary with what `sdplip.robustness` proves of the selected weights on the validation split."""
-    held = job.data.validation
-    if held is None:
-        return replace(summary, unproven="There is no validation split.")
-    if job.weights is not None:
-        job.model.load_state_dict(job.weights)
-    begin = time.monotonic()
-    try:
-        if job.data.regression:
-            tolerance = tolerance_of(job.config.loss)
-            proof = certify_regression(job.model.eval(), held.images, held.labels, tolerance=tolerance)
-        else:
-            proof = certify_accuracy(job.model.eval(), held.images, held.labels)
-    except SdplipError as error:
-        return replace(summary, unproven=str(error))
-    return replace(
-        summary,
-        proven_clean=proof.clean,
-        proven_certified=proof.certified(summary.eps),
-        bound=proof.bound.value,
-        proof_seconds=time.monotonic() - begin,
     )
 
 

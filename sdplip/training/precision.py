@@ -1,7 +1,7 @@
 """In which precision a step runs, and how many threads share it."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Literal
@@ -16,25 +16,30 @@ from sdplip.training.distributed import device_named
 Precision = Literal["float32", "bfloat16"]
 
 
-def resolved(config: RunConfig) -> RunConfig:
-    """The run file with the precision and the memory of images that `auto` and none stand for on its device.
+def resolved(
+    config: RunConfig, *, there: str | None = None, everywhere: Callable[[bool], bool] = bool
+) -> RunConfig:
+    """The run file with the precision that `auto` stands for on its device.
+
+    bfloat16 where a product in it is fast: processors with AMX or AVX512-BF16, GPUs with units for it. Rows of a table stay in float32.
+
+    Args:
+        there: the precision of the run that goes on, which stays whatever this processor has.
+        everywhere: whether something is so in all processes of the run, so that the least capable decides.
 
     Raises:
         InvalidConfig: a clock of the processor for a run on another device.
-
-    bfloat16 where a product in it is fast: processors with AMX or AVX512-BF16, GPUs with units for it. Rows of a table stay in float32.
     """
-    train = config.train
-    if train.clock == "cpu" and device_named(train.device).type != "cpu":
+    if config.train.clock == "cpu" and device_named(config.train.device).type != "cpu":
         raise InvalidConfig(
             "`train.clock` = cpu counts the processor's time, which says nothing of a GPU's. Use wall, or `train.device` = cpu."
         )
-    if train.precision == "auto":
-        table = config.loss.name in ("mse", "mae")
-        train = replace(
-            train, precision="bfloat16" if not table and fast(device_named(train.device)) else "float32"
-        )
-    return replace(config, train=train)
+    if config.train.precision != "auto":
+        return config
+    table = config.loss.name in ("mse", "mae")
+    here = fast(device_named(config.train.device)) if there is None else there == "bfloat16"
+    low = everywhere(here) and not table
+    return replace(config, train=replace(config.train, precision="bfloat16" if low else "float32"))
 
 
 def fast(device: torch.device) -> bool:

@@ -1,32 +1,24 @@
 """The run folder: what is in it, who may go on in it, and the model back out of it."""
 
-import fcntl
-import os
-import platform
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
-from importlib import metadata
 from pathlib import Path
-from typing import Any, TextIO
 
 import torch
 from torch import Tensor, nn
 
-from sdplip import __version__
 from sdplip.display import brief, figure, html
 from sdplip.errors import InvalidConfig, InvalidRun
 from sdplip.training.build import build_model
 from sdplip.training.checkpoint import VERSION, pack, unpack
 from sdplip.training.config import RunConfig, as_toml, read_config
-from sdplip.training.data import DataSet, Standard, fingerprint
+from sdplip.training.data import DataSet, Standard
 from sdplip.training.distributed import Team
 from sdplip.training.files import read_json, write_atomic, write_json
+from sdplip.training.lock import LOCK
 from sdplip.training.own import rebuilt
 
-CONFIG, ENVIRONMENT, METRICS = "config.toml", "environment.json", "metrics.jsonl"
+CONFIG, METRICS = "config.toml", "metrics.jsonl"
 CHECKPOINT, MODEL, SUMMARY = "checkpoint.safetensors", "model.safetensors", "summary.json"
-LOCK = ".lock"
 
 FREE = frozenset(
     {
@@ -102,6 +94,14 @@ def prepare(out: Path, config: RunConfig, *, resume: bool) -> RunSummary | None:
     return None
 
 
+def precision_there(out: Path) -> str | None:
+    """In which precision the run in `out` was trained so far; None if there is none that can be read."""
+    try:
+        return read_config(out / CONFIG).train.precision if (out / CONFIG).exists() else None
+    except InvalidConfig:
+        return None
+
+
 def begin(out: Path, config: RunConfig, members: Team, *, resume: bool) -> None:
     """Make the folder, when everything else is ready: a start that fails leaves nothing behind."""
     if members.first:
@@ -110,47 +110,6 @@ def begin(out: Path, config: RunConfig, members: Team, *, resume: bool) -> None:
             for name in (CHECKPOINT, SUMMARY, MODEL, METRICS, CONFIG):
                 (out / name).unlink(missing_ok=True)
         write_atomic(out / CONFIG, as_toml(config).encode())
-
-
-@contextmanager
-def locked(out: Path, *, first: bool) -> Iterator[None]:
-    """A block in which no other run writes to the folder `out`. The lock goes with the process, however it ends.
-
-    Raises:
-        InvalidRun: another process trains in it.
-    """
-    if not first:
-        yield
-        return
-    made = [path for path in (out, *out.parents) if not path.exists()]
-    out.mkdir(parents=True, exist_ok=True)
-    file = _held(out)
-    try:
-        yield
-    finally:
-        (out / LOCK).unlink(missing_ok=True)  # while it is held: nobody else can hold this very file
-        file.close()
-        with suppress(OSError):  # only empty folders that this very call has made
-            for path in made:
-                path.rmdir()
-
-
-def _held(out: Path) -> TextIO:
-    """The lock of a folder, open; whoever got hold of one that was removed meanwhile tries again."""
-    while True:
-        file = (out / LOCK).open("a")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(file.fileno()).st_ino == (out / LOCK).stat().st_ino:
-                return file
-        except FileNotFoundError:
-            pass
-        except OSError:
-            file.close()
-            raise InvalidRun(
-                f"Another process is training in `{out}`. Wait for it, or choose another folder."
-            ) from None
-        file.close()
 
 
 def read_summary(out: Path) -> RunSummary:
@@ -237,34 +196,6 @@ def write_summary(out: Path, summary: RunSummary) -> None:
     write_json(out / SUMMARY, document)
 
 
-def write_environment(out: Path, config: RunConfig, data: DataSet, members: Team) -> None:
-    """What the numbers of a run depend on besides its configuration."""
-    names = ("torch", "numpy", "safetensors")
-    held = data.validation
-    document: dict[str, Any] = {
-        "versions": {
-            "python": platform.python_version(),
-            "sdplip": __version__,
-            **{name: metadata.version(name) for name in names},
-        },
-        "system": platform.system(),
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "device": _words(members.device),
-        "processes": members.world,
-        "seed": config.train.seed,
-        "data": {
-            "name": data.name,
-            "train": len(data.train),
-            "validation": 0 if held is None else len(held),
-            "test": len(data.test),
-            "fingerprint": fingerprint(data.train),
-        },
-    }
-    write_json(out / ENVIRONMENT, document)
-
-
 def _same(out: Path, config: RunConfig) -> None:
     """Refuse a folder with another configuration."""
     remedy = "Choose another folder, or start anew with `--no-resume`, which replaces the files of that run."
@@ -286,17 +217,3 @@ def _same(out: Path, config: RunConfig) -> None:
             f" and {len(differences) - 3} more" if len(differences) > 3 else ""
         )
         raise InvalidRun(f"`{out}` holds a run with another configuration: {shown}. {remedy}")
-
-
-def _words(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
-
-
-def _processor() -> str:
-    """The model of the processor, as far as the system says it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor() or platform.machine()

@@ -200,7 +200,7 @@ class _Work:
 
     def trained(self, name: str, plan: RunConfig, place: Path) -> RunSummary:
         """The summary of a run, which is trained unless it is there already."""
-        plan = resolved(plan)
+        plan = resolved(plan, there=folder.precision_there(place))
         summary = folder.prepare(place, plan, resume=True)
         if summary is None:
             report = None

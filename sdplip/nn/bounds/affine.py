@@ -4,6 +4,7 @@ from torch import nn
 
 from sdplip.errors import UnsupportedConvolution
 from sdplip.geometry import Geometry
+from sdplip.nn.blocked import Blocked
 from sdplip.nn.bounds.dispatch import Context, lipschitz
 from sdplip.nn.bounds.tree import Bound
 from sdplip.nn.bounds.weights import convolution_bound, effective, matrix_bound
@@ -22,6 +23,13 @@ def _(module: nn.Linear, context: Context) -> Bound:
 def _(module: Convolution, context: Context) -> Bound:
     geometry = conv_geometry(module, None if context.input_shape is None else context.input_shape[1:])
     return convolution_bound(effective(module, "weight", context), geometry, f"the {_kind(module)} kernel")
+
+
+@lipschitz.register(Blocked)
+def _(module: Blocked, context: Context) -> Bound:
+    """The same function as its layer."""
+    context.check(module.layer, "layer", nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    return context.bound(module.layer, "layer", context.input_shape)
 
 
 @lipschitz.register(CircularConv2d)

@@ -10,6 +10,7 @@ from torch import nn
 
 from sdplip.arithmetic.rounding import GENEROUS, UNIT, gamma
 from sdplip.geometry import Geometry
+from sdplip.nn.blocked import Blocked, unblocked
 from sdplip.nn.bounds.affine import conv_geometry
 from sdplip.nn.bounds.dispatch import Context, lipschitz
 from sdplip.nn.bounds.residual import residual_bound
@@ -44,8 +45,11 @@ def _(module: PlainResidual, context: Context) -> Bound:
 
 def _pair(module: PlainResidual, context: Context) -> tuple[Kernel, Kernel, Geometry | None]:
     """`up` and the adjoint of `down` as kernels `(hidden, features, *taps)`, and the geometry that both share."""
-    up: Any = module.up  # `context.check` says what they are
-    down: Any = module.down
+    for part, name in ((module.up, "up"), (module.down, "down")):
+        if isinstance(part, Blocked):
+            context.check(part, name, Blocked)
+    up: Any = unblocked(module.up)  # `context.check` says what they are
+    down: Any = unblocked(module.down)
     if isinstance(up, nn.Linear):
         context.check(up, "up", nn.Linear)
         context.check(down, "down", nn.Linear)
