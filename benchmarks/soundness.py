@@ -64,6 +64,7 @@ from sdplip.nn import (
     orthogonal,
     rescaled,
 )
+from sdplip.nn.abstract_scaling import precision
 from sdplip.nn.bound import lipschitz, lower_lipschitz
 from sdplip.nn.export import _plain
 from sdplip.nn.orthogonal import AbstractFourierConv2d
@@ -71,7 +72,6 @@ from sdplip.nn.plain import PlainSandwich
 from sdplip.nn.products import by_products
 from sdplip.nn.residual import AbstractResidual
 from sdplip.nn.sandwich_conv import AbstractSandwichConv2d
-from sdplip.nn.scaling import precision
 from sdplip.nn.shifts import adjoint, analysis
 
 TOLERANCE = 1e-12

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from sdplip.errors import InvalidConfig
+from sdplip.nn.abstract_scaling import AbstractScaling
 from sdplip.nn.bound import pairwise_lipschitz
 from sdplip.nn.heads import LastLayerNormalised
-from sdplip.nn.scaling import AbstractScaling
 from sdplip.training.build import build_model, head_distances
 from sdplip.training.config import (
     SECTIONS,

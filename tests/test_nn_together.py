@@ -19,7 +19,7 @@ from sdplip.nn import (
     rescaled,
     together,
 )
-from sdplip.nn.scaling import AbstractScaling
+from sdplip.nn.abstract_scaling import AbstractScaling
 
 MAKERS = {
     "sll": SLL,

@@ -10,6 +10,7 @@ from torch import nn
 
 from sdplip.nn import MaxMin, Residual, Scale, Sum, export_plain, lipschitz, models, rescaled
 from sdplip.nn.initialise import initialise
+from sdplip.robustness import absolute
 from sdplip.robustness.arithmetic import network_in, plain_arithmetic
 from sdplip.robustness.certification import certify_accuracy
 from sdplip.robustness.forward_error import forward_error
@@ -117,3 +118,15 @@ def test_overflow_leaves_what_is_known():
         _, lost = analysis(torch.full((1, 16), 3e38))
     assert np.isinf(lost.measured).all() or not np.isnan(lost.measured).any()
     assert network[0].weight.dtype == torch.float32
+
+
+def test_norms_of_equal_numbers_are_proven_once(monkeypatch):
+    """A network and its twin: as many norms as the network has layers, in front of its head."""
+    proven = []
+    norm = absolute._norm
+    monkeypatch.setattr(absolute, "_NORMS", {})
+    monkeypatch.setattr(absolute, "_norm", lambda factors: proven.append(factors) or norm(factors))
+    analysed(deep(5), (16,))
+    assert len(proven) == 4
+    analysed(deep(5, seed=1), (16,))
+    assert len(proven) == 8

@@ -1,5 +1,6 @@
 """`sdplip certify RUN` of a regression: intervals of predictions, and errors that stay below a tolerance."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,31 +65,44 @@ def certify_run(
     )
     if samples:
         write_samples(samples, found)
+    answer = Answer(run, config.data.name, split, found, radii, unit, samples)
     if as_json:
-        print_json("certify", _document(run, config.data.name, split, found, radii, unit, samples))
+        print_json("certify", _document(answer))
     else:
-        _say(run, config.data.name, split, found, radii, unit, samples)
+        _say(answer)
 
 
-def _document(
-    run: Path,
-    data: str,
-    split: str,
-    found: "Regression",
-    radii: tuple[str, ...],
-    unit: float,
-    samples: Path | None,
-) -> dict[str, Any]:
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What was certified, of which rows, and how it is told.
+
+    Attributes:
+        data, split: name of the data and the part of them.
+        unit: one standard deviation of the target; 1 where there are several targets.
+        samples: the file of one line a row, if it was asked for.
+    """
+
+    run: Path
+    data: str
+    split: str
+    found: "Regression"
+    radii: tuple[str, ...]
+    unit: float
+    samples: Path | None
+
+
+def _document(answer: Answer) -> dict[str, Any]:
     """The keys of `certify`; what is about logits alone is null."""
+    found = answer.found
     return {
-        "file": str(run),
-        "data": data,
-        "split": split,
+        "file": str(answer.run),
+        "data": answer.data,
+        "split": answer.split,
         "n": found.n,
         "clean": found.clean,
         "bound": found.bound.value,
         "margin_constant": None,
-        "certified": {eps: found.certified(eps) for eps in radii},
+        "certified": {eps: found.certified(eps) for eps in answer.radii},
         "mean_radius": float(found.radius.mean()),
         "empirical": {},
         "gaps": {},
@@ -99,33 +113,26 @@ def _document(
         "seconds": found.seconds,
         "assumed": [],
         "note": "",
-        "samples": path_or_none(samples),
+        "samples": path_or_none(answer.samples),
         "certificate": None,
         "verify": None,
         "smoothing": None,
-        "regression": found.to_json(radii, unit),
+        "regression": found.to_json(answer.radii, answer.unit),
     }
 
 
-def _say(
-    run: Path,
-    data: str,
-    split: str,
-    found: "Regression",
-    radii: tuple[str, ...],
-    unit: float,
-    samples: Path | None,
-) -> None:
+def _say(answer: Answer) -> None:
     from sdplip.cli.render import above, below, open_console, open_table
 
-    console, said = open_console(), found.to_json(radii, unit)
-    echo(f"{run} on {data}, {split} split, {found.n} rows\n")
+    found, unit = answer.found, answer.unit
+    console, said = open_console(), found.to_json(answer.radii, unit)
+    echo(f"{answer.run} on {answer.data}, {answer.split} split, {found.n} rows\n")
     error = above(unit * found.tolerance, 4)
     table = open_table(
         "radius", moves="predictions move by at most", right=f"error below {error}", r2="R2 at least"
     )
     table.add_row("0", "0", percent_below(found.clean), below(said["r2"], 4))
-    for eps in radii:
+    for eps in answer.radii:
         table.add_row(
             eps,
             above(said["interval"][eps], 4),
@@ -144,5 +151,5 @@ def _say(
         else "computed in float64; a module has no proven rounding error, so none is counted"
     )
     echo(f"Proven: every row of the table holds at every row within the radius; {words}.")
-    if samples:
-        echo(f"One line a row: {samples}")
+    if answer.samples:
+        echo(f"One line a row: {answer.samples}")

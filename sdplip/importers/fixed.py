@@ -4,7 +4,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sdplip.geometry import Geometry
-from sdplip.nn.scaling import AbstractScaling
+from sdplip.nn.abstract_scaling import AbstractScaling
 
 
 class Fixed(AbstractScaling):

@@ -5,6 +5,7 @@ Layers compute; none carries its bound. What each one runs with stands in its at
 """
 
 import sdplip.nn.graph  # noqa: F401  (our layers tell how they are read)
+from sdplip.nn.abstract_scaling import AbstractScaling
 from sdplip.nn.activations import Abs, BetaAbs, GroupSort, Householder, MaxMin, NActivation
 from sdplip.nn.bilipschitz import BiLipschitz
 from sdplip.nn.blocked import Blocked, by_blocks
@@ -41,7 +42,7 @@ from sdplip.nn.rescaled import Rescaled, rescaled
 from sdplip.nn.residual import PadChannels, ResidualConv1d, ResidualConv2d, ResidualConv3d, ResidualLinear
 from sdplip.nn.sandwich import Sandwich
 from sdplip.nn.sandwich_conv import CompactSandwichConv2d, SandwichConv2d
-from sdplip.nn.scaling import AOL, SLL, AbstractScaling, MultiStep, Spectral
+from sdplip.nn.scaling import AOL, SLL, MultiStep, Spectral
 from sdplip.nn.shifted import LipNeXtBlock, LipShiFTBlock, PositionalBias, Shift2d
 from sdplip.nn.slopes import UnsupportedActivation, slopes
 from sdplip.nn.strided import StridedResidualConv2d

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from sdplip.errors import InvalidWeight, UnsupportedConvolution
 from sdplip.geometry import ExpandedGeometry
+from sdplip.nn.abstract_scaling import precision
 from sdplip.nn.cayley import cayley
 from sdplip.nn.kept import AbstractKept
-from sdplip.nn.scaling import precision
 
 # Note [orthogonal kernels]. Let P be an orthogonal projector. The kernel [P, I - P] of two taps on one axis has the symbol
 # F(w) = P + (I - P) exp(i w), and F* F = I because P (I - P) = 0. Products of such factors and of a matrix with orthonormal rows or

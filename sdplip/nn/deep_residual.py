@@ -9,11 +9,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sdplip.errors import InvalidScaling, InvalidWeight
+from sdplip.nn.abstract_scaling import precision
 from sdplip.nn.cayley import cayley
 from sdplip.nn.given import count, number
 from sdplip.nn.memo import Memo
 from sdplip.nn.plain import plain_linear
-from sdplip.nn.scaling import precision
 from sdplip.nn.slopes import monotone_slope
 from sdplip.shapes import said
 

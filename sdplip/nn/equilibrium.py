@@ -7,10 +7,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sdplip.errors import InvalidScaling, InvalidWeight, NoEquilibrium
+from sdplip.nn.abstract_scaling import precision
 from sdplip.nn.fixed_points import Solution, solved
 from sdplip.nn.given import count, number
 from sdplip.nn.memo import Memo
-from sdplip.nn.scaling import precision
 from sdplip.nn.slopes import UnsupportedActivation
 
 # Note [equilibrium]. z = s(W z + U x + b), f(x) = G z + d, slopes of s in [0, 1]. With Lam > 0 diagonal, let M = 2 Lam - Lam W - W' Lam. If M > 0

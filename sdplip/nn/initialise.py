@@ -5,9 +5,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from sdplip.nn.abstract_scaling import AbstractScaling
 from sdplip.nn.rescaled import Rescaled
 from sdplip.nn.residual import AbstractResidual
-from sdplip.nn.scaling import AbstractScaling
 
 SPREAD = 0.1
 """Standard deviation of the biases that tell equal hidden units apart."""

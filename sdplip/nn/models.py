@@ -13,6 +13,7 @@ from typing import Literal
 from torch import nn
 
 from sdplip.geometry import Geometry
+from sdplip.nn.abstract_scaling import AbstractScaling
 from sdplip.nn.activations import MaxMin
 from sdplip.nn.containers import Residual
 from sdplip.nn.heads import LastLayerNormalised, Normalise
@@ -24,7 +25,7 @@ from sdplip.nn.rescaled import rescaled
 from sdplip.nn.residual import PadChannels, ResidualConv2d, ResidualLinear
 from sdplip.nn.sandwich import Sandwich
 from sdplip.nn.sandwich_conv import CompactSandwichConv2d
-from sdplip.nn.scaling import AOL, SLL, AbstractScaling, MultiStep, Spectral, as_scaling
+from sdplip.nn.scaling import AOL, SLL, MultiStep, Spectral, as_scaling
 
 Size = Literal["S", "M", "L", "XL"]
 

@@ -11,6 +11,7 @@ from torch.nn.utils import parametrizations, parametrize
 
 from sdplip.errors import InvalidWeight, UnsupportedConvolution
 from sdplip.nn import fourier
+from sdplip.nn.abstract_scaling import precision
 from sdplip.nn.adaptive import AdaptiveOrthogonal
 from sdplip.nn.cayley import cayley
 from sdplip.nn.kept import AbstractKept
@@ -18,7 +19,6 @@ from sdplip.nn.manifold import put_on_manifold
 from sdplip.nn.memo import Memo
 from sdplip.nn.orthonormal import BlockReflector, CholeskyOrthogonal, reflector
 from sdplip.nn.rescaled import geometry_of
-from sdplip.nn.scaling import precision
 from sdplip.shapes import said
 
 Method = Literal["exp", "cayley", "householder", "cholesky", "bro", "aoc", "manifold"]

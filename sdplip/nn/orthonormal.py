@@ -5,8 +5,8 @@ from jaxtyping import Float, Inexact
 from torch import Tensor
 
 from sdplip.errors import InvalidWeight
+from sdplip.nn.abstract_scaling import precision
 from sdplip.nn.kept import AbstractKept
-from sdplip.nn.scaling import precision
 
 
 def whitened(V: Inexact[Tensor, "*batch rows n"]) -> Inexact[Tensor, "*batch rows n"]:

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sdplip.errors import RefusedModule
+from sdplip.nn.abstract_scaling import precision
 from sdplip.nn.circular import circular
 from sdplip.nn.residual import AbstractResidual, ResidualLinear
 from sdplip.nn.sandwich import Sandwich
 from sdplip.nn.sandwich_conv import AbstractSandwichConv2d, CompactSandwichConv2d, SandwichConv2d
-from sdplip.nn.scaling import precision
 from sdplip.nn.shifts import Shifts
 
 CONVS: Any = (nn.Conv1d, nn.Conv2d, nn.Conv3d)

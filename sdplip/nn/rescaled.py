@@ -15,8 +15,9 @@ from sdplip.condition import rescale
 from sdplip.convolution import Form
 from sdplip.errors import UnsupportedConvolution
 from sdplip.geometry import Geometry
+from sdplip.nn.abstract_scaling import AbstractScaling, Weight
 from sdplip.nn.memo import Memo
-from sdplip.nn.scaling import AbstractScaling, Weight, as_scaling
+from sdplip.nn.scaling import as_scaling
 
 
 class Rescaled(nn.Module):

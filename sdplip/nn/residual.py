@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from sdplip.condition import inverse_scaling
 from sdplip.errors import InvalidScaling, InvalidWeight
 from sdplip.geometry import Axes, Geometry
-from sdplip.nn.scaling import AbstractScaling, as_scaling
+from sdplip.nn.abstract_scaling import AbstractScaling
+from sdplip.nn.scaling import as_scaling
 from sdplip.nn.shifts import Shifts, adjoint, analysis
 from sdplip.nn.slopes import monotone_slope
 

@@ -7,9 +7,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sdplip.errors import InvalidWeight
+from sdplip.nn.abstract_scaling import precision
 from sdplip.nn.cayley import cayley
 from sdplip.nn.memo import Memo
-from sdplip.nn.scaling import precision
 from sdplip.nn.slopes import monotone_slope
 
 

@@ -11,11 +11,11 @@ from torch.nn import functional as F
 
 from sdplip.errors import InvalidWeight, UnsupportedConvolution
 from sdplip.nn import fourier
+from sdplip.nn.abstract_scaling import precision
 from sdplip.nn.cayley import cayley
 from sdplip.nn.given import count
 from sdplip.nn.memo import Memo
 from sdplip.nn.orthogonal import orthogonal
-from sdplip.nn.scaling import precision
 from sdplip.nn.slopes import monotone_slope
 from sdplip.shapes import said
 

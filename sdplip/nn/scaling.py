@@ -13,20 +13,7 @@ from sdplip import convolution, scalings
 from sdplip.errors import InvalidScaling
 from sdplip.geometry import Geometry
 from sdplip.nn import frequencies, rowsums
-from sdplip.nn.abstract_scaling import AbstractScaling, Weight, precision
-
-__all__ = [
-    "AOL",
-    "SCALINGS",
-    "SLL",
-    "AbstractGershgorin",
-    "AbstractScaling",
-    "MultiStep",
-    "Spectral",
-    "Weight",
-    "as_scaling",
-    "precision",
-]
+from sdplip.nn.abstract_scaling import AbstractScaling, Weight
 
 
 class Spectral(AbstractScaling):

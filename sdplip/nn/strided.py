@@ -4,9 +4,9 @@ from torch import nn
 
 from sdplip.errors import InvalidWeight
 from sdplip.geometry import Axes
+from sdplip.nn.abstract_scaling import AbstractScaling
 from sdplip.nn.rescaled import rescaled
 from sdplip.nn.residual import PadChannels, ResidualConv2d
-from sdplip.nn.scaling import AbstractScaling
 
 
 class StridedResidualConv2d(nn.Sequential):

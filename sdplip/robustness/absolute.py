@@ -1,6 +1,7 @@
 r"""What a rounding analysis needs of linear maps: how many terms a sum has, and the norm of the map of absolute values."""
 
 from dataclasses import dataclass
+from hashlib import sha256
 from math import prod, sqrt
 from typing import Any
 
@@ -107,6 +108,28 @@ def norm_above(*factors: Matrix) -> float:
     method make it tight.
     """
 
+    key = _key(factors)
+    if key not in _NORMS:
+        if len(_NORMS) >= KEPT:
+            _NORMS.pop(next(iter(_NORMS)))
+        _NORMS[key] = _norm(factors)
+    return _NORMS[key]
+
+
+KEPT = 1000
+_NORMS: dict[bytes, float] = {}
+"""Norms by what they are norms of: a network and its twin in double precision have equal numbers, which are proven once."""
+
+
+def _key(factors: tuple[Matrix, ...]) -> bytes:
+    digest = sha256()
+    for M in factors:
+        digest.update(repr((M.shape, M.dtype.str)).encode())
+        digest.update(np.ascontiguousarray(M).data)
+    return digest.digest()
+
+
+def _norm(factors: tuple[Matrix, ...]) -> float:
     def square(d: np.ndarray) -> np.ndarray:
         for M in factors:
             d = M @ d

@@ -82,7 +82,7 @@ def known(found: np.ndarray) -> np.ndarray:
 
 
 def measured(network: nn.Module, bound: Bound, single: Analysis) -> Analysis | Measured:
-    """The analysis beside the twin, where the network has one; else the analysis as it is.
+    """The analysis beside the twin, where the network has one; else the analysis as it is. Norms of equal numbers are proven once.
 
     Args:
         network: in float32.

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sdplip.errors import InvalidConfig, InvalidWeight
+from sdplip.nn.abstract_scaling import AbstractScaling
 from sdplip.nn.heads import LastLayerNormalised, Normalise
 from sdplip.nn.initialise import initialise
 from sdplip.nn.losses import (
@@ -40,7 +41,6 @@ from sdplip.nn.models import (
     orthogonal_network,
     residual_network,
 )
-from sdplip.nn.scaling import AbstractScaling
 from sdplip.nn.token_models import mlp, shift_network
 from sdplip.training.dense import table_network
 from sdplip.training.schedules import build_optimiser, build_schedule

@@ -11,7 +11,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from sdplip.errors import InvalidRun
-from sdplip.nn.scaling import AbstractScaling
+from sdplip.nn.abstract_scaling import AbstractScaling
 from sdplip.training.files import write_atomic
 
 VERSION = 1

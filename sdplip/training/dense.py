@@ -5,6 +5,7 @@ from itertools import pairwise
 from torch import nn
 
 from sdplip.errors import InvalidConfig
+from sdplip.nn.abstract_scaling import AbstractScaling
 from sdplip.nn.activations import MaxMin
 from sdplip.nn.containers import Scale
 from sdplip.nn.heads import LastLayerNormalised
@@ -13,7 +14,6 @@ from sdplip.nn.models import FAMILIES
 from sdplip.nn.orthogonal import orthogonal
 from sdplip.nn.residual import PadChannels, ResidualLinear
 from sdplip.nn.sandwich import Sandwich
-from sdplip.nn.scaling import AbstractScaling
 from sdplip.training.tables import ModelConfig
 
 WIDTH, DENSE, HIDDEN = 48, 2, 96

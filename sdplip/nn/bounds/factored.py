@@ -8,13 +8,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sdplip.arithmetic.rounding import up
+from sdplip.nn.abstract_scaling import precision
 from sdplip.nn.bounds.dispatch import Context, lipschitz
 from sdplip.nn.bounds.tree import Bound, product_above, shown
 from sdplip.nn.bounds.weights import STALE, effective, exact, matrix_bound, same
 from sdplip.nn.orthogonal import AbstractFourierConv2d, BROConv2d, CayleyConv2d
 from sdplip.nn.products import CayleyConv2dProducts
 from sdplip.nn.sandwich import Sandwich
-from sdplip.nn.scaling import precision
 from sdplip.nn.slopes import monotone_slope
 from sdplip.proposals import certify
 

@@ -11,12 +11,12 @@ from torch.nn.utils import parametrizations, parametrize
 
 from sdplip.geometry import Geometry
 from sdplip.kernel.condition import Certificate, Form
+from sdplip.nn.abstract_scaling import AbstractScaling
 from sdplip.nn.bounds.dispatch import Context
 from sdplip.nn.bounds.tree import Bound
 from sdplip.nn.kept import AbstractKept
 from sdplip.nn.orthogonal import Trivialised
 from sdplip.nn.rescaled import Rescaled
-from sdplip.nn.scaling import AbstractScaling
 from sdplip.proposals import certify, certify_convolution
 
 STALE = "its cached `t` or weight belongs to other weights, because they were changed through `.data`. Call `.eval()` again."

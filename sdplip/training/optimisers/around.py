@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sdplip.nn.abstract_scaling import precision
 from sdplip.nn.manifold import as_matrices, polar, retracted
-from sdplip.nn.scaling import precision
 from sdplip.training.optimisers.muon import Muon
 
 PREFIX = "around_"

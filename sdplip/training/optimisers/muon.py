@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.optim.adam import adam
 
 from sdplip.errors import InvalidConfig, InvalidWeight
+from sdplip.nn.abstract_scaling import precision
 from sdplip.nn.manifold import as_matrices, deviation, manifold_weights, newton_schulz, polar, retracted
-from sdplip.nn.scaling import precision
 from sdplip.training.tables import LARGEST_TURN
 
 TOLERANCE = 0.3
