@@ -25,7 +25,8 @@ from sdplip.nn import LastLayerNormalised, MaxMin, Normalise, export_plain, resc
 from sdplip.nn.models import Plan, orthogonal_network, residual_network
 from sdplip.robustness.arithmetic import network_in
 from sdplip.robustness.attacks import attack_at, pgd
-from sdplip.robustness.tighten import tighten
+from sdplip.robustness.local import local_radii
+from sdplip.robustness.tighten import tighten, tighten_graph
 from sdplip.verifier.claim import chosen
 from tests.commands import answer, invoke
 from tests.trained import digits
@@ -285,3 +286,24 @@ def test_interrupted(run, monkeypatch):
 def test_help_loads_no_torch():
     script = "import sys, sdplip.cli\nsys.exit(bool({'torch', 'cvxpy', 'matplotlib'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+def test_one_logit_is_tightened_as_the_two_logits_that_it_means(precision):
+    torch.manual_seed(0)
+    front = [nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU()]
+    one, two = nn.Sequential(*front, nn.Linear(8, 1)), nn.Sequential(*front, nn.Linear(8, 2))
+    with torch.no_grad():
+        for name, tensor in two[-1].named_parameters():
+            tensor[0], tensor[1] = 0.0, getattr(one[-1], name)[0]
+    x = torch.rand(5, 3)
+    labels = (one(x)[:, 0] > 0).long()
+    found = [tighten(model, x, labels, precision=precision) for model in (one, two)]
+    near = [local_radii(model, x, labels, f.after) for model, f in zip((one, two), found, strict=True)]
+    for a, b in ((found[0].after, found[1].after), (near[0].after, near[1].after)):
+        assert (a.radius > 0).all()
+        np.testing.assert_allclose(a.radius, b.radius, rtol=1e-4)
+    assert found[0].gain > 1.5 and near[0].after.mean_radius > found[0].after.mean_radius
+    if precision == "float64":
+        graph, _ = tighten_graph(read_module(one.double(), (3,)), x.double().numpy(), labels.numpy())
+        np.testing.assert_allclose(graph.after.radius, found[0].after.radius, rtol=1e-4)

@@ -205,7 +205,7 @@ def certify_accuracy(
         scope: "computed" counts rounding at the image and at every image around it, "exact" at the image alone.
         whole: another proven bound of the network with these very numbers, which may be smaller; `sdplip.bounds` has such.
         tighter: asked once, with the very network that is certified and the constants so far, for further ones that are proven
-            for its numbers.
+            for its numbers; one logit f is then read as the two 0, f.
 
     Raises:
         RefusedModule: the model has no Lipschitz bound; or float32, and a module has no proven rounding error.
@@ -230,10 +230,6 @@ def certify_accuracy(
             raise InvalidProblem(
                 f"`labels` lie between {int(labels.min())} and {int(labels.max())}, but the network has {classes} classes"
                 f"{': 0 and 1, the sign of its one logit' if single else ''}."
-            )
-        if single and tighter is not None:
-            raise InvalidProblem(
-                "One logit has no pairs of classes to bound. Pass a smaller bound as `whole`."
             )
         bound = layers = lipschitz(network, input_shape=shape)
         constants = margin_constants(network, bound, single=single)

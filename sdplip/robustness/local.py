@@ -15,6 +15,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from sdplip.errors import InvalidProblem, NotProvable, RefusedModule
+from sdplip.kernel.accuracy import with_classes
 from sdplip.kernel.around import pair_network, rows
 from sdplip.kernel.centred import Around, Centre, Front, smooth
 from sdplip.kernel.system import variables
@@ -27,7 +28,7 @@ from sdplip.robustness.asked import analysis_of, check_samples, run
 from sdplip.robustness.certification import RADII, Certification, Progress
 from sdplip.robustness.graph_accuracy import Certified
 from sdplip.robustness.half import full
-from sdplip.robustness.radii import MarginError, certified_radius, margins
+from sdplip.robustness.radii import MarginError, certified_radius, class_logits, margins
 from sdplip.verifier.claim import AccuracyClaim
 
 NEURONS = 3000
@@ -115,10 +116,6 @@ def local_radii(
         precision = full(certified.precision)
         network = network_in(model, precision)
         front = front_of(network, shape)
-        if front.network.outputs == 1:
-            raise InvalidProblem(
-                "One logit has no pairs of classes to bound around an image. Give the network a second logit 0."
-            )
         analysis = analysis_of(network, lipschitz(network, input_shape=shape), precision)
         todo = np.flatnonzero(before.correct & (before.radius > 0))
         curved = curvature and smooth(front.network)
@@ -130,6 +127,7 @@ def local_radii(
             else:
                 logits, lost = analysis(x)
                 error = lost.here_and_around() if certified.scope == "computed" else lost.here()
+            logits = torch.from_numpy(class_logits(logits))
             radius_on = _Radius(front, x, logits, error, certified.constants, bent, curved)
             radius[i], tried = largest_radius(radius_on, float(radius[i]))
             balls += tried
@@ -191,13 +189,13 @@ def first(certified: Certification, n: int) -> Certification:
 
 
 def front_of(network: nn.Module, shape: tuple[int, ...]) -> Front:
-    """The network as the kernel follows it around a point.
+    """The network as the kernel follows it around a point; one logit f is read as the two 0, f.
 
     Raises:
         RefusedModule: a module that is not understood.
         InvalidProblem: too many neurons.
     """
-    return front_of_graph(read_module(network, shape))
+    return front_of_graph(with_classes(read_module(network, shape)))
 
 
 def front_of_graph(graph: Network) -> Front:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sdplip.bounds.choose import SECONDS
 from sdplip.bounds.classes import MarginConstants, MarginMethod, margin_constants
-from sdplip.kernel.accuracy import Arithmetic
+from sdplip.kernel.accuracy import Arithmetic, with_classes
 from sdplip.kernel.proof import Proof
 from sdplip.network import Network
 from sdplip.network.read.torch import read_module
@@ -101,6 +101,7 @@ def tighten_graph(
     Raises:
         InvalidProblem, NotProvable: as `certify_graph`; a method that does not take the network.
     """
+    network = with_classes(network)
     before = certify_graph(network, images, labels, arithmetic=arithmetic, method="product")
     known = before.certification.constants
     found = margin_constants(
@@ -126,7 +127,7 @@ def tighten(
     watch: Callable[[int, float, float], None] | None = None,
     progress: Progress | None = None,
 ) -> Tightened:
-    """Certify `model` before and after its constants are tightened.
+    """Certify `model` before and after its constants are tightened. One logit f is read as the two 0, f.
 
     The constants speak of the very numbers that run in that precision; rounding of the forward pass is subtracted on both sides
     as `certify_accuracy` does. Where the network bound is not smaller the old constant stays, so no radius falls.
@@ -151,7 +152,7 @@ def tighten(
 
     def tighter(network: nn.Module, known: np.ndarray) -> Tighter:
         found = margin_constants(
-            read_module(network, shape),
+            with_classes(read_module(network, shape)),
             method,
             pairs=pairs,
             known=known,
