@@ -160,6 +160,16 @@ def contests(small: bool) -> list[Contest]:
         residual("conv 45 -> 5, 3 x 3, 32 x 32", lambda s: ResidualConv2d(45, 5, 3, s), (64, 45, 32, 32)),
         residual(f"dense {features} -> {hidden}", linear, (64, features)),
         Contest(
+            f"dense blocks {features} -> {hidden} at the batch of the presets",
+            (256, features),
+            {
+                "plain": PlainResidual(ResidualLinear(features, hidden)),
+                "aol": ResidualLinear(features, hidden, "aol"),
+                "sll": ResidualLinear(features, hidden),
+                "cpl": ResidualLinear(features, hidden, "spectral"),
+            },
+        ),
+        Contest(
             "conv 64 -> 64, 3 x 3, 16 x 16",
             (64, 64, 16, 16),
             {

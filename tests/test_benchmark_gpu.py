@@ -27,6 +27,7 @@ def test_rehearsal(tmp_path):
     assert 0 < found["rounding"]["convolution"]["true / proven"] < 1
     assert found["rounding"]["linear"]["repeats exactly"] is True
     assert found["throughput"]["cpl-S bfloat16"]["images/s"] > 0
+    assert found["throughput"]["shift float32"]["images/s"] > 0
     assert found["solvers"]["24 cpu"]["status"] == "OPTIMAL" and found["solvers"]["24 cpu"]["gap"] < 1e-6
     assert any("rescaled aol" in line for line in found["layers"]["table"])
     assert "| convolution | " in done.stdout and "| digits-sll | " in done.stdout

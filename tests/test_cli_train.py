@@ -9,7 +9,7 @@ import pytest
 
 from sdplip.progress import text_of
 from sdplip.training import loop, read_config, start
-from sdplip.training.job import Progress
+from sdplip.training.progress import Progress
 from tests.commands import answer, invoke
 from tests.training_runs import SMALL
 

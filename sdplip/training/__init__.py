@@ -2,8 +2,8 @@
 
 from sdplip.training.config import RunConfig, override, preset, preset_names, read_config, write_config
 from sdplip.training.data import load_arrays
-from sdplip.training.job import Progress
 from sdplip.training.loop import train
+from sdplip.training.progress import Progress
 from sdplip.training.run import RunSummary, load_run
 from sdplip.training.trials import Sweep, sweep
 

@@ -28,11 +28,12 @@ from sdplip.training.data.draws import sent
 from sdplip.training.diagnose import first_not_finite, length
 from sdplip.training.distributed import team
 from sdplip.training.finish import summarised
-from sdplip.training.job import Job, Progress, clock
+from sdplip.training.job import Job
 from sdplip.training.lock import locked
 from sdplip.training.metrics import Line
 from sdplip.training.own import recorded
 from sdplip.training.precision import channels_last, resolved, threads
+from sdplip.training.progress import Progress, clock
 from sdplip.training.run import RunSummary
 from sdplip.training.schedules import factor
 from sdplip.training.start import started

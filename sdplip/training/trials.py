@@ -16,9 +16,9 @@ from sdplip.training import run as folder
 from sdplip.training.config import RunConfig, override
 from sdplip.training.data import DataSet, augmentation, load
 from sdplip.training.files import read_json, write_json
-from sdplip.training.job import Progress
 from sdplip.training.loop import train
 from sdplip.training.precision import resolved
+from sdplip.training.progress import Progress
 from sdplip.training.run import RunSummary, load_run
 
 TEST = "test.json"
