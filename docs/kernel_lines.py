@@ -68,6 +68,7 @@ ROOMS = {
             "kernel/witness.py",
             "kernel/reach/*.py",
             "kernel/centred/*.py",
+            "kernel/spread/*.py",
         ]
         + [f"kernel/rules/{name}.py" for name in ("cut", "local", "patterns", "secants")],
     ),

@@ -39,6 +39,7 @@ KEYS = [
     "samples",
     "certificate",
     "verify",
+    "local",
     "smoothing",
     "regression",
 ]
@@ -409,3 +410,24 @@ def test_interrupted(run, monkeypatch):
 def test_help_loads_no_torch():
     script = "import sys, sdplip.cli\nsys.exit(bool({'torch', 'cvxpy', 'matplotlib'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_balls_around_images(tmp_path, monkeypatch):
+    """--local certifies no image less, says by what, and writes a certificate that `sdplip verify` proves; its budget needs it."""
+    monkeypatch.chdir(tmp_path)
+    _, images, labels = small("cnn.onnx")
+    np.savez("test.npz", images=images, labels=labels)
+    ask = ("certify", "cnn.onnx", "--data", "test.npz", "--limit", 5, "--radii", "0.02,0.1")
+    _, plain = answer(invoke, *ask)
+    code, out = answer(invoke, *ask, "--local", "--seconds", 0.2, "--certificate", "c.json")
+    assert code == 0 and list(out) == KEYS and plain["local"] is None
+    assert out["local"]["before"] == plain["certified"]
+    for eps, counts in out["local"]["by"].items():
+        assert sum(counts.values()) / 5 == out["certified"][eps] >= plain["certified"][eps]
+    assert sum(out["certified"].values()) > sum(plain["certified"].values())
+    code, checked = answer(invoke, "verify", "c.json", "cnn.onnx", "c.images.npz")
+    assert code == 0 and checked["proven"]
+    code, said, _ = invoke(*ask, "--local", "--seconds", 0.0)
+    assert code == 0 and "by offsets" in said and "of CPU time" in said
+    code, _, wrong = invoke(*ask, "--seconds", 1)
+    assert code == 2 and "Add --local" in " ".join(wrong.split())

@@ -30,6 +30,8 @@ def certification(
         attacked = [percent_above(left[eps]), percent_above(document["gaps"][attack][eps])] if left else []
         table.add_row(eps, _percent(accuracy), *attacked)
     console.print(table)
+    if document["local"]:
+        _balls(console, document["local"])
     mean = document["mean_radius"]
     say(
         console,
@@ -52,6 +54,17 @@ def certification(
         say_command(console, "Proof written. Check it anywhere:", document["verify"])
     if not left:
         say(console, "Next: `--attack pgd` shows how far above this the truth may lie.")
+
+
+def _balls(console: Any, local: dict[str, Any]) -> None:
+    """By what images are certified at each radius."""
+    names = {"constants": "constants of all inputs"}
+    for eps, counts in local["by"].items():
+        by = ", ".join(f"{n} by {names.get(name, name)}" for name, n in counts.items() if n)
+        say(console, f"At {eps}: {by or 'none certified'}; without --local {_percent(local['before'][eps])}.")
+    say(console, f"{local['seconds_an_image']:.2f} s of CPU time an image that constants left open.")
+    if local["unfit"]:
+        say(console, f"Offsets were not tried. {local['unfit']}")
 
 
 def _percent(share: float) -> str:

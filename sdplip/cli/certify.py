@@ -1,6 +1,6 @@
 """`sdplip certify RUN|MODEL`: certified accuracy of a trained network, and what attacks leave of it."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from sdplip.robustness.attacks import Attack, AttackName
     from sdplip.robustness.certification import Certification, Scope
     from sdplip.robustness.half import Half
+    from sdplip.robustness.local_balls import Balls
 
 BATCH = 256
 """Images at a time in torch."""
@@ -79,6 +80,13 @@ BATCH = 256
     metavar="T",
     help="Of a regression: errors below T count as right, in the unit of the target; default: that of the run.",
 )
+@click.option(
+    "--local", is_flag=True,
+    help="Then try each image that is not certified at a radius by bounds of its own ball, within --seconds.",
+)  # fmt: skip
+@click.option(
+    "--seconds", type=click.FloatRange(min=0), metavar="S", help="Of --local, an image and radius; default: 10."
+)  # fmt: skip
 @json_option
 def certify(
     model: Path,
@@ -95,6 +103,8 @@ def certify(
     samples: Path | None,
     smoothing: tuple[float, int, float] | None,
     tolerance: float | None,
+    local: bool,
+    seconds: float | None,
     as_json: bool,
 ) -> None:
     """Prove at how many images the network predicts right, and keeps doing so at every image within a radius.
@@ -105,6 +115,9 @@ def certify(
 
     --precision bfloat16 or float16 certifies the network of a RUN exported to plain layers, its weights rounded to that format, with the
     predictions of its pass in it; the result is not kept in RUN.
+
+    --local goes on with each image that the constants leave open at a radius: lines with offsets on its ball, increments from it, multipliers
+    of its own, splits of neurons, until one proves it or --seconds of CPU time are over.
 
     --smoothing adds certificates of the smoothed network that hold with a probability; they stand apart from what is proven.
 
@@ -119,7 +132,9 @@ def certify(
 
     half = precision == "bfloat16" or precision == "float16"
     if half:
-        alone = attack == "none" and not (smoothing or certificate or regression.is_regression(model))
+        alone = attack == "none" and not (
+            smoothing or certificate or local or regression.is_regression(model)
+        )
         _check_half(precision, scope, alone and model.is_dir())
     if regression.is_regression(model):
         if (
@@ -130,6 +145,7 @@ def certify(
             or batch
             or attack != "none"
             or scope != "computed"
+            or local
         ):
             raise click.UsageError(
                 "The run is a regression, certified on its own data by one constant. Of the options it takes --radii, --split, --limit,"
@@ -150,6 +166,8 @@ def certify(
         raise click.UsageError(
             "--tolerance is for runs of numbers, but this is a network of classes. Drop it."
         )
+    if seconds is not None and not local:
+        raise click.UsageError("--seconds is the budget of --local. Add --local, or drop it.")
     tries = _attack(attack, batch or BATCH)
     if smoothing:
         smoothed.checked(smoothing)
@@ -157,9 +175,11 @@ def certify(
         from sdplip.robustness.samples import require_parquet
 
         require_parquet()
-    by_kernel = certificate is not None or not model.is_dir()
+    by_kernel = certificate is not None or local or not model.is_dir()
     if by_kernel and device != "cpu":
-        raise click.UsageError("Certificates, and files of networks, are proven by NumPy. Drop --device.")
+        raise click.UsageError(
+            "Certificates, --local and files of networks are proven by NumPy. Drop --device."
+        )
     if by_kernel and not tries and smoothing is None and batch is not None:
         raise click.UsageError("--batch is for torch, which takes no part in this. Drop it.")
     subject = run_subject(model) if model.is_dir() else file_subject(model)
@@ -173,8 +193,10 @@ def certify(
         network = export_plain(network).model
     if not as_json:
         subject.say()
+    balls = None
     if by_kernel:
-        found = _by_kernel(subject, images, labels, precision, scope, certificate)  # pyright: ignore[reportArgumentType]
+        asked = _Local(radii, 10.0 if seconds is None else seconds) if local else None
+        found, balls = _by_kernel(subject, images, labels, precision, scope, certificate, asked)  # pyright: ignore[reportArgumentType]
     else:
         from sdplip.robustness.certification import certify_accuracy
 
@@ -206,6 +228,7 @@ def certify(
         with out_of_memory():
             baseline = smoothed.smoothed(network, images, labels, found, smoothing, batch or BATCH)
     document["regression"] = None
+    document["local"] = None if balls is None else balls.to_json()
     document["smoothing"] = None if baseline is None else smoothed.document(baseline, radii)
     if samples:
         write_samples(samples, found)
@@ -222,6 +245,14 @@ def certify(
             smoothed.say(baseline, radii, subject.run if kept else None)
 
 
+@dataclass(frozen=True)
+class _Local:
+    """At which radii balls are tried, and how long an image."""
+
+    radii: tuple[str, ...]
+    seconds: float
+
+
 def _check_half(precision: str, scope: "Scope", alone: bool) -> None:
     """Half precision proves one statement, about the network of a run.
 
@@ -235,7 +266,7 @@ def _check_half(precision: str, scope: "Scope", alone: bool) -> None:
         )
     if not alone:
         raise click.UsageError(
-            f"Only the classes of a RUN are certified in {precision}, by themselves. Drop --attack, --smoothing and --certificate, or"
+            f"Only the classes of a RUN are certified in {precision}, by themselves. Drop --attack, --smoothing, --local and --certificate, or"
             " choose float64."
         )
 
@@ -247,7 +278,8 @@ def _by_kernel(
     precision: "Precision",
     scope: "Scope",
     certificate: Path | None,
-) -> "Certification":
+    local: _Local | None,
+) -> "tuple[Certification, Balls | None]":
     """Certified by the kernel alone, on the graph of the network; its certificate, where one is wanted."""
     from sdplip.errors import InvalidProblem, NotProvable
     from sdplip.robustness.graph_accuracy import certify_graph, save_certificate
@@ -263,9 +295,18 @@ def _by_kernel(
         if scope == "exact":
             raise
         raise InvalidProblem(f"{error} `--scope exact` certifies the network of exact arithmetic.") from None
+    balls = None
+    if local:
+        from sdplip.robustness.local_balls import certify_balls
+
+        with image_bar("balls around images") as watch:
+            balls = certify_balls(
+                understood.network, images.numpy(), found, local.radii, seconds=local.seconds, progress=watch
+            )
+        found = balls.after
     if certificate:
         save_certificate(certificate, found, understood, subject.file, images.numpy(), labels.numpy())
-    return replace(found.certification, precision=precision)  # of exact arithmetic: whose numbers
+    return replace(found.certification, precision=precision), balls  # of exact arithmetic: whose numbers
 
 
 def _verify(certificate: Path, subject: "Subject") -> str:

@@ -133,6 +133,16 @@ KEYS: dict[str, Key] = {
     "gain": Key("number", "Mean of old constants (of `local`: new radii) over new (old) ones."),
     "helped": Key("boolean", "Whether any constant became smaller."),
     "balls": Key("integer", "Balls around images that were bounded."),
+    # certify --local
+    **{
+        name: Key("integer", f"Images whose dearest proof is by {text}.")
+        for name, text in {
+            "constants": "constants of all inputs", "offsets": "lines with offsets", "increments": "increments from the image",
+            "multipliers": "multipliers for its margins", "splits": "splits of neurons",
+        }.items()
+    },
+    "seconds_an_image": Key("number", "CPU time of an image that constants left open."),
+    "unfit": Key("string", "Why offsets were not tried; empty where they were."),
     # train
     "finished": Key("boolean", "False if the run was stopped; the same command goes on."),
     "steps": Key("integer", "Of the optimiser."),
@@ -232,6 +242,11 @@ DOCUMENTS: dict[str, Parts] = {
         "rounding", "precision", "scope",
         Node("tree", "list", "The reasons for `bound`, line by line.", ["string"]),
         "seconds", _ASSUMED, "note", "samples", "certificate", "verify",
+        Node("local", "one", "With --local.",
+             (Node("before", "map", "`certified` without it.", ["number"]),
+              Node("by", "map", "At each radius, how many images each kind of proof certified.",
+                   [Node("", "one", "", ("constants", "offsets", "increments", "multipliers", "splits"))]),
+              "seconds_an_image", "unfit"), null=True),
         Node("smoothing", "one", "With --smoothing: not proven.",
              ("sigma", "draws", "selection", "alpha", "probability", "evaluations", "seconds",
               Node("cohen", "one", "Cohen's certificate.", _SMOOTHED),

@@ -116,6 +116,7 @@ def _document(answer: Answer) -> dict[str, Any]:
         "samples": path_or_none(answer.samples),
         "certificate": None,
         "verify": None,
+        "local": None,
         "smoothing": None,
         "regression": found.to_json(answer.radii, answer.unit),
     }

@@ -17,13 +17,13 @@ import numpy as np
 from sdplip.arithmetic.matrix import Enclosure, lengths
 from sdplip.arithmetic.rounding import GENEROUS, TINY, gamma, up
 from sdplip.errors import NotProvable
-from sdplip.kernel.around import Ball, Margins, balls_of, image_key, stays
-from sdplip.kernel.centred import Front
+from sdplip.kernel.around import Ball, Margins, Surroundings, balls_of, image_key, stays
 from sdplip.kernel.check import conclude
 from sdplip.kernel.data import whole
 from sdplip.kernel.evaluate import evaluate
 from sdplip.kernel.passes import FORMATS, REACH, Affine, Pass, Span, check_numbers, pass_error, sizes
 from sdplip.kernel.proof import Goal, Proof, Prove
+from sdplip.kernel.rules.layers import constants as layer_constants
 from sdplip.kernel.rules.layers import spans_of
 from sdplip.kernel.subnormal import refuse_lost_numbers
 from sdplip.kernel.surgery import between
@@ -70,7 +70,8 @@ def radii(
     margins = known_margins(network, x, proof, arithmetic, prove)
     radius = np.array([_radius(one) for one in margins])
     if balls:
-        radius = larger(network, x, balls, margins, radius, prove)
+        of = Surroundings(network, value_constants(network, proof, prove))
+        radius = larger(of, x, balls, margins, radius, prove)
     wins = np.array([one.least > 0 for one in margins])
     labels, least = np.array([one.label for one in margins]), np.array([one.least for one in margins])
     return Radii(np.where(wins, labels, -1), np.maximum(least, 0.0), np.where(wins, radius, 0.0))
@@ -125,7 +126,7 @@ def _radius(margins: Margins) -> float:
 
 
 def larger(
-    network: Network,
+    of: Surroundings,
     x: Float[np.ndarray, "batch n"],
     balls: Mapping[str, Ball],
     margins: list[Margins],
@@ -133,12 +134,22 @@ def larger(
     prove: Prove,
 ) -> Float[np.ndarray, " batch"]:
     """The radii, or those of the balls around their images where they are larger and proven."""
-    front, found = Front.of(network), radius.copy()
+    found = radius.copy()
     for i, image in enumerate(x):
         ball = balls.get(image_key(image))
-        if ball is not None and ball.radius > radius[i] and stays(front, image, ball, margins[i], prove):
+        if ball is not None and ball.radius > radius[i] and stays(of, image, ball, margins[i], prove):
             found[i] = min(ball.radius, REACH)
     return found
+
+
+def value_constants(network: Network, proof: Proof, prove: Prove) -> dict[int, float]:
+    """Constants of values in front of the head, from the part of rule `layers` inside a proof of margins; none where there is none."""
+    try:
+        cut, part = flow(proof, network)
+        front = network if cut == network.output else network.between(0, cut)
+        return layer_constants(front, part, prove) if cut else {}
+    except NotProvable:
+        return {}
 
 
 def margin_constants(network: Network, proof: Proof, prove: Prove) -> Float[np.ndarray, "classes classes"]:

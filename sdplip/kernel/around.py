@@ -2,20 +2,23 @@ r"""Larger radii from constants of a ball around each image, instead of constant
 
 Statement. On the ball of radius R around x let $|(f_y - f_j)(x') - (f_y - f_j)(x)| \le L_j \lVert x' - x \rVert$. If the margins
 $m_j$ at x, less what a pass in floating point may take, $c_j + e_j R$, stay above $L_j R$, then y is predicted on the whole ball.
-$L_j$ is the least of four: the constant of all inputs, the one of increments from x (`kernel.centred`), how far the margin falls by its
+$L_j$ is the least of these: the constant of all inputs, the one of increments from x (`kernel.centred`), how far the margin falls by its
 gradient and its curvature (smooth networks, `kernel.centred.curvature`: of a margin it is enough how far it falls), and that of a
-proof of its own on the network with the slopes of secants from x.
+proof of its own: on the network with the slopes of secants from x, or of how far the margin falls (`kernel.spread`).
 """
 
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
 from sdplip.arithmetic.rounding import TINY, up
 from sdplip.errors import NotProvable
+from sdplip.kernel import spread
 from sdplip.kernel.centred import Around, Bends, Front, smooth
+from sdplip.kernel.centred.pairs import without_pairs
 from sdplip.kernel.data import array, wholes
 from sdplip.kernel.proof import Goal, Proof, Prove
 from sdplip.network import Dense, Network, followed
@@ -90,11 +93,78 @@ def balls_of(proof: Proof, classes: int) -> tuple[Proof, dict[str, Ball]]:
     return proof.parts[0], dict(zip(keys, found, strict=True))
 
 
-def stays(front: Front, x: Float[np.ndarray, " n"], ball: Ball, margins: Margins, prove: Prove) -> bool:
+@dataclass(frozen=True, eq=False)
+class Surroundings:
+    """What proofs around images need of a network, each made when it is first asked for.
+
+    Attributes:
+        network: with logits of classes.
+        constants: of its values, proven; see `kernel.accuracy.value_constants`.
+    """
+
+    network: Network
+    constants: Mapping[int, float]
+
+    @cached_property
+    def front(self) -> Front:
+        """For increments."""
+        return Front.of(self.network)
+
+    @cached_property
+    def spread(self) -> spread.Front:
+        """For how far margins fall."""
+        plain = without_pairs(self.network)
+        return spread.Front.of(plain, _carried(self.network, plain, self.constants))
+
+
+def _carried(old: Network, new: Network, constants: Mapping[int, float]) -> dict[int, float]:
+    """The constants by the numbers of the same nodes in a rewritten network; none of operators that stand in several places."""
+    places = [{}, {}]
+    for place, network in zip(places, (old, new), strict=True):
+        for k, node in enumerate(network.nodes, 1):
+            place.setdefault(id(node.op), []).append(k)
+    found = {}
+    for op, (k, *more) in places[0].items():
+        there = places[1].get(op, [])
+        if k in constants and not more and len(there) == 1:
+            found[there[0]] = constants[k]
+    return found
+
+
+def stays(of: Surroundings, x: Float[np.ndarray, " n"], ball: Ball, margins: Margins, prove: Prove) -> bool:
     """Whether the class is proven to stay on the whole ball."""
     found = np.flatnonzero(np.arange(len(margins.left)) != margins.label)
     if not (margins.left[found] > 0).all() or not np.isfinite(ball.radius):
         return False
+    constants = margins.constants.tolist()
+    found = np.array([j for j in found.tolist() if not lasts(margins, j, constants[j], ball.radius)], int)
+    fallen = [j for j in found.tolist() if j in ball.pairs and ball.pairs[j].rule in spread.RULES]
+    if fallen:
+        here = spread.spread_of(of.spread, x, ball.radius)
+        every = rows(len(margins.left), margins.label)
+        if not all(lasts(margins, j, fall(here, every[j], ball.pairs[j]), ball.radius) for j in fallen):
+            return False
+        found = np.setdiff1d(found, fallen)
+    return not len(found) or _increments(of.front, x, ball, margins, found, prove)
+
+
+def fall(here: spread.Spread, row: Float[np.ndarray, " classes"], proof: Proof | None) -> float:
+    """How far a margin falls on a ball, per unit of its radius; infinite where that is not proven."""
+    try:
+        return up(spread.falls(here, row, proof) / here.region.radius)
+    except NotProvable:
+        return np.inf
+
+
+def _increments(
+    front: Front,
+    x: Float[np.ndarray, " n"],
+    ball: Ball,
+    margins: Margins,
+    found: np.ndarray,
+    prove: Prove,
+) -> bool:
+    """Whether the class stays against the classes `found`, by increments, curvature and proofs on slopes of secants."""
     around = Around.of(front.at(x), ball.radius)
     gains = np.fmin(margins.constants, around.gains(rows(len(margins.left), margins.label)))
     bends = Bends.of(around) if smooth(front.network) else None

@@ -88,11 +88,12 @@ def enlarge(
                 progress(done, len(todo))
     if not balls:
         return certified
-    proof = _proof(base, balls)
+    proof = around_proof(base, balls)
     return Certified(replace(certified.certification, radius=radius), replace(claim, radius=radius), proof)
 
 
-def _proof(base: Proof, balls: dict[str, Ball]) -> Proof:
+def around_proof(base: Proof, balls: dict[str, Ball]) -> Proof:
+    """The proof of all inputs with the balls by the keys of their images."""
     pairs = [(k, j, part) for k, ball in enumerate(balls.values()) for j, part in ball.pairs.items()]
     data = {
         "images": list(balls),

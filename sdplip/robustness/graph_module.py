@@ -78,16 +78,20 @@ GROUPS: Mapping[str, Callable[..., Tensor]] = {
 
 
 class GraphModule(nn.Module):
-    """The network on batches of samples in any shape with as many numbers; weights are buffers, as nothing here is trained."""
+    """The network on batches of samples in any shape with as many numbers; weights are buffers, as nothing here is trained.
+
+    Attributes:
+        linear: by the place of a node, its linear map without the shift.
+    """
 
     def __init__(self, network: Network, dtype: torch.dtype = torch.float64) -> None:
         super().__init__()
         self.network = network
         self.steps: list[Callable[..., Values]] = []
         self.dtype = dtype
-        self._of: dict[int, Any] = {}
+        self.linear: dict[int, Callable[[Values], Values]] = {}
         for k, node in enumerate(network.nodes):
-            self.steps.append(self._step(node.op, f"n{k}", node.title))
+            self.steps.append(self._step(node.op, k, node.title))
 
     def forward(self, x: Tensor) -> Values:
         """The outputs; images flattened channels first."""
@@ -101,7 +105,8 @@ class GraphModule(nn.Module):
         self.register_buffer(name, tensor.to(self.dtype) if tensor.is_floating_point() else tensor)
         return lambda: self.get_buffer(name)
 
-    def _step(self, op: Operator, name: str, title: str) -> Callable[..., Values]:
+    def _step(self, op: Operator, k: int, title: str) -> Callable[..., Values]:
+        name = f"n{k}"
         if isinstance(op, Sum):
             signs = op.signs
             return lambda *v: sum(s * x for s, x in zip(signs, v, strict=True))  # type: ignore[return-value]
@@ -126,7 +131,7 @@ class GraphModule(nn.Module):
         if isinstance(op, Equilibrium):
             raise InvalidWeight(f"{title} cannot be run here: it is implicit. Attack the model itself.")
         assert isinstance(op, AbstractLinear)
-        linear = self._linear(op, name)
+        linear = self.linear[k] = self._linear(op, name)
         if op.b is None:
             return linear
         bias = self._buffer(f"{name}_bias", op.b)
@@ -173,7 +178,7 @@ class GraphModule(nn.Module):
                 if isinstance(op.of, Convolution)
                 else self._linear(op.of, name)
             )
-            return _adjoint(inner, op.outputs)
+            return adjoint(inner, op.outputs)
         raise InvalidWeight(f"A {type(op).__name__} cannot be run here.")
 
     def _convolution(self, op: Convolution, name: str) -> Callable[[Values], Values]:
@@ -191,7 +196,7 @@ class GraphModule(nn.Module):
         return convolve
 
 
-def _adjoint(linear: Callable[[Values], Values], inputs: int) -> Callable[[Values], Values]:
+def adjoint(linear: Callable[[Values], Values], inputs: int) -> Callable[[Values], Values]:
     """The transposed map, by differentiating the map itself: exact, and differentiable again."""
 
     def apply(y: Values) -> Values:
@@ -225,4 +230,4 @@ def names() -> set[str]:
     return set(FUNCTIONS)
 
 
-__all__ = ["FUNCTIONS", "GraphModule", "names"]
+__all__ = ["FUNCTIONS", "GraphModule", "adjoint", "names"]

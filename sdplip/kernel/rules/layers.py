@@ -25,7 +25,15 @@ Spans = dict[int, tuple[int, Proof]]
 
 def layers(goal: Goal, proof: Proof, prove: Prove) -> float:
     """The constant of the output value."""
-    network = goal.network
+    return constants(goal.network, proof, prove)[goal.network.output]
+
+
+def constants(network: Network, proof: Proof, prove: Prove) -> dict[int, float]:
+    """The constants of all values that the output needs, but for those inside of spans.
+
+    Raises:
+        NotProvable: malformed data, a node whose constant has no closed form and no span.
+    """
     spans = spans_of(network, proof)
     bounds = {0: 1.0}
     for k in needed(network, {b: a for b, (a, _) in spans.items()}):
@@ -36,7 +44,7 @@ def layers(goal: Goal, proof: Proof, prove: Prove) -> float:
             node = network.made(k)
             factor, before = _factor(node), together(node, [bounds[i] for i in node.inputs])
         bounds[k] = up(before * factor) if factor != 1.0 else before
-    return bounds[network.output]
+    return bounds
 
 
 def needed(network: Network, spans: dict[int, int]) -> list[int]:
