@@ -195,7 +195,7 @@ def _open(x, label, model, network, base, prove, coupled, plain, eps, seconds) -
     ladder.tried = coupled.prove([ladder.asked])[0]
     second = time.process_time()
     offsets = not ladder.tried.open
-    ball, by = ladder.climbed(second + seconds - (second - first), prove)
+    ball, by = ladder.climbed(second + seconds - (second - first))
     third = time.process_time()
     z, y = torch.from_numpy(x)[None], torch.tensor([label])
     moved = pgd_l2(model, z, y, eps, steps=50, restarts=3)

@@ -52,7 +52,7 @@ def test_more_is_certified_and_said_by_what(found):
     before, after = balls.before.certification, balls.after.certification
     assert (after.radius >= before.radius).all() and after.radius[0] == before.radius[0]
     for eps, names in balls.by.items():
-        assert ["" != name for name in names] == after.certified_at(eps).tolist()
+        assert [name != "" for name in names] == after.certified_at(eps).tolist()
         assert set(names) <= {"", *PROOFS}
     assert sum(map(after.certified, RADII)) > sum(map(before.certified, RADII))
     assert bool(balls.unfit) == (kind == "tanh")

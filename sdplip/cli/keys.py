@@ -134,13 +134,6 @@ KEYS: dict[str, Key] = {
     "helped": Key("boolean", "Whether any constant became smaller."),
     "balls": Key("integer", "Balls around images that were bounded."),
     # certify --local
-    **{
-        name: Key("integer", f"Images whose dearest proof is by {text}.")
-        for name, text in {
-            "constants": "constants of all inputs", "offsets": "lines with offsets", "increments": "increments from the image",
-            "multipliers": "multipliers for its margins", "splits": "splits of neurons",
-        }.items()
-    },
     "seconds_an_image": Key("number", "CPU time of an image that constants left open."),
     "unfit": Key("string", "Why offsets were not tried; empty where they were."),
     # train
@@ -244,8 +237,8 @@ DOCUMENTS: dict[str, Parts] = {
         "seconds", _ASSUMED, "note", "samples", "certificate", "verify",
         Node("local", "one", "With --local.",
              (Node("before", "map", "`certified` without it.", ["number"]),
-              Node("by", "map", "At each radius, how many images each kind of proof certified.",
-                   [Node("", "one", "", ("constants", "offsets", "increments", "multipliers", "splits"))]),
+              Node("by", "map", "At each radius, how many images `constants`, `offsets`, `increments`, `multipliers`, `splits` certified.",
+                   [Node("", "map", "", ["integer"])]),
               "seconds_an_image", "unfit"), null=True),
         Node("smoothing", "one", "With --smoothing: not proven.",
              ("sigma", "draws", "selection", "alpha", "probability", "evaluations", "seconds",

@@ -24,7 +24,6 @@ from sdplip.kernel.around import (
     lasts,
     pair_network,
     rows,
-    stays,
 )
 from sdplip.kernel.centred import Around
 from sdplip.kernel.passes import REACH
@@ -168,9 +167,7 @@ class _Certifying:
             for ladder, tried in zip(ladders, self.offsets.prove(asked), strict=True):
                 ladder.tried = tried
         shared = (time.process_time() - begin) / len(some)
-        found = [
-            ladder.climbed(time.process_time() + self.seconds - shared, self.prove) for ladder in ladders
-        ]
+        found = [ladder.climbed(time.process_time() + self.seconds - shared) for ladder in ladders]
         self.spent += time.process_time() - begin
         self.tried |= set(some)
         return found
@@ -200,8 +197,8 @@ class Ladder:
         open_ = (j for j in others if not lasts(self.known, j, float(self.known.constants[j]), self.radius))
         return Asked(self.x, self.known, self.radius, tuple(open_))
 
-    def climbed(self, end: float, prove: Callable[..., float]) -> "tuple[Ball | None, str]":
-        """The ball and what proved it; None where nothing did until `end`."""
+    def climbed(self, end: float) -> "tuple[Ball | None, str]":
+        """The ball and what proved it, each class by the kernel on its way here; None where nothing did until `end`."""
         open_, name = set(self.asked.open), "constants"
         if open_ and self.tried is not None:
             self.pairs |= self.tried.proofs
@@ -216,9 +213,7 @@ class Ladder:
             self.pairs |= self.tried.proofs
             open_, name = set(self.tried.open), "splits"
         ball = Ball(self.radius, {j: proof for j, proof in self.pairs.items() if j in self.asked.open})
-        if open_ or not stays(self.offsets.of, self.x, ball, self.known, prove):
-            return None, ""
-        return ball, name
+        return (None, "") if open_ else (ball, name)
 
     def _increments(self, open_: set[int], end: float, name: str) -> tuple[set[int], str]:
         """Without what increments from the centre prove, and multipliers for the slopes of their secants."""
