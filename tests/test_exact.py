@@ -176,6 +176,26 @@ def test_the_proof_in_rational_numbers():
         patterns.conclude(nodes, {**data, "kappa": data["kappa"] * 0.9}, None)
 
 
+def test_hinges_that_the_region_decides():
+    network, box = random_network(12, 3, 8, 8, 2), Box(np.full(3, -0.05), np.full(3, 0.05))
+    hinges, goal = hinged(network), Goal(network, box, "l2", values=True)
+    where, found = sides(hinges, box), exact_bound(network, region=box)
+    proof, data, N = found.proof, found.proof.data, hinges.order
+    by_ends = [r for r in data["rows"] if r // N >= 4]
+    assert {r // N for r in by_ends} == {4, 5} and len(by_ends) >= (~where.open).sum() > N / 2
+    nodes, region = nodes_of(network), {"box": (vector(box.lower), vector(box.upper))}
+    assert float(patterns.conclude(nodes, data, region)) == pytest.approx(found.bound, rel=1e-12)
+    other = [r if r // N < 4 else r + N if r // N == 4 else r - N for r in data["rows"]]
+    for wrong in (forged(proof, rows=other), forged(proof, rows=[r + 6 * N for r in data["rows"]])):
+        with pytest.raises(NotProvable):
+            conclude(goal, wrong)
+    with pytest.raises(patterns.Open, match="an empty leaf"):
+        patterns.conclude(nodes, {**data, "rows": other}, region)
+    everywhere = Goal(network, None, "l2", values=True)  # where no hinge has ends
+    with pytest.raises(NotProvable):
+        conclude(everywhere, forged(proof, weights=np.zeros(0)))
+
+
 def forged(proof: Proof, **changes: object) -> Proof:
     return Proof("patterns", {**proof.data, **changes})
 

@@ -23,6 +23,8 @@ from sdplip.kernel.regions import Region
 from sdplip.shapes import Bool, Float, Int
 
 Vector = Float[np.ndarray, " n"]
+KINDS = 6
+"""Of rows that are named against a leaf, in the order of `kernel.rules.patterns`."""
 Rows = Sequence[Int[np.ndarray, " k"]]
 Weights = Sequence[Float[np.ndarray, " k"]]
 
@@ -152,20 +154,21 @@ def _negative(
 ) -> Bool[np.ndarray, " leaves"]:
     """Whether the weighted sum of rows is below 0 on the region and for the values that open hinges have there."""
     n, N = hinges.inputs, hinges.order
-    kinds, good = np.zeros((len(rows), 4, N)), np.ones(len(rows), bool)
+    kinds, good = np.zeros((len(rows), KINDS, N)), np.ones(len(rows), bool)
     for k, (at, own) in enumerate(zip(rows, weights, strict=True)):
         good[k] = _allowed(patterns[k], at, where).all() and len(np.unique(at)) == len(at)
         kinds[k, at // N, at % N] = own
     slope, constant = where.chords()
     signed = np.where(patterns == 1, 1.0, -1.0) * kinds[:, 0]
-    on_y = Enclosure.exact(signed) - kinds[:, 2] + slope * kinds[:, 3]
+    on_y = Enclosure.exact(signed) - kinds[:, 2] + slope * kinds[:, 3] + kinds[:, 4] - kinds[:, 5]
     on_v = Enclosure.exact(kinds[:, 1]) + kinds[:, 2] - kinds[:, 3]
     total = (Enclosure(on_y.mid[:, None], on_y.radius()[:, None]) @ y)[:, 0]
     most = np.maximum((total[:, n:-1] + on_v).ends()[1], 0.0)
     values = np.where(most > 0, most * np.where(most > 0, np.maximum(where.high, 0.0), 0.0), 0.0).sum(1)
     values = values * (1 + gamma(N + 4)) + 4 * (N + 2) * TINY
-    lifted = (constant * kinds[:, 3]).ends()[1]
-    c = total[:, -1] + lifted.sum(1) * (1 + gamma(N + 4)) + 4 * (N + 2) * TINY
+    low, high = (np.where(np.isfinite(end), end, 0.0) for end in (where.low, where.high))
+    lifted = constant * kinds[:, 3] - Enclosure.exact(kinds[:, 4]) * low + Enclosure.exact(kinds[:, 5]) * high
+    c = total[:, -1] + (lifted @ np.ones((N, 1)))[:, 0]
     found = _largest(where, total[:, :n], c)
     found = found + values + 4 * UNIT * (abs(found) + values)
     return good & (found < 0)
@@ -175,7 +178,9 @@ def _allowed(pattern: Int[np.ndarray, " hinges"], rows: Int[np.ndarray, " k"], w
     """Which of the rows are at least 0 at every point of the region that has the pattern."""
     kind, i = rows // len(pattern), rows % len(pattern)
     decided = pattern[i] >= 0
-    return np.where(kind == 0, decided, ~decided & ((kind < 3) | where.open[i]))
+    of_open = ~decided & ((kind < 3) | where.open[i])
+    finite = np.where(kind == 4, np.isfinite(where.low[i]), np.isfinite(where.high[i]))
+    return np.where(kind == 0, decided, np.where(kind < 4, of_open, finite))
 
 
 def _named(

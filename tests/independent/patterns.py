@@ -208,7 +208,7 @@ def _empty(
     for r in rows:
         kind, i = divmod(r, made.order)
         v = made.unit(made.n + i)
-        if (pattern[i] >= 0) != (kind == 0) or (kind == 3 and known is None):
+        if (kind < 4 and (pattern[i] >= 0) != (kind == 0)) or (kind >= 3 and known is None):
             return False
         if kind == 0:
             row = y[i] if pattern[i] else [-a for a in y[i]]
@@ -216,6 +216,10 @@ def _empty(
             row = v
         elif kind == 2:
             row = add(v, y[i], -1)
+        elif kind >= 4:
+            assert known is not None and kind < 6
+            row = list(y[i]) if kind == 4 else [-a for a in y[i]]
+            row[-1] += -known[1][i] if kind == 4 else known[2][i]
         else:
             assert known is not None
             a, b = known[1][i], known[2][i]

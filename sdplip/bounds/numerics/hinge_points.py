@@ -52,6 +52,15 @@ def look(plain: Plain, where: Sides, pattern: Int[np.ndarray, " hinges"]) -> Loo
     return found
 
 
+def left_out(where: Sides, hinge: int, side: int) -> Looked | None:
+    """The two rows against a side that the ends of a hinge on the region leave out; None where they do not."""
+    if not (where.low[hinge] > 0 if side == 0 else where.high[hinge] < 0):
+        return None
+    N = len(where.low)
+    rows = np.array([hinge, (5 if side else 4) * N + hinge])
+    return Looked(-1.0, 0, np.zeros(len(where.size)), rows, np.ones(2))
+
+
 def _independent(plain: Plain, pattern: Int[np.ndarray, " hinges"], found: Looked) -> bool:
     """Whether the rows have one entry more than columns that they use."""
     pattern = coarse(plain.depth, pattern[None], np.array([found.base]))

@@ -14,7 +14,7 @@ import numpy as np
 
 from sdplip.bounds.numerics.hinge_bounds import Batch, Plain, feasible_start, improve, moments
 from sdplip.bounds.numerics.hinge_climb import Lower
-from sdplip.bounds.numerics.hinge_points import Looked, look
+from sdplip.bounds.numerics.hinge_points import Looked, left_out, look
 from sdplip.bounds.numerics.hinge_tree import Tree
 from sdplip.kernel.hinges import Hinges
 from sdplip.kernel.rules.patterns import bounded_by
@@ -229,7 +229,7 @@ class Search:
             for side in (0, 1):
                 pattern = self.patterns[node].copy()
                 pattern[hinge] = side
-                found = look(self.plain, self.where, pattern)
+                found = left_out(self.where, hinge, side) or look(self.plain, self.where, pattern)
                 if found is None or not found.none:
                     continue
                 base = np.array([found.base])

@@ -13,15 +13,16 @@ proves $\sqrt\kappa$ there, as in `joint`; without open hinges this is $F^\top F
 
 **An empty leaf.** Rows that are at least 0 at every point in it, affine in x and the values v of open hinges: $y_i$ or $-y_i$ of decided hinges;
 of open ones $v_i$ and $v_i - y_i$, and on a bounded region $u_i (y_i - l_i) / (u_i - l_i) - v_i$ with ends $l_i < 0 < u_i$ of $y_i$ there
-(`kernel.sides`). Some of them add up to something negative. On a region: with given weights the sum is below 0 for all x of the region and
-$0 \le v_i \le u_i$. On all inputs: the rows that are named have coefficients in one column less than there are rows, and are
-proven to have positive weights with which all coefficients cancel and what is left is negative. The rows may be those of a larger set of
-points, where it is forgotten that hinges of the first layers are on: a layer of few hinges that are on maps to a space of few dimensions, in
-which rows behind it cancel for every member of their enclosures.
+(`kernel.sides`); there also $y_i - l_i$ and $u_i - y_i$ of any hinge, against the side of one to which the region leaves only the other. Some
+of them add up to something negative. On a region: with given weights the sum is below 0 for all x of the region and $0 \le v_i \le u_i$. On
+all inputs: the rows that are named have coefficients in one column less than there are rows, and are proven to have positive weights with
+which all coefficients cancel and what is left is negative. The rows may be those of a larger set of points, where it is forgotten that
+hinges of the first layers are on: a layer of few hinges that are on maps to a space of few dimensions, in which rows behind it cancel for
+every member of their enclosures.
 
 Data: `kappa`; `fork`, the tree in preorder, the branch $v_i = 0$ first: the number of a hinge, -1 a bounded leaf, -2 an empty one;
 `multipliers`, of the open hinges of each bounded leaf; of each empty one `base`, how many layers forget, `count`, how many rows it adds up; of
-all of them `rows`, which (hinge plus number of hinges times 0, 1, 2, 3 in the order above), and `weights`, none if the region is all
+all of them `rows`, which (hinge plus number of hinges times 0, 1, 2, 3, 4, 5 in the order above), and `weights`, none if the region is all
 inputs. Parts: none.
 """
 
@@ -36,7 +37,7 @@ from sdplip.errors import NotProvable
 from sdplip.kernel.data import array, number, wholes
 from sdplip.kernel.hinges import Hinges, Patterns, hinged, open_first, reduced
 from sdplip.kernel.proof import Goal, Proof, Prove
-from sdplip.kernel.sides import Sides, empty, sides
+from sdplip.kernel.sides import KINDS, Sides, empty, sides
 from sdplip.shapes import Bool, Float, Int
 
 BOUNDED, EMPTY = -1, -2
@@ -144,8 +145,8 @@ def _all_bounded(hinges: Hinges, patterns: Patterns, proof: Proof, kappa: float)
 
 def _all_empty(hinges: Hinges, patterns: Patterns, proof: Proof, where: Sides) -> None:
     """Checks the empty leaves."""
-    count = wholes(proof, "count", len(patterns), 1, 4 * hinges.order)
-    rows = np.array(wholes(proof, "rows", sum(count), 0, 4 * hinges.order - 1), np.int64)
+    count = wholes(proof, "count", len(patterns), 1, KINDS * hinges.order)
+    rows = np.array(wholes(proof, "rows", sum(count), 0, KINDS * hinges.order - 1), np.int64)
     weights = array(proof, "weights", (0 if where.region is None else len(rows),), least=0.0)
     base = np.array(wholes(proof, "base", len(patterns), 0, len(hinges.layers)), np.int64)
     if not all(_each_empty(hinges, where, patterns, base, np.array(count, np.int64), rows, weights)):
