@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 
 import numpy as np
@@ -13,7 +13,7 @@ from sdplip.bounds.answer import NetworkBound, Tried
 from sdplip.bounds.asked import given_inputs, goal_of, inputs_of, neurons
 from sdplip.bounds.below import estimate_lower
 from sdplip.bounds.exact import SECONDS, answered
-from sdplip.bounds.methods import METHODS, Method, parts, rows
+from sdplip.bounds.methods import METHODS, Method, pairs, parts, rows
 from sdplip.bounds.methods.equilibrium import is_implicit
 from sdplip.bounds.methods.exact import Wish
 from sdplip.bounds.methods.multipliers import by_chain, no_chain
@@ -30,6 +30,8 @@ SHARE = 0.1
 """Of the budget that goes to the lower estimate."""
 PATIENCE = 3.0
 """A method that stops in time is begun where all of it should take at most this many times what is left, others once."""
+PAIRS_SHARE = 0.1
+"""Of the time left, what "auto" spends on pairs of neurons at most, about."""
 Propose = Callable[[Chain], Proposal]
 
 
@@ -84,7 +86,7 @@ def bound(
     local = goal.network if region is None else local_network(goal.network, region)
     deadline = time.monotonic() + (1 - 1.5 * SHARE) * seconds if method == "auto" or stop else inf
     task = Task(local, goal.norm, progress, device, deadline)
-    run = _Run(method, report)
+    run = _Run(method, report, whole=region is None and goal.norm == "l2")
     row, best = rows.propose(task, run.one) if goal.norm == "linf" else (None, run.one(task))
     proof, value = best.proof, best.bound
     if region is not None:
@@ -179,10 +181,11 @@ def pair_bounds(
 
 @dataclass(eq=False)
 class _Run:
-    """One call of `bound`: the method, what was tried, and what came of it."""
+    """One call of `bound`: the method, what was tried, and what came of it. `whole`: of all inputs and outputs at once."""
 
     method: str | Propose
     report: Callable[[Tried], object] | None
+    whole: bool = True
     others: dict[str, float] = field(default_factory=dict)
     tried: list[Tried] = field(default_factory=list)
     note: str = ""
@@ -243,6 +246,19 @@ class _Run:
             yield from found
             if self.note:
                 return
+        if best and self.whole and not inside:
+            yield from self._pairs(task)
+
+    def _pairs(self, task: Task) -> Sequence[Proven]:
+        """Pairs of neurons, where they should take a small part of the time."""
+        work = METHODS["pairs"].work(task.network) if pairs.unfit(task.network) is None else inf
+        if work == inf:
+            return []
+        if work > PAIRS_SHARE * task.left:
+            note = f"left out: it takes about {work:.0f} s, more than a tenth of the time"
+            self._tell(Tried("pairs", None, 0.0, note), inside=False)
+            return []
+        return self._step("pairs", replace(METHODS["pairs"], propose=pairs.beyond), task, inside=False)
 
     def _inside(self, part: Task) -> Proven | None:
         """The best bound of a part, of which nothing is reported."""
@@ -278,6 +294,7 @@ def _plan(task: Task) -> list[str]:
     """The methods for a network in the order in which they are tried: by their work, but closed forms last where the best
     multipliers fit into the time."""
     works = {name: m.work(task.network) for name, m in METHODS.items() if m.unfit(task.network) is None}
+    works.pop("pairs", None)  # behind the best multipliers of neurons alone
     works = {name: work for name, work in works.items() if work < inf}
     if works.get("lipsdp-neuron", inf) < 0.5 * task.left and "riccati" in works:
         works["riccati"] = max(works["riccati"], works["lipsdp-neuron"] * 1.001)

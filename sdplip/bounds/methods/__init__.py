@@ -17,7 +17,7 @@ from sdplip.bounds.methods import (
     riccati,
 )
 from sdplip.bounds.methods.multipliers import no_chain
-from sdplip.bounds.methods.work import composite_work, interior_work, metric_work, refuses, seldom
+from sdplip.bounds.methods.work import composite_work, interior_work, metric_work, pairs_work, refuses, seldom
 from sdplip.bounds.task import Proven, Task
 from sdplip.network import Network
 
@@ -118,6 +118,7 @@ _ALL: Mapping[str, Method] = {
         "lipsdp-neuron, and multipliers of those pairs of neurons that are worth most (seconds at 40 neurons, minutes at 500)",
         pairs.unfit,
         pairs.propose,
+        pairs_work,
         stops=True,
     ),
     "exact": Method(

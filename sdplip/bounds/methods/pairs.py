@@ -33,10 +33,15 @@ def unfit(network: Network) -> str | None:
 
 def propose(task: Task) -> Iterator[Proven]:
     """The best multipliers of neurons alone, and with the pairs that are worth most; all pairs of small networks."""
-    from sdplip.bounds.numerics.pairs import best  # loads torch
-
     for proven in lipsdp.neuron(task):
         yield replace(proven, method="pairs", sdp_lower=None)
+    yield from beyond(task)
+
+
+def beyond(task: Task) -> Iterator[Proven]:
+    """The same without the multipliers of neurons alone."""
+    from sdplip.bounds.numerics.pairs import best  # loads torch
+
     if task.left > 0:
         yield from by_pairs(task, "pairs", partial(best, goes_on=task.pace()))
 

@@ -5,6 +5,7 @@ from itertools import pairwise
 from math import inf
 
 from sdplip.bounds.methods.multipliers import SYSTEM_ORDER, bypassed, narrow_inputs, no_chain, no_system
+from sdplip.bounds.numerics.pair_forms import few
 from sdplip.errors import InvalidProblem
 from sdplip.kernel.stages import linear_parts
 from sdplip.kernel.system import variables
@@ -67,6 +68,24 @@ def interior_work(network: Network) -> float:
     widths = list(_widths(network))
     order = sum(widths[1:-1]) + min(widths[:2])
     return inf if len(widths) < 3 or order > NEURON_ORDER else 0.5 + 40 * order**3 / SPEED
+
+
+def pairs_work(network: Network) -> float:
+    """Of multipliers of pairs: rounds of an interior-point method, or one where all pairs are taken at once. Infinite with one layer of
+    many neurons, where multipliers of neurons alone are nearly exact."""
+    if interior_work(network) == inf:
+        return inf
+    N = variables(network)
+    every, some = N * (N - 1) // 2, few(N)
+    if every > some and _layers(network) < 2:
+        return inf
+    unknowns, steps = 4 * min(every, some) + 3 * N, 20 if every <= some else 115
+    return 0.1 + steps * (2e-3 + 9e-8 * unknowns**2 + unknowns**3 / (3 * SPEED))
+
+
+def _layers(network: Network) -> int:
+    """Nonlinear nodes."""
+    return sum(not is_linear(node.op) for node in network.nodes)
 
 
 def _order(network: Network) -> int:

@@ -103,6 +103,11 @@ class Scaled:
         )
 
 
+def few(variables: int) -> int:
+    """Pairs at once where the caller does not say: about half of them prove to be at work."""
+    return min(400, 100 + variables)
+
+
 def rows(system: Increments, at: Pairs) -> Float[np.ndarray, "pairs 4 columns"]:
     r"""$p_i, q_i, p_j, q_j$ of each pair, in inputs and variables."""
     e = np.eye(system.order, system.inputs + system.order, system.inputs)

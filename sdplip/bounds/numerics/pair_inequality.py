@@ -5,7 +5,8 @@ r"""The conditions of the rule `pairwise` as one inequality, for the interior-po
 R holds $p_i$ of all variables, then $q_i$. G is symmetric: the multiplier $\lambda$ of a variable stands at $(p_i, q_i)$, and the form F
 of a pair is added to its 16 entries. Variables y: rho, one $\lambda$ for each group, F of each pair (10 numbers), $N_1$ and $N_{-1}$ (6 each).
 
-In the linear system of a step only rho, $\lambda$ and F are coupled; the two N of a pair are eliminated by themselves."""
+In the linear system of a step the two N of a pair are eliminated by themselves, and so are the numbers of F that are about one variable
+alone: only their sums over all pairs of the variable are coupled with rho, $\lambda$, and the numbers of F between variables."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from sdplip.bounds.numerics.linear import Group, factored
 Matrix = Float[Tensor, "m n"]
 Vector = Float[Tensor, " n"]
 Index = Int[Tensor, "..."]
+ALONE, BETWEEN = torch.tensor([0, 1, 4, 7, 8, 9]), torch.tensor([2, 3, 5, 6])
+"""Of the 10 numbers of a form those of one variable alone, and those between both."""
 UPPER, ABOVE = torch.triu_indices(4, 4), torch.triu_indices(4, 4, 1)
 SIGNS = torch.ones(2, 4, 4, dtype=torch.float64)
 SIGNS[1, :2, 2:] = SIGNS[1, 2:, :2] = -1
@@ -145,7 +148,11 @@ class PairInequality:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """The linear system of a step: `solver` is for it what `linear.factored` is for a matrix."""
+    """The linear system of a step: `solver` is for it what `linear.factored` is for a matrix.
+
+    Of a form the six numbers of one variable alone enter the matrix of the network only by their sum over all pairs of that variable. So the
+    system is solved for rho, multipliers, these sums (three a variable) and the four numbers between the variables of each pair.
+    """
 
     inequality: PairInequality
     P: Direct
@@ -155,25 +162,60 @@ class Step:
         """The solution operator; None where the system is not positive definite."""
         q, g, G = self.inequality, len(self.inequality.at), self.inequality.multipliers
         local = self._local()
-        NN, FN, FF = local[:, 10:, 10:], local[:, :10, 10:], local[:, :10, :10]
-        half, failed = torch.linalg.cholesky_ex(NN)
-        if failed.any():
+        inner = Eliminated.of(local[:, 10:, 10:], local[:, 10:, :10])
+        if inner is None:
             return None
-        back = torch.cholesky_solve(FN.mT, half)  # N = NN^-1 (r_N - NF F)
-        H = self._coupled()
-        lam, own = torch.arange(1, 1 + G), 1 + G + torch.arange(10 * g).reshape(g, 10)
+        left = local[:, :10, :10] - local[:, :10, 10:] @ inner.back
+        own = Eliminated.of(left[:, ALONE[:, None], ALONE], left[:, ALONE[:, None], BETWEEN])
+        if own is None:
+            return None
+        places, where = torch.unique(self._places(UPPER[:, ALONE]), return_inverse=True)
+        s, where = len(places), where.reshape(g, 6)
+        T = own.half.new_zeros(s, s)
+        inverse = torch.cholesky_inverse(own.half) if g else own.half
+        T.index_put_(
+            (where[:, :, None].expand(-1, 6, 6), where[:, None].expand(-1, 6, 6)), inverse, accumulate=True
+        )
+        factor, failed = torch.linalg.cholesky_ex(T)
+        if int(failed):
+            return None
+        V = T.new_zeros(s, s + 4 * g)
+        V[range(s), range(s)] = 1.0
+        between = s + torch.arange(4 * g).reshape(g, 4)
+        V.index_put_((where[:, :, None].expand(-1, 6, 4), between[:, None].expand(-1, 6, 4)), own.back)
+        weighed = torch.cholesky_solve(V, factor) if s else V
+        H = self._coupled(places)
+        lam = torch.arange(1, 1 + G)
         H[lam, lam] += (self.P.line * self.X.line)[:G]
-        H[own[:, :, None], own[:, None]] += FF - FN @ back
+        H[1 + G :, 1 + G :] += V.mT @ weighed
+        between = between + 1 + G
+        H[between[:, :, None], between[:, None]] += left[:, BETWEEN[:, None], BETWEEN] - own.front @ own.back
         solve = factored(H)
         if solve is None:
             return None
 
         def solution(r: Vector) -> Vector:
-            rests = torch.cholesky_solve(q.split(r)[2].reshape(g, 12, 1), half)
-            r = r[: 1 + G + 10 * g].clone()
-            r[1 + G :] -= (FN @ rests).reshape(-1)
-            found = solve(r)
-            return torch.cat([found, (rests - back @ found[own][:, :, None]).reshape(-1)])
+            _, forms, rests = q.split(r)
+            rests = inner.solve(rests.reshape(g, 12))
+            forms = forms - torch.einsum("gfn,gn->gf", local[:, :10, 10:], rests)
+            alone = own.solve(forms[:, ALONE])
+            sums = alone.new_zeros(s).index_add_(0, where.reshape(-1), alone.reshape(-1))
+            right = torch.cat([r[: 1 + G], r.new_zeros(s + 4 * g)])
+            right[1 + G :] = weighed.mT @ sums
+            right[1 + G + s :] += (forms[:, BETWEEN] - torch.einsum("gcd,gd->gc", own.front, alone)).reshape(
+                -1
+            )
+            found = solve(right)
+            x = found[1 + G :]
+            nu = weighed @ x - (torch.cholesky_solve(sums[:, None], factor)[:, 0] if s else sums)
+            between = x[s:].reshape(g, 4)
+            F = forms.new_empty(g, 10)
+            F[:, BETWEEN] = between
+            F[:, ALONE] = own.solve(forms[:, ALONE] + nu[where]) - torch.einsum(
+                "gdc,gc->gd", own.back, between
+            )
+            rests = rests - torch.einsum("gnf,gf->gn", inner.back, F)
+            return torch.cat([found[: 1 + G], F.reshape(-1), rests.reshape(-1)])
 
         return solution
 
@@ -191,30 +233,54 @@ class Step:
         H[:, range(10, 22), range(10, 22)] += (self.P.line * self.X.line)[q.multipliers :].reshape(g, 12)
         return H
 
-    def _coupled(self) -> Matrix:
-        r"""$\mathrm{tr}(A_i P A_j X)$ of the matrix of the network, for rho, $\lambda$ and F."""
+    def _places(self, of: Index) -> Index:
+        """Where entries of every form stand in G."""
+        e = self.inequality.entries
+        return (2 * self.inequality.variables * e[:, of[0]] + e[:, of[1]]).reshape(-1)
+
+    def _coupled(self, sums: Index) -> Matrix:
+        r"""$\mathrm{tr}(A_i P A_j X)$ of the matrix of the network, for rho, $\lambda$, sums at their places in G, numbers between variables."""
         q, N, n = self.inequality, self.inequality.variables, self.inequality.inputs
         RP, RX = q.R @ self.P.main, q.R @ self.X.main
         P, X, mixed = RP @ q.R.mT, RX @ q.R.mT, RP[:, :n] @ RX[:, :n].mT
-        i, e = torch.arange(N), q.entries
-        places = torch.cat([2 * N * i + N + i, (2 * N * e[:, UPPER[0]] + e[:, UPPER[1]]).reshape(-1)])
-        used, where = torch.unique(places, return_inverse=True)  # pairs share entries of G
+        i = torch.arange(N)
+        used = torch.cat([2 * N * i + N + i, sums, self._places(UPPER[:, BETWEEN])])
         a, b = used // (2 * N), used % (2 * N)
         share = torch.where(a == b, 0.5, 1.0).to(P.dtype)
-        H = P[a][:, a] * X[b][:, b]
-        H.addcmul_(P[b][:, b], X[a][:, a])
-        cross = P[a][:, b], X[a][:, b]
+        whole = P.new_empty(len(used) + 1, len(used) + 1)
+        H = whole[1:, 1:]
+        torch.mul(_entries(P, a, a), _entries(X, b, b), out=H)
+        H.addcmul_(_entries(P, b, b), _entries(X, a, a))
+        cross = _entries(P, a, b), _entries(X, a, b)
         H.addcmul_(cross[0], cross[1].mT).addcmul_(cross[0].mT, cross[1])
         H *= share[:, None] * share
-        whole = H.new_empty(len(H) + 1, len(H) + 1)
-        whole[1:, 1:] = H
         whole[0, 1:] = whole[1:, 0] = -share * (mixed + mixed.mT)[a, b]
         whole[0, 0] = (self.P.main[:n, :n] * self.X.main[:n, :n]).sum()
-        where = torch.cat([where.new_zeros(1), 1 + where])
-        whole = whole[where][:, where]
         if q.multipliers == N:
             return whole
-        forms = 1 + q.multipliers + torch.arange(10 * len(e))
-        return Group(
-            torch.cat([q.group.new_zeros(1), 1 + q.group, forms]), len(forms) + q.multipliers + 1
-        ).square(whole)
+        rest = 1 + q.multipliers + torch.arange(len(used) - N)
+        group = torch.cat([q.group.new_zeros(1), 1 + q.group, rest])
+        return Group(group, len(rest) + q.multipliers + 1).square(whole)
+
+
+def _entries(M: Matrix, a: Index, b: Index) -> Matrix:
+    return M.index_select(0, a).index_select(1, b)
+
+
+@dataclass(frozen=True, eq=False)
+class Eliminated:
+    """Unknowns of each pair that others do not see: x of `A x + B y = r`, so `x = A^-1 r - back y`, with `front` the transpose of B."""
+
+    half: Float[Tensor, "pairs k k"]
+    back: Float[Tensor, "pairs k m"]
+    front: Float[Tensor, "pairs m k"]
+
+    @staticmethod
+    def of(A: Float[Tensor, "pairs k k"], B: Float[Tensor, "pairs k m"]) -> "Eliminated | None":
+        """None where one A is not positive definite."""
+        half, failed = torch.linalg.cholesky_ex(A)
+        return None if failed.any() else Eliminated(half, torch.cholesky_solve(B, half), B.mT)
+
+    def solve(self, r: Float[Tensor, "pairs k"]) -> Float[Tensor, "pairs k"]:
+        r"""$A^{-1} r$."""
+        return torch.cholesky_solve(r[:, :, None], self.half)[:, :, 0]

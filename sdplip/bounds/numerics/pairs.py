@@ -8,15 +8,17 @@ import torch
 
 from sdplip.bounds.increments import Increments
 from sdplip.bounds.numerics.interior import Iterate, iterates
-from sdplip.bounds.numerics.pair_forms import PairForms, Pairs, Scaled, candidates
+from sdplip.bounds.numerics.pair_forms import PairForms, Pairs, Scaled, candidates, few
 from sdplip.bounds.numerics.pair_inequality import ABOVE, FORMS, PairInequality
-from sdplip.bounds.numerics.pricing import prices
+from sdplip.bounds.numerics.pricing import ROUGH, prices
 from sdplip.solvers.solution import Status
 
 Vector = torch.Tensor
 GoesOn = Callable[[int, float, float], bool]
 ROUND = 2e-3
 """Relative gap at which a round ends whose prices are asked for."""
+LAST = 1.5
+"""Times the pairs of a round are those of the last, which takes in what is worth little each."""
 ROOM = 0.2
 """Of a multiplier that the forms of its variable take at the start."""
 CROSS = [2, 3, 5, 6]
@@ -30,7 +32,8 @@ class Pricing:
     """How pairs are chosen.
 
     Attributes:
-        most: pairs at once; the linear system of a step has ten unknowns for each. None is `few` of the variables.
+        most: pairs at once, in the last round `LAST` times as many; the linear system of a step has four unknowns for each, and three
+            for each variable. None is `few` of the variables.
         rounds: at most so many times pairs are added.
         gap: relative, of the squared bound, at the end.
     """
@@ -38,11 +41,6 @@ class Pricing:
     most: int | None = None
     rounds: int = 5
     gap: float = 1e-6
-
-
-def few(variables: int) -> int:
-    """Pairs at once where the caller does not say: about half of them prove to be at work."""
-    return min(400, 100 + variables)
 
 
 def best(system: Increments, goes_on: GoesOn | None = None, options: Pricing | None = None) -> PairForms:
@@ -77,8 +75,9 @@ class _Search:
         for k in range(self.options.rounds if len(every) > self.most else 0):
             if not self.more or found[-1] is None:
                 break
-            old, new = self.chosen(found[-1], every)
-            last = k == self.options.rounds - 1 or not len(new)
+            last = k == self.options.rounds - 1 or _gained(found) < ROUND
+            old, new = self.chosen(found[-1], every, last=last)
+            last = last or not len(new)
             found.append(self.solved(np.concatenate([old, new]), gap if last else ROUND))
             if last:
                 break
@@ -92,15 +91,16 @@ class _Search:
     def most(self) -> int:
         return few(self.scaled.system.order) if self.options.most is None else self.options.most
 
-    def chosen(self, done: "Done", every: Pairs) -> tuple[Pairs, Pairs]:
-        """Pairs that are at work, and those of the highest prices."""
+    def chosen(self, done: "Done", every: Pairs, *, last: bool) -> tuple[Pairs, Pairs]:
+        """Pairs that are at work, and those of the highest prices; more of these in the last round."""
         q = done.inequality
         old, N = q.at.numpy(), q.variables
         if len(old):
             old = old[(abs(q.split(done.best.y)[1][:, CROSS]).amax(1) > IDLE).numpy()]
         new = every[~np.isin(every @ [N, 1], old @ [N, 1])]
-        value = prices(q.R, done.best.X.matrix.main, new)
-        order = np.argsort(-value)[: max(self.most - len(old), 0)]
+        value = prices(q.R, done.best.X.matrix.main, new, ROUGH / 20 if last else ROUGH)
+        most = int(self.most * LAST) if last else self.most
+        order = np.argsort(-value)[: max(most - len(old), 0)]
         return old, new[order[value[order] > 0]]
 
     def solved(self, at: Pairs, gap: float) -> "Done | None":
@@ -132,6 +132,12 @@ class _Search:
             return replace(found, status=Status.INACCURATE)
         all_of_them = len(q.at) == len(every)
         return replace(found, sdp_lower=max(done.best.lower, 0.0) ** 0.5 if all_of_them else None)
+
+
+def _gained(found: "list[Done | None]") -> float:
+    """By how much the last round came below the one before, relative; at first 1."""
+    values = [float(done.best.y[0]) for done in found[-2:] if done is not None]
+    return 1.0 if len(values) < 2 else 1 - values[1] / values[0]
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,8 +24,13 @@ CORRELATION = 1e-3
 """Below this no sign counts."""
 
 
-def prices(R: Float[Tensor, "rows columns"], moments: Float[Tensor, "columns columns"], at: Pairs) -> Prices:
-    """At least 0, of each pair; in the units of the objective."""
+def prices(
+    R: Float[Tensor, "rows columns"],
+    moments: Float[Tensor, "columns columns"],
+    at: Pairs,
+    rough: float = ROUGH,
+) -> Prices:
+    """At least 0, of each pair; in the units of the objective. Those below 20 times `rough` are 0."""
     T, N = R @ moments @ R.mT, len(R) // 2
     d = T.diagonal().clamp_min(1e-14 * T.diagonal().max()).sqrt()
     T = T / d / d[:, None]
@@ -39,11 +44,11 @@ def prices(R: Float[Tensor, "rows columns"], moments: Float[Tensor, "columns col
     some = torch.topk(mixed * size, min(MOST, len(at))).indices
     some = some[mixed[some] > 0]
     for part in some.split(1000):
-        found[part] = _least(T[e[part][:, :, None], e[part][:, None]]) * size[part]
-    return (found - 20 * ROUGH * size).clamp_min(0).numpy()
+        found[part] = _least(T[e[part][:, :, None], e[part][:, None]], rough) * size[part]
+    return (found - 20 * rough * size).clamp_min(0).numpy()
 
 
-def _least(M: Batch) -> Float[Tensor, " pairs"]:
+def _least(M: Batch, rough: float) -> Float[Tensor, " pairs"]:
     """The price of each, by Newton's method along the central path."""
     t = torch.full((len(M),), 20.0, dtype=torch.float64)
     Y = torch.full((len(M), 4, 4), 0.1, dtype=torch.float64)
@@ -51,7 +56,7 @@ def _least(M: Batch) -> Float[Tensor, " pairs"]:
     Y.diagonal(dim1=1, dim2=2)[:] = 10.5
     steps = torch.cat([UNIT[None], -FORMS])  # of V; those of Y are FORMS
     mu = 1.0
-    while mu > ROUGH:
+    while mu > rough:
         mu *= 0.5
         for _ in range(2):
             V = M + t[:, None, None] * UNIT - Y
