@@ -1,26 +1,34 @@
 """Pairs of neurons beside the other bounds, over benchmark files of up to 300 hidden neurons, and one of 540.
 
-Run: `SDPLIP_DATA=... python benchmarks/pairs.py [--quick] [--threads 1] [--only NAME]`. All bounds are the kernel's. "Jacobian" is
+Run: `SDPLIP_DATA=... python benchmarks/pairs.py ROWS.jsonl [--seconds 600] [--only NAME] [--most 300]`. A row is written as soon as it is
+done, and networks that have one are not done again; then the table is printed. `--seconds` is for the method pairs of each network, wall
+time, which keeps what it has at its end; `--most` leaves out networks of more neurons. All bounds are the kernel's. "Jacobian" is
 the largest norm over slopes at their ends that a local search finds (16 starts): the constant over all biases is not below it, and
 neither is any bound that knows no biases. "closed" is how much of the way from lipsdp-neuron to it pairs go. Seconds are CPU time
-of the method pairs with its proofs; smallest networks come first.
+of the method pairs with its proofs, with a star where time was over before its last round; smallest networks come first.
 """
 
+import argparse
+import json
+import os
 import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import torch
 from bounds import cases as plain
-from frame import Case, table
+from frame import Case
 
+from sdplip.arithmetic.decimals import above
 from sdplip.bounds import bound
 from sdplip.bounds.choose import neurons
 from sdplip.bounds.methods import METHODS
 from sdplip.kernel.stages import stages
 from sdplip.network import Network
 from sdplip.network.read.weights import weights_network
+from sdplip.solvers.solution import Status
 from sdplip.weights import read
 
 OTHER = ("product", "composite", "riccati", "lipsdp-neuron")
@@ -35,7 +43,7 @@ HEAD = (
 )
 MOST = 300
 LARGER = ("eclipse_genlocal_lyr10n60.mat",)
-"""Minutes."""
+"""Beyond that, where `--most` allows."""
 STARTS = 16
 OTHERS = ("eclipse_genlocal_lyr10n10.mat", "eclipse_genlocal_lyr5n60.mat")
 MAXMIN = ("maxmin_weights_l2_2fc_16.mat", "maxmin_weights_l2_2fc_32.mat")
@@ -46,8 +54,6 @@ HAND = {
         np.array([[3.0, -3, 3]]),
     ],
 }
-QUICK = 90
-"""Neurons of what takes seconds."""
 
 
 def cases(folder: Path) -> Iterator[Case]:
@@ -59,23 +65,26 @@ def cases(folder: Path) -> Iterator[Case]:
     for name, network in sorted(found, key=lambda entry: neurons(entry[1])):
         count = neurons(network)
         if count <= MOST or name in LARGER:
-            yield Case(name, network, str(count), quick=count <= QUICK)
+            yield Case(name, network, str(count))
 
 
-def row(case: Case) -> list[str]:
+def row(case: Case, limit: float) -> list[str]:
+    """The cells of a network."""
     fit = [name for name in OTHER if METHODS[name].unfit(case.network) is None]
     values = {name: bound(case.network, name, lower=0.0).bound for name in fit}
     alone = values["lipsdp-neuron"]
     begin = time.process_time()
-    pairs = bound(case.network, "pairs", lower=0.0).bound
-    seconds = time.process_time() - begin
+    found = bound(case.network, "pairs", lower=0.0, seconds=limit, stop=True)
+    pairs, seconds = found.bound, time.process_time() - begin
     lower = jacobian(case.network)
     closed = ""
     if lower:
         assert lower <= pairs, "a Jacobian above a proven bound"
         closed = f"{max(0.0, alone - pairs) / max(alone - lower, 1e-300):.0%}"
-    shown = [f"{values[name]:.7g}" if name in values else "" for name in OTHER]
-    return [*shown, f"{pairs:.7g}", f"{lower:.7g}" if lower else "", closed, f"{seconds:.1f}"]
+    shown = [above(values[name], 7) if name in values else "" for name in OTHER]
+    star = " *" if found.status is Status.STOPPED else ""
+    cells = [above(pairs, 7), f"{lower:.7g}" if lower else "", closed, f"{seconds:.1f}{star}"]
+    return [case.name, case.published, *shown, *cells]
 
 
 def jacobian(network: Network) -> float:
@@ -119,5 +128,33 @@ def _norm(Ws: list[np.ndarray], d: list[np.ndarray]) -> float:
     return float(np.linalg.norm(_product(Ws, d), 2))
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("rows", type=Path)
+    parser.add_argument("--seconds", type=float, default=600.0)
+    parser.add_argument("--only", default="", help="networks whose name contains this")
+    parser.add_argument("--most", type=int, default=MOST, help="neurons")
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    rows = (
+        [json.loads(line) for line in options.rows.read_text().splitlines()] if options.rows.exists() else []
+    )
+    bound(weights_network([np.eye(2), np.eye(2)]), "pairs", lower=0.0)  # imports and first calls
+    for case in cases(Path(os.environ["SDPLIP_DATA"], "benchmarks")):
+        if (
+            options.only in case.name
+            and int(case.published) <= options.most
+            and case.name not in [r[0] for r in rows]
+        ):
+            rows.append(row(case, options.seconds))
+            with options.rows.open("a") as file:
+                file.write(json.dumps(rows[-1]) + "\n")
+            print(f"| {' | '.join(rows[-1])} |", flush=True)
+    print(f"\n| {' | '.join(HEAD)} |\n{'|---' * len(HEAD)}|")
+    for cells in sorted(rows, key=lambda cells: int(cells[1])):
+        print(f"| {' | '.join(cells)} |")
+
+
 if __name__ == "__main__":
-    table(HEAD, cases, row)
+    main()

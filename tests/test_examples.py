@@ -82,3 +82,13 @@ def test_families_are_compared_by_the_mean_of_their_seeds(monkeypatch):
     lines = families["table"](rows, task).splitlines()[2:]
     assert [line.split(" | ")[0] for line in lines] == ["| BRO", "| sll"]
     assert "| 70.0 ± 0.0 | 55.0 ± 5.0 |" in lines[1] and lines[1].endswith("| 1.0 | 2 |")
+
+
+def test_exact_constants_between_their_sides(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["exact_constants.py"])
+    runpy.run_path(str(EXAMPLES / "exact_constants.py"), run_name="__main__")
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    for line, constant in zip(lines, (40**0.5, 90**0.5), strict=True):
+        low, high = (float(side) for side in line.split("proven ")[1].split("  (")[0].split(" <= constant <= "))
+        assert low <= constant <= high <= low * (1 + 1.1e-6)

@@ -9,6 +9,7 @@ contradict each other is asked, of the earliest layer. Otherwise the hinge that 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
+from math import inf
 
 import numpy as np
 
@@ -24,6 +25,13 @@ from sdplip.shapes import Float, Int
 Pattern = Int[np.ndarray, " hinges"]
 BATCH = 32
 """Nodes that are bounded together."""
+import os
+
+CANDIDATES = int(os.environ.get("CAND", "4"))
+BLAMED = int(os.environ.get("BLAMED", "2"))
+CLIMBS = 2
+PART = float(os.environ.get("PART",".02"))
+STEPS = int(os.environ.get("STEPS", "8"))
 NOTHING = 1e-180
 """A bound that is as good as 0."""
 ROOM = 1e-10
@@ -41,6 +49,10 @@ class Search:
         lower: the lower side, proven.
         tree: the nodes.
         patterns: of the leaves that may still be split.
+        inside: of some of them the pattern of a point that is known in them.
+        aim: leaves above it are looked at; it goes down to the target in steps, as more than what the next one asks of a leaf is in vain.
+        near: points that came nearest to patterns that have none.
+        climbs: the number of patterns at which the search climbs from such points again.
         heap: these by their bounds.
         asked: how many were looked at.
         finished: the largest bound of a leaf that is not looked at again.
@@ -54,6 +66,10 @@ class Search:
     tree: Tree
     patterns: dict[int, Pattern]
     plain: Plain
+    inside: dict[int, Pattern] = field(default_factory=dict)
+    aim: float = inf
+    near: list[Float[np.ndarray, " inputs"]] = field(default_factory=list)
+    climbs: int = 0
     heap: list[tuple[float, int]] = field(default_factory=list)
     asked: int = 0
     finished: float = 0.0
@@ -68,7 +84,14 @@ class Search:
         tree.add(float(kappa[0]), lam[0])
         root = np.full(hinges.order, -1, np.int8)
         found = Search(
-            hinges, where, gap, Lower(hinges, plain, where), tree, {0: root}, plain, [(-float(kappa[0]), 0)]
+            hinges,
+            where,
+            gap,
+            Lower(hinges, plain, where),
+            tree,
+            {0: root},
+            plain,
+            heap=[(-float(kappa[0]), 0)],
         )
         found._settle()
         return found
@@ -81,7 +104,7 @@ class Search:
         heapify(heap)
         plain = Plain.of(hinges)
         return Search(
-            hinges, where, gap, Lower(hinges, plain, where), tree, patterns, plain, heap, len(tree.fork)
+            hinges, where, gap, Lower(hinges, plain, where), tree, patterns, plain, heap=heap, asked=len(tree.fork)
         )
 
     @property
@@ -107,17 +130,45 @@ class Search:
         if not nodes:
             return
         score, slope = self._bounded(nodes)
+        asked = dict[int, np.ndarray]()
         for k, node in enumerate(nodes):
-            if self.tree.kappa[node] > self.target:
-                self._fork(node, score[k], slope[k])
-            else:
+            if self.tree.kappa[node] <= self.target:
                 self._finish(node)
+            elif self.tree.kappa[node] <= self.aim:
+                heappush(self.heap, (-self.tree.kappa[node], node))
+            elif (self.patterns[node] < 0).any():
+                asked[node] = self._candidates(node, score[k], slope[k])
+            else:
+                self._settled(node, self.patterns[node])
+        self._climb()
+        for node, hinge in self._best(asked).items():
+            self._fork(node, hinge)
+
+    def _climb(self) -> None:
+        """Uphill from the steepest of the points that came nearest to patterns of large Jacobians; ever more seldom."""
+        if self.near and self.asked >= self.climbs:
+            points = np.array(self.near)
+            norms = self.plain.jacobian_norms(self.plain.pattern_at(points))
+            for k in np.argsort(-norms, kind="stable")[:CLIMBS].tolist():
+                self.lower.at(points[k], climb=True)
+            self.climbs = self.asked + self.asked // 20
+        self.near.clear()
 
     def _worst(self) -> Iterator[int]:
+        self._aim()
         for _ in range(BATCH):
-            if self.done:
+            if self.done or -self.heap[0][0] <= self.aim:
                 return
             yield heappop(self.heap)[1]
+
+    def _aim(self) -> None:
+        """Where no leaf is above the aim, the next one: a part of the way to the target."""
+        if not self.asked:  # the root, as far down as it goes
+            self.aim = self.target
+            return
+        self.aim = max(self.aim, self.target) if self.asked > 1 else inf
+        if self.heap and -self.heap[0][0] <= self.aim:
+            self.aim = max(self.target, -self.heap[0][0] * (1 - PART))
 
     def _without_empty(self, nodes: list[int]) -> list[int]:
         """The nodes that have points, as far as is known."""
@@ -125,11 +176,16 @@ class Search:
             return nodes
         against = dict[int, Looked]()
         for node in nodes:
-            found = look(self.plain, self.where, self.patterns[node]) if node else None
+            if not node or node in self.inside:
+                continue
+            found = look(self.plain, self.where, self.patterns[node])
             if found is not None and found.none:
                 against[node] = found
             elif found is not None and found.slack > 0:
                 self.lower.at(found.x)
+                at, pattern = self.plain.pattern_at(found.x[None])[0], self.patterns[node]
+                if ((pattern < 0) | (pattern == at)).all():
+                    self.inside[node] = at
         self._close(against)
         return [node for node in nodes if node in self.patterns]
 
@@ -152,7 +208,7 @@ class Search:
         lam = np.array([self.tree.lam[node] for node in nodes])
         kappa = np.array([self.tree.kappa[node] for node in nodes])
         batch = Batch.of(self.plain, patterns, lam, kappa * (1 + 1e-7))
-        improve(batch, self.target * (1 - 2 * ROOM))
+        improve(batch, self.aim * (1 - 2 * ROOM))
         if (complete := np.flatnonzero((patterns >= 0).all(1))).size:  # there it is a norm
             norms = self.plain.jacobian_norms(patterns[complete])
             enough = np.maximum(norms**2 * (1 + ROOM), self.target / 2)  # not 0, of which nothing is proven
@@ -170,40 +226,68 @@ class Search:
                 self.tree.kappa[nodes[k]] = float(wanted[k])
         return moments(batch, self.tree.order)
 
-    def _fork(
+    def _candidates(
         self, node: int, score: Float[np.ndarray, " hinges"], slope: Float[np.ndarray, " hinges"]
-    ) -> None:
+    ) -> Int[np.ndarray, " some"]:
+        """Hinges that the node may ask."""
         pattern = self.patterns[node]
-        if not (pattern < 0).any():
-            self._settled(node, pattern)
-            return
-        hinge = int(np.argmax(score))
+        first = np.argsort(-score, kind="stable")[: min(CANDIDATES, int((pattern < 0).sum()))]
         near = np.where(pattern < 0, slope > 0.5, pattern).astype(np.int8)
-        value = float(self.plain.jacobian_norms(near[None])[0])
-        if value**2 > self.target:
-            hinge = self._contradiction(pattern, near, score, hinge)
-        del self.patterns[node]
+        steep = float(self.plain.jacobian_norms(near[None])[0]) ** 2
+        if steep <= self.target:
+            return first
+        blamed = self._contradiction(pattern, near, steep)
+        return (
+            blamed[np.lexsort((-score[blamed], self.plain.depth[blamed]))[:BLAMED]] if len(blamed) else first
+        )
+
+    def _contradiction(self, pattern: Pattern, near: Pattern, steep: float) -> Int[np.ndarray, " some"]:
+        """The open hinges that have a part in why a complete pattern has no point; none where it has one."""
+        nothing = np.zeros(0, int)
+        if self.where is None:
+            self.lower.of(near)
+            return nothing
+        found = look(self.plain, self.where, near)
+        if found is None:
+            return nothing
+        self.lower.at(found.x, climb=not found.none)
+        if not found.none:
+            return nothing
+        self.near.append(found.x)
+        if steep <= self.aim:
+            return nothing
+        blamed = np.unique(found.rows % self.tree.order)
+        return blamed[pattern[blamed] < 0]
+
+    def _best(self, asked: dict[int, Int[np.ndarray, " some"]]) -> dict[int, int]:
+        """Of the hinges that each node may ask, the one whose branches have the least bounds, after a few steps from the node's own."""
+        several = {node: hinges for node, hinges in asked.items() if len(hinges) > 1}
+        chosen = {node: int(hinges[0]) for node, hinges in asked.items()}
+        if not several:
+            return chosen
+        nodes = np.concatenate([np.full(2 * len(hinges), node) for node, hinges in several.items()])
+        hinge = np.concatenate([np.repeat(hinges, 2) for hinges in several.values()])
+        patterns = np.array([self.patterns[node] for node in nodes.tolist()])
+        patterns[np.arange(len(nodes)), hinge] = np.arange(len(nodes)) % 2
+        lam = np.array([self.tree.lam[node] for node in nodes.tolist()])
+        kappa = np.array([self.tree.kappa[node] for node in nodes.tolist()])
+        batch = Batch.of(self.plain, patterns, lam, kappa * (1 + 1e-7))
+        improve(batch, self.aim, steps=STEPS)
+        left = np.maximum(batch.kappa - self.aim, 0.0) / (kappa - self.aim)
+        worth = (left.reshape(-1, 2).max(1), left.reshape(-1, 2).sum(1))
+        order = np.lexsort((worth[1], worth[0])) if False else np.argsort(worth[0] + worth[1], kind="stable")
+        for k in order[::-1].tolist():  # the best one last
+            chosen[int(nodes[2 * k])] = int(hinge[2 * k])
+        return chosen
+
+    def _fork(self, node: int, hinge: int) -> None:
+        pattern, at = self.patterns.pop(node), self.inside.pop(node, None)
         for side, branch in enumerate(self.tree.split(node, hinge)):
             self.patterns[branch] = pattern.copy()
             self.patterns[branch][hinge] = side
+            if at is not None and at[hinge] == side:
+                self.inside[branch] = at
             heappush(self.heap, (-self.tree.kappa[branch], branch))
-
-    def _contradiction(self, pattern: Pattern, near: Pattern, score: np.ndarray, hinge: int) -> int:
-        """An open hinge that has a part in why a complete pattern has no point; `hinge` where it has one."""
-        if self.where is None:
-            self.lower.of(near)
-            return hinge
-        found = look(self.plain, self.where, near)
-        if found is None:
-            return hinge
-        if not found.none:
-            self.lower.at(found.x, climb=True)
-            return hinge
-        blamed = np.unique(found.rows % self.tree.order)
-        blamed = blamed[pattern[blamed] < 0]
-        if not len(blamed):
-            return hinge
-        return int(blamed[np.lexsort((-score[blamed], self.plain.depth[blamed]))[0]])
 
     def _settled(self, node: int, pattern: Pattern) -> None:
         """A complete pattern that is neither empty nor small: the constant of a point, where it has one."""
@@ -218,6 +302,7 @@ class Search:
     def _finish(self, node: int) -> None:
         """A leaf that keeps its bound."""
         self.finished = max(self.finished, self.tree.kappa[node])
+        self.inside.pop(node, None)
         del self.patterns[node]
 
     def _settle(self) -> None:

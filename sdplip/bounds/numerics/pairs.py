@@ -17,8 +17,8 @@ Vector = torch.Tensor
 GoesOn = Callable[[int, float, float], bool]
 ROUND = 2e-3
 """Relative gap at which a round ends whose prices are asked for."""
-LAST = 1.5
-"""Times the pairs of a round are those of the last, which takes in what is worth little each."""
+ROUGH_END = 1e-5
+"""Relative gap above which the end is said to be inaccurate."""
 ROOM = 0.2
 """Of a multiplier that the forms of its variable take at the start."""
 CROSS = [2, 3, 5, 6]
@@ -32,15 +32,15 @@ class Pricing:
     """How pairs are chosen.
 
     Attributes:
-        most: pairs at once, in the last round `LAST` times as many; the linear system of a step has four unknowns for each, and three
-            for each variable. None is `few` of the variables.
+        most: pairs at once; the linear system of a step has four unknowns for each, and three for each variable. None is `few` of the
+            variables.
         rounds: at most so many times pairs are added.
         gap: relative, of the squared bound, at the end.
     """
 
     most: int | None = None
     rounds: int = 5
-    gap: float = 1e-6
+    gap: float = 1e-7
 
 
 def best(system: Increments, goes_on: GoesOn | None = None, options: Pricing | None = None) -> PairForms:
@@ -92,15 +92,14 @@ class _Search:
         return few(self.scaled.system.order) if self.options.most is None else self.options.most
 
     def chosen(self, done: "Done", every: Pairs, *, last: bool) -> tuple[Pairs, Pairs]:
-        """Pairs that are at work, and those of the highest prices; more of these in the last round."""
+        """Pairs that are at work, and those of the highest prices; in the last round also what is worth little."""
         q = done.inequality
         old, N = q.at.numpy(), q.variables
         if len(old):
             old = old[(abs(q.split(done.best.y)[1][:, CROSS]).amax(1) > IDLE).numpy()]
         new = every[~np.isin(every @ [N, 1], old @ [N, 1])]
         value = prices(q.R, done.best.X.matrix.main, new, ROUGH / 20 if last else ROUGH)
-        most = int(self.most * LAST) if last else self.most
-        order = np.argsort(-value)[: max(most - len(old), 0)]
+        order = np.argsort(-value)[: max(self.most - len(old), 0)]
         return old, new[order[value[order] > 0]]
 
     def solved(self, at: Pairs, gap: float) -> "Done | None":
@@ -128,7 +127,7 @@ class _Search:
         found = PairForms(2 * lam.numpy(), q.at.numpy(), F, rests.numpy(), iterations=self.iterations)
         if not self.more:
             return replace(found, status=Status.STOPPED)
-        if abs(done.best.gap) > 10 * self.options.gap:
+        if abs(done.best.gap) > ROUGH_END:
             return replace(found, status=Status.INACCURATE)
         all_of_them = len(q.at) == len(every)
         return replace(found, sdp_lower=max(done.best.lower, 0.0) ** 0.5 if all_of_them else None)
