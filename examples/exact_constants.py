@@ -49,7 +49,9 @@ def stored(folder: Path, name: str) -> Network:
 
 def show(name: str, known: float, found: NetworkBound, seconds: float) -> None:
     sides = f"{below(found.lower, 9)} <= constant <= {above(found.bound, 9)}"
-    print(f"{name:30} known {known:<9.7g} proven {sides}  ({found.iterations} patterns, {seconds:.1f} s) {found.note}")
+    print(
+        f"{name:30} known {known:<9.7g} proven {sides}  ({found.iterations} patterns, {seconds:.1f} s) {found.note}"
+    )
 
 
 def main() -> None:
@@ -64,7 +66,12 @@ def main() -> None:
     for name, (end, known) in LIPBAB.items() if options.folder else ():
         network, begin = stored(options.folder, name), time.perf_counter()
         box = Box(np.zeros(network.inputs), np.full(network.inputs, end))
-        show(name, known, exact_bound(network, region=box, seconds=options.seconds), time.perf_counter() - begin)
+        show(
+            name,
+            known,
+            exact_bound(network, region=box, seconds=options.seconds),
+            time.perf_counter() - begin,
+        )
 
 
 if __name__ == "__main__":

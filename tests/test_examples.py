@@ -90,5 +90,7 @@ def test_exact_constants_between_their_sides(monkeypatch, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2
     for line, constant in zip(lines, (40**0.5, 90**0.5), strict=True):
-        low, high = (float(side) for side in line.split("proven ")[1].split("  (")[0].split(" <= constant <= "))
+        low, high = (
+            float(side) for side in line.split("proven ")[1].split("  (")[0].split(" <= constant <= ")
+        )
         assert low <= constant <= high <= low * (1 + 1.1e-6)

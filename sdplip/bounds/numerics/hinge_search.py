@@ -3,10 +3,11 @@ r"""Branch and bound on the sides of hinges: the node of the largest bound is as
 A node is empty (a linear program names rows against it, and the kernel approves), or bounded by multipliers (`hinge_bounds`, and the kernel
 approves), or asks a hinge. Which one: the relaxation of the node has moments, and they a complete pattern near by. Where that pattern has a
 larger Jacobian than the target, it is no pattern of a point, for otherwise the lower side would know it; then one of the hinges that
-contradict each other is asked, of the earliest layer. Otherwise the hinge that is on both sides most.
+contradict each other is asked, of the earliest layers. Otherwise one that is on both sides most: of a few that branch whose bounds become
+least in a few steps (`hinge_branches`). Nodes below an aim wait: it comes down from the largest bound to the target in steps.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from math import inf
@@ -14,6 +15,7 @@ from math import inf
 import numpy as np
 
 from sdplip.bounds.numerics.hinge_bounds import Batch, Plain, feasible_start, improve, moments
+from sdplip.bounds.numerics.hinge_branches import least_branches
 from sdplip.bounds.numerics.hinge_climb import Lower
 from sdplip.bounds.numerics.hinge_points import Looked, left_out, look
 from sdplip.bounds.numerics.hinge_tree import Tree
@@ -25,13 +27,14 @@ from sdplip.shapes import Float, Int
 Pattern = Int[np.ndarray, " hinges"]
 BATCH = 32
 """Nodes that are bounded together."""
-import os
-
-CANDIDATES = int(os.environ.get("CAND", "4"))
-BLAMED = int(os.environ.get("BLAMED", "2"))
+CANDIDATES, BLAMED = 4, 2
+"""Hinges of which a node tries both branches: those that are on both sides most; those that contradict each other."""
+PART = 0.02
+"""By how much the aim goes down at once, relative: so little that leaves are bounded well before more of them are made."""
+FAR = 16.0
+"""Times the target: from above that the aim goes half of the orders of magnitude at once."""
 CLIMBS = 2
-PART = float(os.environ.get("PART",".02"))
-STEPS = int(os.environ.get("STEPS", "8"))
+"""Points from which the search climbs at once."""
 NOTHING = 1e-180
 """A bound that is as good as 0."""
 ROOM = 1e-10
@@ -50,7 +53,7 @@ class Search:
         tree: the nodes.
         patterns: of the leaves that may still be split.
         inside: of some of them the pattern of a point that is known in them.
-        aim: leaves above it are looked at; it goes down to the target in steps, as more than what the next one asks of a leaf is in vain.
+        aim: only leaves above it are looked at.
         near: points that came nearest to patterns that have none.
         climbs: the number of patterns at which the search climbs from such points again.
         heap: these by their bounds.
@@ -104,7 +107,15 @@ class Search:
         heapify(heap)
         plain = Plain.of(hinges)
         return Search(
-            hinges, where, gap, Lower(hinges, plain, where), tree, patterns, plain, heap=heap, asked=len(tree.fork)
+            hinges,
+            where,
+            gap,
+            Lower(hinges, plain, where),
+            tree,
+            patterns,
+            plain,
+            heap=heap,
+            asked=len(tree.fork),
         )
 
     @property
@@ -141,7 +152,7 @@ class Search:
             else:
                 self._settled(node, self.patterns[node])
         self._climb()
-        for node, hinge in self._best(asked).items():
+        for node, hinge in least_branches(self.plain, self.tree, self.patterns, asked, self.aim).items():
             self._fork(node, hinge)
 
     def _climb(self) -> None:
@@ -167,8 +178,10 @@ class Search:
             self.aim = self.target
             return
         self.aim = max(self.aim, self.target) if self.asked > 1 else inf
-        if self.heap and -self.heap[0][0] <= self.aim:
-            self.aim = max(self.target, -self.heap[0][0] * (1 - PART))
+        top = -self.heap[0][0] if self.heap else 0.0
+        if top <= self.aim:
+            far = top > FAR * self.target
+            self.aim = (top**0.5) * (self.target**0.5) if far else max(self.target, top * (1 - PART))
 
     def _without_empty(self, nodes: list[int]) -> list[int]:
         """The nodes that have points, as far as is known."""
@@ -259,27 +272,6 @@ class Search:
         blamed = np.unique(found.rows % self.tree.order)
         return blamed[pattern[blamed] < 0]
 
-    def _best(self, asked: dict[int, Int[np.ndarray, " some"]]) -> dict[int, int]:
-        """Of the hinges that each node may ask, the one whose branches have the least bounds, after a few steps from the node's own."""
-        several = {node: hinges for node, hinges in asked.items() if len(hinges) > 1}
-        chosen = {node: int(hinges[0]) for node, hinges in asked.items()}
-        if not several:
-            return chosen
-        nodes = np.concatenate([np.full(2 * len(hinges), node) for node, hinges in several.items()])
-        hinge = np.concatenate([np.repeat(hinges, 2) for hinges in several.values()])
-        patterns = np.array([self.patterns[node] for node in nodes.tolist()])
-        patterns[np.arange(len(nodes)), hinge] = np.arange(len(nodes)) % 2
-        lam = np.array([self.tree.lam[node] for node in nodes.tolist()])
-        kappa = np.array([self.tree.kappa[node] for node in nodes.tolist()])
-        batch = Batch.of(self.plain, patterns, lam, kappa * (1 + 1e-7))
-        improve(batch, self.aim, steps=STEPS)
-        left = np.maximum(batch.kappa - self.aim, 0.0) / (kappa - self.aim)
-        worth = (left.reshape(-1, 2).max(1), left.reshape(-1, 2).sum(1))
-        order = np.lexsort((worth[1], worth[0])) if False else np.argsort(worth[0] + worth[1], kind="stable")
-        for k in order[::-1].tolist():  # the best one last
-            chosen[int(nodes[2 * k])] = int(hinge[2 * k])
-        return chosen
-
     def _fork(self, node: int, hinge: int) -> None:
         pattern, at = self.patterns.pop(node), self.inside.pop(node, None)
         for side, branch in enumerate(self.tree.split(node, hinge)):
@@ -328,11 +320,3 @@ class Search:
                 self.patterns[node] = rest
                 break
         self.heap = [(-self.tree.kappa[node], node)]
-
-
-def run(search: Search, goes_on: Callable[[int, float, float], bool]) -> None:
-    """Steps until the search is done or `goes_on(nodes, upper, lower)` says no."""
-    while not search.done:
-        search.step()
-        if not goes_on(search.asked, search.upper, search.lower.value):
-            return
