@@ -3,8 +3,7 @@
 Run: `SDPLIP_DATA=... python benchmarks/exact.py ROWS.jsonl [--seconds 3600] [--only NAME]`. Every network is searched until both sides are
 proven within 1e-6 of each other, or for so many seconds; its row is written at once, and networks that have a row are not done again. Then
 the table is printed. LipBaB's networks on the boxes of their comparison script, ExLipBaB's for all inputs, with their biases. Seconds are
-CPU time of the search and of its proof. "any biases": every pattern counts, the
-upper side after 100 seconds at most.
+CPU time of the search and of its proof. "any biases": every pattern counts; the upper side after 100 seconds at most.
 
 Published: the final values of the histories that ExLipBaB's repository stores (tsplittg/ExLipBaB_Code), for LipBaB's networks those that it
 compares with (pyrobits/LipBaB); "-": its upper history is empty, that is unsolved.

@@ -42,7 +42,8 @@ def test_upper_is_above_lower_and_its_certificate_holds(method, activation):
     found = bound(network, method)
     assert estimate_lower(network) <= found.value
     if found.sdp_lower is not None:
-        assert found.sdp_lower <= found.value <= found.sdp_lower * (1 + CLOSE)
+        close = 1e-6 if found.method == "pairs" else CLOSE  # of the square its gap is 1e-6
+        assert found.sdp_lower <= found.value <= found.sdp_lower * (1 + close)
     assert conclude(found.goal, found.proof) == found.bound == found.value
 
 

@@ -40,7 +40,7 @@ class Pricing:
 
     most: int | None = None
     rounds: int = 5
-    gap: float = 1e-7
+    gap: float = 1e-6
 
 
 def best(system: Increments, goes_on: GoesOn | None = None, options: Pricing | None = None) -> PairForms:
