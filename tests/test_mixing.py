@@ -1,13 +1,19 @@
 """Laws of the low-rank solver: feasible, gap closed as asked, equivariant, and in agreement with the interior point."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+import sdplip.solvers._climb
 import sdplip.solvers.mixing
 from sdplip.errors import SolverUnavailable
+from sdplip.proposals import certify
+from sdplip.scalings import aol
+from sdplip.solvers import CVXPY, prove
 from sdplip.solvers.interior_point import InteriorPoint
 from sdplip.solvers.mixing import Mixing
-from sdplip.solvers.problems import MaxVolume, MinTrace
+from sdplip.solvers.problems import MaxVolume, MinTrace, Nearest, ResidualLMI
 from sdplip.solvers.solution import Status
 
 from .test_interior_point import WEIGHTS, least_eigenvalue, trained
@@ -38,7 +44,7 @@ def test_agrees_with_interior_point(name):
 
 def test_above_the_checked_order(monkeypatch):
     """Without matrices of order n, from W alone: the lift is by Lanczos iteration."""
-    monkeypatch.setattr(sdplip.solvers.mixing, "CHECKED_ORDER", 0)
+    monkeypatch.setattr(sdplip.solvers._climb, "CHECKED_ORDER", 0)
     for name in ("wide", "square", "tall", "positive", "duplicate columns", "zero column"):
         solution = Mixing(tolerance=1e-4).run(MinTrace(WEIGHTS[name]))
         assert solution.status is Status.OPTIMAL, name
@@ -71,10 +77,19 @@ def test_one_row_by_hand():
     np.testing.assert_allclose(t, abs(w) * abs(w).sum(), rtol=1e-4)  # the root of the gap
 
 
-def test_rank_is_that_asked_for():
+def test_rank_is_that_asked_for_and_then_that_needed():
     W = WEIGHTS["square"]
     assert Mixing(rank=5, max_sweeps=3).run(MinTrace(W)).dual.shape == (30, 5)
-    assert Mixing().run(MinTrace(W)).dual.shape == (30, 8)  # 8 * 9 / 2 = 36 > 30
+    assert Mixing(max_sweeps=3).run(MinTrace(W)).dual.shape == (30, 8)  # 8 * 9 / 2 = 36 > 30
+    assert Mixing().run(MinTrace(W)).dual.shape[1] < 8
+
+
+def test_a_rank_that_is_too_small_grows():
+    """One column has local maxima (that of MaxCut, signs); the eigenvector above 1 shows the way up."""
+    problem = MinTrace(WEIGHTS["square"])
+    solution = Mixing(rank=1).run(problem)
+    assert solution.status is Status.OPTIMAL and solution.dual.shape[1] > 1
+    assert solution.objective == pytest.approx(InteriorPoint().run(problem).objective, rel=1e-8)
 
 
 def test_zero_weight():
@@ -100,9 +115,75 @@ def test_interrupted_or_limited_solve_returns_a_feasible_point():
         assert solution.lower <= solution.objective
 
 
-def test_only_min_trace():
-    with pytest.raises(SolverUnavailable, match="MaxVolume"):
-        Mixing().run(MaxVolume(np.eye(2)))
+def test_only_problems_with_a_diagonal():
+    with pytest.raises(SolverUnavailable, match="ResidualLMI"):
+        Mixing().run(ResidualLMI(np.eye(2), np.eye(2), np.eye(2)))
+
+
+def test_log_det_agrees_with_the_interior_point():
+    for name in ("square", "wide", "tall", "duplicate columns", "zero column", "bad columns", "positive"):
+        problem = MaxVolume(WEIGHTS[name])
+        inner, low = InteriorPoint().run(problem), Mixing().run(problem)
+        n = int(problem.W.any(0).sum())
+        assert low.status is Status.OPTIMAL, name
+        assert abs(low.objective - inner.objective) <= 1.5e-8 * n + 1e-12 * abs(inner.objective), name
+        assert least_eigenvalue(problem.W, low.t) >= -1e-14, name
+
+
+def test_nearest_agrees_with_the_reference():
+    """Targets below, above and on both sides of what the condition asks for, one negative, one of a zero column."""
+    for name in ("one row", "zero column", "duplicate columns"):
+        W = WEIGHTS[name]
+        n = W.shape[1]
+        for target in (np.linspace(-1, 60, n), np.full(n, 8.0)):
+            problem = Nearest(W, target, np.linspace(0.5, 2, n))
+            low, reference = Mixing().run(problem), CVXPY("CLARABEL", eps=1e-9).run(problem)
+            assert low.status is Status.OPTIMAL, name
+            assert low.objective == pytest.approx(reference.objective, rel=1e-6), name
+            assert np.linalg.eigvalsh(np.diag(low.t) - W.T @ W)[0] >= -1e-12 * low.t.max(), name
+            assert low.lower <= low.objective * (1 + 1e-13) <= low.lower + 1e-8 * low.objective + 1e-13, name
+
+
+def test_nearest_to_what_is_feasible_is_that():
+    W = np.c_[WEIGHTS["square"], np.zeros(30)]
+    target = np.append(aol(WEIGHTS["square"]), -2.0)
+    solution = Mixing().run(Nearest(W, target))
+    assert np.array_equal(solution.t, np.append(target[:-1], 0.0))
+    assert solution.objective == 4 == pytest.approx(solution.lower)
+
+
+def test_intervals_are_as_narrow_as_asked_for():
+    """With the proof, not only in floating point."""
+    W = np.random.default_rng(0).standard_normal((150, 150))
+    for problem, size in ((MinTrace(W), 1), (Nearest(W, np.linspace(0, 900, 150)), 1), (MaxVolume(W), 150)):
+        interval = prove(problem, Mixing().run(problem))
+        width = interval.upper - interval.lower
+        assert 0 <= width <= 1e-8 * (size if size > 1 else interval.upper)
+
+
+def test_a_dual_point_that_was_tampered_with_proves_less_never_too_much():
+    rng = np.random.default_rng(3)
+    W = rng.standard_normal((40, 40))
+    for problem in (MinTrace(W), Nearest(W, np.linspace(0, 90, 40)), MaxVolume(W)):
+        solution = Mixing().run(problem)
+        good = prove(problem, solution)
+        noise = rng.standard_normal(solution.dual.shape)
+        for dual in (3 * solution.dual, solution.dual + 0.1 * noise, noise):
+            assert prove(problem, replace(solution, dual=dual)).lower <= good.upper
+        low = prove(problem, replace(solution, t=0.5 * solution.t))  # far from feasible: it is lifted
+        assert low.upper >= good.lower and certify(W, low.t).c <= 1 + 1e-9
+
+
+def test_single_precision_comes_first_in_torch(monkeypatch):
+    monkeypatch.setattr(sdplip.solvers.mixing, "SMALL", 0)
+    for problem in (MinTrace(WEIGHTS["square"]), MaxVolume(WEIGHTS["square"])):
+        lines = []
+        solution = Mixing().run(problem, progress=lines.append)
+        assert solution.status is Status.OPTIMAL
+        assert all(line.lower <= solution.objective * (1 + 1e-13) for line in lines)
+        assert (
+            lines[0].objective == lines[3].objective > solution.objective
+        )  # `t` is made in double precision
 
 
 def test_trained_layers(benchmark_files):

@@ -19,7 +19,7 @@ of $\hat S$, and $L_{\cdot J} \approx \hat S L_{JJ}^{-\top}$. So $E_{\cdot J} = 
 product away.
 
 **Rounding.** Of one entry let $a$ be that of $S - \mathrm{diag}(d) - \sigma I$, $x_1, \dots, x_p$ the exact sums that are
-subtracted one after another (of the columns of earlier blocks, of $K$, of $J$), $X_q$ the sums of their absolute values. Each
+subtracted one after another (of the columns of earlier blocks, of $K$ in pieces, of $J$), $X_q$ the sums of their absolute values. Each
 is computed with an error of at most $\gamma_k X_q$, $k$ the longest sum ($1.5 \gamma_{2k}$ if complex: `matrix.rounding_of`), and
 each subtraction rounds by $u$ times its result.
 Read backwards from the last result $\hat e$, such a result is at most $(|\hat e| + \sum_q X_q)(1 + \gamma_{k+p})$. Hence
@@ -58,6 +58,10 @@ WHOLE, BLOCK = 224, 64
 """LAPACK factors so many columns at once where there are no more; else so many. The rest is products of matrices."""
 ENTRIES = 1 << 16
 """Of the matrices of a batch that are treated at once: what the cache holds."""
+LARGE, WIDE = 4096, 192
+"""From this order on, blocks of so many columns: fewer passes through memory."""
+PIECE = 1024
+"""Terms of one product at most, in a matrix that is one panel: sums of fewer terms round less, and more of them hardly cost."""
 STRIP = 32
 """Columns of a residual on the diagonal that are computed at once."""
 FINE = 2.0**-46
@@ -212,7 +216,7 @@ def _times(A: Matrix, v: Vector) -> Vector:
 
 
 def _width(n: int) -> int:
-    return max(n, 1) if n <= WHOLE else BLOCK
+    return max(n, 1) if n <= WHOLE else BLOCK if n < LARGE else WIDE
 
 
 def _proven(scaled: Callable[[], Iterator[Matrix]], off: list[Vector], m: int) -> Bool[np.ndarray, "*batch"]:
@@ -223,7 +227,8 @@ def _proven(scaled: Callable[[], Iterator[Matrix]], off: list[Vector], m: int) -
     panels = list(scaled())
     order, p = sum(v.shape[-1] for v in off), len(panels)
     widest = max(v.shape[-1] for v in off)
-    rounding = rounding_of(widest + 2 * p + 8, panels[0])
+    longest = widest if p > 1 else min(widest, PIECE)
+    rounding = rounding_of(longest + 2 * (p + widest // PIECE) + 8, panels[0])
     lost = 32.0 * (order + p + 2) * order * TINY
     shift = 1.1 * rounding * _size(panels, widest) + 24 * UNIT
     proven = np.zeros(shift.shape, bool)
@@ -276,8 +281,9 @@ def _columns(T: Matrix, error: Vector, square: Vector) -> Vector:
     n, rows, size = T.shape[-1], T.shape[-2], np.zeros(T.shape[:-1])
     for a in range(0, n, width := _width(n)):
         z = min(a + width, n)
-        if a:
-            T[..., a:, a:z] -= T[..., a:, :a] @ _adjoint(T[..., a:z, :a])
+        for b in range(0, a, PIECE):
+            c = min(b + PIECE, a)
+            T[..., a:, a:z] -= T[..., a:, b:c] @ _adjoint(T[..., a:z, b:c])
         S = T[..., a:z, a:z]
         L = _cholesky(S)
         square += _squares(L)

@@ -9,7 +9,7 @@ from sdplip.arithmetic.rounding import down, gamma
 from sdplip.arithmetic.semidefinite import slack
 from sdplip.kernel.condition.certificate import Certificate, Form
 from sdplip.kernel.condition.dense import Gram, Scaled, scale
-from sdplip.proposals.lanczos import top_eigenvector
+from sdplip.proposals.lanczos import top_eigenvector, top_ritz
 from sdplip.shapes import Float, array
 
 Vector = Float[np.ndarray, " k"]
@@ -19,7 +19,12 @@ FEW = 72
 
 
 def certify(
-    W: Float[np.ndarray, "m n"], t: Float[np.ndarray, " n"], *, form: Form = "linear", scaling: str = "given"
+    W: Float[np.ndarray, "m n"],
+    t: Float[np.ndarray, " n"],
+    *,
+    form: Form = "linear",
+    scaling: str = "given",
+    start: Float[np.ndarray, "n r"] | None = None,
 ) -> Certificate:
     r"""Certificate with the smallest $c$ that double precision can prove in $W^\top W \preceq c^2\,\mathrm{diag}(t)$.
 
@@ -31,6 +36,8 @@ def certify(
         t: positive on every nonzero column of `W`; it is taken exactly as it stands.
         form: the layer whose bound follows: "linear" $W T^{-1/2} x$ or "residual" $x - 2 W T^{-1} \sigma(W^\top x + b)$.
         scaling: how `t` was proposed, for the record.
+        start: a few vectors that nearly span the eigenvectors of $T^{-1/2} W^\top W T^{-1/2}$ with the largest eigenvalue, where
+            somebody knows them: then fewer proofs are tried. It is not trusted.
 
     Raises:
         InvalidWeight, InvalidScaling: the input is not what the statement needs.
@@ -38,7 +45,7 @@ def certify(
     """
     scaled = scale(array(W), array(t), scaling)
     gram = scaled.gram()
-    estimate, v = _propose(scaled, gram)
+    estimate, v = _propose(scaled, gram, start)
     k, top = len(gram.d), float(gram.d.max())
     guard = (slack(k) / 2 * top * estimate + 2 * gram.error) / float(gram.d.min())
     c = root_above(least_scale(estimate, guard, gram.below), scaled.exponent)
@@ -71,10 +78,18 @@ def _lower(scaled: Scaled, witness: Vector) -> float:
     return max(0.0, down(scaled.stretch(witness) * (1 - min(1.0, loss))))
 
 
-def _propose(scaled: Scaled, gram: Gram) -> tuple[float, Vector]:
+def _propose(
+    scaled: Scaled, gram: Gram, start: Float[np.ndarray, "n r"] | None = None
+) -> tuple[float, Vector]:
     """Estimate of the least kappa and a witness that attains it nearly. Not trusted."""
     r = gram.d**-0.5
-    if len(r) <= FEW:
+    if start is not None and start.shape[0] == scaled.width and 4 * start.shape[1] < len(r):
+        S = start[scaled.columns] * ((scaled.tau**-0.5)[:, None] if scaled.wide else 1.0)
+        S = scaled.B @ S if scaled.wide else S
+        apply = lambda X: -r[:, None] * (gram.minus @ (r[:, None] * X))  # noqa: E731
+        estimate, rho, u = top_ritz(apply, S / abs(S).max(), 1e-12, 4)
+        estimate += min(rho, rho * rho / (2.0**-10 * estimate))  # the next eigenvalues are likely that far
+    elif len(r) <= FEW:
         values, vectors = np.linalg.eigh(-r[:, None] * gram.minus * r)
         estimate, u = float(values[-1]), vectors[:, -1]
     else:

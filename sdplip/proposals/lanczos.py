@@ -1,6 +1,7 @@
 """Proposes eigenvectors. Nothing here is trusted: a bad proposal makes an enclosure wider, never wrong."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from jaxtyping import Shaped
@@ -50,3 +51,27 @@ def top_eigenvector(
     x = coefficients @ basis[: k + 1]
     x = x / np.linalg.norm(x)
     return float((x.conj() @ apply(x)).real), x
+
+
+def top_ritz(
+    apply: Callable[[Any], Any], start: Any, tolerance: float, blocks: int = 6, xp: Any = np
+) -> tuple[float, float, Any]:
+    r"""The largest Ritz value of a symmetric operator on $S, A S, A^2 S, \dots$ (block Lanczos), its residual norm and vector.
+
+    It ends at a residual of `tolerance`, relatively, or with so many blocks. `xp` is numpy or torch, whose arrays `start` is of.
+    A multiple eigenvalue, which one vector finds slowly, is found at once where `start` spans its space.
+    """
+    X = Q = xp.linalg.qr(start)[0]
+    AX = AQ = apply(Q)
+    for left in range(blocks, 0, -1):
+        values, C = xp.linalg.eigh((X.mT @ AX + AX.mT @ X) / 2)
+        x, theta = X @ C[:, -1], float(values[-1])
+        rho = float(((AX @ C[:, -1] - theta * x) ** 2).sum()) ** 0.5
+        if left == 1 or rho <= tolerance * abs(theta) or X.shape[1] + Q.shape[1] > len(X):
+            break
+        Q = AQ
+        for _ in range(2):  # twice is enough (Kahan and Parlett)
+            Q = xp.linalg.qr(Q - X @ (X.mT @ Q))[0]
+        AQ = apply(Q)
+        X, AX = xp.concatenate((X, Q), 1), xp.concatenate((AX, AQ), 1)
+    return theta, rho, x  # pyright: ignore[reportPossiblyUnboundVariable]

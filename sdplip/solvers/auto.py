@@ -4,22 +4,31 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from sdplip.solvers.problems import MinTrace, Nearest, Problem, ResidualLMI
+from sdplip.solvers.problems import (
+    ConvolutionMinTrace,
+    MaxVolume,
+    MinTrace,
+    Nearest,
+    Problem,
+    ResidualLMI,
+)
 from sdplip.solvers.solution import AbstractSolver, Progress, Solution, Status
 
-MIXING_ORDER = 6000
-"""Above this many columns dense matrices of that order no longer pay; the mixing method needs none."""
+DENSE_ORDER, GENERAL_ORDER = 6000, 300
+"""Up to so many columns an interior-point method, and CVXPY, finish what the mixing method does not."""
 
 
 @dataclass(frozen=True)
 class MixingThenInteriorPoint(AbstractSolver):
     """`Mixing`, which is several times faster where it converges; `InteriorPoint` from where it stopped, if it does not.
 
+    For `Nearest`, which `InteriorPoint` does not solve, CVXPY takes its place.
+
     Attributes:
-        gap: `objective - lower` to reach, relative to the objective.
+        gap: `objective - lower` to reach, relative to the objective (`MaxVolume`: to n); None is what `Mixing` takes by itself.
     """
 
-    gap: float = 1e-8
+    gap: float | None = None
 
     def run(
         self, problem: Problem, *, start: Any = None, progress: Callable[[Progress], None] | None = None
@@ -27,16 +36,26 @@ class MixingThenInteriorPoint(AbstractSolver):
         """The solution of whichever of the two reached the gap; its `solver` says which.
 
         Raises:
-            SolverUnavailable: the problem is not a `MinTrace`.
+            SolverUnavailable: a problem that `Mixing` does not take.
         """
         from sdplip.solvers.mixing import Mixing
 
-        first = Mixing(tolerance=self.gap, max_sweeps=400).run(problem, start=start, progress=progress)
-        if first.status is not Status.STOPPED:
+        dense = not isinstance(problem, MinTrace | MaxVolume | Nearest) or problem.W.shape[1] <= DENSE_ORDER
+        first = Mixing(tolerance=self.gap, max_sweeps=400 if dense else 2000).run(
+            problem, start=start, progress=progress
+        )
+        if first.status is not Status.STOPPED or not dense:
             return first
-        from sdplip.solvers.interior_point import InteriorPoint  # loads torch
+        if isinstance(problem, Nearest):
+            if problem.W.shape[1] > GENERAL_ORDER:
+                return first
+            from sdplip.solvers.cvxpy import CVXPY
 
-        second = InteriorPoint(gap=self.gap).run(problem, start=first.t, progress=progress)
+            second = CVXPY().run(problem)
+        else:
+            from sdplip.solvers.interior_point import InteriorPoint  # loads torch
+
+            second = InteriorPoint(gap=self.gap or 1e-8).run(problem, start=first.t, progress=progress)
         best = second if second.objective <= first.objective else first
         return replace(best, seconds=first.seconds + second.seconds)
 
@@ -52,9 +71,9 @@ def solve(
 
     "auto" is
 
-    - `MixingThenInteriorPoint()` for `MinTrace` up to 6000 columns, `Mixing()` with more;
-    - `InteriorPoint()` for `MaxVolume` and `ConvolutionMinTrace`;
-    - `CVXPY()`, which is SCS, for `Nearest` and `ResidualLMI`.
+    - `MixingThenInteriorPoint()` for `MinTrace`, `MaxVolume` and `Nearest`; above 6000 columns only the first of the two;
+    - `InteriorPoint()` for `ConvolutionMinTrace`;
+    - `CVXPY()`, which is SCS, for `ResidualLMI`.
 
     Args:
         problem: one of `sdplip.solvers.problems`.
@@ -71,16 +90,12 @@ def solve(
 
 def suitable(problem: Problem) -> AbstractSolver:
     """The solver that "auto" means for this problem; its module is imported only now."""
-    if isinstance(problem, Nearest | ResidualLMI):
+    if isinstance(problem, ResidualLMI):
         from sdplip.solvers.cvxpy import CVXPY
 
         return CVXPY()
-    if isinstance(problem, MinTrace):
-        if problem.W.shape[1] <= MIXING_ORDER:
-            return MixingThenInteriorPoint()
-        from sdplip.solvers.mixing import Mixing
+    if isinstance(problem, ConvolutionMinTrace):
+        from sdplip.solvers.interior_point import InteriorPoint
 
-        return Mixing()
-    from sdplip.solvers.interior_point import InteriorPoint
-
-    return InteriorPoint()
+        return InteriorPoint()
+    return MixingThenInteriorPoint()

@@ -65,16 +65,16 @@ def prove(problem: Problem, solution: Solution) -> Interval:
         case ResidualLMI():
             return _residual(problem, solution)
         case MinTrace():
-            t, proof = _feasible(problem.W, solution)
+            t, proof = _feasible(problem, solution)
             upper = _sum_above(problem.cost * t)
             lower = -math.inf if dual is None else trace_lower_bound(problem.W, dual, problem.cost)
         case MaxVolume():
-            t, proof = _feasible(problem.W, solution)
+            t, proof = _feasible(problem, solution)
             logs = np.log(t[t > 0])
             upper = _sum_above(logs) + 2.0**-44 * math.fsum(abs(logs) + 1)
             lower = -math.inf if dual is None else log_det_lower_bound(problem.W, dual)
         case Nearest():
-            t, proof = _feasible(problem.W, solution)
+            t, proof = _feasible(problem, solution)
             upper = _sum_above(problem.weight * (abs(t - problem.target) * (1 + 2.0**-50)) ** 2)
             lower = (
                 0.0 if dual is None else nearest_lower_bound(problem.W, dual, problem.target, problem.weight)
@@ -86,9 +86,25 @@ def prove(problem: Problem, solution: Solution) -> Interval:
     return Interval(upper, lower, t, proof)
 
 
-def _feasible(W: Float[np.ndarray, "m n"], solution: Solution) -> tuple[Float[np.ndarray, " n"], Certificate]:
-    proof = certify(W, solution.t, scaling=solution.solver)
+def _feasible(
+    problem: MinTrace | MaxVolume | Nearest, solution: Solution
+) -> tuple[Float[np.ndarray, " n"], Certificate]:
+    start = _top_vectors(problem, solution)
+    proof = certify(problem.W, solution.t, scaling=solution.solver, start=start)
     return proof.proven_t, proof
+
+
+def _top_vectors(
+    problem: MinTrace | MaxVolume | Nearest, solution: Solution
+) -> Float[np.ndarray, "n r"] | None:
+    r"""What spans the top eigenvectors of $T^{-1/2} W^\top W T^{-1/2}$ at the optimum, where the dual point has low rank."""
+    dual = solution.dual
+    if dual is None or not 0 < dual.shape[1] <= min(problem.W.shape) // 4:
+        return None
+    root = np.sqrt(np.maximum(solution.t, 0))[:, None]
+    if isinstance(problem, MaxVolume):
+        return (problem.W.T @ dual) / np.where(root > 0, root, 1)
+    return root * dual
 
 
 def _residual(problem: ResidualLMI, solution: Solution) -> Interval:

@@ -72,11 +72,16 @@ class MaxVolume:
         r"""$\sum_i \log t_i$ over the nonzero columns."""
         return float(np.log(t[self.W.any(0)]).sum())
 
-    def lower(self, dual: Float[np.ndarray, "m m"]) -> float:
-        r"""$n - \mathrm{tr} Y + \sum_i \log(w_i^\top Y w_i)$ for a symmetric positive semidefinite Y."""
+    def lower(self, dual: Float[np.ndarray, "m r"]) -> float:
+        r"""$n - \mathrm{tr} Y + \sum_i \log(w_i^\top Y w_i)$ for a symmetric positive semidefinite Y, or $Y = F F^\top$.
+
+        A dual point with fewer columns than rows is taken for a factor F.
+        """
         W = self.W[:, self.W.any(0)]
-        forms = (W * (dual @ W)).sum(0)
-        return float(W.shape[1] - np.trace(dual) + np.log(forms).sum()) if np.all(forms > 0) else -np.inf
+        thin = dual.shape[1] < dual.shape[0]
+        forms = ((dual.T @ W) ** 2).sum(0) if thin else (W * (dual @ W)).sum(0)
+        trace = np.sum(dual * dual) if thin else np.trace(dual)
+        return float(W.shape[1] - trace + np.log(forms).sum()) if np.all(forms > 0) else -np.inf
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,8 @@ after this. Columns of zeros constrain nothing and are left out.
 \mathrm{diag}(\tau)^{-1} B^\top \preceq \kappa I$ of order m.
 
 **Gram matrix.** $|fl(B^\top B) - B^\top B|_{ij} \le \gamma_m \lVert b_i \rVert \lVert b_j \rVert$ (Cauchy-Schwarz), a matrix of rank one
-whose norm is $\gamma_m \mathrm{tr}\,B^\top B$; one more rounding with $\tau$. Entries that underflowed lose $16 m$ `TINY`, n of them a row.
+whose norm is $\gamma_m \mathrm{tr}\,B^\top B$; $\gamma_{k + p}$ where it is a sum of p products of at most k terms each. One more
+rounding with $\tau$. Entries that underflowed lose $16 m$ `TINY`, n of them a row.
 This $\varepsilon$ is taken off the diagonal, $\kappa d_i - G_{ii} - \varepsilon$, whose own roundings are part of it.
 """
 
@@ -25,6 +26,9 @@ from sdplip.arithmetic.semidefinite import which
 from sdplip.kernel.condition.validate import as_scaling, as_weight
 from sdplip.network import Dense
 from sdplip.shapes import Bool, Float, Int
+
+PIECE = 1024
+"""Terms of one product: a sum of many in pieces rounds less."""
 
 
 def holds(W: Float[np.ndarray, "m n"], t: Float[np.ndarray, " n"], c: float) -> bool:
@@ -102,9 +106,15 @@ class Scaled:
         """The Gram matrix of the smaller statement."""
         B, tau = self.B, self.tau
         m, n = B.shape
-        G, d = ((B / tau) @ B.T, np.ones(m)) if self.wide else (B.T @ B, tau)
-        diagonal, terms = G.diagonal().copy(), n + 2 if self.wide else m
-        error = gamma(terms + 2) * float(diagonal.sum()) + 16 * terms * (len(G) + 1) * TINY
+        C, d, terms = (B.T, np.ones(m), n) if self.wide else (B, tau, m)
+        G, pieces = None, range(0, terms, PIECE)
+        for a in pieces:
+            c = C[a : a + PIECE]
+            more = (c.T / tau[a : a + PIECE]) @ c if self.wide else c.T @ c
+            G = more if G is None else np.add(G, more, out=G)
+        assert G is not None, "as_weight refuses empty matrices"
+        diagonal, rounding = G.diagonal().copy(), min(terms, PIECE) + len(pieces) + 2 * self.wide
+        error = gamma(rounding + 2) * float(diagonal.sum()) + 16 * terms * (len(G) + 1) * TINY
         return Gram(np.negative(G, out=G), diagonal, d, error * GENEROUS)
 
     def stretch(self, witness: Float[np.ndarray, " n"]) -> float:

@@ -134,12 +134,13 @@ def _symbol_value(
     return _square_below(np.stack([np.real(Z), np.imag(Z)]), error, symbol.exponent)
 
 
-def log_det_lower_bound(W: Float[np.ndarray, "m n"], Y: Float[np.ndarray, "m m"]) -> float:
+def log_det_lower_bound(W: Float[np.ndarray, "m n"], Y: Float[np.ndarray, "m r"]) -> float:
     r"""Proven lower bound of $\sum_i \log t_i$ (nonzero columns) over all $t$ with $W^\top W \preceq \mathrm{diag}(t)$.
 
     For every $Y = F F^\top$: $\sum_i \log t_i \ge n - \mathrm{tr} Y + \sum_i \log(w_i^\top Y w_i)$, because
     $\log s_i \le -\log y_i + y_i s_i - 1$ and $\sum_i y_i s_i = \langle Y, W \mathrm{diag}(s) W^\top \rangle \le
-    \mathrm{tr} Y$. Logarithms are off by less than $2^{-44} (1 + |\log y|)$ (`arithmetic.elementary.log`).
+    \mathrm{tr} Y$. Logarithms are off by less than $2^{-44} (1 + |\log y|)$ (`arithmetic.elementary.log`). A `Y` with fewer
+    columns than rows is taken for F; any F is valid, so it does not matter how it was found.
     """
     W = as_weight(W)
     m, e = split(W)
@@ -147,8 +148,12 @@ def log_det_lower_bound(W: Float[np.ndarray, "m n"], Y: Float[np.ndarray, "m m"]
     n = W.shape[1]
     m, own = split(W)
     B = np.ldexp(m, own - e)  # log t_i = log t'_i + 2 e_i log 2
-    values, vectors = np.linalg.eigh((np.asarray(Y, np.float64) + np.asarray(Y, np.float64).T) / 2)
-    F = vectors * np.sqrt(np.maximum(values, 0))
+    F = np.asarray(Y, np.float64)
+    if F.ndim != 2 or len(F) != len(W):
+        raise InvalidScaling(f"`Y` must be a matrix with {len(W)} rows, but its shape is {F.shape}.")
+    if F.shape[1] >= len(F):
+        values, vectors = np.linalg.eigh((F + F.T) / 2)
+        F = vectors * np.sqrt(np.maximum(values, 0))
     top = abs(F).max(initial=0.0)
     if not 0 < top < np.inf:
         return -np.inf
