@@ -10,7 +10,7 @@ from sdplip.condition import Array
 from sdplip.convolution.kernels import namespace
 from sdplip.proposals.lanczos import top_ritz
 from sdplip.solvers._landscapes import AbstractLandscape, Height, Rows, Vector
-from sdplip.solvers._lowrank import ascent, thinner
+from sdplip.solvers._lowrank import ascent
 
 CHECKED_ORDER = 1024
 """Up to this order feasibility is decided by a Cholesky factorization, above it estimated by block Lanczos iteration."""
@@ -120,7 +120,7 @@ def brackets(task: Task, tolerance: float) -> Iterator[Bracket]:
     best = Bracket(task, None, task.t, task.V, -np.inf)
     V = task.V
     if task.single is not None:
-        for at in _climb(task.single, task.single.domain(single(V)), SINGLE):
+        for at in climb(task.single, task.single.domain(single(V)), SINGLE):
             V = task.double.domain(double(at.V))
             best = replace(best, at=at, V=V, lower=at.value * (1 - np.sign(at.value) * SINGLE) + task.shift)
             yield best
@@ -129,7 +129,7 @@ def brackets(task: Task, tolerance: float) -> Iterator[Bracket]:
     again = True
     while again:
         check, again = tolerance, False
-        for at in _climb(task.double, V, DOUBLE):
+        for at in climb(task.double, V, DOUBLE):
             best = replace(best, at=at, V=at.V, lower=at.value + task.shift)
             if at.slope <= check:
                 best, factor, x = best.lifted(tolerance)
@@ -143,7 +143,7 @@ def brackets(task: Task, tolerance: float) -> Iterator[Bracket]:
             yield best
 
 
-def _climb(land: AbstractLandscape, V: Rows, noise: float) -> Iterator[Height]:
+def climb(land: AbstractLandscape, V: Rows, noise: float) -> Iterator[Height]:
     """An ascent that drops columns which it does not need."""
     check, thin = 1e-3, V
     while thin is not None:
@@ -152,7 +152,7 @@ def _climb(land: AbstractLandscape, V: Rows, noise: float) -> Iterator[Height]:
             yield at
             if at.slope <= check:
                 check = at.slope / 3
-                thin = thinner(at.V)
+                thin = land.thinner(at.V)
                 if thin is not None:
                     thin = land.domain(thin)
                     break

@@ -16,6 +16,9 @@ from sdplip.convolution.kernels import namespace
 
 Rows = Float[Array, "n r"]
 Vector = Float[Array, " n"]
+FEW = 0.03
+"""Singular values of V below so much of the largest belong to columns that the optimum does not need."""
+
 Apply = Callable[[Float[Array, "n k"]], Float[Array, "n k"]]
 
 
@@ -59,6 +62,12 @@ class AbstractLandscape(abc.ABC):
         r"""V with a column more: the way up from a saddle, where x is an eigenvector of $T^{-1/2} G T^{-1/2}$ above 1."""
         column = x / at.t**0.5
         return _beside(at.V, column)
+
+    def thinner(self, V: Rows) -> Rows | None:
+        """V rotated, without the columns that hardly matter; None if that would save less than a tenth of them."""
+        values, Q = namespace(V).linalg.eigh(V.mT @ V)
+        keep = values > FEW**2 * values[-1]
+        return None if int(keep.sum()) > 0.9 * V.shape[1] else V @ Q[:, keep]
 
     def domain(self, V: Rows) -> Rows:
         """The point of the domain near V."""

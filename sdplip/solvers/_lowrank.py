@@ -11,15 +11,10 @@ from collections.abc import Iterator
 from jaxtyping import Float
 
 from sdplip.condition import Array
-from sdplip.convolution.kernels import namespace
 from sdplip.solvers._landscapes import AbstractLandscape, Height, Rows, norm
 
 MEMORY = 5
 """Pairs of L-BFGS; 10 or 20 need as many steps, and moving the pairs along the spheres saves none."""
-
-FEW = 0.03
-"""Singular values of V below so much of the largest belong to columns that the optimum does not need."""
-
 
 def ascent(land: AbstractLandscape, V: Rows, noise: float) -> Iterator[Height]:
     """L-BFGS from V, preconditioned. It ends where rounding, of relative size `noise` in values, allows no ascent."""
@@ -41,13 +36,6 @@ def ascent(land: AbstractLandscape, V: Rows, noise: float) -> Iterator[Height]:
         at, curvature = found, float((s * y).sum())
         if curvature > 1e-12 * norm(s) * norm(y):
             pairs = [*pairs, (s, y, 1 / curvature)][-MEMORY:]
-
-
-def thinner(V: Rows) -> Rows | None:
-    """V rotated, without the columns that hardly matter; None if that would save less than a tenth of them."""
-    values, Q = namespace(V).linalg.eigh(V.mT @ V)
-    keep = values > FEW**2 * values[-1]
-    return None if int(keep.sum()) > 0.9 * V.shape[1] else V @ Q[:, keep]
 
 
 def least_rank(n: int) -> int:

@@ -82,6 +82,13 @@ def least_eigenvalues(
     Lanczos iteration until $\min(\theta - \rho)$ is within `tolerance` of $\min \theta$, relatively, or for `steps`. Some
     eigenvalue lies within $\rho$ of $\theta$ and the least is not above $\theta$; that it is that one is likely, not proven.
     """
+    return least_eigenpairs(apply, begin, tolerance=tolerance, steps=steps)[:2]
+
+
+def least_eigenpairs(
+    apply: Operator, begin: Inexact[Tensor, "batch n 1"], *, tolerance: float, steps: int = 60
+) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"], Inexact[Tensor, "batch n"]]:
+    """`least_eigenvalues` with Ritz vectors of length 1."""
     steps = min(steps, begin.shape[-2])
     V = begin / _norm(begin)
     diagonal, side = [], []
@@ -95,20 +102,20 @@ def least_eigenvalues(
         side.append(size[..., 0])
         k = len(side)
         if k % 4 == 0 or k == steps:
-            theta, rho = _ritz(torch.cat(diagonal, -1), torch.cat(side, -1))
+            theta, rho, S = _ritz(torch.cat(diagonal, -1), torch.cat(side, -1))
             least = float(theta.min())
             if k == steps or least - float((theta - rho).min()) <= tolerance * abs(least):
-                return theta, rho
+                return theta, rho, (V @ S[..., None].to(V.dtype))[..., 0]
         V = torch.cat([V, w / (size + (size == 0))], -1)
 
 
 def _ritz(
     diagonal: Float[Tensor, "batch k"], side: Float[Tensor, "batch k"]
-) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
-    """Least eigenvalue of the tridiagonal matrix and its residual norm."""
+) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"], Float[Tensor, "batch k"]]:
+    """Least eigenvalue of the tridiagonal matrix, its residual norm, and its eigenvector."""
     off = torch.diag_embed(side[..., :-1], 1)
     theta, S = torch.linalg.eigh(torch.diag_embed(diagonal) + off + off.mT)
-    return theta[..., 0], side[..., -1] * abs(S[..., -1, 0])
+    return theta[..., 0], side[..., -1] * abs(S[..., -1, 0]), S[..., 0]
 
 
 def _norm(v: Inexact[Tensor, "batch n 1"]) -> Float[Tensor, "batch 1 1"]:

@@ -1,0 +1,188 @@
+r"""Low-rank ascent for a convolution: one Gram matrix a frequency, one `t` for all, on a growing working set of frequencies.
+
+The dual point is one thin factor $V_\omega$ a frequency, and $\sum_\omega \lVert v_{\omega i} \rVert^2 = 1$ for every channel: the rows
+of all of them side by side are unit vectors, so the landscape is that of one matrix. An optimum needs ranks with
+$\sum_\omega r_\omega^2 \le n$. A few steps of rank one on all frequencies say where the mass goes; then the working set is climbed, all
+frequencies are priced by Lanczos iteration, and those that `t` does not cover come in with their eigenvectors.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Complex, Float, Int
+from torch import Tensor
+
+from sdplip.solvers._climb import DOUBLE, SINGLE, climb
+from sdplip.solvers._landscapes import FEW, Height, Rows, Spheres, Vector
+from sdplip.solvers._lowrank import ascent, least_rank
+from sdplip.solvers._steps import least_eigenpairs, random_vectors
+
+Symbols = Complex[Tensor, "F m n"]
+Factors = Complex[Tensor, "k n r"]
+
+SCOUTING = 12
+"""Steps of rank one on all frequencies."""
+
+CACHED = 2**20
+"""Entries of the symbols whose eigenvalues are estimated at once: what caches hold."""
+
+
+@dataclass(frozen=True, eq=False)
+class Waves(Spheres):
+    """Least trace over `count` frequencies; their factors stand side by side in V, real parts before imaginary ones."""
+
+    count: int = 1
+
+    def thinner(self, V: Rows) -> Rows | None:
+        Y = _factors(V, self.count)
+        values, Q = torch.linalg.eigh(Y.mH @ Y)
+        rank = int((values > FEW**2 * values.max()).sum(-1).max())
+        return None if rank > 0.9 * Y.shape[-1] else _rows((Y @ Q)[..., -rank:])
+
+
+@dataclass(frozen=True, eq=False)
+class WavePoint:
+    """Factors on the frequencies `chosen` whose value is `lower`, and the best feasible `t` so far."""
+
+    t: Vector
+    Y: Factors
+    chosen: Int[Tensor, " k"]
+    lower: float
+
+    @property
+    def objective(self) -> float:
+        """The trace."""
+        return float(self.t.sum())
+
+    @property
+    def gap(self) -> float:
+        """Relative."""
+        return 1 - self.lower / self.objective
+
+
+def wave_points(S: Symbols, tolerance: float) -> Iterator[WavePoint]:
+    """Ever better intervals for symbols with columns of lengths near 1 and costs of 1; ends where rounding allows no ascent."""
+    lengths = (torch.real(S) ** 2 + torch.imag(S) ** 2).sum(-2)
+    floor = lengths.amax(0)
+    norms = lengths.sqrt()
+    best, low = WavePoint((norms * norms.sum(-1, keepdim=True)).amax(0), *_scouted(S), 0.0), S.to(torch.complex64)
+    seen = torch.full((len(S),), torch.inf, dtype=torch.float64)
+    seen_t, check = best.t, 1e-3
+    while True:
+        G = S[best.chosen].mH @ S[best.chosen]
+        land = Waves(_apply(G), floor, len(G))
+        at, before = None, best.lower
+        for at in climb(land, land.domain(_rows(best.Y)), DOUBLE):
+            best = replace(best, Y=_factors(at.V, len(G)), lower=at.value)
+            if at.slope <= check:
+                break
+            yield best
+        assert at is not None, "a climb begins with a point"
+        ask = seen * float((seen_t / at.t).max()) > 1 - 1e-3
+        theta = torch.where(ask, 0.0, seen * float((seen_t / at.t).max()))
+        theta[ask], vectors = _priced(S[ask], low[ask], at.t, tolerance)
+        seen, seen_t = theta, at.t
+        top = float(theta.max())
+        if top * float(at.t.sum()) < best.objective:
+            best = replace(best, t=at.t * top)
+        yield best
+        if best.gap <= tolerance or (at.slope > check and best.lower <= before):
+            return
+        best, grown = _joined(best, theta, vectors, ask, at)
+        check = at.slope / 10 if not grown else max(at.slope / 10, min(check, (top - 1) / 10))
+
+
+def _joined(
+    best: WavePoint, theta: Float[Tensor, " F"], vectors: Factors, ask: Bool[Tensor, " F"], at: Height
+) -> tuple[WavePoint, bool]:
+    """The point with columns for the worst frequencies that are not covered, without those that carry nothing; whether any came."""
+    Y, chosen = best.Y, best.chosen
+    mass = (Y.abs() ** 2).sum((-2, -1))
+    keep = mass > FEW**2 * mass.max()
+    Y, chosen = Y[keep], chosen[keep]
+    excess = theta - 1
+    worst = excess.topk(min(len(theta), max(8, len(best.t) // 16))).indices
+    worst = worst[excess[worst] > max(0.0, 0.1 * float(excess.max()))]
+    worst = worst[excess[worst] > 10 * at.slope]
+    if not len(worst):
+        return replace(best, Y=Y, chosen=chosen), False
+    inside = dict(zip(chosen.tolist(), range(len(chosen)), strict=True))
+    where = {f: k for k, f in enumerate(ask.nonzero()[:, 0].tolist())}
+    wider = torch.zeros((len(chosen) + len(worst), Y.shape[1], Y.shape[2] + 1), dtype=Y.dtype)
+    wider[: len(chosen), :, :-1] = Y
+    added = []
+    for f in worst.tolist():
+        column = vectors[where[f]] / at.t.sqrt()
+        k = inside.get(f, len(chosen) + len(added))
+        if f not in inside:
+            added.append(f)
+        wider[k, :, -1] = column * (0.1 / column.abs().max())
+    chosen = torch.cat([chosen, torch.tensor(added, dtype=chosen.dtype)])
+    return replace(best, Y=wider[: len(chosen)], chosen=chosen), True
+
+
+def _scouted(S: Symbols) -> tuple[Factors, Int[Tensor, " k"]]:
+    """The frequencies that a few steps of rank one on all lead to, with factors of the rank that so many need."""
+    F, _, n = S.shape
+    count = min(F, max(8, n // 8))
+    rank = min(n, least_rank(-(-n // count)))
+    generator = torch.Generator().manual_seed(0)
+    chosen = torch.arange(F)
+    if count < F:
+        low = S.to(torch.complex64)
+        land = Waves(lambda V: _rows(low.mH @ (low @ _factors(V, F))), (low.abs() ** 2).sum(-2).amax(0), F)
+        V = land.domain(torch.randn(n, 2 * F, generator=generator))
+        for step, at in enumerate(ascent(land, V, SINGLE)):
+            V = at.V
+            if step == SCOUTING:
+                break
+        chosen = (_factors(V, F).abs() ** 2).sum((-2, -1)).topk(count).indices
+    return torch.randn(count, n, rank, dtype=torch.complex128, generator=generator), chosen
+
+
+def _priced(
+    S: Symbols, low: Symbols, t: Vector, tolerance: float
+) -> tuple[Float[Tensor, " F"], Complex[Tensor, "F n"]]:
+    r"""Estimates of $\lambda_{\max}(T^{-1/2} S^* S T^{-1/2})$ from above, likely, and eigenvectors; exact where `t` nearly fails."""
+    n, scale = S.shape[-1], t.rsqrt()
+    if n <= 64:
+        P = S * scale
+        values, vectors = torch.linalg.eigh(P.mH @ P)
+        return values[:, -1], vectors[..., -1]
+    theta, vectors = torch.zeros(len(S), dtype=torch.float64), torch.zeros(len(S), n, dtype=torch.complex128)
+    width = max(1, CACHED // (S.shape[1] * n))
+    for a in range(0, len(S), width):
+        P = low[a : a + width] * scale.float()
+        found, rho, x = _top(P, 1e-3)
+        theta[a : a + width] = (found + rho).double()
+        vectors[a : a + width] = x.to(torch.complex128)
+    near = (theta > float(theta.max()) - 2e-2).nonzero()[:, 0]
+    for f in near.tolist():
+        P = (S[f] * scale)[None]
+        found, rho, x = _top(P, tolerance / 8, vectors[f][None, :, None])
+        theta[f], vectors[f] = float(found + torch.minimum(rho, rho**2 * 2**10)), x[0]
+    return theta, vectors
+
+
+def _top(
+    P: Complex[Tensor, "k m n"], tolerance: float, start: Complex[Tensor, "k n 1"] | None = None
+) -> tuple[Float[Tensor, " k"], Float[Tensor, " k"], Complex[Tensor, "k n"]]:
+    """Largest eigenvalues of the Gram matrices, residuals and vectors."""
+    begin = random_vectors(P.mH) if start is None else start
+    theta, rho, x = least_eigenpairs(lambda v: -(P.mH @ (P @ v)), begin, tolerance=tolerance, steps=120)
+    return -theta, rho, x
+
+
+def _apply(G: Complex[Tensor, "k n n"]):
+    return lambda V: _rows(G @ _factors(V, len(G)))
+
+
+def _factors(V: Rows, count: int) -> Factors:
+    n = len(V)
+    return torch.view_as_complex(V.reshape(n, count, -1, 2)).movedim(1, 0)
+
+
+def _rows(Y: Factors) -> Rows:
+    k, n, r = Y.shape
+    return torch.view_as_real(Y.movedim(0, 1).contiguous()).reshape(n, k * r * 2)
