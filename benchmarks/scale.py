@@ -10,8 +10,11 @@ trusts nothing of it. "proven gap" is that of the proven interval: no scaling is
 mean log. OMP_NUM_THREADS and OPENBLAS_NUM_THREADS say how many threads there are.
 """
 
-import argparse
 import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle workers sleep: spinning would count as CPU time
+
+import argparse
 import resource
 import subprocess
 import sys

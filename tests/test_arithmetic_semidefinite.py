@@ -6,6 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+import sdplip.arithmetic.semidefinite
 from sdplip.arithmetic.matrix import Enclosure, enclose
 from sdplip.arithmetic.semidefinite import Arrow, proves, proves_arrow, slack, which
 from tests.exact import inertia_signs
@@ -89,6 +90,18 @@ def test_large_orders_with_known_eigenvalues(order: int) -> None:
         assert found <= (least > 0) and found >= (least > 2 * slack(order))
         e = rng.integers(-300, 300, size=order)
         assert proves(Enclosure.exact(np.ldexp(M, e[:, None] + e))) <= (least > 0)
+
+
+def test_small_blocks_and_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What large orders are cut into, at an order where the eigenvalues are known."""
+    for name, size in (("WHOLE", 4), ("BLOCK", 6), ("PIECE", 10), ("LARGE", 64), ("WIDE", 14)):
+        monkeypatch.setattr(sdplip.arithmetic.semidefinite, name, size)
+    for order in (32, 128):
+        H, rng = hadamard(order), np.random.default_rng(order)
+        for least in (-(2.0**-40), 2.0**-38):
+            d = np.ldexp(np.round(np.ldexp(rng.random(order), 10)) + 1, -10)
+            d[3] = least
+            assert proves(Enclosure.exact((H * d) @ H / order)) == (least > 0)
 
 
 @pytest.mark.parametrize("n", [1, 3, 70, 300])

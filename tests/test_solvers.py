@@ -41,8 +41,8 @@ SOLVERS = {
     "scs": (CVXPY(), ALL),
     "clarabel": (REFERENCE, ALL),
     "interior_point": (InteriorPoint(), (MinTrace, MaxVolume, ConvolutionMinTrace)),
-    "mixing": (Mixing(tolerance=1e-7), (MinTrace, MaxVolume, Nearest)),
-    "auto": (MixingThenInteriorPoint(), (MinTrace, MaxVolume, Nearest)),
+    "mixing": (Mixing(tolerance=1e-7), (MinTrace, MaxVolume, Nearest, ConvolutionMinTrace)),
+    "auto": (MixingThenInteriorPoint(), (MinTrace, MaxVolume, Nearest, ConvolutionMinTrace)),
 }
 if "SDPA" in cp.installed_solvers():
     SOLVERS["sdpa"] = CVXPY("SDPA"), (MinTrace, Nearest, ResidualLMI, ConvolutionMinTrace)
@@ -431,8 +431,7 @@ def test_progress_is_reported():
 def test_choice_of_solver():
     W = gaussian(2, 3)
     assert suitable(ResidualLMI(np.eye(2), W, W)) == CVXPY()
-    assert suitable(random_problem(ConvolutionMinTrace, 0)) == InteriorPoint()
-    for kind in (MinTrace, MaxVolume, Nearest):
+    for kind in (MinTrace, MaxVolume, Nearest, ConvolutionMinTrace):
         assert suitable(random_problem(kind, 0)) == MixingThenInteriorPoint()
     assert solve(Nearest(W, np.zeros(3))).status is Status.OPTIMAL
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from sdplip.condition import Array
 from sdplip.convolution.kernels import namespace
 from sdplip.proposals.lanczos import top_ritz
-from sdplip.solvers._landscapes import AbstractLandscape, Height, Rows, Vector
+from sdplip.solvers._landscapes import AbstractLandscape, Height, Rows, Vector, norm
 from sdplip.solvers._lowrank import ascent
 
 CHECKED_ORDER = 1024
@@ -20,6 +20,9 @@ GRAM_ORDER = 20_000
 
 ROUGH = 3e-6
 """Slope that single precision reaches."""
+
+NEAR = 1e-3
+"""Change of V, relatively, whose product single precision knows to $10^{-3} \cdot 10^{-7}$ of the whole."""
 
 SINGLE, DOUBLE = 2.0**-20, 2.0**-48
 """Relative rounding of values."""
@@ -69,6 +72,26 @@ class Gram:
         while len(t) <= CHECKED_ORDER and self.G is not None and not _definite(factor * t, self.G):
             factor, step = factor + step * theta, 2 * step
         return factor * t, factor, x
+
+
+class Anchored:
+    r"""Products with G at the price of single precision: $G V = G V_0 + G (V - V_0)$, where the second product is small.
+
+    $V_0$ is the last point that was multiplied in double precision; steps near the maximum are short, so few are.
+    """
+
+    def __init__(self, gram: Gram, low: Gram) -> None:
+        self.gram, self.low = gram, low
+        self.known: tuple[Rows, Rows] | None = None
+
+    def __call__(self, V: Rows) -> Rows:
+        """G V."""
+        if self.known is not None and self.known[0].shape == V.shape:
+            change = V - self.known[0]
+            if norm(change) <= NEAR * norm(V):
+                return self.known[1] + double(self.low.apply(single(change)))
+        self.known = V, self.gram.apply(V)
+        return self.known[1]
 
 
 @dataclass(frozen=True, eq=False)

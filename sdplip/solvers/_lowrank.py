@@ -16,6 +16,7 @@ from sdplip.solvers._landscapes import AbstractLandscape, Height, Rows, norm
 MEMORY = 5
 """Pairs of L-BFGS; 10 or 20 need as many steps, and moving the pairs along the spheres saves none."""
 
+
 def ascent(land: AbstractLandscape, V: Rows, noise: float) -> Iterator[Height]:
     """L-BFGS from V, preconditioned. It ends where rounding, of relative size `noise` in values, allows no ascent."""
     pairs: list[tuple[Rows, Rows, float]] = []

@@ -11,8 +11,8 @@ from jaxtyping import Float
 
 from sdplip.condition import Array
 from sdplip.convolution.kernels import namespace
-from sdplip.solvers._climb import Bracket, Gram, Task, single
-from sdplip.solvers._landscapes import AbstractLandscape, Box, Distance, Spheres
+from sdplip.solvers._climb import Anchored, Bracket, Gram, Task, single
+from sdplip.solvers._landscapes import AbstractLandscape, Apply, Box, Distance, Spheres
 from sdplip.solvers._lowrank import least_rank
 from sdplip.solvers._units import Units
 from sdplip.solvers.problems import MaxVolume, MinTrace, Nearest
@@ -51,7 +51,7 @@ def _(problem: MinTrace, rank: int | None, like: Like) -> Posed:
     gram = Gram.of(units.columns(problem.W) * cost**0.5, like)  # now every cost is 1
     task = Task(
         gram,
-        *_both(gram, lambda gram: Spheres(gram.apply, gram.diagonal)),
+        *_both(gram, Spheres),
         V=_random(len(cost), rank or least_rank(len(cost)), like),
         t=_feasible(gram),
         cost=lambda t: float(t.sum()),
@@ -115,7 +115,7 @@ def _(problem: Nearest, rank: int | None, like: Like) -> Posed:
     V = _random(int(keep.sum()), rank or least_rank(int(keep.sum())), like)
     task = Task(
         gram,
-        *_both(gram, lambda gram: _distance(gram, target, weight)),
+        *_both(gram, lambda apply, diagonal: _distance(apply, diagonal, target, weight)),
         V=Spheres(gram.apply, gram.diagonal).domain(V) * (weight * wide)[:, None] ** 0.5,
         t=namespace(target).maximum(target, _feasible(gram)),
         cost=lambda t: float((weight * (t - target) ** 2).sum()),
@@ -141,17 +141,20 @@ def _task(task: Task, unit: float, outside: Outside) -> Posed:
 
 
 def _both(
-    gram: Gram, land: Callable[[Gram], AbstractLandscape]
+    gram: Gram, land: Callable[[Apply, Array], AbstractLandscape]
 ) -> tuple[AbstractLandscape, AbstractLandscape | None]:
     """In double precision, and in single where torch computes."""
-    return land(gram), None if isinstance(gram.diagonal, np.ndarray) else land(gram.single())
+    if isinstance(gram.diagonal, np.ndarray):
+        return land(gram.apply, gram.diagonal), None
+    low = gram.single()
+    return land(Anchored(gram, low), gram.diagonal), land(low.apply, low.diagonal)
 
 
-def _distance(gram: Gram, target: Array, weight: Array) -> Distance:
+def _distance(apply: Apply, diagonal: Array, target: Array, weight: Array) -> Distance:
     """In the precision of the Gram matrix."""
-    if gram.diagonal.dtype != target.dtype:
+    if diagonal.dtype != target.dtype:
         target, weight = single(target), single(weight)
-    return Distance(gram.apply, gram.diagonal, target, weight)
+    return Distance(apply, diagonal, target, weight)
 
 
 def _random(n: int, rank: int, like: Like) -> Array:

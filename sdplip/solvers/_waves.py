@@ -43,9 +43,10 @@ class Waves(Spheres):
 
 @dataclass(frozen=True, eq=False)
 class WavePoint:
-    """Factors on the frequencies `chosen` whose value is `lower`, and the best feasible `t` so far."""
+    """Factors on the frequencies `chosen` whose value is `lower`, the `t` that they ask for, and the best feasible `t` so far."""
 
     t: Vector
+    new: Vector
     Y: Factors
     chosen: Int[Tensor, " k"]
     lower: float
@@ -58,15 +59,19 @@ class WavePoint:
     @property
     def gap(self) -> float:
         """Relative."""
-        return 1 - self.lower / self.objective
+        return 1 - self.lower / self.objective if self.objective else 0.0
+
+    def lifted(self, S: Symbols, tolerance: float) -> "WavePoint":
+        """With the `t` that the factors ask for, lifted until it covers all frequencies, if that is better."""
+        theta, _ = _priced(S, S.to(torch.complex64), self.new, tolerance)
+        return replace(self, t=min(self.t, self.new * float(theta.max()), key=lambda t: float(t.sum())))
 
 
 def wave_points(S: Symbols, tolerance: float) -> Iterator[WavePoint]:
     """Ever better intervals for symbols with columns of lengths near 1 and costs of 1; ends where rounding allows no ascent."""
-    lengths = (torch.real(S) ** 2 + torch.imag(S) ** 2).sum(-2)
-    floor = lengths.amax(0)
-    norms = lengths.sqrt()
-    best, low = WavePoint((norms * norms.sum(-1, keepdim=True)).amax(0), *_scouted(S), 0.0), S.to(torch.complex64)
+    first, low = begin_wave(S), S.to(torch.complex64)
+    Y, chosen = _scouted(low)
+    best, floor = replace(first, Y=Y, chosen=chosen), _squares(S).amax(0)
     seen = torch.full((len(S),), torch.inf, dtype=torch.float64)
     seen_t, check = best.t, 1e-3
     while True:
@@ -74,7 +79,7 @@ def wave_points(S: Symbols, tolerance: float) -> Iterator[WavePoint]:
         land = Waves(_apply(G), floor, len(G))
         at, before = None, best.lower
         for at in climb(land, land.domain(_rows(best.Y)), DOUBLE):
-            best = replace(best, Y=_factors(at.V, len(G)), lower=at.value)
+            best = replace(best, new=at.t, Y=_factors(at.V, len(G)), lower=at.value)
             if at.slope <= check:
                 break
             yield best
@@ -91,6 +96,20 @@ def wave_points(S: Symbols, tolerance: float) -> Iterator[WavePoint]:
             return
         best, grown = _joined(best, theta, vectors, ask, at)
         check = at.slope / 10 if not grown else max(at.slope / 10, min(check, (top - 1) / 10))
+
+
+def begin_wave(S: Symbols) -> WavePoint:
+    r"""$t_i = \max_\omega \lVert w_i\rVert \sum_j \lVert w_j\rVert$, which is feasible, and no dual point."""
+    norms = _squares(S).sqrt()
+    t = (norms * norms.sum(-1, keepdim=True)).amax(0)
+    return WavePoint(
+        t, t, torch.zeros(1, len(t), 1, dtype=torch.complex128), torch.zeros(1, dtype=torch.int64), 0.0
+    )
+
+
+def _squares(S: Symbols) -> Float[Tensor, "F n"]:
+    """Of the lengths of the columns."""
+    return (torch.real(S) ** 2 + torch.imag(S) ** 2).sum(-2)
 
 
 def _joined(
@@ -122,16 +141,15 @@ def _joined(
     return replace(best, Y=wider[: len(chosen)], chosen=chosen), True
 
 
-def _scouted(S: Symbols) -> tuple[Factors, Int[Tensor, " k"]]:
+def _scouted(S: Complex[Tensor, "F m n"]) -> tuple[Factors, Int[Tensor, " k"]]:
     """The frequencies that a few steps of rank one on all lead to, with factors of the rank that so many need."""
-    F, _, n = S.shape
+    F, n = len(S), S.shape[-1]
     count = min(F, max(8, n // 8))
     rank = min(n, least_rank(-(-n // count)))
     generator = torch.Generator().manual_seed(0)
     chosen = torch.arange(F)
     if count < F:
-        low = S.to(torch.complex64)
-        land = Waves(lambda V: _rows(low.mH @ (low @ _factors(V, F))), (low.abs() ** 2).sum(-2).amax(0), F)
+        land = Waves(lambda V: _rows(S.mH @ (S @ _factors(V, F))), _squares(S).amax(0), F)
         V = land.domain(torch.randn(n, 2 * F, generator=generator))
         for step, at in enumerate(ascent(land, V, SINGLE)):
             V = at.V

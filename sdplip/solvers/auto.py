@@ -6,16 +6,17 @@ from typing import Any, Literal
 
 from sdplip.solvers.problems import (
     ConvolutionMinTrace,
-    MaxVolume,
-    MinTrace,
     Nearest,
     Problem,
     ResidualLMI,
 )
 from sdplip.solvers.solution import AbstractSolver, Progress, Solution, Status
 
-DENSE_ORDER, GENERAL_ORDER = 6000, 300
-"""Up to so many columns an interior-point method, and CVXPY, finish what the mixing method does not."""
+DENSE_ORDER, FREQUENCIES_ORDER, GENERAL_ORDER = 6000, 128, 300
+"""Up to so many columns an interior-point method (of matrices, of convolutions) and CVXPY finish what `Mixing` does not."""
+
+SWEEPS = 2000
+"""Steps of `Mixing` before another solver takes over."""
 
 
 @dataclass(frozen=True)
@@ -40,15 +41,11 @@ class MixingThenInteriorPoint(AbstractSolver):
         """
         from sdplip.solvers.mixing import Mixing
 
-        dense = not isinstance(problem, MinTrace | MaxVolume | Nearest) or problem.W.shape[1] <= DENSE_ORDER
-        first = Mixing(tolerance=self.gap, max_sweeps=400 if dense else 2000).run(
-            problem, start=start, progress=progress
-        )
-        if first.status is not Status.STOPPED or not dense:
+        most = _most(problem)
+        first = Mixing(tolerance=self.gap, max_sweeps=SWEEPS).run(problem, start=start, progress=progress)
+        if first.status is not Status.STOPPED or len(first.t) > most:
             return first
         if isinstance(problem, Nearest):
-            if problem.W.shape[1] > GENERAL_ORDER:
-                return first
             from sdplip.solvers.cvxpy import CVXPY
 
             second = CVXPY().run(problem)
@@ -58,6 +55,13 @@ class MixingThenInteriorPoint(AbstractSolver):
             second = InteriorPoint(gap=self.gap or 1e-8).run(problem, start=first.t, progress=progress)
         best = second if second.objective <= first.objective else first
         return replace(best, seconds=first.seconds + second.seconds)
+
+
+def _most(problem: Problem) -> int:
+    """Up to how many entries of `t` there is another solver."""
+    if isinstance(problem, ConvolutionMinTrace):
+        return FREQUENCIES_ORDER
+    return GENERAL_ORDER if isinstance(problem, Nearest) else DENSE_ORDER
 
 
 def solve(
@@ -71,8 +75,8 @@ def solve(
 
     "auto" is
 
-    - `MixingThenInteriorPoint()` for `MinTrace`, `MaxVolume` and `Nearest`; above 6000 columns only the first of the two;
-    - `InteriorPoint()` for `ConvolutionMinTrace`;
+    - `MixingThenInteriorPoint()` for `MinTrace`, `MaxVolume`, `Nearest` and `ConvolutionMinTrace`; only the first of the two above
+      6000 columns (128 channels, 300 columns for `Nearest`);
     - `CVXPY()`, which is SCS, for `ResidualLMI`.
 
     Args:
@@ -94,8 +98,4 @@ def suitable(problem: Problem) -> AbstractSolver:
         from sdplip.solvers.cvxpy import CVXPY
 
         return CVXPY()
-    if isinstance(problem, ConvolutionMinTrace):
-        from sdplip.solvers.interior_point import InteriorPoint
-
-        return InteriorPoint()
     return MixingThenInteriorPoint()

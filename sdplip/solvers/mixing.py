@@ -13,7 +13,7 @@ from sdplip.errors import SolverUnavailable
 from sdplip.solvers._climb import Bracket, brackets
 from sdplip.solvers._limits import Limits
 from sdplip.solvers._tasks import posed
-from sdplip.solvers.problems import MaxVolume, MinTrace, Nearest, Problem
+from sdplip.solvers.problems import ConvolutionMinTrace, MaxVolume, MinTrace, Nearest, Problem
 from sdplip.solvers.solution import AbstractSolver, Progress, Solution, Status
 
 SMALL = 1024
@@ -28,12 +28,13 @@ ROOM = 0.4
 
 @dataclass(frozen=True)
 class Mixing(AbstractSolver):
-    r"""Low-rank method for `MinTrace`, `MaxVolume` and `Nearest`: ascent on $X = V V^\top$, then the `t` that V asks for, lifted.
+    r"""Low-rank method for problems with a diagonal: ascent on $X = V V^\top$, then the `t` that V asks for, lifted.
 
     The dual point comes first; `t` is made and lifted to feasibility whenever the gradient has become a third. A step costs
     one product of G with V, in single precision until that goes no further, and V loses the columns that it does not need. No
     matrix of order n is formed for a W with less than n/2 rows. Above 1024 columns block Lanczos iteration says how far to lift,
-    which is accurate but no proof: `certify` has the last word. It is fast also for small n and gaps down to 1e-8, but, unlike
+    which is accurate but no proof: `certify` has the last word. For a `ConvolutionMinTrace` V has a factor for each frequency of
+    a growing working set, and `rank` is not used. It is fast also for small n and gaps down to 1e-8, but, unlike
     `InteriorPoint`, has no bound on its number of steps. `start` is not used.
 
     Attributes:
@@ -56,15 +57,18 @@ class Mixing(AbstractSolver):
         start: Any = None,  # noqa: ARG002
         progress: Callable[[Progress], None] | None = None,
     ) -> Solution:
-        """The scaling of least cost, and the low-rank dual point `(n, rank)`; `(m, rank)` for `MaxVolume`.
+        """The scaling of least cost, and the low-rank dual point `(n, rank)`; `(m, rank)` for `MaxVolume`, `(F, n, rank)`
+        for a convolution.
 
         Raises:
             SolverUnavailable: the problem is of another kind.
         """
-        if not isinstance(problem, MinTrace | MaxVolume | Nearest):
+        if not isinstance(problem, MinTrace | MaxVolume | Nearest | ConvolutionMinTrace):
             raise SolverUnavailable(
                 f"`Mixing` does not solve {type(problem).__name__}. Use `InteriorPoint()` or `CVXPY()`."
             )
+        if isinstance(problem, ConvolutionMinTrace):
+            return self._convolution(problem, progress)
         like = np.asarray if max(problem.W.shape) <= SMALL else _tensor()
         tolerance = self.tolerance
         if tolerance is None:
@@ -79,6 +83,21 @@ class Mixing(AbstractSolver):
         best, status, count = limits.run(brackets(pose.task, tolerance), first, progress, pose.unit)
         if status is not Status.OPTIMAL:  # the last check of feasibility may be many steps old
             best = best.lifted(tolerance)[0]
+            status = Status.OPTIMAL if best.gap <= tolerance else status
+        return self._solution(problem, *pose.outside(best), status, count, begin)
+
+    def _convolution(
+        self, problem: ConvolutionMinTrace, progress: Callable[[Progress], None] | None
+    ) -> Solution:
+        from sdplip.solvers._wave_task import pose_waves  # loads torch
+
+        tolerance = ROOM * (self.tolerance or FINE)
+        begin = time.perf_counter()
+        pose = pose_waves(problem, tolerance)
+        limits = Limits(tolerance, self.max_sweeps, self.time_limit, begin)
+        best, status, count = limits.run(pose.points, pose.first, progress, pose.unit)
+        if status is not Status.OPTIMAL:
+            best = pose.lifted(best)
             status = Status.OPTIMAL if best.gap <= tolerance else status
         return self._solution(problem, *pose.outside(best), status, count, begin)
 
