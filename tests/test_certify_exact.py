@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from sdplip import scalings
+from sdplip.arithmetic import semidefinite
 from sdplip.arithmetic.matrix import Enclosure
 from sdplip.errors import NotProvable
 from sdplip.kernel.condition import dense, holds, lower_bound
@@ -120,6 +121,16 @@ def test_no_false_certificate_and_no_false_violation():
     issued = list(statements())
     assert not any(issued)
     assert len(issued) >= 2000
+
+
+def test_sums_in_pieces(monkeypatch: pytest.MonkeyPatch):
+    """The Gram matrix and its factor as large layers have them: in small pieces and blocks."""
+    monkeypatch.setattr(dense, "PIECE", 3)
+    for name, size in (("WHOLE", 1), ("BLOCK", 2), ("PIECE", 2)):
+        monkeypatch.setattr(semidefinite, name, size)
+    issued = list(statements(kinds=("tall", "nearly_singular", "duplicate_columns")))
+    assert not any(issued)
+    assert len(issued) >= 200
 
 
 def test_without_the_guards_certificates_are_false(monkeypatch: pytest.MonkeyPatch):

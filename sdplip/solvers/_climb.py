@@ -22,7 +22,7 @@ ROUGH = 3e-6
 """Slope that single precision reaches."""
 
 NEAR = 1e-3
-"""Change of V, relatively, whose product single precision knows to $10^{-3} \cdot 10^{-7}$ of the whole."""
+r"""Change of V, relatively: single precision knows its product to 1e-10 of the whole."""
 
 SINGLE, DOUBLE = 2.0**-20, 2.0**-48
 """Relative rounding of values."""
