@@ -71,10 +71,12 @@ FINE = 2.0**-46
 def slack(order: int, trace: float | None = None, *, complex: bool = False) -> float:
     r"""What the eigenvalues of a matrix scaled to a diagonal in $[1/2, 2)$ must lie above 0 so that a proof is sure to succeed.
 
-    For those who propose. It is about $n u\,\mathrm{tr}\,S$; `trace` is that of the scaled matrix, at most twice its order, which
-    is the default. A tenth of it is often enough.
+    For those who propose. It is about $n u\,\mathrm{tr}\,S$, with `PIECE` for larger n; `trace` is that of the scaled matrix, at
+    most twice its order, which is the default. A tenth of it is often enough. Of a matrix in panels that are wider than `PIECE`
+    it is too little.
     """
-    rounding = 1.5 * gamma(2 * order + 24) if complex else gamma(order + 12)
+    terms = min(order, PIECE) + 2 * (order // PIECE)
+    rounding = 1.5 * gamma(2 * terms + 24) if complex else gamma(terms + 12)
     return 1.15 * rounding * (2.0 * order if trace is None else trace) + 64 * UNIT
 
 
