@@ -100,6 +100,8 @@ def test_what_is_refused():
         Blocked(nn.Conv2d(4, 4, 3, groups=2))
     with pytest.raises(InvalidProblem, match="block"):
         by_blocks(nn.Sequential(nn.Linear(3, 3), nn.Identity()), 0)
+    with pytest.raises(InvalidProblem, match="model"):
+        by_blocks("network")
     layer = nn.Linear(3, 3)
     model = nn.Sequential(Blocked(layer))
     layer.register_forward_hook(lambda *_: None)

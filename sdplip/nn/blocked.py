@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
 from sdplip.errors import InvalidProblem
+from sdplip.nn.given import module
 from sdplip.nn.plain import CONVS, PlainResidual
 
 
@@ -97,8 +98,9 @@ def by_blocks(model: nn.Module, block: int = 16) -> nn.Module:
     whose products and sums are those of single precision.
 
     Raises:
-        InvalidProblem: a block that is no positive whole number.
+        InvalidProblem: no module, or a block that is no positive whole number.
     """
+    module("model", model)
     for parent in [*model.modules()]:
         if isinstance(parent, nn.Sequential | PlainResidual):
             for name, layer in parent._modules.items():
