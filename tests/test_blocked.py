@@ -101,7 +101,7 @@ def test_what_is_refused():
     with pytest.raises(InvalidProblem, match="block"):
         by_blocks(nn.Sequential(nn.Linear(3, 3), nn.Identity()), 0)
     with pytest.raises(InvalidProblem, match="model"):
-        by_blocks("network")
+        by_blocks("network")  # pyright: ignore[reportArgumentType]
     layer = nn.Linear(3, 3)
     model = nn.Sequential(Blocked(layer))
     layer.register_forward_hook(lambda *_: None)

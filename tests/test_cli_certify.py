@@ -98,6 +98,17 @@ def test_json_agrees_with_the_library(run):
     assert not (run / "certification.json").exists(), "a part of the test split is not kept"
 
 
+def test_by_blocks(run):  # noqa: ARG001
+    """Larger radii than those of the run as it is, which no rounding of the worst order takes away; RUN keeps no result of it."""
+    asked = ("certify", "RUN", "--precision", "float32", "--limit", "40", "--json")
+    plain, blocked = (json.loads(invoke(*asked, *more)[1]) for more in ((), ("--by-blocks",)))
+    assert blocked["mean_radius"] > plain["mean_radius"] and blocked["clean"] == plain["clean"]
+    assert any("blocks of 16" in said for said in blocked["assumed"]) and not plain["assumed"]
+    for wrong in (("--precision", "float64"), ("--certificate", "c.json")):
+        code, _, error = invoke(*asked[:-1], "--by-blocks", *wrong)
+        assert code == 2 and "--by-blocks is for a RUN" in error
+
+
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_half_precision(run, precision):
     before = (run / "certification.json").read_bytes() if (run / "certification.json").exists() else None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from sdplip.cli.answers import json_text, path_or_none, print_json, verify_command
+from sdplip.cli.answers import echo, json_text, path_or_none, print_json, verify_command
 from sdplip.cli.options import Finite, Output, json_option
 from sdplip.cli.smoothed import Parameters
 from sdplip.cli.subject import (
@@ -55,6 +55,11 @@ BATCH = 256
     "--scope", type=click.Choice(["computed", "exact"]), default="computed", show_default=True,
     help="Whose prediction: as the network computes it at every image around, or in exact arithmetic.",
 )  # fmt: skip
+@click.option(
+    "--by-blocks",
+    is_flag=True,
+    help="Of a RUN in float32: its plain layers, sums by blocks of 16, which lose next to nothing.",
+)
 @click.option("--batch", type=click.IntRange(1), help="Images at a time in torch; default: 256.")
 @click.option("--device", default="cpu", show_default=True, metavar="DEVICE", help="cpu or cuda.")
 @click.option(
@@ -97,6 +102,7 @@ def certify(
     limit: int | None,
     precision: "Precision | Half",
     scope: "Scope",
+    by_blocks: bool,
     batch: int | None,
     device: str,
     certificate: Path | None,
@@ -114,7 +120,7 @@ def certify(
     `sdplip curves`.
 
     --precision bfloat16 or float16 certifies the network of a RUN exported to plain layers, its weights rounded to that format, with the
-    predictions of its pass in it; the result is not kept in RUN.
+    predictions of its pass in it; --by-blocks the network that `sdplip.nn.by_blocks` makes of it. Neither result is kept in RUN.
 
     --local goes on with each image that the constants leave open at a radius: lines with offsets on its ball, increments from it, multipliers
     of its own, splits of neurons, until one proves it or --seconds of CPU time are over.
@@ -136,9 +142,14 @@ def certify(
             smoothing or certificate or local or regression.is_regression(model)
         )
         _check_half(precision, scope, alone and model.is_dir())
+    if by_blocks and (precision != "float32" or certificate or local or not model.is_dir()):
+        raise click.UsageError(
+            "--by-blocks is for a RUN with --precision float32, whose proof is torch's. Drop it, or --certificate and --local."
+        )
     if regression.is_regression(model):
         if (
             data
+            or by_blocks
             or certificate
             or smoothing
             or device != "cpu"
@@ -187,12 +198,15 @@ def certify(
     images, labels = images_of(wanted, split, limit)
     subject, images = arrange(subject, images)
     network = _placed(subject.model, device)
-    if half:
-        from sdplip.nn import export_plain
+    if half or by_blocks:
+        from sdplip import nn
 
-        network = export_plain(network).model
+        network = nn.export_plain(network).model
+        network = nn.by_blocks(network) if by_blocks else network
     if not as_json:
         subject.say()
+        if by_blocks:
+            echo("The network of the run exported to plain layers, its sums by blocks of 16.\n")
     balls = None
     if by_kernel:
         asked = _Local(radii, 10.0 if seconds is None else seconds) if local else None
@@ -220,7 +234,8 @@ def certify(
                 batch=batch or BATCH, progress=watch,
             )  # fmt: skip
     document = found.to_json(file=str(model), data=wanted.name, radii=radii, empirical=empirical)
-    document |= {"split": split, "assumed": list(subject.assumed), "note": subject.note}
+    blocks = ["exported to plain layers, sums by blocks of 16"] if by_blocks else []
+    document |= {"split": split, "assumed": list(subject.assumed) + blocks, "note": subject.note}
     document |= {"samples": path_or_none(samples), "certificate": path_or_none(certificate)}
     document["verify"] = _verify(certificate, subject) if certificate else None
     baseline = None
@@ -232,7 +247,7 @@ def certify(
     document["smoothing"] = None if baseline is None else smoothed.document(baseline, radii)
     if samples:
         write_samples(samples, found)
-    kept = subject.run is not None and split == "test" and limit is None and not half
+    kept = subject.run is not None and split == "test" and limit is None and not (half or by_blocks)
     if subject.run is not None and kept:
         _keep(subject.run, found, document)
         if baseline:
