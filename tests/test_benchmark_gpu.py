@@ -28,6 +28,11 @@ def test_rehearsal(tmp_path):
     assert found["rounding"]["linear"]["repeats exactly"] is True
     assert found["throughput"]["cpl-S bfloat16"]["images/s"] > 0
     assert found["throughput"]["shift float32"]["images/s"] > 0
+    assert (
+        found["training"]["digits-sll"]["proven clean"]
+        >= found["training"]["digits-sll"]["certified at 0.1412"]
+        >= 0
+    )
     assert found["solvers"]["24 cpu"]["status"] == "OPTIMAL" and found["solvers"]["24 cpu"]["gap"] < 1e-6
     assert any("rescaled aol" in line for line in found["layers"]["table"])
     assert "| convolution | " in done.stdout and "| digits-sll | " in done.stdout
