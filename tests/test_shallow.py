@@ -1,0 +1,123 @@
+"""The barrier method of wide chains of few layers: its algebra, and its optimum, against those with all entries of every matrix."""
+
+import numpy as np
+import pytest
+import torch
+
+from sdplip.bounds.choose import bound
+from sdplip.bounds.methods.work import interior_work
+from sdplip.bounds.numerics import lipsdp as module
+from sdplip.bounds.numerics.barrier import central
+from sdplip.bounds.numerics.chain import Chain
+from sdplip.bounds.numerics.lipsdp import LipSDP
+from sdplip.bounds.numerics.shallow import Shallow
+from sdplip.bounds.numerics.whole import Whole
+from sdplip.solvers.solution import Status
+from tests.nets import mlp
+from tests.test_blocks import inequalities, optimum
+
+SHAPES = {"one hidden": (3, 4, 2), "three": (4, 5, 3, 4, 2), "wide input": (6, 3, 3, 3), "tall": (2, 7, 5, 1)}
+generator = np.random.default_rng(8)
+
+
+def chain(*widths, slopes=(0.0, 1.0)) -> Chain:
+    weights = tuple(
+        generator.normal(size=(m, n)) / np.sqrt(n) for n, m in zip(widths, widths[1:], strict=False)
+    )
+    return Chain(weights, tuple((np.full(n, slopes[0]), np.full(n, slopes[1])) for n in widths[1:-1]))
+
+
+@pytest.fixture
+def wide(monkeypatch):
+    """Every chain of few layers is one for the barrier method."""
+    monkeypatch.setattr(module, "MANY", 0)
+
+
+@pytest.mark.parametrize("widths", SHAPES.values(), ids=SHAPES)
+def test_derivatives_are_those_with_all_entries(widths):
+    blocks, _, y = inequalities(widths, alpha=False)
+    shallow, whole = Shallow(blocks), Whole(blocks)
+    mine, all_of_them = shallow.factor(y), whole.factor(y)
+    assert mine is not None and all_of_them is not None
+    P = whole.inverse(y, all_of_them)
+    AP, H = shallow.derivatives(y, mine)
+    torch.testing.assert_close(AP, whole.adjoint(P.matrix), rtol=1e-10, atol=1e-14)
+    torch.testing.assert_close(H.tril(), whole.schur(P, P).tril(), rtol=1e-9, atol=1e-14)
+    assert shallow.logdet(y, mine) == pytest.approx(-float(torch.linalg.slogdet(P.matrix).logabsdet))
+
+
+@pytest.mark.parametrize("widths", SHAPES.values(), ids=SHAPES)
+def test_it_is_definite_where_the_whole_inequality_is(widths):
+    blocks, _, y = inequalities(widths, alpha=False)
+    for size in (1.0, 1e-1, 1e-2, 1e-3, -1.0):
+        for part in (y, torch.cat([y[:1], size * y[1:]]), torch.cat([size * y[:1], y[1:]])):
+            whole = bool(part[0] > 0) and Whole(blocks).factor(part) is not None
+            assert (Shallow(blocks).factor(part) is not None) == whole
+
+
+@pytest.mark.parametrize("widths", SHAPES.values(), ids=SHAPES)
+def test_both_methods_have_the_same_optimum(widths):
+    blocks, _, y = inequalities(widths, alpha=False)
+    rho, below = optimum(Whole(blocks), y, None)
+    points = []
+    for point in central(Shallow(blocks), y):
+        points.append(point)
+        assert (
+            Whole(blocks).factor(point.y) is not None
+        )  # every point is feasible, every lower value is below
+        assert point.lower <= rho * (1 + 1e-9) and float(point.y[0]) >= below * (1 - 1e-9)
+        if point.gap < 1e-8 or len(points) > 60:
+            break
+    assert float(points[-1].y[0]) == pytest.approx(rho, rel=2e-8)
+    assert points[-1].lower == pytest.approx(rho, rel=2e-8)
+
+
+@pytest.mark.parametrize(
+    ("widths", "slopes"),
+    [((30, 40, 20, 4), (0.0, 1.0)), ((5, 12, 9, 7, 11, 3), (0.0, 0.7))],
+    ids=["two hidden", "four hidden"],
+)
+def test_lipsdp_takes_it_for_wide_chains_of_few_layers(wide, monkeypatch, widths, slopes):
+    problem, steps = chain(*widths, slopes=slopes), []
+    mine = LipSDP()(problem, lambda k, upper, lower: steps.append((upper, lower)) or True)
+    monkeypatch.setattr(module, "central", None)  # which the other method does not call
+    other = LipSDP(barrier=False)(problem)
+    assert mine.status is other.status is Status.OPTIMAL
+    assert mine.sdp_lower == pytest.approx(other.sdp_lower, rel=1e-7)
+    assert all(lower <= upper * (1 + 1e-12) for upper, lower in steps)
+    assert steps[-1][0] == pytest.approx(steps[-1][1], rel=1e-8)
+    with pytest.raises(TypeError):
+        LipSDP()(problem)
+
+
+def test_the_kernel_proves_its_optimum_and_it_stops_when_asked(wide):
+    network = mlp(chain(20, 30, 10, 3).weights, "relu")
+    best = bound(network, "lipsdp-neuron")
+    assert best.lower <= best.bound and best.bound == pytest.approx(best.sdp_lower, rel=1e-7)
+    reference = bound(network, "reference", lower=0.0)
+    assert best.bound == pytest.approx(reference.bound, rel=1e-5)
+    proposal = LipSDP()(chain(20, 30, 10, 3), lambda k, upper, lower: k < 3)
+    assert proposal.status is Status.STOPPED and proposal.iterations == 3
+
+
+def test_the_other_method_goes_on_where_the_barrier_breaks_down(wide, monkeypatch):
+    problem = chain(6, 9, 8, 2)
+
+    def broken(barrier, y):
+        for k, point in enumerate(central(barrier, y)):
+            yield point
+            if k == 4:
+                return
+
+    expected = LipSDP(barrier=False)(problem).sdp_lower
+    monkeypatch.setattr(module, "central", broken)
+    found = LipSDP()(problem)
+    assert found.status is Status.OPTIMAL and found.iterations > 5
+    assert found.sdp_lower == pytest.approx(expected, rel=1e-7)
+
+
+def test_auto_takes_more_neurons_where_slopes_begin_at_0():
+    sizes = (784, 1568, 784, 10)
+    flat = [np.ones((m, 1)) @ np.ones((1, n)) for n, m in zip(sizes, sizes[1:], strict=False)]
+    assert interior_work(mlp(flat, "relu")) < np.inf
+    assert interior_work(mlp(flat, (0.1, 1.0))) == np.inf
