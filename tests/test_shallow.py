@@ -1,5 +1,7 @@
 """The barrier method of wide chains of few layers: its algebra, and its optimum, against those with all entries of every matrix."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -21,9 +23,7 @@ generator = np.random.default_rng(8)
 
 
 def chain(*widths, slopes=(0.0, 1.0)) -> Chain:
-    weights = tuple(
-        generator.normal(size=(m, n)) / np.sqrt(n) for n, m in zip(widths, widths[1:], strict=False)
-    )
+    weights = tuple(generator.normal(size=(m, n)) / np.sqrt(n) for n, m in pairwise(widths))
     return Chain(weights, tuple((np.full(n, slopes[0]), np.full(n, slopes[1])) for n in widths[1:-1]))
 
 
@@ -72,35 +72,38 @@ def test_both_methods_have_the_same_optimum(widths):
     assert points[-1].lower == pytest.approx(rho, rel=2e-8)
 
 
+@pytest.mark.usefixtures("wide")
 @pytest.mark.parametrize(
     ("widths", "slopes"),
     [((30, 40, 20, 4), (0.0, 1.0)), ((5, 12, 9, 7, 11, 3), (0.0, 0.7))],
     ids=["two hidden", "four hidden"],
 )
-def test_lipsdp_takes_it_for_wide_chains_of_few_layers(wide, monkeypatch, widths, slopes):
+def test_lipsdp_takes_it_for_wide_chains_of_few_layers(monkeypatch, widths, slopes):
     problem, steps = chain(*widths, slopes=slopes), []
-    mine = LipSDP()(problem, lambda k, upper, lower: steps.append((upper, lower)) or True)
+    mine = LipSDP()(problem, lambda *step: steps.append(step) or True)
     monkeypatch.setattr(module, "central", None)  # which the other method does not call
     other = LipSDP(barrier=False)(problem)
     assert mine.status is other.status is Status.OPTIMAL
     assert mine.sdp_lower == pytest.approx(other.sdp_lower, rel=1e-7)
-    assert all(lower <= upper * (1 + 1e-12) for upper, lower in steps)
-    assert steps[-1][0] == pytest.approx(steps[-1][1], rel=1e-8)
+    assert all(lower <= upper * (1 + 1e-12) for _, upper, lower in steps)
+    assert steps[-1][1] == pytest.approx(steps[-1][2], rel=1e-8)
     with pytest.raises(TypeError):
         LipSDP()(problem)
 
 
-def test_the_kernel_proves_its_optimum_and_it_stops_when_asked(wide):
+@pytest.mark.usefixtures("wide")
+def test_the_kernel_proves_its_optimum_and_it_stops_when_asked():
     network = mlp(chain(20, 30, 10, 3).weights, "relu")
     best = bound(network, "lipsdp-neuron")
     assert best.lower <= best.bound and best.bound == pytest.approx(best.sdp_lower, rel=1e-7)
     reference = bound(network, "reference", lower=0.0)
     assert best.bound == pytest.approx(reference.bound, rel=1e-5)
-    proposal = LipSDP()(chain(20, 30, 10, 3), lambda k, upper, lower: k < 3)
+    proposal = LipSDP()(chain(20, 30, 10, 3), lambda *step: step[0] < 3)
     assert proposal.status is Status.STOPPED and proposal.iterations == 3
 
 
-def test_the_other_method_goes_on_where_the_barrier_breaks_down(wide, monkeypatch):
+@pytest.mark.usefixtures("wide")
+def test_the_other_method_goes_on_where_the_barrier_breaks_down(monkeypatch):
     problem = chain(6, 9, 8, 2)
 
     def broken(barrier, y):
@@ -118,6 +121,6 @@ def test_the_other_method_goes_on_where_the_barrier_breaks_down(wide, monkeypatc
 
 def test_auto_takes_more_neurons_where_slopes_begin_at_0():
     sizes = (784, 1568, 784, 10)
-    flat = [np.ones((m, 1)) @ np.ones((1, n)) for n, m in zip(sizes, sizes[1:], strict=False)]
+    flat = [np.ones((m, 1)) @ np.ones((1, n)) for n, m in pairwise(sizes)]
     assert interior_work(mlp(flat, "relu")) < np.inf
     assert interior_work(mlp(flat, (0.1, 1.0))) == np.inf

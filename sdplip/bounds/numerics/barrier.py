@@ -126,8 +126,8 @@ def _corrected(barrier: Barrier, y: Vector, dy: Vector, mu: float, factor: Any) 
     while a > 1e-6:
         there = y + a * dy
         found = barrier.factor(there)
-        if found is not None and float(there[0]) / mu - barrier.logdet(there, found) < here:
-            if a == 1.0 or barrier.factor(y + a / ROOM * dy) is not None:
-                return there, found
+        less = found is not None and float(there[0]) / mu - barrier.logdet(there, found) < here
+        if less and (a == 1.0 or barrier.factor(y + a / ROOM * dy) is not None):
+            return there, found
         a *= 0.7
     return None

@@ -71,10 +71,12 @@ class LipSDP:
         groups = _groups(scaled.blocks) if self.form == "layer" else None
         shallow = self.barrier and groups is None and _is_shallow(scaled.blocks)
         gap = max(self.gap, WIDE) if shallow and chain.order >= LARGE else self.gap
-        best, status, iterations = None, Status.FAILED, 0
+        best = least = None
+        status, iterations = Status.FAILED, 0
         for iterations, point in enumerate(_points(scaled, groups, shallow), 1):
             stalled = best is not None and abs(point.gap) > 0.9 * abs(best.gap) and abs(point.gap) < 1e-5
             best = point if best is None or abs(point.gap) < abs(best.gap) else best
+            least = point if least is None or point.y[0] < least.y[0] else least
             ends = (scaled.size * float(v) ** 0.5 for v in (point.y[0], max(point.lower, 0.0)))
             more = goes_on is None or goes_on(iterations, *ends)
             status = _status(point, gap, iterations >= self.max_iterations, stalled)
@@ -83,19 +85,20 @@ class LipSDP:
             if not more:
                 status = Status.STOPPED
                 break
-        if best is None:
+        if best is None or least is None:
             return Proposal(scaled.multipliers(scaled.start), NARROW, Status.FAILED)
         if status is Status.FAILED:
             status = Status.OPTIMAL if abs(best.gap) < 1e-6 else Status.INACCURATE
         lower = scaled.size * max(best.lower, 0.0) ** 0.5
-        return Proposal(scaled.multipliers(best.y), NARROW, status, lower, iterations)
+        used = least if status is Status.STOPPED else best
+        return Proposal(scaled.multipliers(used.y), NARROW, status, lower, iterations)
 
 
 def _is_shallow(blocks: Blocks) -> bool:
     return blocks.relu and len(blocks.sizes) <= 1 + FEW_LAYERS and len(blocks.alpha) >= MANY
 
 
-def _points(scaled: "_Scaled", groups: torch.Tensor | None, shallow: bool) -> Iterator[Iterate]:  # noqa: FBT001
+def _points(scaled: "_Scaled", groups: torch.Tensor | None, shallow: bool) -> Iterator[Iterate]:
     """Points of the quicker method; where the barrier breaks down the other one goes on from its last."""
     y = scaled.start
     for point in central(Shallow(scaled.blocks), y) if shallow else ():
