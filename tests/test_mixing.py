@@ -8,12 +8,13 @@ import pytest
 import sdplip.solvers._climb
 import sdplip.solvers.mixing
 from sdplip.errors import SolverUnavailable
+from sdplip.geometry import Geometry
 from sdplip.proposals import certify
 from sdplip.scalings import aol
 from sdplip.solvers import CVXPY, prove
 from sdplip.solvers.interior_point import InteriorPoint
 from sdplip.solvers.mixing import Mixing
-from sdplip.solvers.problems import MaxVolume, MinTrace, Nearest, ResidualLMI
+from sdplip.solvers.problems import ConvolutionMinTrace, MaxVolume, MinTrace, Nearest, ResidualLMI
 from sdplip.solvers.solution import Status
 
 from .test_interior_point import WEIGHTS, least_eigenvalue, trained
@@ -191,3 +192,42 @@ def test_trained_layers(benchmark_files):
         solution = Mixing(tolerance=1e-6).run(MinTrace(W))
         assert solution.status is Status.OPTIMAL, name
         assert least_eigenvalue(W.astype(float), solution.t) >= -1e-14, name
+
+
+def kernel_problem(channels: int, size: int) -> ConvolutionMinTrace:
+    K = np.random.default_rng(0).standard_normal((channels, channels, 3, 3)) / channels
+    return ConvolutionMinTrace.from_kernel(
+        K, Geometry(padding=1, padding_mode="circular", image_size=(size, size))
+    )
+
+
+def test_waves_agree_with_the_interior_point():
+    problem = kernel_problem(6, 6)
+    inner, low = InteriorPoint().run(problem), Mixing().run(problem)
+    assert low.status is Status.OPTIMAL
+    assert low.objective == pytest.approx(inner.objective, rel=1e-8)
+    assert low.lower <= low.objective <= low.lower + 1e-8 * low.objective
+    assert min(least_eigenvalue(S, low.t) for S in problem.symbols) >= -1e-14
+
+
+def test_waves_with_lanczos_iteration_and_stops():
+    """More channels than are solved exactly; only some frequencies are in the working set; limits leave a feasible point."""
+    problem = kernel_problem(66, 6)
+    solution = Mixing(tolerance=1e-6).run(problem)
+    assert solution.status is Status.OPTIMAL
+    assert (abs(solution.dual).max((1, 2)) > 0).sum() < len(problem.symbols)
+    assert min(least_eigenvalue(S, solution.t) for S in problem.symbols) >= -1e-8
+    stopped = Mixing(max_sweeps=9).run(problem)
+    assert stopped.status is Status.STOPPED
+    assert stopped.objective < 3 * solution.objective
+    assert min(least_eigenvalue(S, stopped.t) for S in problem.symbols) >= -1e-8
+
+
+def test_waves_of_zeros_and_of_a_zero_channel():
+    assert not Mixing().run(ConvolutionMinTrace(np.zeros((3, 4, 5)))).t.any()
+    rng = np.random.default_rng(1)
+    S = rng.standard_normal((4, 5, 6)) + 1j * rng.standard_normal((4, 5, 6))
+    S[..., 2] = 0
+    solution = Mixing().run(ConvolutionMinTrace(S, np.arange(1.0, 5), np.linspace(1, 2, 6)))
+    assert solution.status is Status.OPTIMAL and solution.t[2] == 0
+    assert solution.lower <= solution.objective <= solution.lower * (1 + 1e-8)

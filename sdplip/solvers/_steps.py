@@ -86,9 +86,14 @@ def least_eigenvalues(
 
 
 def least_eigenpairs(
-    apply: Operator, begin: Inexact[Tensor, "batch n 1"], *, tolerance: float, steps: int = 60
+    apply: Operator,
+    begin: Inexact[Tensor, "batch n 1"],
+    *,
+    tolerance: float,
+    steps: int = 60,
+    clear: float = math.inf,
 ) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"], Inexact[Tensor, "batch n"]]:
-    """`least_eigenvalues` with Ritz vectors of length 1."""
+    """`least_eigenvalues` with Ritz vectors of length 1; it ends early where all are likely above `clear`."""
     steps = min(steps, begin.shape[-2])
     V = begin / _norm(begin)
     diagonal, side = [], []
@@ -104,7 +109,8 @@ def least_eigenpairs(
         if k % 4 == 0 or k == steps:
             theta, rho, S = _ritz(torch.cat(diagonal, -1), torch.cat(side, -1))
             least = float(theta.min())
-            if k == steps or least - float((theta - rho).min()) <= tolerance * abs(least):
+            below = float((theta - rho).min())
+            if k == steps or least - below <= tolerance * abs(least) or below >= clear:
                 return theta, rho, (V @ S[..., None].to(V.dtype))[..., 0]
         V = torch.cat([V, w / (size + (size == 0))], -1)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Complex, Float, Int
+from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
 from sdplip.solvers._climb import DOUBLE, SINGLE, climb
@@ -63,14 +63,15 @@ class WavePoint:
 
     def lifted(self, S: Symbols, tolerance: float) -> "WavePoint":
         """With the `t` that the factors ask for, lifted until it covers all frequencies, if that is better."""
-        theta, _ = _priced(S, S.to(torch.complex64), self.new, tolerance)
+        low = S.to(torch.complex64)
+        theta, _ = _priced(S, low, self.new, tolerance, random_vectors(low.mH)[..., 0])
         return replace(self, t=min(self.t, self.new * float(theta.max()), key=lambda t: float(t.sum())))
 
 
 def wave_points(S: Symbols, tolerance: float) -> Iterator[WavePoint]:
     """Ever better intervals for symbols with columns of lengths near 1 and costs of 1; ends where rounding allows no ascent."""
     first, low = begin_wave(S), S.to(torch.complex64)
-    Y, chosen = _scouted(low)
+    Y, chosen, vectors = _scouted(low)
     best, floor = replace(first, Y=Y, chosen=chosen), _squares(S).amax(0)
     seen = torch.full((len(S),), torch.inf, dtype=torch.float64)
     seen_t, check = best.t, 1e-3
@@ -86,7 +87,8 @@ def wave_points(S: Symbols, tolerance: float) -> Iterator[WavePoint]:
         assert at is not None, "a climb begins with a point"
         ask = seen * float((seen_t / at.t).max()) > 1 - 1e-3
         theta = torch.where(ask, 0.0, seen * float((seen_t / at.t).max()))
-        theta[ask], vectors = _priced(S[ask], low[ask], at.t, tolerance)
+        fine = max(tolerance, min(1e-4, 0.1 * at.slope))
+        theta[ask], vectors[ask] = _priced(S[ask], low[ask], at.t, fine, vectors[ask])
         seen, seen_t = theta, at.t
         top = float(theta.max())
         if top * float(at.t.sum()) < best.objective:
@@ -94,7 +96,7 @@ def wave_points(S: Symbols, tolerance: float) -> Iterator[WavePoint]:
         yield best
         if best.gap <= tolerance or (at.slope > check and best.lower <= before):
             return
-        best, grown = _joined(best, theta, vectors, ask, at)
+        best, grown = _joined(best, theta, vectors, at)
         check = at.slope / 10 if not grown else max(at.slope / 10, min(check, (top - 1) / 10))
 
 
@@ -113,7 +115,7 @@ def _squares(S: Symbols) -> Float[Tensor, "F n"]:
 
 
 def _joined(
-    best: WavePoint, theta: Float[Tensor, " F"], vectors: Factors, ask: Bool[Tensor, " F"], at: Height
+    best: WavePoint, theta: Float[Tensor, " F"], vectors: Complex[Tensor, "F n"], at: Height
 ) -> tuple[WavePoint, bool]:
     """The point with columns for the worst frequencies that are not covered, without those that carry nothing; whether any came."""
     Y, chosen = best.Y, best.chosen
@@ -127,12 +129,11 @@ def _joined(
     if not len(worst):
         return replace(best, Y=Y, chosen=chosen), False
     inside = dict(zip(chosen.tolist(), range(len(chosen)), strict=True))
-    where = {f: k for k, f in enumerate(ask.nonzero()[:, 0].tolist())}
     wider = torch.zeros((len(chosen) + len(worst), Y.shape[1], Y.shape[2] + 1), dtype=Y.dtype)
     wider[: len(chosen), :, :-1] = Y
     added = []
     for f in worst.tolist():
-        column = vectors[where[f]] / at.t.sqrt()
+        column = vectors[f] / at.t.sqrt()
         k = inside.get(f, len(chosen) + len(added))
         if f not in inside:
             added.append(f)
@@ -141,54 +142,63 @@ def _joined(
     return replace(best, Y=wider[: len(chosen)], chosen=chosen), True
 
 
-def _scouted(S: Complex[Tensor, "F m n"]) -> tuple[Factors, Int[Tensor, " k"]]:
-    """The frequencies that a few steps of rank one on all lead to, with factors of the rank that so many need."""
+def _scouted(
+    S: Complex[Tensor, "F m n"],
+) -> tuple[Factors, Int[Tensor, " k"], Complex[Tensor, "F n"]]:
+    """The frequencies that a few steps of rank one on all lead to, random factors of the rank that so many need, and those of rank one."""
     F, n = len(S), S.shape[-1]
     count = min(F, max(8, n // 8))
     rank = min(n, least_rank(-(-n // count)))
     generator = torch.Generator().manual_seed(0)
+    V = torch.randn(n, 2 * F, generator=generator)
     chosen = torch.arange(F)
     if count < F:
         land = Waves(lambda V: _rows(S.mH @ (S @ _factors(V, F))), _squares(S).amax(0), F)
-        V = land.domain(torch.randn(n, 2 * F, generator=generator))
-        for step, at in enumerate(ascent(land, V, SINGLE)):
+        for step, at in enumerate(ascent(land, land.domain(V), SINGLE)):
             V = at.V
             if step == SCOUTING:
                 break
         chosen = (_factors(V, F).abs() ** 2).sum((-2, -1)).topk(count).indices
-    return torch.randn(count, n, rank, dtype=torch.complex128, generator=generator), chosen
+    Y = torch.randn(count, n, rank, dtype=torch.complex128, generator=generator)
+    return Y, chosen, _factors(V, F)[..., 0].clone()
 
 
 def _priced(
-    S: Symbols, low: Symbols, t: Vector, tolerance: float
+    S: Symbols, low: Symbols, t: Vector, tolerance: float, warm: Complex[Tensor, "F n"]
 ) -> tuple[Float[Tensor, " F"], Complex[Tensor, "F n"]]:
-    r"""Estimates of $\lambda_{\max}(T^{-1/2} S^* S T^{-1/2})$ from above, likely, and eigenvectors; exact where `t` nearly fails."""
+    r"""Estimates of $\lambda_{\max}(T^{-1/2} S^* S T^{-1/2})$ from above, likely, and eigenvectors, from those that are `warm`.
+
+    All in single precision first, a few at a time, no better than it takes to see that most do not matter; then, from the highest
+    on, in double, until no other can be the highest.
+    """
     n, scale = S.shape[-1], t.rsqrt()
     if n <= 64:
         P = S * scale
         values, vectors = torch.linalg.eigh(P.mH @ P)
-        return values[:, -1], vectors[..., -1]
-    theta, vectors = torch.zeros(len(S), dtype=torch.float64), torch.zeros(len(S), n, dtype=torch.complex128)
+        return values[:, -1], vectors[..., -1].to(warm.dtype)
+    theta, vectors = torch.zeros(len(S), dtype=torch.float64), warm.clone()
     width = max(1, CACHED // (S.shape[1] * n))
     for a in range(0, len(S), width):
         P = low[a : a + width] * scale.float()
-        found, rho, x = _top(P, 1e-3)
+        found, rho, vectors[a : a + width] = _top(P, warm[a : a + width], 3e-3, 40)
         theta[a : a + width] = (found + rho).double()
-        vectors[a : a + width] = x.to(torch.complex128)
-    near = (theta > float(theta.max()) - 2e-2).nonzero()[:, 0]
-    for f in near.tolist():
-        P = (S[f] * scale)[None]
-        found, rho, x = _top(P, tolerance / 8, vectors[f][None, :, None])
-        theta[f], vectors[f] = float(found + torch.minimum(rho, rho**2 * 2**10)), x[0]
+    highest = 0.0
+    for f in theta.argsort(descending=True).tolist():
+        if theta[f] <= highest:
+            break
+        found, rho, x = _top((S[f] * scale)[None], vectors[f].to(S.dtype)[None], tolerance / 8, 120)
+        theta[f] = float(found + torch.minimum(rho, rho**2 * 2**10))
+        vectors[f], highest = x[0].to(vectors.dtype), max(highest, float(theta[f]))
     return theta, vectors
 
 
 def _top(
-    P: Complex[Tensor, "k m n"], tolerance: float, start: Complex[Tensor, "k n 1"] | None = None
+    P: Complex[Tensor, "k m n"], warm: Complex[Tensor, "k n"], tolerance: float, steps: int
 ) -> tuple[Float[Tensor, " k"], Float[Tensor, " k"], Complex[Tensor, "k n"]]:
-    """Largest eigenvalues of the Gram matrices, residuals and vectors."""
-    begin = random_vectors(P.mH) if start is None else start
-    theta, rho, x = least_eigenpairs(lambda v: -(P.mH @ (P @ v)), begin, tolerance=tolerance, steps=120)
+    """Largest eigenvalues of the Gram matrices, residuals and vectors; rough where they are below 0.99."""
+    theta, rho, x = least_eigenpairs(
+        lambda v: -(P.mH @ (P @ v)), warm[..., None], tolerance=tolerance, steps=steps, clear=-0.99
+    )
     return -theta, rho, x
 
 
