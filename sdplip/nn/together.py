@@ -15,6 +15,9 @@ from sdplip.nn.residual import AbstractResidual
 Layer = tuple[AbstractScaling, Tensor]
 """A scaling, and the weight that it belongs to."""
 
+MOST = 2**16
+"""Numbers of a matrix up to which a CPU gains by many at once: laying larger ones side by side costs more than it saves."""
+
 
 @contextmanager
 def together(model: nn.Module) -> Iterator[None]:
@@ -25,8 +28,8 @@ def together(model: nn.Module) -> Iterator[None]:
         loss.backward()
 
     For training: a network of equal blocks then launches the kernels of one. Weights of the same shape, geometry and scaling are laid
-    side by side; layers in eval mode, and scalings that are computed now and then (`refresh_every`) are left alone. The
-    numbers are those of every layer by itself up to the order of sums. In eval mode, whose numbers are what is proven, nothing changes.
+    side by side; left alone are large matrices on a CPU, layers in eval mode, and scalings that are computed now and then (`refresh_every`).
+    The numbers are those of every layer by itself up to the order of sums. In eval mode, whose numbers are what is proven, nothing changes.
     The parameters must not change within the block.
     """
     equal: dict[tuple, list[Layer]] = {}
@@ -59,6 +62,8 @@ def _layers(model: nn.Module) -> Iterator[Layer]:
             continue
         scaling = found[0]
         free = scaling.training and scaling.refresh_every == 1
+        if scaling.geometry is None and found[1].device.type == "cpu" and found[1].numel() > MOST:
+            continue
         if free and scaling.options() is not None:
             yield found
 
