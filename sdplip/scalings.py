@@ -5,6 +5,8 @@ A zero column gives `t == 0` in every Gershgorin-type scaling; `condition.rescal
 Sources: AOL (Prach and Lampert 2022), SLL (Araujo et al. 2023, Theorems 1 to 3), Gram iteration (Delattre et al. 2023).
 """
 
+from collections.abc import Callable
+
 from jaxtyping import Float
 
 from sdplip.condition import Array, gram, normalised, perron_vector
@@ -28,16 +30,20 @@ def spectral(W: Float[Array, "*batch m n"], iterations: int = 7) -> Float[Array,
 
 
 def gram_iteration(
-    W: Float[Array, "*batch m n"], iterations: int
+    W: Float[Array, "*batch m n"], iterations: int, symmetric: Callable[[Array], Array] = gram
 ) -> tuple[Float[Array, "*batch"], Float[Array, "*batch k k"]]:
     r"""The bound $\lVert G^p \rVert_F^{1/p}$, $p = 2^{\text{iterations}}$, and $G^p / \lVert G^p \rVert_F$, nearly the projector
-    on the top singular vector. $G$ is the smaller one of $W^\top W$ and $W W^\top$."""
+    on the top singular vector. $G$ is the smaller one of $W^\top W$ and $W W^\top$.
+
+    Args:
+        symmetric: computes $W^\top W$.
+    """
     m, n = W.shape[-2:]
-    M = gram(W) if n <= m else W @ W.mT
+    M = symmetric(W if n <= m else W.mT)
     M, norm = normalised(M)
     square = norm
     for k in range(1, iterations + 1):
-        M, norm = normalised(M @ M)
+        M, norm = normalised(symmetric(M))  # M is symmetric
         square = square * norm ** (0.5**k)
     return square, M
 

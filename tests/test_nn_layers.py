@@ -607,6 +607,14 @@ def test_fast_row_sums_are_the_formula(shape):
     torch.testing.assert_close(J, jacrev(lambda W: scalings.gershgorin(W, q))(V))
 
 
+@pytest.mark.parametrize("shape", [(5, 9), (9, 8), (3, 1), (2, 6, 7)])
+def test_half_a_gram_matrix_is_mirrored(shape):
+    torch.manual_seed(0)
+    W = torch.randn(shape, dtype=torch.double)
+    for block in (1, 2, 4, 20):
+        torch.testing.assert_close(rowsums.half_gram(W, block), W.mT @ W)
+
+
 def test_fast_row_sums_of_several_matrices_at_once():
     torch.manual_seed(0)
     W, q = torch.randn(2, 5, 9, dtype=torch.double), torch.rand(2, 9, dtype=torch.double) + 0.1

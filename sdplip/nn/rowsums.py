@@ -1,4 +1,4 @@
-r"""The SLL scaling of a large matrix in training: half the Gram matrix, and one product for the whole gradient."""
+r"""Scalings of a large matrix in training: half of a Gram matrix, and one product for the whole gradient of SLL."""
 
 from typing import Any
 
@@ -110,3 +110,17 @@ def _rounded_rows(
         signs.append(G.sign().to(torch.int8))
         rows.append(_times(G.to(q.dtype).abs(), q))
     return torch.cat(rows, -1), torch.cat(signs, -2)
+
+
+def half_gram(W: Float[Tensor, "*layers m n"], block: int = 2 * BLOCK) -> Float[Tensor, "*layers n n"]:
+    r"""$W^\top W$; of a wide matrix on a CPU one triangle is multiplied, and the other is its mirror image."""
+    n = W.shape[-1]
+    if n <= block or W.device.type != "cpu" or torch.compiler.is_compiling():
+        return W.mT @ W
+    starts = range(0, n, block)
+    upper = [W[..., start : start + block].mT @ W[..., start:] for start in starts]
+    rows = []
+    for a, start in enumerate(starts):
+        left = [upper[b][..., start - s : start - s + block].mT for b, s in enumerate(starts[:a])]
+        rows.append(torch.cat([*left, upper[a]], -1))
+    return torch.cat(rows, -2)

@@ -30,7 +30,7 @@ class Spectral(AbstractScaling):
 
     def dense(self, W: Float[Tensor, "*layers m n"]) -> Float[Tensor, "*layers n"]:
         with torch.no_grad():
-            square, M = scalings.gram_iteration(W, self.iterations)
+            square, M = scalings.gram_iteration(W, self.iterations, rowsums.half_gram)
             v = _longest_row(M)
             v = v / torch.linalg.vector_norm(v, dim=-1, keepdim=True).clamp_min(torch.finfo(v.dtype).tiny)
             square = square[..., None]
