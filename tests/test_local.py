@@ -201,8 +201,11 @@ def test_command_refuses_before_the_solve(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     np.savez("net.npz", a=rng.normal(size=(4, 64)), b=rng.normal(size=(10, 4)))
+    monkeypatch.setattr("sdplip.robustness.around.NEURONS", 3)
+    code, text, _ = invoke("tighten", "net.npz", "--data", "digits", "--limit", 2, "--local", 2, "--no-pairs")
+    assert code == 0 and "around each image" in text  # by offsets alone
     monkeypatch.setattr("sdplip.robustness.tighten.tighten_graph", None)
-    monkeypatch.setattr("sdplip.robustness.local.NEURONS", 3)
+    monkeypatch.setattr("sdplip.kernel.spread.walk._unfit", lambda *_: "Nothing is known of it.")
     code, out, err = invoke("tighten", "net.npz", "--data", "digits", "--limit", 4, "--local", 4)
     assert code == 2 and not out and "4 nonlinear neurons" in err and "Traceback" not in err
 

@@ -89,7 +89,7 @@ def tighten(
     multipliers of these bounds, and get their own as long as --seconds last; the kernel proves every constant. MODEL is a file as
     for `sdplip certify`; it needs --data.
 
-    --local N follows the network around each image: larger radii, for about a second an image.
+    --local N follows the network around each image: larger radii, for about a second an image of a small network.
 
     Exit codes: 0 done (whether it helped or not), 2 bad input, 130 interrupted (nothing is written then).
     """
@@ -161,11 +161,12 @@ def _by_kernel(
 ) -> "tuple[Tightened, LocalRadii | None, Certified]":
     """The same by the kernel alone, of exact arithmetic where the rounding of some function is not known."""
     from sdplip.errors import NotProvable
-    from sdplip.robustness.local import front_of_graph, local_radii_graph
+    from sdplip.robustness.around import check_followed
+    from sdplip.robustness.local import local_radii_graph
     from sdplip.robustness.tighten import tighten_graph
 
     if asked.local:
-        front_of_graph(network)
+        check_followed(network)
     with network_bar() as watch, image_bar("pairs of classes") as progress:
 
         def tightened(arithmetic: "Arithmetic") -> "tuple[Tightened, Certified]":

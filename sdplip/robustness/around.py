@@ -3,7 +3,8 @@ r"""Larger certified radii of a network graph from balls around images, with a p
 A margin $f_y - f_j$ that moves by at most $L_j |x' - x|$ for $|x' - x| \le R$ leaves class y the winner up to
 $\min(R, \min_j (f_y - f_j)(x) / L_j)$. A smaller ball has smaller constants, so the best R lies where both are equal; a few balls
 find it. For networks of smooth functions the gradient and the curvature of the margins that limit the radius count too (`bent_less`).
-Where few neurons bend, pairs of classes get multipliers of their own (`own_proof`).
+Where few neurons bend, pairs of classes get multipliers of their own (`own_proof`). Lines with offsets then try larger balls
+(`offsets.offset_ball`).
 """
 
 from collections.abc import Callable
@@ -17,8 +18,8 @@ from jaxtyping import Float, Shaped
 from sdplip.bounds.methods.multipliers import by_system
 from sdplip.bounds.task import Proven, Task
 from sdplip.errors import InvalidProblem, NotProvable
-from sdplip.kernel.accuracy import known_margins, with_classes
-from sdplip.kernel.around import Ball, Margins, image_key, lasts, pair_network, rows
+from sdplip.kernel.accuracy import known_margins, remembering, value_constants, with_classes
+from sdplip.kernel.around import Ball, Margins, Surroundings, image_key, lasts, pair_network, rows
 from sdplip.kernel.centred import Around, Bends, Centre, Front, smooth
 from sdplip.kernel.check import conclude
 from sdplip.kernel.passes import REACH
@@ -26,9 +27,12 @@ from sdplip.kernel.proof import Proof
 from sdplip.kernel.system import variables
 from sdplip.network import Network
 from sdplip.robustness.graph_accuracy import Certified
+from sdplip.robustness.offsets import Offsets, offset_ball
 from sdplip.verifier.images import Images
 from sdplip.verifier.verify import BATCH
 
+NEURONS = 3000
+"""Networks of more nonlinear variables are followed by offsets alone: the matrices of increments are dense."""
 BALLS = 8
 """At most so many balls are tried around an image."""
 CLOSE = 0.005
@@ -49,6 +53,7 @@ def enlarge(
     *,
     bent: int = BENT,
     curvature: bool = True,
+    lines: bool = True,
     progress: Progress | None = None,
 ) -> Certified:
     """Larger radii for images that `certify_graph` has certified, each from balls of its own.
@@ -61,25 +66,31 @@ def enlarge(
         bent: where at most so many neurons bend, solve for multipliers of the pairs of classes that limit the radius; 0 is
             nowhere.
         curvature: use gradient and curvature of margins where functions are smooth.
+        lines: then try larger balls by lines with offsets.
         progress: called with the images done and their number.
 
     Raises:
-        NotProvable: matrices of the network that are too large to be followed around an image.
+        NotProvable: matrices of the network that are too large to be followed around an image, and functions without offsets.
     """
     network, claim, base = with_classes(network), certified.claim, certified.proof
+    offsets = Offsets(Surroundings(network, value_constants(network, base, remembering(base))))
     if len(images) != len(claim.index):
         raise InvalidProblem(f"{len(images)} images are not the {len(claim.index)} that were certified.")
-    front, store = Front.of(network), Images(images, claim.label)
+    front, store = _front(network, offsets), Images(images, claim.label)
     radius, balls = certified.certification.radius.copy(), dict[str, Ball]()
     todo = np.flatnonzero(certified.certification.correct & (radius > 0))
-    curved = curvature and smooth(front.network)
+    curved = front is not None and curvature and smooth(front.network)
     done = 0
     for start in range(0, len(todo), BATCH):
         some = todo[start : start + BATCH]
         x = store.entering(some, claim.arithmetic)
         margins = known_margins(network, x, base, claim.arithmetic, conclude)
         for i, image, known in zip(some, x, margins, strict=True):
-            ball = _largest(front.at(image), known, float(radius[i]), bent, curved)
+            ball = Ball(float(radius[i]))
+            if front is not None:
+                ball = _largest(front.at(image), known, ball.radius, bent, curved)
+            if lines and not offsets.unfit:
+                ball, _ = offset_ball(offsets, image, known, ball)
             if ball.radius > radius[i]:
                 balls[image_key(image)] = ball
                 radius[i] = ball.radius
@@ -90,6 +101,42 @@ def enlarge(
         return certified
     proof = around_proof(base, balls)
     return Certified(replace(certified.certification, radius=radius), replace(claim, radius=radius), proof)
+
+
+def check_followed(network: Network) -> None:
+    """Refuses, before anything long begins, a network that neither increments nor offsets follow around an image.
+
+    Raises:
+        InvalidProblem: it is of that kind.
+    """
+    network = with_classes(network)
+    count, offsets = variables(network), Offsets(Surroundings(network, {}))
+    if count > NEURONS and offsets.unfit:
+        raise InvalidProblem(
+            f"{count} nonlinear neurons are more than the {NEURONS} whose increments are followed around an image, because their"
+            f" matrices are dense. {offsets.unfit} Use constants of all inputs."
+        )
+    try:
+        _front(network, offsets)
+    except NotProvable as error:
+        raise InvalidProblem(
+            f"This network cannot be followed around an image. {error} Use constants of all inputs."
+        ) from None
+
+
+def _front(network: Network, offsets: Offsets) -> Front | None:
+    """The network as increments follow it; None where it is too large for that, but offsets are not.
+
+    Raises:
+        NotProvable: neither follows it.
+    """
+    try:
+        if variables(network) <= NEURONS or offsets.unfit:
+            return Front.of(network)
+    except NotProvable:
+        if offsets.unfit:
+            raise
+    return None
 
 
 def around_proof(base: Proof, balls: dict[str, Ball]) -> Proof:

@@ -15,24 +15,31 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from sdplip.errors import InvalidProblem, NotProvable, RefusedModule
-from sdplip.kernel.accuracy import with_classes
-from sdplip.kernel.around import pair_network, rows
+from sdplip.kernel.accuracy import value_constants, with_classes
+from sdplip.kernel.around import Ball, Margins, Surroundings, pair_network, rows
 from sdplip.kernel.centred import Around, Centre, Front, smooth
+from sdplip.kernel.check import conclude
 from sdplip.kernel.system import variables
 from sdplip.network import Network
 from sdplip.network.read.torch import read_module
 from sdplip.nn.bounds.dispatch import lipschitz
 from sdplip.robustness.arithmetic import device_of, network_in, pixels, plain_arithmetic
-from sdplip.robustness.around import BENT, bent_less, enlarge, largest_radius, own_proof, refined_radius
+from sdplip.robustness.around import (
+    BENT,
+    NEURONS,
+    bent_less,
+    enlarge,
+    largest_radius,
+    own_proof,
+    refined_radius,
+)
 from sdplip.robustness.asked import analysis_of, check_samples, run
 from sdplip.robustness.certification import RADII, Certification, Progress
-from sdplip.robustness.graph_accuracy import Certified
+from sdplip.robustness.graph_accuracy import Certified, propose_margins
 from sdplip.robustness.half import full
+from sdplip.robustness.offsets import Offsets, offset_ball
 from sdplip.robustness.radii import MarginError, certified_radius, class_logits, margins
 from sdplip.verifier.claim import AccuracyClaim
-
-NEURONS = 3000
-"""Networks of more nonlinear variables are not followed around images: their matrices are dense."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +91,7 @@ def local_radii(
     *,
     bent: int = BENT,
     curvature: bool = True,
+    lines: bool = True,
     progress: Progress | None = None,
 ) -> LocalRadii:
     """Larger radii for images that `certify_accuracy` or `tighten` has certified, each from balls of its own.
@@ -97,6 +105,7 @@ def local_radii(
         bent: where at most so many neurons bend, solve for multipliers of the pairs of classes that limit the radius; 0 is
             nowhere. A solve costs a cube of them: 0.1 s at 128, a second or more at 320.
         curvature: use gradient and curvature of margins where functions are smooth.
+        lines: then try larger balls by lines with offsets.
         progress: called with the images done and their number.
 
     Raises:
@@ -116,6 +125,7 @@ def local_radii(
         precision = full(certified.precision)
         network = network_in(model, precision)
         front = front_of(network, shape)
+        offsets = _offsets(network, shape)
         analysis = analysis_of(network, lipschitz(network, input_shape=shape), precision)
         todo = np.flatnonzero(before.correct & (before.radius > 0))
         curved = curvature and smooth(front.network)
@@ -134,6 +144,9 @@ def local_radii(
             if bent:
                 radius[i], tried = refined_radius(radius_on.by_pairs, float(radius[i]))
                 balls += tried
+            if lines and not offsets.unfit:
+                ball, tried = offset_ball(offsets, radius_on.point, radius_on.known, Ball(float(radius[i])))
+                radius[i], balls = ball.radius, balls + tried
             if progress is not None:
                 progress(done, len(todo))
     after = replace(before, radius=np.maximum(radius, before.radius))
@@ -198,6 +211,16 @@ def front_of(network: nn.Module, shape: tuple[int, ...]) -> Front:
     return front_of_graph(with_classes(read_module(network, shape)))
 
 
+def _offsets(network: nn.Module, shape: tuple[int, ...]) -> Offsets:
+    """Lines with offsets on its balls, with the constants that norms prove."""
+    graph = with_classes(read_module(network, shape))
+    try:
+        base = propose_margins(graph, method="product")
+        return Offsets(Surroundings(graph, value_constants(graph, base, conclude)))
+    except NotProvable:
+        return Offsets(Surroundings(graph, {}))
+
+
 def front_of_graph(graph: Network) -> Front:
     """The same of a graph."""
     count = variables(graph)
@@ -226,7 +249,22 @@ class _Radius:
     centre: Centre = field(init=False)
 
     def __post_init__(self) -> None:
-        self.centre = self.front.at(self.x[0].detach().to("cpu", torch.float64).numpy().reshape(-1))
+        self.centre = self.front.at(self.point)
+
+    @property
+    def point(self) -> Float[np.ndarray, " n"]:
+        """The image as doubles."""
+        return self.x[0].detach().to("cpu", torch.float64).numpy().reshape(-1)
+
+    @property
+    def known(self) -> Margins:
+        """The margins as the kernel knows them, less what rounding takes at the image."""
+        apart, slopes = margins(self.logits)[0], np.zeros(self.logits.shape[1])
+        left = apart
+        if self.error is not None:
+            left, slopes = np.nextafter(apart - self.error.constant[0], -np.inf), self.error.slope[0]
+        left = np.where(np.arange(len(left)) == self._winner, np.inf, left)
+        return Margins(self._winner, float(apart.min()), left, self.everywhere[self._winner], slopes)
 
     def __call__(self, ball: float) -> float:
         return self._proven(self._constants(Around.of(self.centre, ball)))

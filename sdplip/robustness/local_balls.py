@@ -30,10 +30,9 @@ from sdplip.kernel.passes import REACH
 from sdplip.kernel.proof import Proof
 from sdplip.kernel.system import variables
 from sdplip.network import Network
-from sdplip.robustness.around import BENT, around_proof, own_proof
+from sdplip.robustness.around import BENT, NEURONS, around_proof, own_proof
 from sdplip.robustness.certification import beyond
 from sdplip.robustness.graph_accuracy import Certified
-from sdplip.robustness.local import NEURONS
 from sdplip.robustness.offsets import Asked, Offsets, Tried
 from sdplip.verifier.images import Images
 

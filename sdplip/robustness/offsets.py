@@ -12,7 +12,8 @@ from functools import cached_property
 import numpy as np
 
 from sdplip.errors import NotProvable
-from sdplip.kernel.around import Margins, Surroundings, fall, lasts, rows
+from sdplip.kernel.around import Ball, Margins, Surroundings, fall, lasts, rows
+from sdplip.kernel.passes import REACH
 from sdplip.kernel.proof import Proof
 from sdplip.kernel.spread import Spread, spread_of
 from sdplip.robustness.offset_search import STEPS, Found, Row, Search
@@ -22,6 +23,8 @@ Vector = Float[np.ndarray, " n"]
 
 TOGETHER = 16
 """Parts that are searched at once where a margin is split."""
+BALLS, GROW, CLOSE = 8, 1.2, 0.02
+"""Of the search for a radius: balls at most, by how much they grow, and the share below which a bracket is narrow enough."""
 GRID = 2.0**-12
 """Slopes of proofs are multiples of this: files stay small, and what is lost is less than what a step of the search gains."""
 ABOVE = 1e-4
@@ -97,6 +100,28 @@ class Offsets:
             return spread_of(self.of.spread, one.x, one.radius)
         except NotProvable:
             return None
+
+
+def offset_ball(offsets: Offsets, x: Vector, known: Margins, start: Ball) -> tuple[Ball, int]:
+    """The largest ball that offsets are found to prove, at least `start`, and how many were tried.
+
+    The radius grows by `GROW` until a ball is open, then the bracket is halved; nothing depends on provable radii being an interval.
+    """
+    best, high, tried = start, np.inf, 0
+    while 0 < best.radius < REACH and tried < BALLS and high > best.radius * (1 + CLOSE):
+        radius = min(best.radius * GROW if high == np.inf else (best.radius * high) ** 0.5, REACH)
+        open_ = tuple(
+            j
+            for j in range(len(known.left))
+            if j != known.label and not lasts(known, j, float(known.constants[j]), radius)
+        )
+        (found,) = offsets.prove([Asked(x, known, radius, open_)])
+        tried += 1
+        if found.open:
+            high = radius
+        else:
+            best = Ball(radius, found.proofs)
+    return best, tried
 
 
 @dataclass(eq=False)
