@@ -52,7 +52,13 @@ def found(request):
         )
     arithmetic = "float32" if how == "float32" else "exact"
     before = certify_graph(network, x, labels, arithmetic=arithmetic, method="product")
-    return network, x, before, enlarge(network, x, before, bent=0, lines=False), enlarge(network, x, before)
+    return (
+        network,
+        x,
+        before,
+        enlarge(network, x, before, bent=0, lines=False),
+        enlarge(network, x, before, lines=how == "numbers"),
+    )
 
 
 def test_no_radius_falls_and_most_grow(found):

@@ -10,7 +10,8 @@ from sdplip.errors import InvalidProblem
 from sdplip.kernel.accuracy import radii
 from sdplip.kernel.check import conclude
 from sdplip.kernel.proof import Proof
-from sdplip.network import Activation
+from sdplip.network import Activation, Dense, chain
+from sdplip.robustness.around import enlarge
 from sdplip.robustness.attacks import pgd_l2
 from sdplip.robustness.graph_accuracy import certify_graph
 from sdplip.robustness.graph_module import GraphModule
@@ -143,3 +144,11 @@ def test_other_images_are_refused(found):
     _, network, x, balls = found
     with pytest.raises(InvalidProblem, match="are not the 5"):
         certify_balls(network, x[:3], balls.before, RADII)
+
+
+def test_a_network_without_activations():
+    """Lines are exact there: the radius is the margin over the distance of two rows."""
+    network = chain([Dense(np.eye(3))])
+    before = certify_graph(network, np.eye(3), np.arange(3), arithmetic="exact", method="product")
+    after = enlarge(network, np.eye(3), before, bent=0)
+    assert after.claim.radius == pytest.approx(np.full(3, 0.5**0.5), rel=1e-6)

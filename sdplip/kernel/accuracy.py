@@ -146,8 +146,10 @@ def value_constants(network: Network, proof: Proof, prove: Prove) -> dict[int, f
     """Constants of values in front of the head, from the part of rule `layers` inside a proof of margins; none where there is none."""
     try:
         cut, part = flow(proof, network)
-        front = network if cut == network.output else network.between(0, cut)
-        return layer_constants(front, part, prove) if cut else {}
+        if cut == 0:
+            return {}
+        front = network if cut == network.output else between(network, 0, cut)
+        return layer_constants(front, part, prove)
     except NotProvable:
         return {}
 

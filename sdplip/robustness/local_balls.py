@@ -30,12 +30,14 @@ from sdplip.kernel.passes import REACH
 from sdplip.kernel.proof import Proof
 from sdplip.kernel.system import variables
 from sdplip.network import Network
-from sdplip.robustness.around import BENT, NEURONS, around_proof, own_proof
+from sdplip.robustness.around import NEURONS, around_proof, own_proof
 from sdplip.robustness.certification import beyond
 from sdplip.robustness.graph_accuracy import Certified
 from sdplip.robustness.offsets import Asked, Offsets, Tried
 from sdplip.verifier.images import Images
 
+BENT = 320
+"""Up to this number of neurons that bend on a ball, pairs of classes get multipliers: a second or two each."""
 TOGETHER = 8
 """Images whose slopes are searched at once."""
 SECONDS = 10.0
@@ -226,7 +228,11 @@ class Ladder:
             name = "increments"
         if variables(around.network()) > BENT:
             return left, name
-        for j in sorted(left):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            hard = self.known.left / gains
+        for j in sorted(
+            left, key=lambda j: hard[j]
+        ):  # the hardest first: where it stays open, the others are in vain
             if time.process_time() > end:
                 break
             proven = own_proof(pair_network(around, self.known.label, j))

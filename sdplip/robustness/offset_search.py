@@ -80,6 +80,9 @@ class Search:
         state.start([row.start for row in rows])
         best = state.best()
         parameters = [state.slopes[k] for k in caps.order]
+        if not parameters:  # nothing but linear maps
+            best.take(state, state.above())
+            return best.found(caps)
         optimiser = torch.optim.Adam(parameters, lr=RATE)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 0.1 ** (step / max(steps, 1)))
         for _ in range(steps):
