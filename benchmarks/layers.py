@@ -28,6 +28,9 @@ from sdplip.nn import (
     CayleyConv2d,
     CompactSandwichConv2d,
     DeepResidualLinear,
+    LipKernel,
+    LipKernelConv2d,
+    LipKernelLinear,
     LipNeXtBlock,
     LipShiFTBlock,
     MultiStep,
@@ -84,6 +87,23 @@ def plain_shift(channels: int, size: int) -> nn.Sequential:
     block = LipNeXtBlock(channels, (size, size))
     block.mix, block.turn = nn.Conv2d(channels, channels, 1, bias=False), nn.Conv2d(channels, channels, 1)
     return block
+
+
+def two_and_two(kind: str) -> nn.Module:
+    """Two convolutions of 4 x 4 taps with stride 2 and two dense layers, for images of 32 x 32 pixels (2C2F)."""
+    if kind == "lipkernel":
+        convs = LipKernelConv2d(1, 16, 4, 2, 1), LipKernelConv2d(16, 32, 4, 2, 1)
+        return LipKernel(
+            [*convs, nn.Flatten(), LipKernelLinear(2048, 100), LipKernelLinear(100, 10)], (1, 32, 32)
+        )
+    if kind == "sandwich":
+        convs = SandwichConv2d(1, 16, 2, 32, stride=2), SandwichConv2d(16, 32, 2, 16, stride=2)
+        return nn.Sequential(
+            *convs, nn.Flatten(), Sandwich(2048, 100), orthogonal(nn.Linear(100, 10), "cayley")
+        )
+    new = (lambda layer: layer) if kind == "plain" else (lambda layer: rescaled(layer, "aol"))
+    convs = new(nn.Conv2d(1, 16, 4, 2, 1)), nn.ReLU(), new(nn.Conv2d(16, 32, 4, 2, 1)), nn.ReLU()
+    return nn.Sequential(*convs, nn.Flatten(), new(nn.Linear(2048, 100)), nn.ReLU(), new(nn.Linear(100, 10)))
 
 
 class AlwaysTraining(nn.Sequential):
@@ -197,6 +217,16 @@ def contests(small: bool) -> list[Contest]:
                 ),
                 "circular": SandwichConv2d(64, 64, 3, (16, 16)),
                 "compact": CompactSandwichConv2d(64, 64, 3),
+            },
+        ),
+        Contest(
+            "2C2F, 16 and 32 channels, 32 x 32",
+            (256, 1, 32, 32),
+            {
+                "plain": two_and_two("plain"),
+                "rescaled aol": two_and_two("aol"),
+                "lipkernel": two_and_two("lipkernel"),
+                "sandwich, circular": two_and_two("sandwich"),
             },
         ),
         Contest(

@@ -74,7 +74,7 @@ ROOMS = {
     ),
     "images and forward passes": (
         "../robustness/radii ../robustness/radii_proof",
-        [f"kernel/{name}.py" for name in ("accuracy", "around", "evaluate", "passes", "pixels")],
+        [f"kernel/{name}.py" for name in ("accuracy", "around", "evaluate", "implicit", "passes", "pixels")],
     ),
     "claims and certificate files": (
         "document file network_file rows_file parts_file radii_file pieces_file system_file __init__",

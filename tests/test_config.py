@@ -140,15 +140,18 @@ def test_python_values_are_checked_too():
         TrainConfig(epochs="3")  # pyright: ignore[reportArgumentType]
 
 
-FAMILIES = ("sll", "cpl", "aol", "orthogonal", "aoc", "multi_step2", "multi_step4")
+FAMILIES = ("sll", "cpl", "aol", "orthogonal", "aoc", "multi_step2", "multi_step4", "sandwich")
+SIZES = {"width": 4, "convolutions": 1, "dense": 1, "hidden": 8, "pool": 2}
+SIZES_OF = {name: SIZES | {"hidden_channels": 3} for name in FAMILIES} | {
+    "lipkernel": SIZES,
+    "equilibrium": {"dense": 2, "hidden": 8},
+}
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", SIZES_OF)
 def test_models_of_every_family_have_a_proven_backbone(family):
     torch.manual_seed(0)
-    config = ModelConfig(
-        family=family, shape="mnist", width=4, convolutions=1, dense=1, hidden=8, hidden_channels=3, pool=2
-    )
+    config = ModelConfig(family=family, shape="mnist", **SIZES_OF[family])
     model = build_model(config, image_shape=(1, 4, 4), classes=3, mean=(0.1,)).eval()
     pairs = pairwise_lipschitz(model, input_shape=(1, 4, 4))
     assert pairs.backbone.value <= 1 + 1e-4
@@ -190,6 +193,18 @@ def test_papers_sizes(preset_name, millions):
         (ModelConfig(shape="convnet-XS"), (1, 28, 28), "needs square images of 3 channels"),
         (ModelConfig(shape="convnet-XS", width=8), (3, 32, 32), "`model.width` has no effect"),
         (ModelConfig(shape="liresnet"), (3, 32, 32), "go together"),
+        (ModelConfig("sandwich", kernel=2), (1, 8, 8), "must be odd"),
+        (ModelConfig("sandwich", "convnet-XS"), (3, 32, 32), "is for the shapes digits"),
+        (ModelConfig("lipkernel", kernel=3), (1, 8, 8), "must be even, but is 3"),
+        (ModelConfig("lipkernel", hidden=7), (1, 8, 8), "even number of hidden units"),
+        (ModelConfig("lipkernel", convolutions=4), (1, 8, 8), "divide the sides of the images by 16"),
+        (
+            ModelConfig("lipkernel", patch=2),
+            (1, 8, 8),
+            "`model.patch` has no effect on the family 'lipkernel'",
+        ),
+        (ModelConfig("equilibrium", width=2), (1, 8, 8), "knows dense, hidden"),
+        (ModelConfig("equilibrium", dense=0), (1, 8, 8), "at least one"),
     ],
 )
 def test_models_that_do_not_fit(config, image, message):

@@ -7,11 +7,14 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from sdplip.arithmetic.matrix import Enclosure, enclose
 from sdplip.bounds import bound
 from sdplip.bounds.classes import margin_constants
 from sdplip.errors import InvalidProblem, InvalidWeight, NotProvable, SdplipError
+from sdplip.kernel.accuracy import radii
 from sdplip.kernel.check import conclude
 from sdplip.kernel.evaluate import evaluate
+from sdplip.kernel.implicit import solutions
 from sdplip.kernel.proof import Goal, Proof
 from sdplip.kernel.regions import Ball
 from sdplip.kernel.rules import IMPLICIT, RULES
@@ -200,6 +203,48 @@ def test_values_and_jacobians():
     assert np.isnan(Equilibrium(np.array([[3.0]])).value(np.array([1.0]))).all()
 
 
+def test_proven_values():
+    """(31, 1) / 26 by hand lies in its box; boxes are small, hold the solutions of a whole box of inputs, and there is none without a solution."""
+    op = Equilibrium(5 * np.array([[0.0, 1.0], [-1.0, 0.0]]))
+    box = solutions(op, Enclosure.exact(np.array([[1.0, 6.0]])))
+    for value, mid, rad in zip((Fraction(31, 26), Fraction(1, 26)), box.mid[0], box.radius()[0], strict=True):
+        assert abs(value - Fraction(float(mid))) <= Fraction(float(rad)) < Fraction(1, 10**12)
+    rng = np.random.default_rng(1)
+    W, x = mondeq()[0], 2 * rng.normal(size=(6, 8))
+    for name in ("relu", "tanh", "sigmoid", "leaky_relu"):
+        op = Equilibrium(W, name)
+        box = solutions(op, enclose(x, 1e-4))
+        assert box.radius().max() < 0.01
+        for _ in range(20):
+            near = op.value(x + 1e-4 * rng.uniform(-1, 1, size=x.shape))
+            assert (abs(near - box.mid) <= box.radius() + 1e-12).all()
+    y = np.where(abs(x) < 0.7, 0.0, x)  # arguments of the solution z, many of them at the kink
+    z = np.maximum(0, y)
+    kink = solutions(Equilibrium(W), Enclosure.exact(y - z @ W.T))
+    assert (abs(kink.mid - z) <= kink.radius() + 1e-12).all()  # infinite where the test fails
+    none = solutions(Equilibrium(np.array([[3.0]])), Enclosure.exact(np.ones((1, 1))))
+    assert np.isinf(none.radius()).all()
+
+
+def test_certified_radii():
+    """Of exact arithmetic: no input within its radius gets another class; a network without a proof of its equilibria has no values."""
+    network = implicit(*mondeq())
+    proof = Proof("margins", {"cut": network.output}, (bound(network, "equilibrium").proof,))
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(5, 4))
+    found = radii(network, x, proof, "exact", conclude)
+    assert (found.prediction == network(x).argmax(-1)).all() and (found.radius > 0).all()
+    for _ in range(50):
+        step = rng.normal(size=x.shape)
+        step *= 0.999 * found.radius[:, None] / np.linalg.norm(step, axis=1)[:, None]
+        assert (network(x + step).argmax(-1) == found.prediction).all()
+    W, U, G = mondeq()
+    with pytest.raises(NotProvable):
+        radii(implicit(W + 2 * np.eye(8), U, G), x, proof, "exact", conclude)
+    with pytest.raises(NotProvable):
+        radii(network, x, proof, "float64", conclude)
+
+
 def test_in_a_larger_network(tmp_path):
     """A convolution in front, relu behind: by parts and jointly; the file gives the same proof."""
     rng = np.random.default_rng(0)
@@ -255,6 +300,29 @@ def test_files_that_do_not_fit(changed, match, tmp_path):
     np.savez(tmp_path / "bad.npz", **{"W": W, "U": U, "G": G, **changed})
     with pytest.raises(SdplipError, match=match):
         read_file(tmp_path / "bad.npz", {"kind": "equilibrium"})
+
+
+def test_state_dicts_of_the_published_network(tmp_path):
+    """By the names of their arrays, with the m of its script; other networks of that library are refused."""
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    A, B = rng.normal(size=(2, 6, 6)) / 6**0.5
+    U, G, b, d = rng.normal(size=(6, 4)), rng.normal(size=(3, 6)), rng.normal(size=6), rng.normal(size=3)
+    arrays = {"Wout.weight": G, "Wout.bias": d, "mon.linear_module.U.bias": b}
+    arrays |= {f"mon.linear_module.{name}.weight": C for name, C in zip("UAB", (U, A, B), strict=True)}
+    path = tmp_path / "mon.pth"
+    torch.save({name: torch.from_numpy(array) for name, array in arrays.items()}, path)
+    found = read_file(path)
+    own = equilibrium_network(0.9 * np.eye(6) - A.T @ A + B - B.T, U, G, b=b, b_y=d)
+    x = rng.normal(size=(5, 4))
+    np.testing.assert_allclose(found.network(x), own(x), atol=1e-9)
+    assert "m = 0.1" in found.sentences[0] and bound(found.network).bound >= bound(found.network).lower > 0
+    out = tmp_path / "proof.json"
+    assert invoke("bound", path, "--certificate", out)[0] == 0 and invoke("verify", out, path)[0] == 0
+    for name, wrong in (("A.weight", A[:, :, None, None]), ("B.weight", B[:5]), ("h", np.ones(()))):
+        np.savez(tmp_path / "other.npz", **{**arrays, f"mon.linear_module.{name}": wrong})
+        with pytest.raises(InvalidWeight, match="monDEQ"):
+            read_file(tmp_path / "other.npz")
 
 
 def test_activations_that_do_not_fit(tmp_path):

@@ -113,6 +113,49 @@ def test_no_jacobian_is_below_the_bound(name, dtype):
         assert min(np.linalg.svd(J)[1][-1] for J in jacobians(module, shape)) <= lower.value * (1 + 1e-6)
 
 
+def near_identity(out, channels, taps, groups=1, seed=0, **options) -> nn.Conv2d:
+    """An isometry of channels in the middle, and small taps around it."""
+    torch.manual_seed(seed)
+    layer = nn.Conv2d(channels, out, taps, groups=groups, dtype=torch.float64, **options)
+    nn.init.normal_(layer.weight, std=0.05)
+    for part in layer.weight.data.chunk(groups):
+        part[:, :, layer.kernel_size[0] // 2, layer.kernel_size[1] // 2] += nn.init.orthogonal_(
+            torch.empty_like(part[:, :, 0, 0])
+        )
+    return layer
+
+
+@torch.no_grad()
+def test_zero_padding_on_images_of_every_size():
+    """The least singular values of dense matrices of many sizes are no smaller, and a large image comes near; the adjoint is the kernel turned round."""
+    layers = (
+        near_identity(3, 3, 3, padding=1),
+        near_identity(5, 3, (3, 1), padding=(1, 0), bias=False),
+        near_identity(4, 4, 3, groups=2, padding=2, dilation=2),
+        near_identity(2, 2, 3, padding=2),
+        nn.Conv2d(2, 3, (2, 3), padding=(1, 2), dtype=torch.float64),  # every output is kept
+    )
+    for k, layer in enumerate(layers):
+        found = lower_lipschitz(layer).value
+        assert found > (0.02 if k == 4 else 0.1)
+        for shape in ((1, 1), (2, 5), (6, 6)):
+            x = torch.zeros(1, layer.in_channels, *shape, dtype=torch.float64)
+            J = torch.autograd.functional.jacobian(layer, x).reshape(-1, x.numel()).numpy()
+            least = np.linalg.svd(J, compute_uv=False)[-1]
+            assert least >= found * (1 - 1e-12)
+    single = nn.Conv1d(1, 1, 3, padding=1, bias=False, dtype=torch.float64)
+    single.weight.copy_(torch.tensor([[[0.25, 1.0, 0.25]]]))  # symbol 1 + cos(w) / 2
+    assert 0.499999 < lower_lipschitz(single).value <= 0.5
+    assert lower_lipschitz(near_identity(3, 3, 3, padding=1).float(), input_shape=(3, 40, 40)).value > 0.1
+    for layer in (
+        orthogonal(nn.Conv2d(4, 4, 3, padding=1)),
+        nn.Conv2d(4, 9, 3, 2, 1),
+        nn.Conv2d(4, 4, 3, padding=0),
+    ):
+        with pytest.raises(RefusedModule):
+            lower_lipschitz(layer)
+
+
 def test_one_unit_by_hand():
     r"""$x - \max(x, 0)$ twice the step: $F = \nu x - (\nu - \mu) \max(x, 0)$ has the slopes nu and mu, and both constants are exact."""
     inner = ResidualLinear(1, 1, "spectral", bias=False)
@@ -172,7 +215,7 @@ def test_what_is_refused():
         (Residual(nn.Identity()), "no positive"), (BiLipschitz(Scale(4.0), 1, 2), "no positive"),
         (nn.Sequential(nn.Linear(4, 8), nn.ReLU()), "slopes"), (Shift2d(4, 1, "zeros"), "leave the image"),
         (nn.ZeroPad2d(-1), "crops"), (nn.Dropout().train(), "eval"), (ResidualLinear(3, 4), "Pass `input_shape`"),
-        (nn.Conv2d(4, 4, 3, padding=1), "Pass `input_shape`"),
+        (nn.Conv2d(4, 4, 3, padding=1), "Pass the `input_shape`"),
     ):  # fmt: skip
         if isinstance(module, nn.Linear) and module.out_features == 3:
             nn.init.ones_(module.weight)

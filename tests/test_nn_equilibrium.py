@@ -2,6 +2,7 @@
 
 import copy
 import runpy
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +128,25 @@ def test_bound_of_the_layer_and_of_its_graph(tmp_path):
     mixed = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), made, nn.Linear(3, 2)).double().eval()
     whole = bound(read_module(mixed, (4,)))
     assert whole.lower <= whole.bound <= lipschitz(mixed).value * (1 + 1e-6)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a C++ compiler")
+def test_compiled_networks_leave_the_layer_as_it_is():
+    """In training, gradients too, and in eval mode with its guarantee; in one graph it cannot be."""
+    model, x = nn.Sequential(nn.Linear(4, 4), layer(4, 7, 3), nn.ReLU()), torch.randn(5, 4)
+    torch._dynamo.reset()
+    compiled = torch.compile(model, backend="aot_eager")
+    for mode in (True, False):
+        model.train(mode)
+        model.zero_grad()
+        compiled(x).sum().backward()
+        found = [p.grad.clone() for p in model.parameters()]
+        model.zero_grad()
+        model(x).sum().backward()
+        torch.testing.assert_close(found, [p.grad for p in model.parameters()])
+        torch.testing.assert_close(compiled(x), model(x))
+    with pytest.raises(RuntimeError, match="disable"):
+        torch.compile(model, backend="eager", fullgraph=True)(x)
 
 
 def test_what_is_refused():

@@ -153,6 +153,19 @@ def test_the_cayley_transform_has_orthonormal_columns(dtype):
     torch.testing.assert_close(cayley(skew), torch.tensor([[0.0, -1.0], [1.0, 0.0]], dtype=torch.double))
 
 
+@pytest.mark.parametrize("shape", [(2, 3, 2), (2, 2, 2)])
+def test_the_gradient_of_the_cayley_transform(shape):
+    """Of first and second order, real and complex, and for several matrices at once."""
+    torch.manual_seed(0)
+    for dtype in (torch.complex128, torch.float64):
+        W = torch.randn(shape, dtype=dtype, requires_grad=True)
+        assert torch.autograd.gradcheck(lambda W: cayley(W, polish=False), (W,))
+        assert torch.autograd.gradgradcheck(lambda W: cayley(W, polish=False), (W,))
+    pairs = torch.randn(*shape, 2, dtype=torch.float64)
+    jacobian = jacrev(lambda V: torch.view_as_real(cayley(torch.view_as_complex(V))))
+    torch.testing.assert_close(vmap(jacobian)(pairs), torch.stack([jacobian(V) for V in pairs]))
+
+
 ACTIVATIONS = [nn.ReLU(), nn.Tanh(), nn.Sigmoid(), nn.LeakyReLU(0.2), nn.ELU(1.5)]
 
 

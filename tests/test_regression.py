@@ -144,7 +144,9 @@ def test_tables_that_are_none_are_refused(tmp_path):
             of_arrays("t", *wrong)
 
 
-@pytest.mark.parametrize("family", ["sandwich", "sll", "cpl", "aol", "orthogonal", "multi_step2", "optimal"])
+@pytest.mark.parametrize(
+    "family", ["sandwich", "equilibrium", "sll", "cpl", "aol", "orthogonal", "multi_step2", "optimal"]
+)
 def test_networks_for_rows_have_the_constant_that_the_run_file_says(family):
     torch.manual_seed(0)
     config = ModelConfig(family, "table", lipschitz=0.6, width=12)
@@ -156,7 +158,7 @@ def test_networks_for_rows_have_the_constant_that_the_run_file_says(family):
 def test_shapes_and_keys_that_do_not_fit_are_refused():
     for config, shape in (
         (ModelConfig("sll", "digits"), (5,)), (ModelConfig("sll", "table"), (1, 8, 8)),
-        (ModelConfig("sandwich", "digits"), (1, 8, 8)), (ModelConfig("sll", "digits", lipschitz=2.0), (1, 8, 8)),
+        (ModelConfig("lipkernel", "table"), (5,)), (ModelConfig("sll", "digits", lipschitz=2.0), (1, 8, 8)),
         (ModelConfig("sll", "table", kernel=3), (5,)), (ModelConfig("sll", "table", head="linear"), (5,)),
         (ModelConfig("sandwich", "table", hidden=3), (5,)), (ModelConfig("orthogonal", "table", width=7), (5,)),
         (ModelConfig("sll", "table", width=4), (5,)), (ModelConfig("plain", "table"), (5,)),

@@ -95,8 +95,8 @@ def known_margins(
         NotProvable: the proof proves nothing of this network.
     """
     network = with_classes(network)
-    constants = margin_constants(network, proof, prove)
-    values = evaluate(network, x)
+    constants = margin_constants(network, proof, prove)  # proves that implicit layers have one solution, too
+    values = evaluate(network, x, unique=True)
     logits = values[-1]
     y = logits.mid.argmax(-1)
     rows = np.arange(len(y))

@@ -10,12 +10,14 @@ from sdplip.arithmetic.functions import FUNCTIONS
 from sdplip.arithmetic.matrix import Enclosure, enclose, lengths
 from sdplip.arithmetic.rounding import GENEROUS, TINY, gamma
 from sdplip.errors import NotProvable
+from sdplip.kernel.implicit import solutions
 from sdplip.kernel.linear import added, through
 from sdplip.network import (
     AbstractLinear,
     Activation,
     Concatenate,
     Diagonal,
+    Equilibrium,
     Gather,
     Maximum,
     Network,
@@ -30,15 +32,22 @@ Points = Float[np.ndarray, "batch n"]
 
 
 @np.errstate(over="ignore", invalid="ignore", under="ignore")
-def evaluate(network: Network, x: Points) -> list[Enclosure]:
+def evaluate(network: Network, x: Points, *, unique: bool = False) -> list[Enclosure]:
     """All values of the network at the inputs `x`, exact doubles, in order; infinite radii where nothing is known.
+
+    Args:
+        unique: whether implicit layers have been proven to have one solution; without that their values are not proven.
 
     Raises:
         NotProvable: an operator whose values are not proven here.
     """
     found = [Enclosure.exact(x)]
     for node in network.nodes:
-        found.append(step(node.op, [found[i] for i in node.inputs], node.title))
+        values = [found[i] for i in node.inputs]
+        if unique and isinstance(node.op, Equilibrium):
+            found.append(solutions(node.op, values[0]))
+        else:
+            found.append(step(node.op, values, node.title))
     return found
 
 

@@ -33,7 +33,8 @@ class EquilibriumLinear(nn.Module):
     Eval mode computes in double precision and *guarantees*: every output is within `tolerance` of that of the exact solution, or
     `forward` raises (it abstains). So `tolerance` is what certified radii lose by the solver, and they lose it at the attacked input
     too. The guarantee is for ReLU and LeakyReLU; other functions are computed by the library, whose error nobody states. In training
-    the solver does what it can in single precision at least.
+    the solver does what it can in single precision at least. `torch.compile` leaves the layer as it is, between the compiled parts of a
+    network; it cannot be in one graph (`fullgraph=True`).
 
     Attributes:
         V, S, U, G, log_lambda: free; any values give a layer.
@@ -98,7 +99,7 @@ class EquilibriumLinear(nn.Module):
     def weights(self) -> tuple[Tensor, Tensor, Tensor]:
         """W, U, G as forward multiplies with them: in double precision in eval mode, computed once."""
         free = (self.V, self.S, self.U, self.G, self.log_lambda)
-        if self.training or torch.compiler.is_compiling():
+        if self.training:
             dtype = precision(self.V)
             W, U, G = self.now(*free), self.U, self.G
             return W.to(dtype), U.to(dtype), G.to(dtype)
@@ -142,7 +143,8 @@ class EquilibriumLinear(nn.Module):
             self.get_parameter(name).copy_(value)
         self._memo.drop()
 
-    def forward(self, x: Float[Tensor, "*batch features"]) -> Float[Tensor, "*batch out"]:
+    @torch.compiler.disable  # how long the solver goes on, and whether forward raises, numbers decide
+    def forward(self, x: Float[Tensor, "*batch features"]) -> Float[Tensor, "*batch out"]:  # pyright: ignore[reportIncompatibleMethodOverride]
         if not x.ndim or x.shape[-1] != self.features:
             raise InvalidWeight(
                 f"This layer takes (..., {self.features}), but got {tuple(x.shape)}: another number of features."

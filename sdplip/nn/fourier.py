@@ -1,7 +1,8 @@
-r"""A linear map at each frequency of small images, through products of real matrices alone.
+r"""A linear map at each frequency of small images, through products of matrices alone.
 
 For images of a few hundred pixels the products are several times faster than fast Fourier transforms, whose results have to be
-copied from "channels of frequencies" to "frequencies of channels" and back, and they run in bfloat16 under autocast.
+copied from "channels of frequencies" to "frequencies of channels" and back. Under autocast all of them are of real matrices, which
+run in bfloat16; otherwise those at the frequencies are complex, with half as many numbers to lay out.
 """
 
 import torch
@@ -53,9 +54,13 @@ def filtered(
     Of the frequencies that are their own conjugates the real part counts, as in `torch.fft.irfft2`.
     """
     batch, size = len(x), (x.shape[-2], x.shape[-1])
-    B, M = waves(size, symbol.real).flatten(0, 1), matrices(symbol)
-    X = (B @ x.reshape(-1, B.shape[1]).mT).reshape(len(M), 2, batch, -1).transpose(1, 2)
-    Y = (X.flatten(2) @ M).reshape(len(M), batch, 2, -1).transpose(1, 2)
+    B = waves(size, symbol.real).flatten(0, 1)
+    X = (B @ x.reshape(-1, B.shape[1]).mT).reshape(len(B) // 2, 2, batch, -1)
+    if torch.is_autocast_enabled(x.device.type):
+        Y = (X.transpose(1, 2).flatten(2) @ matrices(symbol)).reshape(len(X), batch, 2, -1).transpose(1, 2)
+    else:  # cosine + i sine is the conjugate of the transform
+        cosine, sine = X.unbind(1)
+        Y = torch.view_as_real(torch.complex(cosine, sine) @ symbol.flatten(0, 1).mH).movedim(-1, 1)
     return (Y.reshape(len(B), -1).mT @ B).reshape(batch, symbol.shape[-2], *size)
 
 

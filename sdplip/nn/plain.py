@@ -19,6 +19,11 @@ CONVS: Any = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED: Any = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
+def applied(layer: nn.Module, v: Tensor, like: Tensor | None) -> Tensor:
+    """The layer at `v`; a transposed convolution gives images of the size of `like`, if there is one."""
+    return layer(v) if like is None or not isinstance(layer, TRANSPOSED) else layer(v, like.shape[2:])
+
+
 class PlainResidual(nn.Module):
     r"""$h x - \mathrm{down}(\sigma(\mathrm{up}(x)))$, `nn.Linear`, `nn.Conv` or (`down` with a stride) `nn.ConvTranspose`.
 
@@ -31,7 +36,7 @@ class PlainResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         v = self.activation(self.up(x))
-        y = self.down(v, x.shape[2:]) if isinstance(self.down, TRANSPOSED) else self.down(v)
+        y = applied(self.down, v, x)
         return x * self.h - y if self.h != 1 else x - y
 
 

@@ -32,10 +32,19 @@ class AbstractSandwichConv2d(nn.Module, ABC):
     r"""$x \mapsto \frac{\sqrt 2}{\beta} A^\top \Psi\, \sigma(\sqrt 2\, \Psi^{-1} B x + b)$ with convolutions $A$, $B$, see Note
     [sandwich of images].
 
+    Args:
+        kernel_size: taps, on the grid of patches where there is a stride.
+        activation: elementwise with slopes in some $[0, \beta]$; ReLU if None.
+        stride: side of the patches of pixels that become channels first; it must divide the image.
+
     Attributes:
         log_psi, bias: one entry an output channel, `bias` inside the activation; $\Psi = e^{\texttt{log\_psi}}$.
         activation, beta: $\sigma$, and its largest slope when the layer was built.
-        stride: side of the patches of pixels that become channels first.
+
+    Raises:
+        InvalidWeight: sizes that are not whole and positive; in `forward`, another number of channels.
+        UnsupportedConvolution: in `forward`, images that the stride does not divide.
+        UnsupportedActivation: slopes not known to lie in some $[0, \beta]$.
     """
 
     bias: nn.Parameter | None
@@ -122,20 +131,17 @@ class SandwichConv2d(AbstractSandwichConv2d):
     images of one size (Wang and Manchester, ICML 2023).
 
     $\hat K$ is the Fourier transform of the free kernel. So $A$ and $B$ are any circular convolutions with the frequencies of their
-    kernel. Small images run by products of real matrices, as in `CayleyConv2d`.
+    kernel. Small images run by products of matrices, as in `CayleyConv2d`.
 
     Args:
-        kernel_size: taps of the free kernel, on the grid of patches where there is a stride.
-        image_size: height and width of every input; the stride must divide them.
-        activation: elementwise with slopes in some $[0, \beta]$; ReLU if None.
+        image_size: height and width of every input.
 
     Attributes:
         weight: free kernel, `(out + in * stride^2, out, *taps)`.
 
     Raises:
-        InvalidWeight: sizes that are not whole and positive, a kernel larger than the image, another number of channels in `forward`.
-        UnsupportedConvolution: a stride that does not divide the image; in `forward`, images of another size.
-        UnsupportedActivation: slopes not known to lie in some $[0, \beta]$.
+        InvalidWeight: also a kernel larger than the image.
+        UnsupportedConvolution: a stride that does not divide `image_size`; in `forward`, images of another size.
     """
 
     def __init__(
@@ -202,17 +208,11 @@ class CompactSandwichConv2d(AbstractSandwichConv2d):
     $(A\ B)$ is one orthogonal kernel, composed of projectors once a step (AOC, Boissin et al., ICML 2025): $A A^\top + B B^\top = I$ on infinite
     images, and zeros around an image cut blocks out of that. It costs little more than the two plain convolutions, in training too.
 
-    Args:
-        kernel_size: odd numbers of taps, on the grid of patches where there is a stride.
-        activation: elementwise with slopes in some $[0, \beta]$; ReLU if None.
-
     Attributes:
         pair: the convolution whose parametrized weight is $(A\ B)$, `(out, out + in * stride^2, *taps)`.
 
     Raises:
-        InvalidWeight: sizes that are not whole and positive, an even kernel, another number of channels in `forward`.
-        UnsupportedConvolution: in `forward`, images that the stride does not divide.
-        UnsupportedActivation: slopes not known to lie in some $[0, \beta]$.
+        InvalidWeight: also an even `kernel_size`.
     """
 
     def __init__(

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from sdplip.arithmetic.rounding import GENEROUS
 from sdplip.nn.blocked import Blocked
-from sdplip.nn.plain import TRANSPOSED
+from sdplip.nn.plain import applied
 from sdplip.robustness.absolute import Format
 from sdplip.robustness.rounding_flow import Affine, lengths
 
@@ -111,8 +111,3 @@ def block_sums(
         return before, (down.steep * twice) * (beta * both * distance + 2.0 * before) + here
 
     return found
-
-
-def applied(module: Any, v: Tensor, like: Tensor | None) -> Tensor:
-    """The layer at `v`; a transposed convolution gives images of the size of `like`, if there is one."""
-    return module(v) if like is None or not isinstance(module, TRANSPOSED) else module(v, like.shape[2:])

@@ -12,6 +12,7 @@ from sdplip.errors import InvalidConfig, InvalidWeight
 from sdplip.nn.abstract_scaling import AbstractScaling
 from sdplip.nn.heads import LastLayerNormalised, Normalise
 from sdplip.nn.initialise import initialise
+from sdplip.nn.joint_models import equilibrium_network, lipkernel_network
 from sdplip.nn.losses import (
     CLL,
     CRM,
@@ -40,6 +41,7 @@ from sdplip.nn.models import (
     liresnet,
     orthogonal_network,
     residual_network,
+    sandwich_network,
 )
 from sdplip.nn.token_models import mlp, shift_network
 from sdplip.training.dense import table_network
@@ -50,6 +52,16 @@ __all__ = ["build_loss", "build_model", "build_optimiser", "build_schedule", "he
 
 SHAPES: dict[str, Plan] = {"digits": DIGITS, "mnist": MNIST, "cifar_small": CIFAR_SMALL, **PLANS}
 """Shapes that are plans of blocks, for every image size that their pooling divides."""
+
+JOINT: dict[str, tuple[Callable[[Plan], nn.Sequential], dict[str, int], tuple[str, ...]]] = {
+    "lipkernel": (
+        lipkernel_network,
+        {"convolutions": 2, "dense": 2, "width": 16, "kernel": 4, "pool": 1},
+        ("width", "kernel", "convolutions", "dense", "hidden", "pool"),
+    ),
+    "equilibrium": (equilibrium_network, {"convolutions": 0, "dense": 1}, ("dense", "hidden")),
+}
+"""Families whose layers have a constant only together: what builds them, sizes in place of the shape's, keys that they know."""
 
 LOSSES: dict[str, Callable[..., AbstractLoss]] = {
     "cross_entropy": CrossEntropy,
@@ -96,14 +108,10 @@ def build_model(
     """
     if len(image_shape) == 1 or config.shape == "table":
         return table_network(config, image_shape, classes)
-    for key, value in (
-        ("lipschitz", config.lipschitz),
-        ("family", config.family if config.family == "sandwich" else None),
-    ):
-        if value is not None:
-            raise InvalidConfig(
-                f"`model.{key}` = {value!r} is for the shape 'table', but `model.shape` is {config.shape!r}. Change one of them."
-            )
+    if config.lipschitz is not None:
+        raise InvalidConfig(
+            f"`model.lipschitz` = {config.lipschitz!r} is for the shape 'table', but `model.shape` is {config.shape!r}. Change one of them."
+        )
     assert len(image_shape) == 3
     body, features = _body(config, image_shape, classes)
     head = (LastLayerNormalised if config.head == "lln" else nn.Linear)(features, classes)
@@ -129,7 +137,12 @@ def _body(config: ModelConfig, image: tuple[int, int, int], classes: int) -> tup
             f" `model.family` {config.family!r}. Change one of them."
         )
     if config.shape in SHAPES:
-        return _blocks(config, image, classes)
+        return (_joint if config.family in JOINT else _blocks)(config, image, classes)
+    if config.family in (*JOINT, "sandwich"):
+        raise InvalidConfig(
+            f"The family {config.family!r} is for the shapes {', '.join(SHAPES)}, but `model.shape` is {config.shape!r}. Change one of"
+            " them."
+        )
     if config.shape in ("shift", "mlp"):
         return _tokens(config, image, classes)
     sizes = ("width", "convolutions") if config.shape == "liresnet" else ()
@@ -203,11 +216,36 @@ def _blocks(config: ModelConfig, image: tuple[int, int, int], classes: int) -> t
         raise InvalidConfig(
             "The family 'optimal' is for dense blocks, but the shape has convolutions. Set `model.convolutions` to 0."
         )
-    if config.family in ("orthogonal", "aoc", "manifold"):
+    if config.family == "sandwich":
+        whole = _fitting(sandwich_network, plan)
+    elif config.family in ("orthogonal", "aoc", "manifold"):
         whole = orthogonal_network(plan, "cayley" if config.family == "orthogonal" else config.family)
     else:
         whole = residual_network(plan, FAMILIES[config.family])
     return list(whole)[:-1], cast(nn.Linear, whole[-1]).in_features
+
+
+def _joint(config: ModelConfig, image: tuple[int, int, int], classes: int) -> tuple[list[nn.Module], int]:
+    """The body of layers that have a constant only together."""
+    build, start, known = JOINT[config.family]
+    given = dict(start)
+    for key in ("width", "kernel", "patch", "convolutions", "dense", "hidden_channels", "hidden", "pool"):
+        if (value := vars(config)[key]) is None:
+            continue
+        if key not in known:
+            raise InvalidConfig(
+                f"`model.{key}` has no effect on the family {config.family!r}, which knows {', '.join(known)}. Remove it."
+            )
+        given[key] = value
+    whole = _fitting(build, replace(SHAPES[config.shape], image=image, classes=classes, **given))
+    return list(whole)[:-1], cast(nn.Linear, whole[-1]).in_features
+
+
+def _fitting(build: Callable[[Plan], nn.Sequential], plan: Plan) -> nn.Sequential:
+    try:
+        return build(plan)
+    except InvalidWeight as error:
+        raise InvalidConfig(f"The sizes of the table `model` do not fit: {error}") from None
 
 
 def head_distances(model: nn.Sequential) -> Float[Tensor, "classes classes"]:

@@ -8,6 +8,7 @@ from sdplip.errors import InvalidConfig
 from sdplip.nn.abstract_scaling import AbstractScaling
 from sdplip.nn.activations import MaxMin
 from sdplip.nn.containers import Scale
+from sdplip.nn.equilibrium import EquilibriumLinear
 from sdplip.nn.heads import LastLayerNormalised
 from sdplip.nn.initialise import initialise
 from sdplip.nn.models import FAMILIES
@@ -36,11 +37,11 @@ def table_network(config: ModelConfig, shape: tuple[int, ...], outputs: int) -> 
     for key in ("kernel", "patch", "convolutions", "hidden_channels", "pool"):
         if vars(config)[key] is not None:
             raise InvalidConfig(f"`model.{key}` has no effect on the shape 'table'. Remove it.")
-    if config.head != "lln" or config.family in ("plain", "aoc") or config.std != 1:
+    if config.head != "lln" or config.family in ("plain", "aoc", "lipkernel") or config.std != 1:
         raise InvalidConfig(
-            "The shape 'table' has the head `lln`, a family other than `plain` and `aoc`, and rows that are standardised already: leave"
+            "The shape 'table' has the head `lln`, a family other than `plain`, `aoc` and `lipkernel`, and rows that are standardised already: leave"
             " `model.head`, `model.std` out and choose `model.family` = sandwich,"
-            " sll, cpl, aol, multi_step2, multi_step4, optimal, orthogonal or manifold."
+            " equilibrium, sll, cpl, aol, multi_step2, multi_step4, optimal, orthogonal or manifold."
         )
     width, dense = config.width or WIDTH, DENSE if config.dense is None else config.dense
     layers = _layers(config, shape[0], width, dense)
@@ -56,6 +57,9 @@ def table_network(config: ModelConfig, shape: tuple[int, ...], outputs: int) -> 
 
 
 def _layers(config: ModelConfig, features: int, width: int, dense: int) -> list[nn.Module]:
+    if config.family == "equilibrium":
+        units = config.hidden or HIDDEN
+        return [EquilibriumLinear(n, units, m) for n, m in pairwise([features, *[width] * dense])]
     if config.family in ("sandwich", "orthogonal", "manifold"):
         if config.hidden is not None:
             raise InvalidConfig(

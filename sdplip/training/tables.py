@@ -22,6 +22,8 @@ Family = Literal[
     "multi_step4",
     "optimal",
     "sandwich",
+    "lipkernel",
+    "equilibrium",
     "plain",
 ]
 Shape = Literal[
@@ -83,7 +85,8 @@ class ModelConfig(_Section):
         family: how layers are bounded: `sll`, `cpl`, `aol`, `multi_step2`, `multi_step4`, `optimal` (T of residual layers; in
             convnets aol and multi-step are rescaled layers; `optimal`, the SDP's own T now and then, is for dense blocks alone),
             `orthogonal` (convolutions by Cayley), `aoc` (by AOC), `manifold` (weights that the optimiser `muon` keeps orthogonal;
-            kernels larger than one pixel by AOC), `sandwich` (tables alone), or `plain` (not normalised: `liresnet`).
+            kernels larger than one pixel by AOC), `sandwich`, `lipkernel` (convolutions with stride 2), `equilibrium` (dense layers
+            whose outputs solve an equation), or `plain` (not normalised: `liresnet`).
         shape: the architecture; `shift` is LipNeXt's (patches, shifts, L2 pooling), `mlp` wide dense layers alone, `table` dense layers
             for rows of numbers.
         head: `lln` (rows of length 1) or `linear` (rows as they come); both get pairwise constants.

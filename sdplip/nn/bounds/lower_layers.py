@@ -35,6 +35,7 @@ from sdplip.nn.bounds.shapes import CIRCULAR_PADS, CONSTANT_PADS, MOVES
 from sdplip.nn.bounds.singular import goes_round, least_of_convolution, least_singular
 from sdplip.nn.bounds.tree import product_above, shown, sum_above
 from sdplip.nn.bounds.weights import effective, exact
+from sdplip.nn.bounds.zero_padded import least_of_zero_padded
 from sdplip.nn.containers import BoundedScale, ChannelScale, Concatenate, Residual, Scale, Sum
 from sdplip.nn.heads import Normalise
 from sdplip.nn.pooling import Center, FirstChannels
@@ -143,12 +144,15 @@ def _(module: nn.Conv2d, context: Context) -> LowerBound:
         return LowerBound(
             least_of_convolution(K, geometry), f"|C^T C - m| <= e proven frequency by frequency, {where}"
         )
-    if size is None:
-        raise context.refuse(
-            module,
-            "with zero padding, or a stride, its least singular value depends on the image size. Pass `input_shape`.",
-        )
-    return _as_a_whole(module, context)
+    if size is not None and prod(context.input_shape or ()) <= DENSE:
+        return _as_a_whole(module, context)
+    if geometry.padding_mode == "zeros" and (value := least_of_zero_padded(K, geometry)) > 0:
+        return LowerBound(value, "<U x, C x> >= m |x|^2 proven frequency by frequency, every image size")
+    raise context.refuse(
+        module,
+        "with zero padding, or a stride, its least singular value depends on the image, and its middle tap does not outweigh the others, from"
+        f" which one for every size would follow. Pass the `input_shape` of images with at most {DENSE} entries.",
+    )
 
 
 def _wide(module: nn.Module, context: Context, inputs: int, outputs: int) -> RefusedModule:

@@ -52,7 +52,7 @@ def least_of_convolution(K: Kernel, geometry: ExpandedGeometry) -> float:
     middle, size = tuple(k - 1 for k in taps), geometry.image_size
     coarse = None if size is None else tuple(h // s for h, s in zip(size, geometry.stride, strict=True))
     G, absolute = _gram(K, groups), _gram(abs(K), groups)
-    m = _middle(G, groups, coarse)
+    m = middle_of(G, groups, coarse)
     own = np.arange(len(G))
     G[own, own % G.shape[1], *middle] -= m
     once = Geometry(1, "circular", None, dilation, groups, coarse)
@@ -111,7 +111,7 @@ def _gram(K: Kernel, groups: int) -> Kernel:
     return G.reshape(groups * each, each, *G.shape[3:])
 
 
-def _middle(G: Kernel, groups: int, size: tuple[int, ...] | None) -> float:
+def middle_of(G: Kernel, groups: int, size: tuple[int, ...] | None) -> float:
     """The middle between the ends of the spectrum that frequencies of the image show, or a few. Not trusted."""
     n, each, *taps = G.shape
     counts = [min(h, FINEST) for h in size] if size else [FINEST // 2] * len(taps)
