@@ -31,6 +31,7 @@ def chain(*widths, slopes=(0.0, 1.0)) -> Chain:
 def wide(monkeypatch):
     """Every chain of few layers is one for the barrier method."""
     monkeypatch.setattr(module, "MANY", 0)
+    monkeypatch.setattr(module, "WIDER", 0.0)
 
 
 @pytest.mark.parametrize("widths", SHAPES.values(), ids=SHAPES)

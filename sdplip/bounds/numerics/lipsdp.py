@@ -25,8 +25,9 @@ from sdplip.solvers.solution import Status
 GoesOn = Callable[[int, float, float], bool]
 NARROW = 1e-4
 """Slope intervals are widened to this length: a neuron of one slope has multipliers without bound."""
-FEW_LAYERS, MANY = 4, 250
-"""Hidden layers up to which, and neurons from which on, slopes from 0 have the barrier method, which is quicker there."""
+FEW_LAYERS, MANY, WIDER = 4, 250, 1.5
+"""Hidden layers up to which, neurons from which on, and order of the inequality over neurons from which on slopes from 0 have the barrier
+method: there it is quicker. From `LARGE` neurons on for any order, since it needs less memory too."""
 LARGE, WIDE = 1500, 1e-5
 """Neurons from which on it ends at this relative gap of the squared bound, if the one that is asked for is smaller."""
 
@@ -95,7 +96,9 @@ class LipSDP:
 
 
 def _is_shallow(blocks: Blocks) -> bool:
-    return blocks.relu and len(blocks.sizes) <= 1 + FEW_LAYERS and len(blocks.alpha) >= MANY
+    neurons = len(blocks.alpha)
+    enough = neurons >= LARGE or (neurons >= MANY and blocks.order >= WIDER * neurons)
+    return blocks.relu and len(blocks.sizes) <= 1 + FEW_LAYERS and enough
 
 
 def _points(scaled: "_Scaled", groups: torch.Tensor | None, shallow: bool) -> Iterator[Iterate]:
