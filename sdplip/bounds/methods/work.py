@@ -70,7 +70,7 @@ def interior_work(network: Network) -> float:
     widths = list(_widths(network))
     hidden = sum(widths[1:-1])
     if len(widths) - 2 <= HIDDEN_LAYERS and hidden > NEURON_ORDER / 2 and _from_zero(network):
-        return 0.5 + 25 * hidden**3 / SPEED if hidden <= HIDDEN else inf
+        return 0.5 + 100 * hidden**3 / SPEED if hidden <= HIDDEN else inf
     order = hidden + min(widths[:2])
     return inf if len(widths) < 3 or order > NEURON_ORDER else 0.5 + 40 * order**3 / SPEED
 
