@@ -96,6 +96,7 @@ SOLVERS = {
     "InteriorPoint 1e-8": InteriorPoint(),
     "InteriorPoint 1e-6": InteriorPoint(gap=1e-6),
     "Mixing 1e-8": Mixing(tolerance=1e-8),
+    "Mixing 1e-3": Mixing(tolerance=1e-3),
     "SCS plain 1e-6": PlainSCS(),
     "SCS 1e-6": SCS,
     "SDPA 1e-7": SDPA,
@@ -114,6 +115,7 @@ CASES = {
     "conv 64x64x3x3, 32x32": (lambda: convolution(64, 32), ("InteriorPoint 1e-6",)),
     "n=2048": (lambda: layer(2048), OURS),
     "n=4096": (lambda: layer(4096), ("Mixing 1e-8",)),
+    "n=10000": (lambda: layer(10_000), ("Mixing 1e-3",)),
 }
 QUICK = ("n=100", "n=300", "volume n=100", "conv 8x8x3x3, 8x8")
 
