@@ -120,8 +120,7 @@ def test_the_other_method_goes_on_where_the_barrier_breaks_down(monkeypatch):
     assert found.sdp_lower == pytest.approx(expected, rel=1e-7)
 
 
-def test_auto_takes_more_neurons_where_slopes_begin_at_0():
+def test_auto_takes_strided_convolutions_of_2352_neurons():
     sizes = (784, 1568, 784, 10)
     flat = [np.ones((m, 1)) @ np.ones((1, n)) for n, m in pairwise(sizes)]
     assert interior_work(mlp(flat, "relu")) < np.inf
-    assert interior_work(mlp(flat, (0.1, 1.0))) == np.inf

@@ -9,14 +9,12 @@ from sdplip.bounds.numerics.pair_forms import few
 from sdplip.errors import InvalidProblem
 from sdplip.kernel.stages import linear_parts
 from sdplip.kernel.system import variables
-from sdplip.network import Activation, Maximum, Network, is_linear
+from sdplip.network import Maximum, Network, is_linear
 
 SPEED = 1e10
 """Operations a second of one core in products of large matrices."""
-NEURON_ORDER = 2600
+NEURON_ORDER = 3200
 """Above this order of the inequality of a chain its matrices take gigabytes and minutes."""
-HIDDEN, HIDDEN_LAYERS = 5000, 4
-"""Neurons and layers up to which slopes from 0 have the barrier method, whose matrices have no rows for inputs."""
 MAXIMA_ORDER = 1500
 """The same of a network with maxima over windows, which also has a bound part by part."""
 GROUPS = 24
@@ -68,10 +66,7 @@ def interior_work(network: Network) -> float:
         linear = all(is_linear(node.op) for node in network.nodes)
         return inf if linear or order > most else 0.5 + 100 * order**3 / SPEED
     widths = list(_widths(network))
-    hidden = sum(widths[1:-1])
-    if len(widths) - 2 <= HIDDEN_LAYERS and hidden > NEURON_ORDER / 2 and _from_zero(network):
-        return 0.5 + 100 * hidden**3 / SPEED if hidden <= HIDDEN else inf
-    order = hidden + min(widths[:2])
+    order = sum(widths[1:-1]) + min(widths[:2])
     return inf if len(widths) < 3 or order > NEURON_ORDER else 0.5 + 40 * order**3 / SPEED
 
 
@@ -91,11 +86,6 @@ def pairs_work(network: Network) -> float:
 def _layers(network: Network) -> int:
     """Nonlinear nodes."""
     return sum(not is_linear(node.op) for node in network.nodes)
-
-
-def _from_zero(network: Network) -> bool:
-    """Whether the lower slope of every neuron is 0."""
-    return all(not node.op.alpha.any() for node in network.nodes if isinstance(node.op, Activation))
 
 
 def _order(network: Network) -> int:

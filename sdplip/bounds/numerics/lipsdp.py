@@ -27,9 +27,9 @@ NARROW = 1e-4
 """Slope intervals are widened to this length: a neuron of one slope has multipliers without bound."""
 FEW_LAYERS, MANY, WIDER = 4, 250, 1.5
 """Hidden layers up to which, neurons from which on, and order of the inequality over neurons from which on slopes from 0 have the barrier
-method: there it is quicker. From `LARGE` neurons on for any order, since it needs less memory too."""
+method: there it is quicker."""
 LARGE, WIDE = 1500, 1e-5
-"""Neurons from which on it ends at this relative gap of the squared bound, if the one that is asked for is smaller."""
+"""Neurons from which on both methods end at this relative gap of the squared bound, if the one that is asked for is smaller."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class LipSDP:
         scaled = _Scaled.of(chain.weights, slopes, self.device)
         groups = _groups(scaled.blocks) if self.form == "layer" else None
         shallow = self.barrier and groups is None and _is_shallow(scaled.blocks)
-        gap = max(self.gap, WIDE) if shallow and chain.order >= LARGE else self.gap
+        gap = max(self.gap, WIDE) if chain.order >= LARGE and len(chain.slopes) <= FEW_LAYERS else self.gap
         best = least = None
         status, iterations = Status.FAILED, 0
         for iterations, point in enumerate(_points(scaled, groups, shallow), 1):
@@ -97,7 +97,7 @@ class LipSDP:
 
 def _is_shallow(blocks: Blocks) -> bool:
     neurons = len(blocks.alpha)
-    enough = neurons >= LARGE or (neurons >= MANY and blocks.order >= WIDER * neurons)
+    enough = neurons >= MANY and blocks.order >= WIDER * neurons
     return blocks.relu and len(blocks.sizes) <= 1 + FEW_LAYERS and enough
 
 
