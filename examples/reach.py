@@ -2,7 +2,7 @@
 
     python examples/reach.py FOLDER mnist fashion cifar10 cifar10-far --data DATA --seeds 3     # hours
     python examples/reach.py FOLDER mnist --data DATA --seeds 1 --minutes 0.1                   # a quick look
-    python examples/reach.py FOLDER page                          # into docs/reach.json and docs/results.md, from what stands there
+    python examples/reach.py FOLDER page                          # into docs/results/reach.json and docs/results.md, from what stands there
 
 Minutes are processor time of one thread. The values of a grid are tried for a fifth of the time each, and those that certify most images of the
 validation split at the radius of the goal are trained in full length. What is in FOLDER already is not run again; FOLDER/reach.json holds
@@ -21,7 +21,7 @@ from sdplip.training.trials import over_seeds, sweep
 from sdplip.writing import write_text
 
 DOCS = Path(__file__).parent.parent / "docs"
-ROWS, PAGE = DOCS / "reach.json", DOCS / "results.md"
+ROWS, PAGE = DOCS / "results" / "reach.json", DOCS / "results.md"
 CLOCK = ("train.threads=1", "train.clock=cpu", "train.device=cpu")
 SHORTER = 5
 """How much shorter the runs of a search are."""
