@@ -13,6 +13,7 @@ from torch import nn
 
 from sdplip.errors import InvalidProblem, RefusedModule
 from sdplip.nn import MaxMin, Normalise
+from sdplip.robustness import offsets
 from sdplip.robustness.arithmetic import network_in
 from sdplip.robustness.around import BALLS
 from sdplip.robustness.attacks import pgd
@@ -23,7 +24,7 @@ from tests.commands import answer, invoke
 from tests.trained import digits
 
 KINDS = {"relu": nn.ReLU, "maxmin": MaxMin, "tanh": nn.Tanh}
-N = 25
+N = 12
 
 
 @functools.cache
@@ -60,7 +61,7 @@ def test_no_radius_falls_and_most_grow(kind, precision):
     assert (after.prediction == before.prediction).all() and after.precision == precision
     sure = before.correct & (before.radius > 0)
     assert (after.radius[~sure] == before.radius[~sure]).all()
-    assert result.gain > 1.2 and 0 < result.balls <= BALLS * N
+    assert result.gain > 1.2 and 0 < result.balls <= (BALLS + offsets.BALLS) * N
     assert after.rounding == before.rounding == ("float64" if kind == "tanh" else "proven")
 
 
@@ -144,7 +145,7 @@ def test_refusals():
     known = found("relu").after
     with pytest.raises(InvalidProblem, match="not those"):
         local_radii(trained("relu"), images[1:9], labels[1:9], known)
-    with pytest.raises(InvalidProblem, match="only 25"):
+    with pytest.raises(InvalidProblem, match="only 12"):
         local_radii(trained("relu"), images[:30], labels[:30], known)
     few = replace(
         known, **{name: vars(known)[name][:2] for name in ("label", "prediction", "margin", "radius")}

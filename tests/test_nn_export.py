@@ -14,6 +14,7 @@ from sdplip.network.read.torch import read_module
 from sdplip.nn import (
     AOL,
     SLL,
+    Blocked,
     CayleyConv2d,
     FirstChannels,
     L2Pool1d,
@@ -143,6 +144,9 @@ OTHERS = {
         (6,),
     ),
     "identity plus images": lambda: (Residual(nn.Conv2d(8, 8, 3, padding=1)), (8, 32, 32)),
+    "sums by blocks": lambda: (
+        nn.Sequential(Blocked(nn.Linear(40, 5)), nn.ReLU(), Blocked(nn.Linear(5, 3))), (40,)
+    ),
     "wide sandwiches": lambda: (nn.Sequential(sandwich(30, 40), sandwich(40, 2)), (30,)),
 }  # fmt: skip
 

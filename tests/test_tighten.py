@@ -297,14 +297,16 @@ def test_one_logit_is_tightened_as_the_two_logits_that_it_means(precision):
     with torch.no_grad():
         for name, tensor in two[-1].named_parameters():
             tensor[0], tensor[1] = 0.0, getattr(one[-1], name)[0]
-    x = torch.rand(5, 3)
+    x = torch.rand(2, 3)
     labels = (one(x)[:, 0] > 0).long()
-    found = [tighten(model, x, labels, precision=precision) for model in (one, two)]
+    found = [tighten(model, x, labels, "lipsdp-neuron", precision=precision) for model in (one, two)]
     near = [local_radii(model, x, labels, f.after) for model, f in zip((one, two), found, strict=True)]
     for a, b in ((found[0].after, found[1].after), (near[0].after, near[1].after)):
         assert (a.radius > 0).all()
         np.testing.assert_allclose(a.radius, b.radius, rtol=1e-4)
     assert found[0].gain > 1.5 and near[0].after.mean_radius > found[0].after.mean_radius
     if precision == "float64":
-        graph, _ = tighten_graph(read_module(one.double(), (3,)), x.double().numpy(), labels.numpy())
+        graph, _ = tighten_graph(
+            read_module(one.double(), (3,)), x.double().numpy(), labels.numpy(), "lipsdp-neuron"
+        )
         np.testing.assert_allclose(graph.after.radius, found[0].after.radius, rtol=1e-4)

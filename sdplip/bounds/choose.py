@@ -86,7 +86,7 @@ def bound(
     local = goal.network if region is None else local_network(goal.network, region)
     deadline = time.monotonic() + (1 - 1.5 * SHARE) * seconds if method == "auto" or stop else inf
     task = Task(local, goal.norm, progress, device, deadline)
-    run = _Run(method, report, whole=region is None and goal.norm == "l2")
+    run = _Run(method, report, whole=goal.norm == "l2")
     row, best = rows.propose(task, run.one) if goal.norm == "linf" else (None, run.one(task))
     proof, value = best.proof, best.bound
     if region is not None:
@@ -181,7 +181,7 @@ def pair_bounds(
 
 @dataclass(eq=False)
 class _Run:
-    """One call of `bound`: the method, what was tried, and what came of it. `whole`: of all inputs and outputs at once."""
+    """One call of `bound`: the method, what was tried, and what came of it. `whole`: of all outputs at once."""
 
     method: str | Propose
     report: Callable[[Tried], object] | None
