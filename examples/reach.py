@@ -16,8 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from search import spread, tested, tried
+
 from sdplip.training import override, preset
-from sdplip.training.trials import over_seeds, sweep
+from sdplip.training.trials import sweep
 from sdplip.writing import write_text
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -89,27 +91,10 @@ def reached(name: str, folder: Path, data: str, minutes: float, seeds: int) -> d
         "preset": goal.preset,
         "minutes": minutes,
         "eps": base.train.eps,
-        "search": [
-            {"values": dict(t.values), "clean": t.clean, "certified": t.certified} for t in found.trials
-        ],
+        "search": tried(found.trials),
         "chosen": dict(found.chosen.values),
-        "finals": [
-            {
-                "seed": f.seed,
-                "clean": f.clean,
-                "certified": dict(f.certified),
-                "mean_radius": f.mean_radius,
-                "bound": f.bound,
-            }
-            for f in finals
-        ],
+        "finals": tested(finals),
     }
-
-
-def spread(values: list[float], digits: int = 1, factor: float = 100) -> str:
-    """Mean (least to most); the number itself if there is one."""
-    mean, least, most = (f"{factor * number:.{digits}f}" for number in over_seeds(values))
-    return mean if len(values) == 1 else f"{mean} ({least} to {most})"
 
 
 def table(rows: dict[str, Any]) -> str:
@@ -127,10 +112,10 @@ def table(rows: dict[str, Any]) -> str:
             f"{value:g} {key if key == 'clean' else f'at {key}'}" for key, value in GOALS[name].hoped.items()
         )
         certified = ", ".join(
-            f"{spread([run['certified'][eps] for run in runs])} at {eps}" for eps in GOALS[name].radii
+            f"{spread([run['certified'][eps] for run in runs], 1)} at {eps}" for eps in GOALS[name].radii
         )
         lines.append(
-            f"| {name} | {recipe} | {row['minutes']:g} | {len(runs)} | {hoped} | {spread([run['clean'] for run in runs])} | {certified} |"
+            f"| {name} | {recipe} | {row['minutes']:g} | {len(runs)} | {hoped} | {spread([run['clean'] for run in runs], 1)} | {certified} |"
             f" {spread([run['mean_radius'] for run in runs], 3, 1)} |"
         )
     lines += ["", "| goal | tried on the validation split | clean | certified |", "|---|---|--:|--:|"]

@@ -11,6 +11,7 @@ the last round in full length. FOLDER/search.json holds every round and the fina
 import argparse
 import itertools
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,25 @@ def finals(
     return sweep(plan, values, out / f"round-{rounds}", seeds=seeds, radii=radii).finals
 
 
+def tried(trials: Iterable[Trial]) -> list[dict[str, Any]]:
+    """What the validation split says of them, as data."""
+    return [{"values": dict(t.values), "clean": t.clean, "certified": t.certified} for t in trials]
+
+
+def tested(runs: Iterable[Final]) -> list[dict[str, Any]]:
+    """What the test set says of the final runs, as data."""
+    return [
+        {
+            "seed": f.seed,
+            "clean": f.clean,
+            "certified": dict(f.certified),
+            "mean_radius": f.mean_radius,
+            "bound": f.bound,
+        }
+        for f in runs
+    ]
+
+
 def searched(
     config: RunConfig,
     values: dict[str, list[str]],
@@ -79,21 +99,9 @@ def searched(
     document = {
         "steps": steps,
         "eps": config.train.eps,
-        "rounds": [
-            [{"values": dict(t.values), "clean": t.clean, "certified": t.certified} for t in trials]
-            for trials in found
-        ],
+        "rounds": [tried(trials) for trials in found],
         "chosen": dict(chosen.values),
-        "finals": [
-            {
-                "seed": f.seed,
-                "clean": f.clean,
-                "certified": dict(f.certified),
-                "mean_radius": f.mean_radius,
-                "bound": f.bound,
-            }
-            for f in last
-        ],
+        "finals": tested(last),
     }
     write_text(out / "search.json", json.dumps(document, indent=1) + "\n")
     return document
