@@ -187,6 +187,8 @@ def contests(small: bool) -> list[Contest]:
                 "aol": ResidualLinear(features, hidden, "aol"),
                 "sll": ResidualLinear(features, hidden),
                 "cpl": ResidualLinear(features, hidden, "spectral"),
+                "cpl, refresh_every=4": ResidualLinear(features, hidden, Spectral(refresh_every=4)),
+                "cpl, refresh_every=8": ResidualLinear(features, hidden, Spectral(refresh_every=8)),
             },
         ),
         Contest(

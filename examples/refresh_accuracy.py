@@ -5,7 +5,7 @@ r"""What does it cost to compute T only at every k-th step of training? Accuracy
 prints a Markdown table. Every model is trained with `refresh_every=k` in all its layers and judged in eval mode, where T is
 computed from the final weights: a test image counts as certified at radius 0.5 if its margin is above $0.5 \sqrt 2 L$, with the
 proven $L$ = `lipschitz(model).value`. The shuffles and initial weights of a seed are the same for every k. Between two
-computations T is a constant, so the gradient does not know that a larger weight is rescaled.
+computations T only grows with the weight: with its norm (SLL), or with the image of a vector that power iteration follows (CPL).
 """
 
 import statistics
@@ -16,9 +16,10 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 
-from sdplip.nn import SLL, ResidualLinear, initialise, lipschitz, rescaled
+from sdplip.nn import SLL, AbstractScaling, ResidualLinear, Spectral, initialise, lipschitz, rescaled
 
 RADIUS, EPOCHS, BATCH, TEMPERATURE = 0.5, 30, 64, 0.25
+KINDS = {"sll": SLL, "spectral (CPL)": Spectral}
 Split = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
@@ -30,16 +31,18 @@ def digits() -> Split:
     return (*floats, torch.tensor(train_y), torch.tensor(test_y))
 
 
-def network(refresh_every: int) -> nn.Sequential:
-    """Three residual layers of 128 hidden units and a rescaled head, all with a learned q."""
-    blocks = (ResidualLinear(64, 128, SLL(refresh_every=refresh_every)) for _ in range(3))
-    return nn.Sequential(*blocks, rescaled(nn.Linear(64, 10), SLL(refresh_every=refresh_every)))
+def network(kind: type[AbstractScaling], refresh_every: int) -> nn.Sequential:
+    """Three residual layers of 128 hidden units and a rescaled head."""
+    blocks = (ResidualLinear(64, 128, kind(refresh_every=refresh_every)) for _ in range(3))
+    return nn.Sequential(*blocks, rescaled(nn.Linear(64, 10), kind(refresh_every=refresh_every)))
 
 
-def trained(refresh_every: int, rate: float, seed: int, train_x: Tensor, train_y: Tensor) -> nn.Sequential:
+def trained(
+    kind: type[AbstractScaling], refresh_every: int, rate: float, seed: int, train_x: Tensor, train_y: Tensor
+) -> nn.Sequential:
     """The network after training with Adam on the cross-entropy of logits over a temperature, in eval mode."""
     torch.manual_seed(seed)
-    model = initialise(network(refresh_every))
+    model = initialise(network(kind, refresh_every))
     steps = EPOCHS * (len(train_x) // BATCH)
     optimiser = torch.optim.Adam(model.parameters(), rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps)
@@ -67,11 +70,14 @@ def scores(model: nn.Sequential, x: Tensor, y: Tensor) -> tuple[float, float, fl
 
 def refresh_accuracy(
     every: Sequence[int] = (1, 4, 16), rates: Sequence[float] = (1e-2, 1e-3), seeds: Sequence[int] = (0, 1, 2)
-) -> dict[tuple[float, int], list[tuple[float, float, float]]]:
-    """`scores` of each seed, for each pair of rate and k."""
+) -> dict[tuple[str, float, int], list[tuple[float, float, float]]]:
+    """`scores` of each seed, for each scaling, rate and k."""
     train_x, test_x, train_y, test_y = digits()
     return {
-        (rate, k): [scores(trained(k, rate, seed, train_x, train_y), test_x, test_y) for seed in seeds]
+        (name, rate, k): [
+            scores(trained(kind, k, rate, seed, train_x, train_y), test_x, test_y) for seed in seeds
+        ]
+        for name, kind in KINDS.items()
         for rate in rates
         for k in every
     }
@@ -79,9 +85,9 @@ def refresh_accuracy(
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    print(f"| rate | `refresh_every` | accuracy | certified at radius {RADIUS} | largest proven bound |")
-    print("|---|--:|--:|--:|--:|")
-    for (rate, k), found in refresh_accuracy().items():
+    print(f"| T | rate | `refresh_every` | accuracy | certified at radius {RADIUS} | largest proven bound |")
+    print("|---|---|--:|--:|--:|--:|")
+    for (name, rate, k), found in refresh_accuracy().items():
         *shares, bounds = zip(*found, strict=True)
         spread = (f"{100 * statistics.mean(v):.1f} ± {100 * statistics.stdev(v):.1f} %" for v in shares)
-        print(f"| {rate:g} | {k} | {' | '.join(spread)} | {max(bounds):.7f} |")
+        print(f"| {name} | {rate:g} | {k} | {' | '.join(spread)} | {max(bounds):.7f} |")

@@ -557,13 +557,60 @@ def test_refresh_every_third_step():
         optimiser.zero_grad()
         (layer.adjoint(layer.analysis(torch.randn(2, 5)) / t)).square().sum().backward()
         optimiser.step()
-    assert ages == [True, False, False, True, False, False, True]
+    assert ages == [True] * 7  # between two computations t grows with the weight
     now = scalings.gershgorin(layer.weight.mT, layer.scaling.log_q.exp())
     assert not torch.allclose(layer.t, now)
     layer.eval()
     torch.testing.assert_close(layer.t, now)  # what is proven and reported is never old
     layer.train()
     assert layer.t.requires_grad
+
+
+@pytest.mark.parametrize("kind", [SLL, AOL, Spectral, MultiStep])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda scaling: ResidualLinear(5, 4, scaling),
+        lambda scaling: ResidualConv2d(3, 4, 3, scaling),
+    ],
+)
+def test_t_between_two_computations_grows_with_the_weight(kind, make):
+    torch.manual_seed(0)
+    layer = make(kind(refresh_every=3))
+    t = layer.t
+    with torch.no_grad():
+        layer.weight *= 1.5
+    later = layer.t
+    torch.testing.assert_close(later, 1.5**2 * t)
+    (slope,) = torch.autograd.grad(later.sum(), layer.weight)
+    torch.testing.assert_close((slope * layer.weight).sum(), 2 * later.sum())  # Euler, degree 2
+    layer.weight.requires_grad_(False)
+    layer.train()
+    torch.testing.assert_close((layer.t, layer.t)[1], layer.t)
+
+
+def test_spectral_t_follows_another_top_direction():
+    layer = ResidualLinear(2, 2, Spectral(iterations=12, refresh_every=1000))
+    layer.weight = nn.Parameter(torch.tensor([[2.0, 0.0], [0.1, 1.0]]))
+    before = layer.t
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([[1.0, 0.0], [0.1, 2.0]]))
+    for _ in range(60):
+        later = layer.t
+    assert before[0].item() == pytest.approx(
+        torch.linalg.matrix_norm(torch.tensor([[2.0, 0.0], [0.1, 1.0]]), 2).square().item(), rel=1e-3
+    )
+    torch.testing.assert_close(
+        later, torch.linalg.matrix_norm(layer.weight, 2).square().expand(2), rtol=1e-3, atol=0
+    )
+
+
+def test_lazy_t_of_a_zero_weight_stays_finite():
+    for kind in (SLL, Spectral):
+        layer = ResidualLinear(3, 2, kind(refresh_every=2))
+        nn.init.zeros_(layer.weight)
+        for _ in range(2):
+            assert layer.t.isfinite().all() and layer(torch.ones(1, 3)).isfinite().all()
 
 
 @pytest.mark.parametrize("shape", [(5, 9), (12, 7), (3, 1), (4, 8)])

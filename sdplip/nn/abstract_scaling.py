@@ -17,13 +17,16 @@ from sdplip.nn.memo import Memo
 Weight = Float[Tensor, "..."]
 """A weight as its layer stores it: `(out, in)` or `(out, in / groups, *taps)`; hidden units first in residual layers."""
 
+Marks = dict[str, Tensor]
+"""Tensors by name, without gradients."""
+
 
 class AbstractScaling(nn.Module, ABC):
     r"""The diagonal $t$ of a certified $T$ for one weight: $W^\top W \preceq \mathrm{diag}(t)$ in exact arithmetic.
 
     `forward(weight)` returns `t` in at least single precision, whatever autocast says. In training it is computed at each call,
-    or at every `refresh_every`-th call (in between it is a constant of the past, and the bound holds up to what the steps since
-    then changed); in eval mode once, until the weight changes. In a compiled graph it is always computed.
+    or at every `refresh_every`-th call (in between it grows with the weight, and the bound holds up to what the steps since then
+    changed otherwise); in eval mode once, until the weight changes. In a compiled graph it is always computed.
 
     A layer calls `bind` once and says what the weight is.
 
@@ -116,10 +119,11 @@ class AbstractScaling(nn.Module, ABC):
         if self.refresh_every == 1 or not torch.is_grad_enabled():
             return self.compute(weight)
         age, self._age = self._age, self._age + 1
-        if self._kept is not None and age % self.refresh_every:
-            return self._kept
+        if self._kept and age % self.refresh_every:
+            with torch.autocast(weight.device.type, enabled=False):
+                return self.followed(weight.to(precision(weight)), self._kept)
         t = self.compute(weight)
-        self._kept = t.detach()
+        self._kept = self.marks(weight, t)
         return t
 
     def compute(self, weight: Weight) -> Float[Tensor, " n"]:
@@ -129,6 +133,14 @@ class AbstractScaling(nn.Module, ABC):
             if self.geometry is not None:
                 return self.convolution(weight, self.geometry)
             return self.dense(weight.mT if self.form == "residual" else weight)
+
+    def marks(self, weight: Weight, t: Float[Tensor, " n"]) -> Marks:
+        """What `followed` needs of a computation of `t`."""
+        return {"t": t.detach(), "size": weight.detach().to(t.dtype).square().sum()}
+
+    def followed(self, weight: Weight, kept: Marks) -> Float[Tensor, " n"]:
+        r"""About the `t` of a weight a few steps after it was computed, as if all steps had been along the weight."""
+        return kept["t"] * (weight.square().sum() / nonzero(kept["size"]))
 
     def gauge(self, weight: Weight) -> Float[Tensor, " n"]:
         r"""Positive $d$ such that the raw weight $W\,\mathrm{diag}(d)$ gives $W T^{-1/2}$ parallel to $W$, if there is one.
@@ -149,16 +161,16 @@ class AbstractScaling(nn.Module, ABC):
         """Forget what was computed from older weights."""
         self._memo.drop()
         self.given = None
-        self._kept: Tensor | None = None
+        self._kept: Marks = {}
         self._age = 0
 
-    def past(self) -> tuple[int, Tensor | None]:
-        """What `refresh_every` makes the next calls depend on, for checkpoints: calls since the start, and the `t` in use."""
+    def past(self) -> tuple[int, Marks]:
+        """What `refresh_every` makes the next calls depend on, for checkpoints: calls since the start, and the last computation."""
         return self._age, self._kept
 
-    def recall(self, age: int, t: Tensor | None) -> None:
+    def recall(self, age: int, kept: Marks) -> None:
         """Go on from a `past`."""
-        self._age, self._kept = age, t
+        self._age, self._kept = age, kept
 
     def train(self, mode: bool = True) -> "AbstractScaling":
         self._drop()
@@ -179,6 +191,11 @@ class AbstractScaling(nn.Module, ABC):
 def precision(weight: Tensor) -> torch.dtype:
     """The dtype in which `t` of this weight is computed: its own, but at least single precision."""
     return torch.promote_types(weight.dtype, torch.float32)
+
+
+def nonzero(x: Tensor) -> Tensor:
+    """`x` with every 0 replaced by 1, to divide by."""
+    return torch.where(x == 0, 1, x)
 
 
 def _perron_vector(

@@ -13,7 +13,7 @@ from sdplip import convolution, scalings
 from sdplip.errors import InvalidScaling
 from sdplip.geometry import Geometry
 from sdplip.nn import frequencies, rowsums
-from sdplip.nn.abstract_scaling import AbstractScaling, Weight
+from sdplip.nn.abstract_scaling import AbstractScaling, Marks, Weight, nonzero
 
 
 class Spectral(AbstractScaling):
@@ -50,6 +50,23 @@ class Spectral(AbstractScaling):
 
     def options(self) -> tuple:
         return (self.iterations,)
+
+    def marks(self, weight: Weight, t: Float[Tensor, " n"]) -> Marks:
+        kept = super().marks(weight, t)
+        if self.geometry is None and t.requires_grad:
+            (slope,) = torch.autograd.grad(t[0], weight, retain_graph=True)  # of rank one
+            row = torch.linalg.vector_norm(slope, dim=1).argmax(0, keepdim=True)
+            kept["top"] = nn.functional.normalize(slope.index_select(0, row)[0].to(t.dtype), dim=0)
+            kept["size"] = (weight.detach().to(t.dtype) @ kept["top"]).square().sum()
+        return kept
+
+    def followed(self, weight: Weight, kept: Marks) -> Float[Tensor, " n"]:
+        """Of a matrix, by the length of the image of the top singular vector, which a step of power iteration follows."""
+        if "top" not in kept:
+            return super().followed(weight, kept)
+        with torch.no_grad():
+            kept["top"] = nn.functional.normalize(weight.mT @ (weight @ kept["top"]), dim=0)
+        return kept["t"] * ((weight @ kept["top"]).square().sum() / nonzero(kept["size"]))
 
 
 class AbstractGershgorin(AbstractScaling):

@@ -92,8 +92,7 @@ def save_checkpoint(
     ages = {}
     for name, scaling in _lazy(model):
         ages[name], kept = scaling.past()
-        if kept is not None:
-            tensors[f"scaling.{name}"] = kept
+        tensors |= {f"scaling.{name}.{key}": mark for key, mark in kept.items()}
     tensors |= {f"random.{name}": state for name, state in _random(next(model.parameters()).device).items()}
     tensors |= {f"extra.{name}": tensor for name, tensor in extra.items()}
     header = {"version": VERSION, "counters": asdict(counters), "optimiser": numbers, "ages": ages}
@@ -116,11 +115,10 @@ def load_checkpoint(
         optimiser.load_state_dict(
             _optimiser_state(optimiser, _under(tensors, "optimiser"), header["optimiser"])
         )
-        kept = _under(tensors, "scaling")
         device = next(model.parameters()).device
         for name, scaling in _lazy(model):
-            t = kept.get(name)
-            scaling.recall(header["ages"][name], None if t is None else t.to(device))
+            kept = _under(tensors, f"scaling.{name}")
+            scaling.recall(header["ages"][name], {key: mark.to(device) for key, mark in kept.items()})
     except (KeyError, RuntimeError, ValueError, TypeError) as error:
         reason = str(error).splitlines()[0][:200]
         raise InvalidRun(f"`{path}` does not fit this run ({reason}). {remedy}") from None
