@@ -24,7 +24,7 @@ from tests.commands import answer, invoke
 from tests.trained import digits
 
 KINDS = {"relu": nn.ReLU, "maxmin": MaxMin, "tanh": nn.Tanh}
-N = 12
+N = 6
 
 
 @functools.cache
@@ -49,7 +49,7 @@ def trained(kind):
 @functools.cache
 def found(kind, precision="float64"):
     _, (images, labels) = digits()
-    known = certify_accuracy(trained(kind), images[:40], labels[:40], precision=precision)
+    known = certify_accuracy(trained(kind), images[:20], labels[:20], precision=precision)
     return local_radii(trained(kind), images[:N], labels[:N], known, bent=0)
 
 
