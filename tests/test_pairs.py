@@ -19,6 +19,7 @@ from sdplip.kernel.check import conclude
 from sdplip.kernel.regions import Ball
 from sdplip.network import Activation, Builder, Dense, Network, Sum
 from sdplip.network.jacobian import derivative
+from sdplip.network.read.weights import weights_network
 from sdplip.solvers.solution import Status
 from tests.nets import mlp, random_mlp
 from tests.test_rule_pairwise import FIRST, SECOND, largest
@@ -124,6 +125,14 @@ def test_regions_pairs_of_outputs_and_the_largest_output():
         d = rng.normal(size=3)
         x = ball.center + ball.radius * rng.uniform() * d / np.linalg.norm(d)
         assert np.linalg.norm(derivative(network, x).matrix(), 2) <= local.bound
+
+
+def test_the_largest_output_is_no_larger_than_all():
+    """The second output is small, and only all at once have pairs: 6.33 where the largest output alone gives 6.53."""
+    network = weights_network([np.array([[-1.0, 3], [3, -1]]), np.array([[2.0, 2], [0, 0.1]])])
+    found, alone = bound(network, output_norm="linf"), bound(network, "lipsdp-neuron", output_norm="linf")
+    assert found.row is None and alone.row == 0 and found.lower <= found.bound < 0.98 * alone.bound
+    assert found.bound == bound(network).bound == conclude(found.goal, found.proof)
 
 
 def test_a_search_that_is_stopped_has_a_bound():

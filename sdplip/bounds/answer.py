@@ -41,7 +41,8 @@ class NetworkBound:
         seconds: wall time, proof included.
         iterations: of the solver.
         others: bound of every method that gave one, the winner included.
-        row: the output of the largest bound, where `bound` is of the largest output alone ("linf"); None of all outputs ("l2").
+        row: the output of the largest bound, where `bound` is of the largest output alone ("linf"); None of all outputs ("l2", and
+            "linf" where all at once had the least bound).
         tried: every method, in order.
         note: what the caller should know: that time was up, or an interrupt.
         lower_proven: whether `lower` is proven, rounding included, as the method "exact" does it.

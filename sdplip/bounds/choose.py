@@ -87,7 +87,7 @@ def bound(
     deadline = time.monotonic() + (1 - 1.5 * SHARE) * seconds if method == "auto" or stop else inf
     task = Task(local, goal.norm, progress, device, deadline)
     run = _Run(method, report, whole=goal.norm == "l2")
-    row, best = rows.propose(task, run.one) if goal.norm == "linf" else (None, run.one(task))
+    row, best = run.largest(task) if goal.norm == "linf" else (None, run.one(task))
     proof, value = best.proof, best.bound
     if region is not None:
         proof = Proof(
@@ -189,6 +189,32 @@ class _Run:
     others: dict[str, float] = field(default_factory=dict)
     tried: list[Tried] = field(default_factory=list)
     note: str = ""
+
+    def largest(self, task: Task) -> tuple[int | None, Proven]:
+        """The bound of the largest output and which one that is; None where "auto" proves less of all outputs at once."""
+        network = task.network
+        self.whole = network.outputs == 1
+        if self.method != "auto" or self.whole:
+            return rows.propose(task, self.one)
+        works = [METHODS[name].work(network) for name in _plan(task) if name in METHODS]
+        dear = max((work for work in works if work <= task.left), default=inf)
+        if network.outputs * dear <= task.left:  # else one bound of all is what there is time for
+            row, best = rows.propose(task, self.one)
+            together = self._together(task)
+        else:
+            together = self._together(task)
+            row, best = rows.propose(task, self.one)
+        if best.bound <= together.bound:
+            return row, best
+        self.others = {together.method: together.bound}
+        return None, replace(together, bound=task.conclude(together.proof))
+
+    def _together(self, task: Task) -> Proven:
+        """All outputs at once, whose Euclidean norm is not below the largest."""
+        self.whole = True
+        found = self.one(task.about(task.network))
+        self.whole = False
+        return found
 
     def one(self, task: Task) -> Proven:
         """The best bound of a task."""

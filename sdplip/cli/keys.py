@@ -89,7 +89,7 @@ KEYS: dict[str, Key] = {
     "method": Key("string", "Which proposed the proof."),
     "order": Key("integer", "Of the largest matrix inequality."),
     "output_norm": Key("string", "l2, or linf: of the largest output."),
-    "row": Key("integer", "With linf, the output that has the largest bound.", null=True),
+    "row": Key("integer", "With linf, the output that has the largest bound; null where all at once had the least.", null=True),
     "words": Key("string", "The claim in words."),
     "note": Key("string", "What happened on the way, or why there is no bound; empty if nothing did."),
     "checked": Key("string", "How an ONNX graph was compared with another evaluation; empty if it was not."),

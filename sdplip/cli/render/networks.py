@@ -67,7 +67,7 @@ def bound(
         say(console, f"Proven too: no constant below {below(best.lower, 9)} will do{at}.")
         _files(console, verify, plot)
         return
-    what = "has norm" if best.row is None else "has a row of length"
+    what = "has norm" if best.goal.norm == "l2" else "has a row of length"
     found = f"the largest Jacobian found {what} {below(best.lower)}" if best.lower else "no Jacobian is known"
     dual = " `sdp_lower` is a solver's dual value, below which that method cannot come."
     say(
@@ -92,8 +92,9 @@ def _claim(best: "NetworkBound", region: "Region | None", pair: tuple[int, int] 
     f = "|f(x) - f(y)|"
     where = "" if region is None else f" in {region_words(region)}"
     norms = "in Euclidean norms"
-    if best.row is not None:
-        f, norms = f"{f}_inf", f"from Euclidean lengths to the largest output, which is output {best.row}"
+    if best.goal.norm == "linf":
+        which = "by all outputs at once" if best.row is None else f"which is output {best.row}"
+        f, norms = f"{f}_inf", f"from Euclidean lengths to the largest output, {which}"
     if pair:
         f, norms = "|g(x) - g(y)|", f"for g = output {pair[0]} minus output {pair[1]}"
     return f"{f} <= {above(best.bound, 9)} |x - y| for all x, y{where}, {norms}"
