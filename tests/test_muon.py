@@ -7,7 +7,17 @@ import torch
 from torch import nn
 
 from sdplip.errors import InvalidConfig, InvalidWeight, UnsupportedConvolution
-from sdplip.nn import LastLayerNormalised, LipNeXtBlock, MaxMin, lipschitz, orthogonal
+from sdplip.geometry import Geometry
+from sdplip.nn import (
+    LastLayerNormalised,
+    LipNeXtBlock,
+    MaxMin,
+    ResidualConv2d,
+    ResidualLinear,
+    lipschitz,
+    orthogonal,
+    rescaled,
+)
 from sdplip.nn.manifold import (
     as_matrices,
     deviation,
@@ -17,6 +27,7 @@ from sdplip.nn.manifold import (
     polar,
     retracted,
 )
+from sdplip.nn.scaled import scaled_weights
 from sdplip.training import load_run, override, train
 from sdplip.training.margins import aimed
 from sdplip.training.optimisers import Muon, muon_groups
@@ -128,6 +139,57 @@ def test_a_step_by_hand():
     torch.testing.assert_close(weight.detach(), expected)
 
 
+def test_a_step_of_a_scaled_weight_by_hand():
+    """W = diag(3, 4) has the length 5 and singular values of mean square 12.5. A gradient along it, and one across it: W turns, its length stays."""
+    layer = rescaled(nn.Linear(2, 2, bias=False).double(), "aol")
+    weight = next(iter(scaled_weights(layer)))
+    for gradient, direction in (([[1, 0], [0, 1]], [[1, 0], [0, 1]]), ([[0, 1], [-1, 0]], [[0, 1], [-1, 0]])):
+        with torch.no_grad():
+            weight.copy_(torch.tensor([[3.0, 0], [0, 4]]))
+        weight.grad = torch.tensor(gradient, dtype=torch.float64)
+        optimiser = Muon(muon_groups(layer), 0.2, steps=1)
+        size = float(newton_schulz(weight.grad, 1).diagonal().abs().max() or newton_schulz(weight.grad, 1)[0, 1])
+        optimiser.step()
+        V = torch.tensor([[3.0, 0], [0, 4]], dtype=torch.float64)
+        V -= 0.2 * 12.5**0.5 * size * torch.tensor(direction, dtype=torch.float64)
+        torch.testing.assert_close(weight.detach(), 5 * V / V.norm())
+    with torch.no_grad():
+        weight.zero_()
+    optimiser.step()
+    assert not weight.any()
+
+
+def test_wide_matrices_take_the_same_steps():
+    """Through the small Gram matrix or not."""
+    G = seeded(2, 5, 21)
+    X = G / torch.linalg.matrix_norm(G, keepdim=True)
+    for _ in range(4):
+        A = X @ X.mT
+        X = 3.4445 * X + (-4.7750 * A + 2.0315 * A @ A) @ X
+    torch.testing.assert_close(newton_schulz(G, 4), X)
+    torch.testing.assert_close(newton_schulz(G.mT, 4), X.mT)
+    half = newton_schulz(G.float(), 4, half=True)
+    assert (half - X).norm() < 0.05 * X.norm()  # bfloat16 has three digits
+
+
+def test_groups_of_a_network_with_every_kind():
+    """Orthogonal, residual, grouped residual and rescaled layers, and what is left for Adam."""
+    grouped = ResidualConv2d(4, 6, 3, "spectral", geometry=Geometry(groups=2))
+    layers = nn.ModuleList(
+        [
+            orthogonal(nn.Linear(4, 4), "manifold"),
+            ResidualLinear(4, 6, "sll"),
+            grouped,
+            rescaled(nn.Linear(4, 4), "aol"),
+            nn.Linear(4, 2),
+        ]
+    )
+    groups = muon_groups(layers)
+    sizes = [(group["manifold"], group.get("scaled"), group.get("blocks"), len(group["params"])) for group in groups]
+    assert sizes == [(True, False, 1, 1), (False, True, 1, 2), (False, True, 2, 1), (False, None, None, 1), (False, None, None, 6)]
+    assert scaled_weights(layers)[grouped.weight] == 2
+
+
 def test_the_rest_is_torchs_adam():
     torch.manual_seed(0)
     ours, theirs = nn.Linear(3, 2), nn.Linear(3, 2)
@@ -225,6 +287,17 @@ def test_closures_schedulers_and_parameters_without_gradient():
     assert [group["lr"] for group in optimiser.param_groups] == pytest.approx([0.1, 0.005, 0.005])
 
 
+def test_checkpoints_from_before_scaled_weights():
+    """Their groups do not say `scaled`."""
+    model = network()
+    optimiser = Muon(muon_groups(model), 0.2)
+    document = copy.deepcopy(optimiser.state_dict())
+    for group in document["param_groups"]:
+        del group["scaled"]
+    optimiser.load_state_dict(document)
+    descend(model, optimiser, 1)
+
+
 def test_what_is_refused():
     with pytest.raises(InvalidWeight, match="is not orthogonal"):
         Muon([nn.Parameter(torch.ones(3, 3))])
@@ -263,9 +336,10 @@ def data():
     return few()
 
 
-def test_runs_resume_bit_for_bit(data, tmp_path):
+@pytest.mark.parametrize("changes", [MUON, ("model.family=cpl", *MUON[1:]), ("model.family=sll", *MUON[1:])])
+def test_runs_resume_bit_for_bit(changes, data, tmp_path):
     """Stopped within an epoch and at its end, after the step to exact orthogonality."""
-    config = override(small(*MUON), ["train.checkpoint_steps=1"])
+    config = override(small(*changes), ["train.checkpoint_steps=1"])
     summary = train(config, tmp_path / "whole", data=data)
     for after in (3, 4, 6):
         left = iter([False] * after + [True])

@@ -13,6 +13,9 @@ from sdplip.errors import InvalidWeight, UnsupportedConvolution
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the polynomial $a x + b x^3 + c x^5$ that takes singular values of (0, 1] near 1 in few steps (Jordan et al. 2024, Muon)."""
 
+WIDE = 3
+"""Columns a row from where Newton and Schulz go through the small Gram matrix: two products with the wide matrix instead of two a step."""
+
 MARK = "manifold_blocks"
 """The attribute of a layer whose weight is kept orthogonal: in how many blocks."""
 
@@ -39,10 +42,27 @@ def newton_schulz(G: Matrices, steps: int = 3, *, half: bool = False) -> Matrice
     X = G.mT if tall else G
     X = X / (torch.linalg.matrix_norm(X, keepdim=True) + torch.finfo(X.dtype).tiny)
     X = X.bfloat16() if half else X
+    if X.shape[-1] > WIDE * X.shape[-2]:
+        return _by_gram(X, steps, tall=tall).to(G.dtype)
     for _ in range(steps):
         A = X @ X.mT
         X = a * X + (b * A + c * (A @ A)) @ X
     return (X.mT if tall else X).to(G.dtype)
+
+
+def _by_gram(X: Matrices, steps: int, *, tall: bool) -> Matrices:
+    r"""The same of a wide matrix through its small Gram matrix: every $X_k$ is $P_k X$ with $P_k$ a polynomial of $A = X X^\top$."""
+    a, b, c = COEFFICIENTS
+    A = X @ X.mT
+    A = A.to(torch.promote_types(A.dtype, torch.float32))
+    eye = torch.eye(A.shape[-1], dtype=A.dtype, device=A.device)
+    P = eye
+    for step in range(steps):
+        p = a * eye + b * A + c * (A @ A)
+        P = p @ P if step else p
+        A = p @ A @ p if step + 1 < steps else A
+    X = P.to(X.dtype) @ X
+    return X.mT if tall else X
 
 
 def retracted(W: Matrices) -> Matrices:

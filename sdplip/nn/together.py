@@ -6,11 +6,9 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from sdplip.nn.abstract_scaling import AbstractScaling, precision
-from sdplip.nn.rescaled import Rescaled
-from sdplip.nn.residual import AbstractResidual
+from sdplip.nn.scaled import scaled_layers
 
 Layer = tuple[AbstractScaling, Tensor]
 """A scaling, and the weight that it belongs to."""
@@ -49,23 +47,12 @@ def together(model: nn.Module) -> Iterator[None]:
 
 def _layers(model: nn.Module) -> Iterator[Layer]:
     """The scalings that may be computed with others."""
-    for layer in model.modules():
-        if isinstance(layer, AbstractResidual):
-            found = layer.scaling, layer.weight
-        elif parametrize.is_parametrized(layer, "weight"):
-            steps = layer.get_submodule("parametrizations.weight")
-            first = steps.get_submodule("0")
-            if len(steps) > 1 or not isinstance(first, Rescaled):  # pyright: ignore[reportArgumentType]
-                continue
-            found = first.scaling, steps.get_parameter("original")
-        else:
-            continue
-        scaling = found[0]
+    for scaling, weight in scaled_layers(model):
         free = scaling.training and scaling.refresh_every == 1
-        if scaling.geometry is None and found[1].device.type == "cpu" and found[1].numel() > MOST:
+        if scaling.geometry is None and weight.device.type == "cpu" and weight.numel() > MOST:
             continue
         if free and scaling.options() is not None:
-            yield found
+            yield scaling, weight
 
 
 def _give(layers: list[Layer]) -> None:

@@ -59,7 +59,7 @@ def build_optimiser(
         half: run the directions of muon in bfloat16.
 
     Raises:
-        InvalidConfig: muon for a network without a weight that is orthogonal itself.
+        InvalidConfig: muon for a network without a weight that is orthogonal itself or that a scaling divides by.
     """
     if config.schedule == "free":
         beta, bare = (
@@ -86,10 +86,11 @@ def build_optimiser(
 
 def _muon(config: OptimiserConfig, model: nn.Module, *, half: bool) -> Muon:
     groups = muon_groups(model, lr_rest=config.lr_rest or REST, weight_decay=config.weight_decay)
-    if not any(group["manifold"] for group in groups):
+    if not any(group.get("blocks") for group in groups):
         raise InvalidConfig(
-            "The optimiser muon is for weights that are orthogonal themselves, and this network has none. Set `model.family` = manifold, make"
-            ' layers of your own with `orthogonal(layer, "manifold")`, or choose another optimiser.'
+            "The optimiser muon is for weights that are orthogonal themselves or that a scaling divides by, and this network has none. Set"
+            ' `model.family` = manifold, sll, cpl or aol, make layers of your own with `orthogonal(layer, "manifold")` or `rescaled`, or'
+            " choose another optimiser."
         )
     steps = config.newton_schulz or STEPS
     return Muon(groups, config.lr, momentum=config.momentum, steps=steps, half=half, betas=config.betas)

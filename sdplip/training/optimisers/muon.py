@@ -1,8 +1,11 @@
-r"""Muon on the manifold: weights that are orthogonal and stay so, every other parameter by Adam.
+r"""Muon: orthogonal weights that stay so, weights whose length a scaling divides out, every other parameter by Adam.
 
 One step of a weight $W$ with gradient $g$: $m \leftarrow \mu m + g$, $U = \mathrm{NS}(g + \mu m)$, $W \leftarrow W - \eta U$, and
 $W \leftarrow W (3 I - W^\top W) / 2$. No parametrisation stands in the graph, nothing is inverted. `project()` makes the weights
 exactly orthogonal, in double precision: call it once an epoch and at the end.
+
+The raw weight of a residual or rescaled layer (SLL, CPL, AOL, ...) may have any length. With $\ell = \lVert W \rVert_F$ and $n$ the smaller side
+its step is $V = W - \eta\, \ell / \sqrt n\, U$, $W \leftarrow V \ell / \lVert V \rVert_F$.
 
 `torch.optim.Muon` has the same direction (in bfloat16, of matrices alone), but no way back to the manifold.
 """
@@ -18,6 +21,7 @@ from torch.optim.adam import adam
 from sdplip.errors import InvalidConfig, InvalidWeight
 from sdplip.nn.abstract_scaling import precision
 from sdplip.nn.manifold import as_matrices, deviation, manifold_weights, newton_schulz, polar, retracted
+from sdplip.nn.scaled import scaled_weights, turned
 from sdplip.training.tables import LARGEST_TURN
 
 TOLERANCE = 0.3
@@ -27,21 +31,23 @@ Group = dict[str, Any]
 
 
 def muon_groups(module: nn.Module, *, lr_rest: float = 0.01, weight_decay: float = 0.0) -> list[Group]:
-    """Parameter groups for `Muon`: weights of `orthogonal(layer, "manifold")`, and the rest by Adam.
+    """Parameter groups for `Muon`: weights of `orthogonal(layer, "manifold")`, those of residual and rescaled layers, and the rest by Adam.
 
     Args:
         lr_rest: learning rate of the rest.
         weight_decay: of the rest, where a parameter has two axes or more.
     """
-    kept = manifold_weights(module)
-    rest = [p for p in module.parameters() if p.requires_grad and p not in kept]
+    kept, scaled = manifold_weights(module), scaled_weights(module)
+    rest = [p for p in module.parameters() if p.requires_grad and p not in kept and p not in scaled]
     groups: list[Group] = [
         {
-            "params": [w for w, n in kept.items() if n == blocks and w.requires_grad],
-            "manifold": True,
+            "params": [w for w, n in members.items() if n == blocks and w.requires_grad],
+            "manifold": members is kept,
+            "scaled": members is scaled,
             "blocks": blocks,
         }
-        for blocks in sorted(set(kept.values()))
+        for members in (kept, scaled)
+        for blocks in sorted(set(members.values()))
     ]
     for decay, wide in ((weight_decay, True), (0.0, False)):
         members = [p for p in rest if (p.ndim > 1) == wide]
@@ -58,18 +64,19 @@ def evaluated(closure: Callable[[], Any] | None) -> Any:
 
 
 class Muon(torch.optim.Optimizer):
-    """Orthogonal weights by Newton-Schulz directions and a retraction, others by Adam; the rest is as in any optimiser of torch.
+    """Orthogonal weights by Newton-Schulz directions and a retraction, scaled ones by the same directions at their length, others by Adam.
 
         model = nn.Sequential(orthogonal(nn.Linear(784, 512), "manifold"), MaxMin(), LastLayerNormalised(512, 10))
         optimiser = Muon(muon_groups(model))
         ...                       # zero_grad, backward, step, as ever
         optimiser.project()       # once an epoch, and in the end
 
-    Bare parameters count as orthogonal weights. A group with `manifold` = False is Adam's. `blocks` is the number of groups of a convolution.
+    Bare parameters count as orthogonal weights. A group with `manifold` = False is Adam's, with `scaled` = True one of weights that keep their
+    length. `blocks` is the number of groups of a convolution. The rest is as in any optimiser of torch.
 
     Args:
         params: parameters or groups, `muon_groups(model)` for example.
-        lr: of orthogonal weights; what a step turns them by at most.
+        lr: of orthogonal and scaled weights; what a step turns them by at most.
         momentum: $\\mu$.
         steps: of Newton-Schulz.
         half: run these in bfloat16, several times faster where processor or GPU have units for it; weights keep their type.
@@ -93,7 +100,13 @@ class Muon(torch.optim.Optimizer):
         weight_decay: float = 0.0,
     ) -> None:
         options = {"lr": lr, "momentum": momentum, "steps": steps, "half": half, "betas": betas, "eps": eps}
-        super().__init__(params, {**options, "weight_decay": weight_decay, "manifold": True, "blocks": 1})
+        kind = {"manifold": True, "scaled": False, "blocks": 1}
+        super().__init__(params, {**options, "weight_decay": weight_decay, **kind})
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for group in self.param_groups:  # of a checkpoint of 0.2
+            group.setdefault("scaled", False)
 
     def add_param_group(self, param_group: Group) -> None:
         """One more group; see `torch.optim.Optimizer.add_param_group`."""
@@ -110,7 +123,7 @@ class Muon(torch.optim.Optimizer):
         loss = evaluated(closure)
         for group in self.param_groups:
             _in_range(group)
-            (self._turn if group["manifold"] else self._adam)(group)
+            (self._turn if group["manifold"] or group["scaled"] else self._adam)(group)
         return loss
 
     @torch.no_grad()
@@ -121,7 +134,7 @@ class Muon(torch.optim.Optimizer):
                 weight.copy_(polar(as_matrices(weight, group["blocks"])).reshape(weight.shape))
 
     def _turn(self, group: Group) -> None:
-        """The step of orthogonal weights; those of one shape together, so that depth costs no launches."""
+        """The step of orthogonal or scaled weights; those of one shape together, so that depth costs no launches."""
         alike: dict[tuple, list[tuple[Tensor, Tensor]]] = defaultdict(list)
         for weight in group["params"]:
             if weight.grad is None:
@@ -141,7 +154,8 @@ class Muon(torch.optim.Optimizer):
                 )
                 for k in (0, 1)
             )
-            moved = retracted(W - group["lr"] * newton_schulz(G, group["steps"], half=group["half"]))
+            U = group["lr"] * newton_schulz(G, group["steps"], half=group["half"])
+            moved = retracted(W - U) if group["manifold"] else turned(W, U)
             for (weight, _), new in zip(pairs, moved.split(group["blocks"]), strict=True):
                 weight.copy_(new.reshape(weight.shape))
 
