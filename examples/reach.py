@@ -1,12 +1,13 @@
 """How much is proven for a small budget: the best recipe of each data set, chosen on the validation split, then one look at the test set a seed.
 
-    python examples/reach.py FOLDER mnist fashion cifar10 cifar10-far --data DATA --seeds 3     # hours
-    python examples/reach.py FOLDER mnist --data DATA --seeds 1 --minutes 0.1                   # a quick look
-    python examples/reach.py FOLDER page                          # into docs/results/reach.json and docs/results.md, from what stands there
+    python examples/reach.py FOLDER mnist fashion cifar10 cifar10-far --data DATA --seeds 3                        # hours
+    python examples/reach.py FOLDER mnist --data DATA --seeds 1 --minutes 0.1 --rows FOLDER/quick.json           # a quick look
+    python examples/reach.py FOLDER page                                       # docs/results.md from docs/results/reach.json
 
 Minutes are processor time of one thread. The values of a grid are tried for a fifth of the time each, and those that certify most images of the
-validation split at the radius of the goal are trained in full length. What is in FOLDER already is not run again; FOLDER/reach.json holds
-everything. DATA is a folder with `mnist`, `fashion_mnist` and `cifar10` as Parquet files.
+validation split at the radius of the goal are trained in full length. Searches and seeds that docs/results/reach.json (`--rows`) holds are not
+run again, nor what is in FOLDER; each seed is written there as it ends. DATA is a folder with `mnist`, `fashion_mnist` and `cifar10` as Parquet
+files.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from typing import Any
 
 from search import spread, tested, tried
 
-from sdplip.training import override, preset
+from sdplip.training import RunConfig, override, preset
 from sdplip.training.trials import sweep
 from sdplip.writing import write_text
 
@@ -59,42 +60,60 @@ GOALS = {
         ("train.eps=1",),
     ),
     "cifar10": Goal(
-        "cifar10-shift",
+        "cifar10-muon",
         20,
         ("36/255", "72/255", "108/255", "1"),
         {"36/255": 60},
-        {"loss.offset": ("0.35", "0.5"), "optimiser.lr": ("0.1", "0.3")},
+        {"loss.offset": ("1", "1.4")},
     ),
     "cifar10-far": Goal(
-        "cifar10-shift",
+        "cifar10-muon",
         20,
         ("36/255", "72/255", "108/255", "1"),
         {"1": 20},
-        {"loss.offset": ("4", "5.66")},
+        {"loss.offset": ("5.66", "8")},
         ("train.eps=1",),
     ),
 }
 
 
-def reached(name: str, folder: Path, data: str, minutes: float, seeds: int) -> dict[str, Any]:
-    """Search and final runs of a goal, as data."""
+def searched(name: str, folder: Path, data: str, minutes: float) -> dict[str, Any]:
+    """The row of a goal before its final runs: what the search saw, and the values that it chose."""
     goal = GOALS[name]
-    base = override(preset(goal.preset), [*CLOCK, *goal.changes, f'data.path="{data}"'])
-    short = override(base, [f"train.minutes={minutes / SHORTER}"])
-    found = sweep(short, goal.grid, folder / f"{name}-search")
+    base = recipe(goal, data, minutes / SHORTER)
+    found = sweep(base, goal.grid, folder / f"{name}-search")
     if found.chosen is None:
         raise SystemExit(f"No run of {name} has a proof.")
-    values = {key: [value] for key, value in found.chosen.values.items()}
-    full = override(base, [f"train.minutes={minutes}"])
-    finals = sweep(full, values, folder / f"{name}-final", seeds=seeds, radii=goal.radii).finals
     return {
         "preset": goal.preset,
+        "changes": [*goal.changes],
         "minutes": minutes,
         "eps": base.train.eps,
         "search": tried(found.trials),
         "chosen": dict(found.chosen.values),
-        "finals": tested(finals),
+        "finals": [],
     }
+
+
+def final(row: dict[str, Any], name: str, folder: Path, data: str, seed: int) -> dict[str, Any]:
+    """A final run of the chosen values in full length, on the test set."""
+    goal = GOALS[name]
+    full = override(recipe(goal, data, row["minutes"]), [f"train.seed={seed}"])
+    values = {key: [value] for key, value in row["chosen"].items()}
+    found = sweep(full, values, folder / f"{name}-final-seed-{seed}", seeds=1, radii=goal.radii)
+    return tested(found.finals)[0]
+
+
+def recipe(goal: Goal, data: str, minutes: float) -> RunConfig:
+    """The run file of a goal, but for what its search varies."""
+    changes = [*CLOCK, *goal.changes, f'data.path="{data}"', f"train.minutes={minutes}"]
+    return override(preset(goal.preset), changes)
+
+
+def stands(row: dict[str, Any] | None, goal: Goal, minutes: float) -> bool:
+    """Whether a row is of this recipe, so that its search and its final runs count."""
+    wanted = (goal.preset, [*goal.changes], minutes, set(goal.grid))
+    return row is not None and wanted == (row["preset"], row["changes"], row["minutes"], set(row["chosen"]))
 
 
 def table(rows: dict[str, Any]) -> str:
@@ -141,19 +160,22 @@ def main() -> None:
     parser.add_argument("--data", help="folder with `mnist`, `fashion_mnist` and `cifar10`")
     parser.add_argument("--minutes", type=float, help="of the final runs, instead of those of the goals")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--rows", type=Path, default=ROWS, help="what is done, and where more is written")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
-    answer = options.folder / "reach.json"
+    rows = json.loads(options.rows.read_text()) if options.rows.exists() else {}
     for name in options.goals:
-        rows = json.loads(answer.read_text()) if answer.exists() else {}
         if name == "page":
-            write_text(ROWS, json.dumps(rows, indent=1) + "\n")
             write_text(PAGE, renewed(PAGE.read_text(), rows))
             continue
         minutes = options.minutes or GOALS[name].minutes
-        rows[name] = reached(name, options.folder, options.data, minutes, options.seeds)
-        write_text(answer, json.dumps(rows, indent=1) + "\n")
-        print(table(rows), flush=True)
+        if not stands(rows.get(name), GOALS[name], minutes):
+            rows[name] = searched(name, options.folder, options.data, minutes)
+        row = rows[name]
+        for seed in sorted({*range(options.seeds)} - {run["seed"] for run in row["finals"]}):
+            row["finals"].append(final(row, name, options.folder, options.data, seed))
+            write_text(options.rows, json.dumps(rows, indent=1) + "\n")
+        print(table({name: row}), flush=True)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@ r"""Weights that a scaling divides by, so that their length means nothing: which
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.utils import parametrize
 
 from sdplip.nn.abstract_scaling import AbstractScaling
@@ -33,7 +33,7 @@ def scaled_weights(module: nn.Module) -> dict[nn.Parameter, int]:
 
 
 def turned(W: Matrices, U: Matrices) -> Matrices:
-    r"""$V \lVert W \rVert_F / \lVert V \rVert_F$ with $V = W - \rho\, U$: a step of `U` in units of $\rho$, the root mean square of the singular values of `W`.
+    r"""$V \lVert W \rVert_F / \lVert V \rVert_F$ with $V = W - \rho\, U$, $\rho$ being the root mean square of the singular values of `W`.
 
     Zero stays zero: such a weight has no direction to turn from.
     """

@@ -143,8 +143,9 @@ class OptimiserConfig(_Section):
 
     Attributes:
         name: of torch's `adam`, `adamw`, `nadam`, `sgd`; or `muon`, for weights that are orthogonal themselves
-            (`model.family` = manifold), which leaves all others to Adam.
-        lr: peak of the learning rate; muon: of orthogonal weights.
+            (`model.family` = manifold) or that a scaling divides by (sll, cpl, aol, multi_step2, multi_step4), which leaves all
+            others to Adam.
+        lr: peak of the learning rate; muon: of the weights that it turns.
         lr_rest: muon only, peak of the learning rate of all others; None is 0.01.
         weight_decay: on weights of two axes or more; never on biases and on q.
         momentum: sgd and muon only.
