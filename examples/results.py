@@ -50,7 +50,9 @@ TABLES = {
         ),
     ),
     "fashion": Table(
-        4, ("0.25", "0.5", "1"), tuple(Run(f"fashion-{family}", f"fashion-{family}") for family in FAMILIES)
+        4,
+        ("0.25", "0.5", "1"),
+        tuple(Run(f"fashion-{family}", f"fashion-{family}") for family in (*FAMILIES, "muon")),
     ),
     "cifar10": Table(
         20,
@@ -58,7 +60,8 @@ TABLES = {
         (
             *(Run(f"cifar10-{family}", f"cifar10-small-{family}") for family in FAMILIES),
             Run("cifar10-shift", "cifar10-shift"),
-            Run("cifar10-cpl-large-offset", "cifar10-small-cpl", ("loss.offset=5.66",)),
+            Run("cifar10-muon", "cifar10-muon"),
+            Run("cifar10-cpl-large-offset", "cifar10-small-cpl", ("loss.offset=5.66", "train.eps=1")),
         ),
         300,
     ),

@@ -1,22 +1,31 @@
 """The rows of docs/results.md over several seeds, with nothing chosen by hand.
 
-    python examples/results_seeds.py FOLDER mnist fashion cifar10 --search --seeds 3 --data DATA    # many hours
-    python examples/results_seeds.py FOLDER mnist --only muon --minutes 0.2 --seeds 1 --data DATA   # a quick look
+    python examples/results_seeds.py FOLDER mnist fashion cifar10 --data DATA                                  # many hours
+    python examples/results_seeds.py FOLDER fashion --minutes 0.5 --data DATA                                  # an hour
+    python examples/results_seeds.py FOLDER mnist --only muon --minutes 0.2 --seeds 1 --data DATA --rows FOLDER   # a quick look
+    python examples/results_seeds.py FOLDER page                               # docs/results.md from docs/results/seeds_*.json
 
-With --search the offset and the learning rate of every row are chosen among `CHOICES` by `sdplip sweep`, on the validation split alone, in runs of a
-fifth of the time. Then the chosen values are trained with every seed, and each of these runs sees the test set once: mean (least to most). What is
-in FOLDER already is not run again. FOLDER/TABLE.json and FOLDER/TABLE.md are the table as data and as Markdown.
+Offset and learning rate of every row are chosen among `CHOICES` on the validation split alone, at the radius `train.eps`, in runs of a fifth of the
+time. Then the chosen values are trained with every seed, and each of these runs sees the test set once: mean (least to most). Minutes are processor
+time of one thread. Rows and seeds that docs/results/seeds_TABLE.json (`--rows`) holds for as many minutes are not run again, nor what is in FOLDER;
+each seed is written there as it ends.
 """
 
 import argparse
 import json
-from concurrent.futures import ThreadPoolExecutor
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from results import TABLES, Run, Table, sdplip
+from results import TABLES, Run
+from search import spread, tested, tried
 
-from sdplip.training import override, preset
+from sdplip.training import RunConfig, override, preset
+from sdplip.training.trials import sweep
+from sdplip.writing import write_text
+
+DOCS = Path(__file__).parent.parent / "docs"
 
 CHOICES = {"loss.offset": (0.7, 1.0, 1.4), "optimiser.lr": (0.5, 1.0, 2.0)}
 """What a search tries: multiples of the values of the row."""
@@ -39,111 +48,145 @@ class Plan:
     data: str
     minutes: float
     seeds: int
-    search: bool
 
 
-def choices(run: Run) -> list[str]:
-    """What a search tries for this row: `key=a,b,c`."""
+def choices(run: Run) -> dict[str, list[str]]:
+    """What a search tries for this row."""
     config = override(preset(run.preset), run.changes)
-    found = []
+    found = {}
     for key, multiples in CHOICES.items():
         section, name = key.split(".")
         value = vars(vars(config)[section])[name]
         most = LARGEST.get(config.optimiser.name, float("inf")) if key == "optimiser.lr" else float("inf")
-        tried = dict.fromkeys(f"{min(value * multiple, most):.4g}" for multiple in multiples)
-        found.append(f"{key}={','.join(tried)}")
+        found[key] = list(dict.fromkeys(f"{min(value * multiple, most):.4g}" for multiple in multiples))
     return found
 
 
-def settings(changes: list[str]) -> list[str]:
-    """The options that make these assignments."""
-    return [part for change in changes for part in ("--set", change)]
+def recipe(run: Run, plan: Plan, minutes: float) -> RunConfig:
+    """The run file of a row, but for what its search varies."""
+    changes = [*run.changes, *CLOCK, f'data.path="{plan.data}"', f"train.minutes={minutes}"]
+    return override(preset(run.preset), changes)
 
 
-def chosen(run: Run, plan: Plan) -> list[str]:
-    """The assignments of a row: its own, or those that certify most validation images."""
-    if not plan.search:
-        return list(run.changes)
-    others = [change for change in run.changes if change.split("=")[0] not in CHOICES]
-    tried = settings([*others, *choices(run), *CLOCK])
-    place, short = str(plan.folder / f"{run.name}-search"), str(plan.minutes / SHORTER)
-    answer = sdplip(
-        "sweep", run.preset, *tried, "--data", plan.data, "--minutes", short, "--out", place, "--json"
-    )
-    found = json.loads(answer)["chosen"]["values"]
-    return [*others, *(f"{key}={value}" for key, value in found.items())]
+def searched(run: Run, plan: Plan) -> dict[str, Any]:
+    """A row before its final runs: what the search saw, and the values that it chose."""
+    config = recipe(run, plan, plan.minutes / SHORTER)
+    found = sweep(config, choices(run), plan.folder / f"{run.name}-search")
+    if found.chosen is None:
+        raise SystemExit(f"No run of {run.name} has a proof.")
+    return {
+        "name": run.name,
+        "preset": run.preset,
+        "changes": [*run.changes],
+        "eps": config.train.eps,
+        "search": tried(found.trials),
+        "chosen": dict(found.chosen.values),
+        "finals": [],
+    }
 
 
-def seeded(run: Run, table: Table, plan: Plan) -> dict:
-    """A row: its values, and what the test set says with each seed."""
-    values = chosen(run, plan)
-    answers = []
-    for seed in range(plan.seeds):
-        out, answer = plan.folder / f"{run.name}-seed-{seed}", plan.folder / f"{run.name}-seed-{seed}.json"
-        if not (out / "summary.json").exists():
-            options = settings([*values, f"train.seed={seed}", *CLOCK])
-            length = ("--minutes", str(plan.minutes), "--out", str(out), "--quiet")
-            sdplip("train", "--preset", run.preset, *options, "--data", plan.data, *length)
-        if not answer.exists():
-            radii = ",".join(table.radii)
-            answer.write_text(sdplip("certify", str(out), "--data", plan.data, "--radii", radii, "--json"))
-        answers.append(json.loads(answer.read_text()))
-    return {"name": run.name, "values": values, "seeds": answers}
+def final(row: dict[str, Any], run: Run, plan: Plan, radii: tuple[str, ...], seed: int) -> dict[str, Any]:
+    """A final run of the chosen values on the test set."""
+    config = override(recipe(run, plan, plan.minutes), [f"train.seed={seed}"])
+    values = {key: [value] for key, value in row["chosen"].items()}
+    return tested(
+        sweep(config, values, plan.folder / f"{run.name}-seed-{seed}", seeds=1, radii=radii).finals
+    )[0]
 
 
-def spread(values: list[float], digits: int, factor: float) -> str:
-    """Mean (least to most); the number itself if there is one."""
-    numbers = (sum(values) / len(values), min(values), max(values))
-    mean, least, most = (f"{factor * number:.{digits}f}" for number in numbers)
-    return mean if len(values) == 1 else f"{mean} ({least} to {most})"
+def stands(row: dict[str, Any], run: Run) -> bool:
+    """Whether a row is of this recipe."""
+    return (row["name"], row["preset"], row["changes"]) == (run.name, run.preset, [*run.changes])
 
 
-def row(result: dict, radii: tuple[str, ...]) -> str:
-    """A line of the Markdown table, in percent."""
-    runs = result["seeds"]
-    cells = [spread([run["clean"] for run in runs], 1, 100)]
-    cells += [spread([run["certified"][eps] for run in runs], 1, 100) for eps in radii]
-    cells += [spread([run["mean_radius"] for run in runs], 3, 1), f"{max(run['bound'] for run in runs):.7f}"]
-    return f"| {result['name']} | {', '.join(result['values'])} | {' | '.join(cells)} |"
-
-
-def show(name: str, plan: Plan, at_once: int, only: str) -> None:
-    """Run what is missing of a table, print it, write it as data and as Markdown."""
+def complete(name: str, plan: Plan, answer: Path, only: str) -> None:
+    """Run what is missing of a table, writing it down seed by seed."""
     table = TABLES[name]
-    runs = [run for run in table.runs if only in run.name]
-    with ThreadPoolExecutor(at_once) as pool:
-        results = list(pool.map(lambda run: seeded(run, table, plan), runs))
+    document: dict[str, Any] = json.loads(answer.read_text()) if answer.exists() else {}
+    if document.get("minutes") != plan.minutes:
+        document = {"minutes": plan.minutes, "rows": []}
+    for run in table.runs:
+        if only not in run.name:
+            continue
+        row = next((row for row in document["rows"] if stands(row, run)), None)
+        if row is None:
+            row = searched(run, plan)
+            document["rows"] = [*(other for other in document["rows"] if other["name"] != run.name), row]
+        for seed in sorted({*range(plan.seeds)} - {one["seed"] for one in row["finals"]}):
+            row["finals"].append(final(row, run, plan, table.radii, seed))
+            write_text(answer, json.dumps(document, indent=1) + "\n")
+        print(f"{name}, {plan.minutes:g} minutes: {line(row, table.radii)}", flush=True)
+
+
+def line(row: dict[str, Any], radii: tuple[str, ...]) -> str:
+    """A line of the Markdown table, in percent."""
+    runs = row["finals"]
+    values = ", ".join(f"{key.partition('.')[2]} {value}" for key, value in row["chosen"].items())
+    cells = [spread([run["clean"] for run in runs], 1)]
+    cells += [spread([run["certified"][eps] for run in runs], 1) for eps in radii]
+    cells += [spread([run["mean_radius"] for run in runs], 3, 1), f"{max(run['bound'] for run in runs):.7f}"]
+    return f"| {row['name']} | {values} | {len(runs)} | {' | '.join(cells)} |"
+
+
+def shown(name: str, document: dict[str, Any]) -> str:
+    """The table of a document, those that certify most at the radius of the choice first."""
+    radii = TABLES[name].radii
+    rows = sorted(document["rows"], key=lambda row: (row["eps"], -certified(row)))
     lines = [
-        f"{plan.minutes:g} CPU minutes of one thread a run, {plan.seeds} seed(s): mean (least to most) of the whole test set, which each run saw once.",
+        f"{document['minutes']:g} CPU minutes of one thread a run.",
         "",
-        f"| run | values | clean | {' | '.join(table.radii)} | mean radius | largest bound |",
-        f"|---|---|{'--:|' * (3 + len(table.radii))}",
-        *(row(result, table.radii) for result in results),
+        f"| run | chosen | seeds | clean | {' | '.join(radii)} | mean radius | largest bound |",
+        f"|---|---|{'--:|' * (4 + len(radii))}",
+        *(line(row, radii) for row in rows),
     ]
-    document = {"minutes": plan.minutes, "seeds": plan.seeds, "search": plan.search, "rows": results}
-    (plan.folder / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
-    (plan.folder / f"{name}.md").write_text("\n".join(lines) + "\n")
-    print("\n".join([f"\n{name}\n", *lines]))
+    return "\n".join(lines)
+
+
+def certified(row: dict[str, Any]) -> float:
+    """Mean share of the test set at the radius that the search chose by; of the nearest one of the table."""
+    radii = {eps: fraction(eps) for eps in row["finals"][0]["certified"]}
+    nearest = min(radii, key=lambda eps: abs(radii[eps] - row["eps"]))
+    return sum(run["certified"][nearest] for run in row["finals"]) / len(row["finals"])
+
+
+def fraction(text: str) -> float:
+    """`36/255` or `0.5` as a number."""
+    numerator, _, denominator = text.partition("/")
+    return float(numerator) / float(denominator or 1)
+
+
+def renewed(page: str, rows: Path) -> str:
+    """The page with the tables of these rows, between their marks."""
+    for name in TABLES:
+        answer = rows / f"seeds_{name}.json"
+        if answer.exists():
+            text = shown(name, json.loads(answer.read_text()))
+            pattern = rf"(<!-- seeds {name} -->\n).*?(<!-- end seeds {name} -->)"
+            page = re.sub(pattern, lambda m, text=text: f"{m[1]}\n{text}\n\n{m[2]}", page, flags=re.S)
+    return page
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="The rows of docs/results.md over several seeds.")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("tables", nargs="+", choices=TABLES)
-    parser.add_argument("--data", required=True)
+    parser.add_argument("tables", nargs="+", choices=(*TABLES, "page"))
+    parser.add_argument("--data", default="", help="folder with `mnist`, `fashion_mnist` and `cifar10`")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument(
-        "--search", action="store_true", help="choose offset and learning rate on the validation split"
-    )
     parser.add_argument("--minutes", type=float, help="for each run, instead of the table's own")
-    parser.add_argument("--at-once", type=int, default=2, help="runs side by side, one thread each")
     parser.add_argument("--only", default="", help="runs whose name contains this")
+    parser.add_argument(
+        "--rows", type=Path, default=DOCS / "results", help="what is done, and where more is written"
+    )
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     for name in options.tables:
+        if name == "page":
+            page = DOCS / "results.md"
+            write_text(page, renewed(page.read_text(), options.rows))
+            continue
         minutes = options.minutes or TABLES[name].minutes
-        plan = Plan(options.folder, str(Path(options.data).resolve()), minutes, options.seeds, options.search)
-        show(name, plan, options.at_once, options.only)
+        plan = Plan(options.folder, options.data, minutes, options.seeds)
+        complete(name, plan, options.rows / f"seeds_{name}.json", options.only)
 
 
 if __name__ == "__main__":
