@@ -1,6 +1,7 @@
 """Radii around images of smooth networks: gradient and curvature of margins beside the slopes of secants.
 
-Run: `python benchmarks/curvature.py [--images 50] [--only tanh]`. Networks on the digits of scikit-learn, 64-64-10 and 64-64-64-10, 60
+Run: `python benchmarks/curvature.py [--images 50] [--only tanh] [--rows ROWS.jsonl]`; with `--rows` a row is written as soon as it is done, and
+networks that have one of that many images are not done again. Networks on the digits of scikit-learn, 64-64-10 and 64-64-64-10, 60
 epochs of AdamW with weight decay 0.01, the first test images. Mean radii over the images that are right: by constants of all pairs
 of classes, then around each image with secants alone, with secants and multipliers of the pairs that limit the radius, with secants,
 gradient and curvature, with all of them; in exact arithmetic, all proven by the kernel. The last column but one is what PGD finds: the mean
@@ -10,9 +11,11 @@ are CPU time an image of the three ways in parentheses behind their radii.
 
 import argparse
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
+from frame import Rows
 from torch import nn
 
 from sdplip.network.read.torch import read_module
@@ -100,20 +103,29 @@ def row(kind: str, depth: int, count: int) -> list[str]:
     x = images.double()[torch.tensor(sure)] / 255
     left = broken(model, x, labels[torch.tensor(sure)].long(), best)
     assert (left >= best).all()
-    name = "-".join(["64"] * (depth + 1)) + f"-10, {kind}"
-    return [name, f"{sure.sum()} of {len(images)}", *cells, f"{left.mean():.4f}"]
+    return [_name(kind, depth), f"{sure.sum()} of {len(images)}", *cells, f"{left.mean():.4f}"]
+
+
+def _name(kind: str, depth: int) -> str:
+    return "-".join(["64"] * (depth + 1)) + f"-10, {kind}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--images", type=int, default=50)
     parser.add_argument("--only", default="")
+    parser.add_argument("--rows", type=Path, help="where rows are kept")
     options = parser.parse_args()
+    rows = Rows(options.rows)
     print(f"| {' | '.join(HEAD)} |\n{'|---' * len(HEAD)}|")
     for depth in (1, 2):
         for kind in KINDS:
-            if options.only in kind:
-                print(f"| {' | '.join(row(kind, depth, options.images))} |", flush=True)
+            if options.only in _name(kind, depth):
+                cells = rows.of(
+                    f"{_name(kind, depth)}, {options.images} images",
+                    lambda kind=kind, depth=depth: row(kind, depth, options.images),
+                )
+                print(f"| {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

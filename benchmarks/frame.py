@@ -1,6 +1,7 @@
 """What the benchmarks of whole networks share: a network with its published value, the options, and a Markdown table."""
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -27,6 +28,24 @@ class Case:
     quick: bool = True
 
 
+class Rows:
+    """Rows that are written to a file as they come, and not computed again; without a file all are computed."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        lines = path.read_text().splitlines() if path is not None and path.exists() else []
+        self.known: dict[str, list[str]] = dict(json.loads(line) for line in lines)
+
+    def of(self, name: str, compute: Callable[[], Sequence[str]]) -> list[str]:
+        """The cells of this name."""
+        if name not in self.known:
+            self.known[name] = list(compute())
+            if self.path is not None:
+                with self.path.open("a") as file:
+                    file.write(json.dumps([name, self.known[name]]) + "\n")
+        return self.known[name]
+
+
 def table(
     head: Sequence[str], cases: Callable[[Path], Iterable[Case]], row: Callable[[Case], Sequence[str]]
 ) -> None:
@@ -35,6 +54,9 @@ def table(
     parser.add_argument("--quick", action="store_true", help="only what takes seconds")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only", default="", help="networks whose name contains this")
+    parser.add_argument(
+        "--rows", type=Path, help="where rows are kept: those that are there are not computed again"
+    )
     options = parser.parse_args()
     if "SDPLIP_DATA" not in os.environ:
         sys.exit("Set SDPLIP_DATA to the folder that holds `benchmarks`.")
@@ -45,6 +67,8 @@ def table(
     print("|---" * len(head) + "|")
     bound(weights_network([np.eye(2), np.eye(2)], "maxmin"), "lipsdp-neuron")  # imports and first calls
     bound(weights_network([np.eye(2), np.eye(2)]), "lipsdp-neuron")
+    rows = Rows(options.rows)
     for case in cases(Path(os.environ["SDPLIP_DATA"], "benchmarks")):
         if options.only in case.name and (case.quick or not options.quick):
-            print(f"| {' | '.join([case.name, case.published, *row(case)])} |", flush=True)
+            cells = rows.of(case.name, lambda case=case: row(case))
+            print(f"| {' | '.join([case.name, case.published, *cells])} |", flush=True)

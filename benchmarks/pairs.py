@@ -1,7 +1,8 @@
 """Pairs of neurons beside the other bounds, over benchmark files of up to 300 hidden neurons, and one of 540.
 
 Run: `SDPLIP_DATA=... python benchmarks/pairs.py ROWS.jsonl [--seconds 600] [--only NAME] [--most 300]`. A row is written as soon as it is
-done, and networks that have one are not done again; then the table is printed. `--seconds` is for the method pairs of each network, wall
+done, and networks that have one are not done again; then the table is printed. `--page` writes the table of `docs/results/pairs.jsonl` into
+`docs/benchmarks.md` and runs nothing. `--seconds` is for the method pairs of each network, wall
 time, which keeps what it has at its end; `--most` leaves out networks of more neurons. All bounds are the kernel's. "Jacobian" is
 the largest norm over slopes at their ends that a local search finds (16 starts): the constant over all biases is not below it, and
 neither is any bound that knows no biases. "closed" is how much of the way from lipsdp-neuron to it pairs go. Seconds are CPU time
@@ -11,6 +12,7 @@ of the method pairs with its proofs, with a star where time was over before its 
 import argparse
 import json
 import os
+import re
 import time
 from collections.abc import Iterator
 from itertools import pairwise
@@ -41,6 +43,8 @@ HEAD = (
     "closed",
     "seconds",
 )
+DOCS = Path(__file__).parents[1] / "docs"
+ROWS, PAGE = DOCS / "results" / "pairs.jsonl", DOCS / "benchmarks.md"
 MOST = 300
 LARGER = ("eclipse_genlocal_lyr10n60.mat",)
 """Beyond that, where `--most` allows."""
@@ -82,7 +86,7 @@ def row(case: Case, limit: float) -> list[str]:
         assert lower <= pairs, "a Jacobian above a proven bound"
         closed = f"{max(0.0, alone - pairs) / max(alone - lower, 1e-300):.0%}"
     shown = [above(values[name], 7) if name in values else "" for name in OTHER]
-    star = " *" if found.status is Status.STOPPED else ""
+    star = " *" if found.status is Status.STOPPED or found.seconds > 0.8 * limit else ""
     cells = [above(pairs, 7), f"{lower:.7g}" if lower else "", closed, f"{seconds:.1f}{star}"]
     return [case.name, case.published, *shown, *cells]
 
@@ -128,18 +132,37 @@ def _norm(Ws: list[np.ndarray], d: list[np.ndarray]) -> float:
     return float(np.linalg.norm(_product(Ws, d), 2))
 
 
+def rows_of(path: Path) -> list[list[str]]:
+    """The rows that are there."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def table(rows: list[list[str]]) -> str:
+    """Smallest networks first."""
+    lines = [HEAD, ["---"] * len(HEAD), *sorted(rows, key=lambda cells: int(cells[1]))]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def renewed(page: str, rows: list[list[str]]) -> str:
+    """The page with the table of these rows."""
+    pattern = r"(<!-- pairs -->\n).*?(<!-- end pairs -->)"
+    return re.sub(pattern, lambda m: f"{m[1]}\n{table(rows)}\n\n{m[2]}", page, flags=re.S)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("rows", type=Path)
+    parser.add_argument("rows", type=Path, nargs="?", default=ROWS)
+    parser.add_argument("--page", action="store_true", help="only write the table into the documentation")
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--only", default="", help="networks whose name contains this")
     parser.add_argument("--most", type=int, default=MOST, help="neurons")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
+    rows = rows_of(options.rows)
+    if options.page:
+        PAGE.write_text(renewed(PAGE.read_text(), rows))
+        return
     torch.set_num_threads(options.threads)
-    rows = (
-        [json.loads(line) for line in options.rows.read_text().splitlines()] if options.rows.exists() else []
-    )
     bound(weights_network([np.eye(2), np.eye(2)]), "pairs", lower=0.0)  # imports and first calls
     for case in cases(Path(os.environ["SDPLIP_DATA"], "benchmarks")):
         if (
@@ -151,9 +174,7 @@ def main() -> None:
             with options.rows.open("a") as file:
                 file.write(json.dumps(rows[-1]) + "\n")
             print(f"| {' | '.join(rows[-1])} |", flush=True)
-    print(f"\n| {' | '.join(HEAD)} |\n{'|---' * len(HEAD)}|")
-    for cells in sorted(rows, key=lambda cells: int(cells[1])):
-        print(f"| {' | '.join(cells)} |")
+    print(f"\n{table(rows)}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """One free scale a layer in the closed-form multipliers: what it gains, on the files of `benchmarks/bounds.py`.
 
-Run: `SDPLIP_DATA=... python benchmarks/riccati.py [--quick] [--threads 1] [--only NAME]`. All bounds are the kernel's. "Fast" is ECLipsE-Fast, the scaling
+Run: `SDPLIP_DATA=... python benchmarks/riccati.py [--quick] [--threads 1] [--only NAME] [--rows ROWS.jsonl]`; with `--rows` a row is
+written as soon as it is done and not computed again. All bounds are the kernel's. "Fast" is ECLipsE-Fast, the scaling
 "spectral" with scale 1; "scale 1" the best of the four scalings with it; "free scale" the best of the four with a scale of each layer by
 golden section (Syed and Hu 2025: any scale below a known limit is feasible); "greedy" ECLipsE, a semidefinite problem a layer; seconds are CPU
 time of the columns in their order.

@@ -55,6 +55,8 @@ CASES = {
     "log det 4000 x 4000": ("Mixing",),
     "nearest 4000 x 4000": ("Mixing",),
     "convolution 64 channels": ("Mixing", "InteriorPoint"),
+    "convolution 128 channels": ("Mixing",),
+    "convolution 256 channels": ("Mixing",),
     "convolution 512 channels": ("Mixing",),
     "trace 2000 x 30000": ("Mixing 1e-4",),
     "trace 10000 x 10000": ("Mixing",),

@@ -27,6 +27,7 @@ from sdplip.convolution import (
     spectral,
     symbol,
 )
+from sdplip.convolution.symbols import symbol_at
 from sdplip.errors import InvalidScaling, InvalidWeight, UnsupportedConvolution
 from sdplip.geometry import Geometry
 
@@ -357,6 +358,10 @@ def test_the_symbol_has_the_singular_values_of_the_circular_convolution(case):
     np.testing.assert_allclose(found, expected[: len(found)], atol=1e-12)
     np.testing.assert_allclose(expected[len(found) :], 0, atol=1e-12)
     np.testing.assert_allclose(norm_circular(K, geometry, geometry.image_size), expected[0], rtol=1e-12)
+    every = symbol(K, geometry, geometry.image_size)
+    some = tuple(np.array([0, n - 1]) for n in every.shape[1:-2])
+    some_at = symbol_at(K, geometry, geometry.image_size, some)
+    np.testing.assert_allclose(some_at, np.moveaxis(every, 0, -3)[some], atol=1e-13)
 
 
 @every_form

@@ -223,3 +223,14 @@ def test_sample_outputs_are_compared_up_to_seconds(change, same):
     """`make docs` runs every sample output of the documentation again and compares it like this."""
     differs = runpy.run_path(str(DOCS / "console_blocks.py"))["differs"]
     assert (differs(SAID, SAID.replace(*change)) is None) == same
+
+
+def test_the_table_of_pairs_is_that_of_its_rows(monkeypatch):
+    monkeypatch.syspath_prepend(str(DOCS.parent / "benchmarks"))
+    pairs = runpy.run_path(str(DOCS.parent / "benchmarks" / "pairs.py"))
+    rows, page = pairs["rows_of"](pairs["ROWS"]), pairs["PAGE"].read_text()
+    assert len(rows) >= 15 and len({cells[0] for cells in rows}) == len(rows)
+    assert pairs["renewed"](page, rows) == page, "Run `python benchmarks/pairs.py --page`."
+    for cells in rows:
+        bounds = dict(zip(pairs["HEAD"], cells, strict=True))
+        assert float(bounds["Jacobian"] or 0) <= float(bounds["pairs"]) <= float(bounds["lipsdp-neuron"])

@@ -12,6 +12,7 @@ from sdplip.geometry import Geometry
 from sdplip.proposals import certify
 from sdplip.scalings import aol
 from sdplip.solvers import CVXPY, prove
+from sdplip.solvers._prices import Symbols
 from sdplip.solvers.interior_point import InteriorPoint
 from sdplip.solvers.mixing import Mixing
 from sdplip.solvers.problems import ConvolutionMinTrace, MaxVolume, MinTrace, Nearest, ResidualLMI
@@ -221,6 +222,23 @@ def test_waves_with_lanczos_iteration_and_stops():
     assert stopped.status is Status.STOPPED
     assert stopped.objective < 3 * solution.objective
     assert min(least_eigenvalue(S, stopped.t) for S in problem.symbols) >= -1e-8
+
+
+def test_prices_are_largest_eigenvalues():
+    """In double precision the highest; the others roughly, and those that are not asked for are not computed."""
+    problem = kernel_problem(66, 4)
+    keep, t = np.ones(66, bool), np.linspace(30, 60, 66)
+    symbols = Symbols.of(problem.symbols, keep, np.ones(66))
+    t = t * (np.linalg.norm(problem.symbols * t**-0.5, 2, (-2, -1)).max() ** 2)
+    P = problem.symbols * t**-0.5
+    exact = np.linalg.eigvalsh(P.conj().mT @ P)[:, -1]
+    warm, asked = np.ones((len(symbols), 66), np.complex64), exact > exact.min()
+    found, vectors = symbols.priced(t, 1e-8, warm, asked)
+    assert (found[~asked] == 0).all() and (vectors[~asked] == warm[~asked]).all()
+    assert found.max() == pytest.approx(1, abs=1e-8)
+    assert (found[asked] >= exact[asked] - 1e-5).all() and (found[exact > 0.99] <= 1 + 1e-5).all()
+    images = problem.symbols.conj().mT @ (problem.symbols @ np.ones((66, 1)))
+    np.testing.assert_allclose(symbols.gram(warm), images[..., 0], rtol=1e-3, atol=1e-4)
 
 
 def test_waves_of_zeros_and_of_a_zero_channel():

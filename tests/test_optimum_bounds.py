@@ -79,6 +79,7 @@ def test_convolution_bound_of_a_pointwise_kernel():
     assert convolution_trace_lower_bound(w[:, :, None, None], Y, geometry) == pytest.approx(36, rel=1e-12)
     t = abs(w[0]) * abs(w).sum()
     assert certify(w, t).c == pytest.approx(1, rel=1e-12)
+    assert convolution_trace_lower_bound(w[:, :, None, None], 0 * Y, geometry) == 0
 
 
 def test_bad_dual_points_are_refused():

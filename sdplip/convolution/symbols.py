@@ -3,12 +3,15 @@ r"""A convolution seen frequency by frequency: its matrix-valued symbol, and the
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Complex, Float
+from jaxtyping import Complex, Float, Int
 
 from sdplip.condition import Array
 from sdplip.convolution.kernels import namespace, polyphase, wrap
 from sdplip.convolution.layout import layout
 from sdplip.geometry import Geometry
+
+SOME = 16
+"""Frequencies that are computed together."""
 
 
 def symbol(
@@ -27,6 +30,26 @@ def symbol(
     xp = namespace(P)
     transform = xp.fft.fftn(wrap(P, grid), grid, tuple(range(3, P.ndim)))
     return xp.moveaxis(transform, (1, 2), (-2, -1)).conj()
+
+
+def symbol_at(
+    K: Float[np.ndarray, "out channels *taps"],
+    geometry: Geometry,
+    image_size: tuple[int, ...],
+    frequencies: tuple[Int[np.ndarray, " f"], ...],
+) -> Complex[np.ndarray, "f groups out_in_group channels_times_phases"]:
+    """`symbol` at some points of its grid, without the memory and the time of the others."""
+    axes = layout(K, replace(geometry, padding_mode="circular", padding=None, image_size=image_size))
+    P, grid = polyphase(K, axes), axes.period or ()
+    taps = wrap(P, grid)
+    places = np.indices(taps.shape[3:]).reshape(len(grid), -1)
+    turns = sum((np.outer(f, i) % n) / n for f, i, n in zip(frequencies, places, grid, strict=True))
+    waves, flat = np.exp(2j * np.pi * turns), taps.reshape(-1, places.shape[1])
+    found = np.empty((len(waves), len(flat)), np.complex128)
+    for a in range(0, len(waves), SOME):
+        found.real[a : a + SOME] = np.real(waves[a : a + SOME]) @ flat.T
+        found.imag[a : a + SOME] = np.imag(waves[a : a + SOME]) @ flat.T
+    return found.reshape(-1, *taps.shape[:3])
 
 
 def norm_circular(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from jaxtyping import Float
@@ -26,6 +27,14 @@ r"""Change of V, relatively: single precision knows its product to 1e-10 of the 
 
 SINGLE, DOUBLE = 2.0**-20, 2.0**-48
 """Relative rounding of values."""
+
+
+class Products(Protocol):
+    """A Gram matrix, or several side by side."""
+
+    def apply(self, V: Rows) -> Rows:
+        """G V."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +89,7 @@ class Anchored:
     $V_0$ is the last point that was multiplied in double precision; steps near the maximum are short, so few are.
     """
 
-    def __init__(self, gram: Gram, low: Gram) -> None:
+    def __init__(self, gram: Products, low: Products) -> None:
         self.gram, self.low = gram, low
         self.known: tuple[Rows, Rows] | None = None
 

@@ -1,5 +1,6 @@
 """The nonzero columns of a weight, measured in powers of two, so that the change of units is exact."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,6 +8,21 @@ import numpy as np
 from jaxtyping import Bool, Float, Inexact, Int
 
 from sdplip.errors import InvalidScaling
+
+CACHED = 2**20
+"""Entries of the weights of a batch that are looked at together."""
+
+
+def lengths_squared(S: Inexact[np.ndarray, "batch m n"]) -> Float[np.ndarray, "batch n"]:
+    """Of the columns."""
+    square = np.square(np.real(S)).sum(-2)
+    return square + np.square(np.imag(S)).sum(-2) if np.iscomplexobj(S) else square
+
+
+def _batches(S: Inexact[np.ndarray, "batch m n"]) -> Iterator[Inexact[np.ndarray, "some m n"]]:
+    width = max(1, CACHED // S[0].size)
+    for a in range(0, len(S), width):
+        yield S[a : a + width]
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,12 +35,14 @@ class Units:
     @classmethod
     def of(cls, S: Inexact[np.ndarray, "batch m n"]) -> "Units":
         """Units for a batch of weights; the largest of a batch decides."""
-        size = abs(S)
-        peak = size.max((0, 1))
+        peak = np.max([np.maximum(abs(np.real(a)), abs(np.imag(a))).max((0, 1)) for a in _batches(S)], 0)
         keep = peak > 0
-        coarse = np.frexp(peak[keep])[1]
-        norm = np.sqrt(np.square(np.ldexp(size[..., keep], -coarse)).sum(1).max(0))
-        return cls(keep, coarse + np.rint(np.log2(norm)).astype(coarse.dtype))
+        coarse = np.clip(np.frexp(peak)[1], -1000, 1000)
+        square, scale = np.zeros(keep.sum()), np.ldexp(1.0, -coarse)
+        for a in _batches(S):
+            square = np.maximum(square, lengths_squared(a * scale).max(0)[keep])
+        exponent = coarse[keep]
+        return cls(keep, exponent + np.rint(np.log2(square) / 2).astype(exponent.dtype))
 
     @property
     def top(self) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from sdplip.solvers._prices import Symbols
 from sdplip.solvers._tasks import SHORT
 from sdplip.solvers._units import Units
 from sdplip.solvers._waves import WavePoint, begin_wave, wave_points
@@ -34,7 +35,7 @@ def pose_waves(problem: ConvolutionMinTrace, tolerance: float) -> PosedWaves:
         )
         return PosedWaves(iter([first]), first, 1.0, lambda best: best, lambda _: _zeros(problem))
     cost = units.cost(problem.cost)
-    S = torch.from_numpy(units.columns(problem.symbols) * cost**0.5)
+    S = Symbols.of(problem.symbols, units.keep, np.ldexp(cost**0.5, -units.exponent))
     multiplicity = problem.multiplicity[:, None, None]
 
     def outside(best: WavePoint) -> tuple[np.ndarray, np.ndarray]:

@@ -9,23 +9,20 @@ frequencies are priced by Lanczos iteration, and those that `t` does not cover c
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
-from sdplip.solvers._climb import DOUBLE, SINGLE, climb
+from sdplip.solvers._climb import DOUBLE, ROUGH, SINGLE, Anchored, climb, double, single
 from sdplip.solvers._landscapes import FEW, Height, Rows, Spheres, Vector
 from sdplip.solvers._lowrank import ascent, least_rank
-from sdplip.solvers._steps import least_eigenpairs, random_vectors
+from sdplip.solvers._prices import Symbols
 
-Symbols = Complex[Tensor, "F m n"]
 Factors = Complex[Tensor, "k n r"]
 
 SCOUTING = 12
 """Steps of rank one on all frequencies."""
-
-CACHED = 2**20
-"""Entries of the symbols whose eigenvalues are estimated at once: what caches hold."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +36,21 @@ class Waves(Spheres):
         values, Q = torch.linalg.eigh(Y.mH @ Y)
         rank = int((values > FEW**2 * values.max()).sum(-1).max())
         return None if rank > 0.9 * Y.shape[-1] else _rows((Y @ Q)[..., -rank:])
+
+
+@dataclass(frozen=True, eq=False)
+class Grams:
+    """Gram matrices of the working set."""
+
+    G: Complex[Tensor, "k n n"]
+
+    def apply(self, V: Rows) -> Rows:
+        """G V, from the left: torch takes rows of few factors faster than columns."""
+        return _rows((_factors(V, len(self.G)).mH @ self.G).mH)
+
+    def single(self) -> "Grams":
+        """In single precision."""
+        return Grams(self.G.to(torch.complex64))
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,55 +75,69 @@ class WavePoint:
 
     def lifted(self, S: Symbols, tolerance: float) -> "WavePoint":
         """With the `t` that the factors ask for, lifted until it covers all frequencies, if that is better."""
-        low = S.to(torch.complex64)
-        theta, _ = _priced(S, low, self.new, tolerance, random_vectors(low.mH)[..., 0])
+        rng = np.random.default_rng(0)
+        warm = rng.standard_normal((len(S), 2 * len(self.t)), np.float32).view(np.complex64)
+        theta, _ = S.priced(self.new.numpy(), tolerance, warm, np.ones(len(S), bool))
         return replace(self, t=min(self.t, self.new * float(theta.max()), key=lambda t: float(t.sum())))
 
 
 def wave_points(S: Symbols, tolerance: float) -> Iterator[WavePoint]:
     """Ever better intervals for symbols with columns of lengths near 1 and costs of 1; ends where rounding allows no ascent."""
-    first, low = begin_wave(S), S.to(torch.complex64)
-    Y, chosen, vectors = _scouted(low)
-    best, floor = replace(first, Y=Y, chosen=chosen), _squares(S).amax(0)
-    seen = torch.full((len(S),), torch.inf, dtype=torch.float64)
-    seen_t, check = best.t, 1e-3
+    Y, chosen, vectors = _scouted(S)
+    best, floor = replace(begin_wave(S), Y=Y, chosen=chosen), torch.from_numpy(S.squares.max(0))
+    seen, seen_t, check = np.full(len(S), np.inf), best.t, 1e-3
+    grams = dict[int, Complex[Tensor, "n n"]]()
     while True:
-        G = S[best.chosen].mH @ S[best.chosen]
-        land = Waves(_apply(G), floor, len(G))
         at, before = None, best.lower
-        for at in climb(land, land.domain(_rows(best.Y)), DOUBLE):
-            best = replace(best, new=at.t, Y=_factors(at.V, len(G)), lower=at.value)
-            if at.slope <= check:
-                break
+        grams = {f: grams[f] if f in grams else _gram(S, f) for f in best.chosen.tolist()}
+        for at in _climbed(Grams(torch.stack(list(grams.values()))), floor, best.Y, check):
+            value = at.value if at.t.dtype == torch.float64 else at.value * (1 - SINGLE)
+            best = replace(best, new=double(at.t), Y=_factors(double(at.V), len(grams)), lower=value)
             yield best
         assert at is not None, "a climb begins with a point"
-        ask = seen * float((seen_t / at.t).max()) > 1 - 1e-3
-        theta = torch.where(ask, 0.0, seen * float((seen_t / at.t).max()))
+        known = seen * float((seen_t / at.t).max())
+        asked = known > 1 - 1e-3
         fine = max(tolerance, min(1e-4, 0.1 * at.slope))
-        theta[ask], vectors[ask] = _priced(S[ask], low[ask], at.t, fine, vectors[ask])
-        seen, seen_t = theta, at.t
-        top = float(theta.max())
+        theta, vectors = S.priced(at.t.numpy(), fine, vectors, asked)
+        seen, seen_t = np.where(asked, theta, known), at.t
+        top = float(seen.max())
         if top * float(at.t.sum()) < best.objective:
             best = replace(best, t=at.t * top)
         yield best
         if best.gap <= tolerance or (at.slope > check and best.lower <= before):
             return
-        best, grown = _joined(best, theta, vectors, at)
+        best, grown = _joined(best, torch.from_numpy(theta), torch.from_numpy(vectors), at)
         check = at.slope / 10 if not grown else max(at.slope / 10, min(check, (top - 1) / 10))
 
 
 def begin_wave(S: Symbols) -> WavePoint:
     r"""$t_i = \max_\omega \lVert w_i\rVert \sum_j \lVert w_j\rVert$, which is feasible, and no dual point."""
-    norms = _squares(S).sqrt()
+    norms = torch.from_numpy(S.squares).sqrt()
     t = (norms * norms.sum(-1, keepdim=True)).amax(0)
     return WavePoint(
         t, t, torch.zeros(1, len(t), 1, dtype=torch.complex128), torch.zeros(1, dtype=torch.int64), 0.0
     )
 
 
-def _squares(S: Symbols) -> Float[Tensor, "F n"]:
-    """Of the lengths of the columns."""
-    return (torch.real(S) ** 2 + torch.imag(S) ** 2).sum(-2)
+def _gram(S: Symbols, f: int) -> Complex[Tensor, "n n"]:
+    (P,) = torch.from_numpy(S.exact(np.array([f])))
+    return P.mH @ P
+
+
+def _climbed(grams: Grams, floor: Vector, Y: Factors, check: float) -> Iterator[Height]:
+    """An ascent on the working set to that slope, in single precision first; the last point is in double."""
+    low, V, count = grams.single(), _rows(Y), len(Y)
+    rough = Waves(low.apply, single(floor), count)
+    for at in climb(rough, rough.domain(single(V)), SINGLE):
+        V = double(at.V)
+        yield at
+        if at.slope <= max(check, ROUGH):
+            break
+    fine = Waves(Anchored(grams, low), floor, count)
+    for at in climb(fine, fine.domain(V), DOUBLE):
+        yield at
+        if at.slope <= check:
+            break
 
 
 def _joined(
@@ -142,68 +168,27 @@ def _joined(
     return replace(best, Y=wider[: len(chosen)], chosen=chosen), True
 
 
-def _scouted(
-    S: Complex[Tensor, "F m n"],
-) -> tuple[Factors, Int[Tensor, " k"], Complex[Tensor, "F n"]]:
+def _scouted(S: Symbols) -> tuple[Factors, Int[Tensor, " k"], Complex[np.ndarray, "F n"]]:
     """The frequencies that a few steps of rank one on all lead to, random factors of the rank that so many need, and those of rank one."""
-    F, n = len(S), S.shape[-1]
+    F, n = S.squares.shape
     count = min(F, max(8, n // 8))
     rank = min(n, least_rank(-(-n // count)))
     generator = torch.Generator().manual_seed(0)
     V = torch.randn(n, 2 * F, generator=generator)
     chosen = torch.arange(F)
     if count < F:
-        land = Waves(lambda V: _rows(S.mH @ (S @ _factors(V, F))), _squares(S).amax(0), F)
+        land = Waves(lambda V: _rows(_all(S, V)), torch.from_numpy(S.squares.max(0)).float(), F)
         for step, at in enumerate(ascent(land, land.domain(V), SINGLE)):
             V = at.V
             if step == SCOUTING:
                 break
         chosen = (_factors(V, F).abs() ** 2).sum((-2, -1)).topk(count).indices
     Y = torch.randn(count, n, rank, dtype=torch.complex128, generator=generator)
-    return Y, chosen, _factors(V, F)[..., 0].clone()
+    return Y, chosen, _factors(V, F)[..., 0].numpy().copy()
 
 
-def _priced(
-    S: Symbols, low: Symbols, t: Vector, tolerance: float, warm: Complex[Tensor, "F n"]
-) -> tuple[Float[Tensor, " F"], Complex[Tensor, "F n"]]:
-    r"""Estimates of $\lambda_{\max}(T^{-1/2} S^* S T^{-1/2})$ from above, likely, and eigenvectors, from those that are `warm`.
-
-    All in single precision first, a few at a time, no better than it takes to see that most do not matter; then, from the highest
-    on, in double, until no other can be the highest.
-    """
-    n, scale = S.shape[-1], t.rsqrt()
-    if n <= 64:
-        P = S * scale
-        values, vectors = torch.linalg.eigh(P.mH @ P)
-        return values[:, -1], vectors[..., -1].to(warm.dtype)
-    theta, vectors = torch.zeros(len(S), dtype=torch.float64), warm.clone()
-    width = max(1, CACHED // (S.shape[1] * n))
-    for a in range(0, len(S), width):
-        P = low[a : a + width] * scale.float()
-        found, rho, vectors[a : a + width] = _top(P, warm[a : a + width], 3e-3, 40)
-        theta[a : a + width] = (found + rho).double()
-    highest = 0.0
-    for f in theta.argsort(descending=True).tolist():
-        if theta[f] <= highest:
-            break
-        found, rho, x = _top((S[f] * scale)[None], vectors[f].to(S.dtype)[None], tolerance / 8, 120)
-        theta[f] = float(found + torch.minimum(rho, rho**2 * 2**10))
-        vectors[f], highest = x[0].to(vectors.dtype), max(highest, float(theta[f]))
-    return theta, vectors
-
-
-def _top(
-    P: Complex[Tensor, "k m n"], warm: Complex[Tensor, "k n"], tolerance: float, steps: int
-) -> tuple[Float[Tensor, " k"], Float[Tensor, " k"], Complex[Tensor, "k n"]]:
-    """Largest eigenvalues of the Gram matrices, residuals and vectors; rough where they are below 0.99."""
-    theta, rho, x = least_eigenpairs(
-        lambda v: -(P.mH @ (P @ v)), warm[..., None], tolerance=tolerance, steps=steps, clear=-0.99
-    )
-    return -theta, rho, x
-
-
-def _apply(G: Complex[Tensor, "k n n"]):
-    return lambda V: _rows(G @ _factors(V, len(G)))
+def _all(S: Symbols, V: Rows) -> Factors:
+    return torch.from_numpy(S.gram(_factors(V, len(S))[..., 0].contiguous().numpy()))[..., None]
 
 
 def _factors(V: Rows, count: int) -> Factors:
@@ -213,4 +198,4 @@ def _factors(V: Rows, count: int) -> Factors:
 
 def _rows(Y: Factors) -> Rows:
     k, n, r = Y.shape
-    return torch.view_as_real(Y.movedim(0, 1).contiguous()).reshape(n, k * r * 2)
+    return torch.view_as_real(Y.movedim(0, 1).resolve_conj().contiguous()).reshape(n, k * r * 2)

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Complex, Float
 
-from sdplip.convolution import Form, symbol
-from sdplip.convolution.layout import Layout, layout
+from sdplip.convolution.layout import Form, Layout, layout
+from sdplip.convolution.symbols import symbol_at
 from sdplip.errors import InvalidProblem, InvalidWeight, UnsupportedConvolution
 from sdplip.geometry import Geometry
 from sdplip.solvers._arrays import excess, freeze, kernel_of, positive
@@ -68,10 +68,12 @@ class ConvolutionMinTrace:
                 f"The linear form with stride {axes.stride} would need one t for every pixel phase."
                 " Pass `stride=1`: a stride only drops outputs, so that scaling is valid for it."
             )
-        symbols = symbol(K, geometry, _grid(axes))
-        symbols = _blocks(symbols if form == "linear" else symbols.conj().swapaxes(-1, -2))
-        half, multiplicity = _one_of_each_pair(symbols.shape[:-2])
-        return cls(symbols[half], multiplicity, cost)
+        size = _grid(axes)
+        half, multiplicity = _one_of_each_pair(tuple(n // s for n, s in zip(size, axes.stride, strict=True)))
+        symbols = symbol_at(K, geometry, size, half)
+        return cls(
+            _blocks(symbols if form == "linear" else symbols.conj().swapaxes(-1, -2)), multiplicity, cost
+        )
 
     def objective(self, t: Float[np.ndarray, " n"]) -> float:
         r"""$\sum_i c_i t_i$."""
@@ -79,7 +81,8 @@ class ConvolutionMinTrace:
 
     def lower(self, dual: Complex[np.ndarray, "F n r"]) -> float:
         r"""Value of the dual at any factors $Y_\omega$, divided down first if they exceed the constraint."""
-        value = self.multiplicity @ (abs(self.symbols @ dual) ** 2).sum((-2, -1))
+        used = dual.any((1, 2))  # few of a solver's
+        value = self.multiplicity[used] @ (abs(self.symbols[used] @ dual[used]) ** 2).sum((-2, -1))
         return float(value) / excess(self.multiplicity @ (abs(dual) ** 2).sum(-1), self.cost)
 
 
@@ -95,13 +98,15 @@ def _grid(axes: Layout) -> tuple[int, ...]:
     return tuple((outputs + reach // stride) * stride for outputs, reach, stride in sizes)
 
 
-def _blocks(symbols: Complex[np.ndarray, "groups *grid m n"]) -> Complex[np.ndarray, "*grid gm gn"]:
+def _blocks(symbols: Complex[np.ndarray, "f groups m n"]) -> Complex[np.ndarray, "f gm gn"]:
     """One block-diagonal matrix a frequency from the matrices of the channel groups."""
-    groups, *grid, m, n = symbols.shape
-    blocks = np.zeros((*grid, groups, m, groups, n), dtype=symbols.dtype)
-    for g, block in enumerate(symbols):
-        blocks[..., g, :, g, :] = block
-    return blocks.reshape(*grid, groups * m, groups * n)
+    f, groups, m, n = symbols.shape
+    if groups == 1:
+        return symbols[:, 0]
+    blocks = np.zeros((f, groups, m, groups, n), dtype=symbols.dtype)
+    for g in range(groups):
+        blocks[:, g, :, g] = symbols[:, g]
+    return blocks.reshape(f, groups * m, groups * n)
 
 
 def _one_of_each_pair(grid: tuple[int, ...]) -> tuple[tuple[np.ndarray, ...], Float[np.ndarray, " F"]]:

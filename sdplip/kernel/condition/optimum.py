@@ -103,6 +103,8 @@ def convolution_trace_lower_bound(
     cost = _cost(cost, channels)
     mirror = np.any(points != -points % np.array(lattice), -1)
     weight = (1.0 + mirror)[:, None, None]
+    used = Y.any((1, 2))  # the others add 0
+    points, weight, Y = points[used], weight[used], Y[used]
     squares = (weight * (np.real(Y) ** 2 + np.imag(Y) ** 2)).sum((0, 2))
     Y = _shorten(Y, squares, cost, 2 * len(points) * Y.shape[2] + 4)
     width = channels // expanded.groups
