@@ -20,7 +20,7 @@ from sdplip.bounds.numerics.channels import best_channels, reach
 from sdplip.bounds.numerics.descent import dense_stages, descend
 from sdplip.bounds.numerics.shares import Row, balanced
 from sdplip.bounds.numerics.stationary import stationary_proof
-from sdplip.bounds.numerics.waves import cubes, waves, work
+from sdplip.bounds.numerics.waves import cubes, passes, waves, work
 from sdplip.bounds.task import Proven, Task
 from sdplip.errors import NotProvable
 from sdplip.kernel.frequencies import order_of
@@ -32,15 +32,16 @@ from sdplip.kernel.stages import Stages, stages
 from sdplip.kernel.stationary import Plan, plan
 from sdplip.kernel.surgery import behind
 from sdplip.network import Activation, Concatenate, Convolution, Maximum, Network, Sum
+from sdplip.solvers.solution import Status
 
-HEAD = 256
+HEAD = 1024
 """Outputs of what stands behind the convolutions up to which a joint proof is tried."""
 MEMORY = 3e7
-"""Complex entries of all inequalities up to which a search holds them at once."""
-STEP, COARSE = 1e8, 2e6
-"""Frequencies times cubes of orders up to which a descent is tried, and of the torus on which it begins."""
+"""Complex entries of all stages up to which a search holds them at once."""
+STEP, COARSE = 1e9, 2e6
+"""Work of a pass (`numerics.waves.passes`) up to which a descent is tried, and of the torus on which it begins."""
 SECONDS = 60.0
-"""That the descent takes at most, where no deadline is nearer."""
+"""That the descent takes at most, where there is no deadline; else half of what is left."""
 SWEEPS = 30
 """Passes over all frequencies that may follow a search, in front of the proof."""
 STEPS = 100, 600
@@ -181,7 +182,7 @@ def candidates(task: Task, found: Split) -> Candidates:
 
 
 def coarser(planned: Plan, most: float, size: Callable[[Plan], float] = work, rows: int = 0) -> Plan:
-    """The same with so few frequencies that their inequalities have at most so many entries (or `cubes`): for proposals.
+    """The same with so few frequencies that their inequalities have at most so many entries (or `passes`): for proposals.
 
     In front of a head of so many rows at least twice as many numbers are left.
     """
@@ -207,14 +208,14 @@ def _tail(found: Split) -> Stages | None:
 
 def _descended(task: Task, found: Split, tail: Stages | None) -> Vector | None:
     """Balanced and then by descent on a coarse torus, and from there on the finest one that a search can hold."""
-    end = time.monotonic() + min(SECONDS, task.left / 2)
+    end = time.monotonic() + (task.left / 2 if task.left < inf else SECONDS)
     behind, neurons = ((), ()) if tail is None else dense_stages(tail, len(found.planned.channels))
     fine, heads = coarser(found.planned, MEMORY), 0 if found.F is None else len(found.F)
-    coarse = coarser(fine, COARSE, cubes, heads)
+    coarse = coarser(fine, COARSE, passes, heads)
 
     def better(row: Row, lam: Vector, share: float, steps: int) -> Vector:
         left = share * (end - time.monotonic())
-        if cubes(row.waves.plan) > STEP or left <= 0:
+        if passes(row.waves.plan) > STEP or left <= 0:
             return lam
         lower = descend(row.waves, lam, behind, neurons, goes_on=task.goes_on, seconds=left, steps=steps)
         return lam if lower is None else lower
@@ -238,7 +239,7 @@ def _descended(task: Task, found: Split, tail: Stages | None) -> Vector | None:
 def seconds(network: Network) -> float:
     """About how long the search and the proof take."""
     planned = split(network).planned
-    proof, search = cubes(planned) * 60 / SPEED, cubes(coarser(planned, MEMORY))
+    proof, search = cubes(planned) * 60 / SPEED, passes(coarser(planned, MEMORY))
     joint = order_of(planned, 0, planned.stop) ** 3.0 * 20
     return 1.0 + 3 * proof + min(60.0, 3e4 * min(search, joint) / SPEED if search < STEP else 0.0)
 
@@ -274,12 +275,10 @@ def conclude(task: Task, found: Split, lam: Vector) -> tuple[float, Proof]:
 
 def best_behind(task: Task) -> Proven:
     """The best proof of a dense network."""
-    found = list[Proven]()
-    methods = (product, riccati, composite, lipsdp)
-    for method in (
-        methods if any(isinstance(node.op, Activation) for node in task.network.nodes) else (product,)
-    ):
-        if method.unfit(task.network) is None:
+    found, active = list[Proven](), any(isinstance(node.op, Activation) for node in task.network.nodes)
+    for method in (product, composite, lipsdp, riccati) if active else (product,):
+        best = any(one.method == "lipsdp-neuron" and one.status is Status.OPTIMAL for one in found)
+        if method.unfit(task.network) is None and not (best and method is riccati):  # it cannot beat the best
             with suppress(NotProvable):
                 found.extend((lipsdp.neuron if method is lipsdp else method.propose)(task))
     if not found:

@@ -13,7 +13,8 @@ from math import inf
 import numpy as np
 from jaxtyping import Float
 
-from sdplip.bounds.numerics.waves import Hermitian, Stage, Waves, behind_stage, top_factor
+from sdplip.bounds.numerics.stage import Hermitian, Stage, behind_stage, top_factor
+from sdplip.bounds.numerics.waves import Waves, mean
 
 Vector = Float[np.ndarray, " p"]
 ROUNDS = 4
@@ -62,7 +63,7 @@ class Row:
             X = self._through(waves.stages, waves.start, lams, shares, last=waves.head is None)
             if waves.head is not None:
                 B = np.linalg.solve(np.linalg.cholesky(X), waves.head.conj().mT)
-                X = np.einsum("f,fka,fkb->ab", waves.share, B.conj(), B).real[None]
+                X = mean(waves.share, B)[None]
             if self.tail:
                 X = self._through(self.tail, np.linalg.inv(X), lams, shares, last=True)
             top = float(np.linalg.eigvalsh(X)[:, -1].max())

@@ -5,93 +5,16 @@ from dataclasses import dataclass
 from math import prod
 
 import numpy as np
-from jaxtyping import Bool, Complex, Float, Int
+from jaxtyping import Complex, Float, Int
 
 from sdplip.arithmetic.matrix import Enclosure
 from sdplip.bounds.numerics.spectrum import Spectrum
+from sdplip.bounds.numerics.stage import Argument, Stage, behind_stage, top_factor
 from sdplip.kernel.frequencies import Segment, aliases_at, grid, order_of, segment, symbol
 from sdplip.kernel.stationary import Plan, Taps
 
 Vector = Float[np.ndarray, " p"]
 Hermitian = Complex[np.ndarray, "f n n"]
-
-
-@dataclass(frozen=True, eq=False)
-class Argument:
-    r"""Rows of an unknown: $M_{jj} = \Lambda_j$, $M_{ju} = \Lambda_j W$ on the columns before it, $W = -\delta Y / 2$."""
-
-    rows: slice
-    W: Complex[np.ndarray, "f rows before"]
-    which: int
-    channels: int
-
-
-@dataclass(frozen=True, eq=False)
-class Stage:
-    """A segment at the frequencies of its end.
-
-    Attributes:
-        width, order: variables of the value in front, and of all.
-        arguments: of the unknowns.
-        G: the value behind by the variables; None where it is the last unknown.
-        place, mirrored: which metric in front each alias has, and whether its conjugate.
-        share: of the frequencies.
-        coarse: to which frequency of the last stage each belongs.
-    """
-
-    width: int
-    order: int
-    arguments: tuple[Argument, ...]
-    G: Complex[np.ndarray, "f m order"] | None
-    place: Int[np.ndarray, "f aliases"]
-    mirrored: Bool[np.ndarray, "f aliases"]
-    share: Float[np.ndarray, " f"]
-    coarse: Int[np.ndarray, " f"]
-
-    def matrix(self, X: Hermitian, lams: Sequence[Vector]) -> Hermitian:
-        """M, with the metric `X` in front."""
-        count, aliases = self.place.shape
-        M, n = np.zeros((count, self.order, self.order), complex), self.width // aliases
-        seen = X[self.place]
-        if self.mirrored.any():
-            seen = np.where(self.mirrored[..., None, None], seen.conj(), seen)
-        for a in range(aliases):
-            M[:, a * n : (a + 1) * n, a * n : (a + 1) * n] = seen[:, a]
-        for one in self.arguments:
-            lam, r = tiled(lams, one), one.rows
-            M[:, range(r.start, r.stop), range(r.start, r.stop)] = lam
-            C = lam[:, None] * one.W
-            M[:, r, : r.start], M[:, : r.start, r] = C, C.conj().mT
-        return M
-
-
-def tiled(lams: Sequence[Vector], one: Argument) -> Vector:
-    """The multipliers of the rows of an unknown: aliases of a channel have the same."""
-    return np.tile(lams[one.which], (one.rows.stop - one.rows.start) // one.channels)
-
-
-def top_factor(stage: Stage, one: Argument, X: Hermitian, lams: Sequence[Vector]) -> float:
-    """By which the multipliers of an unknown may be divided at least so that they are feasible beside those before it."""
-    M = stage.matrix(X, lams)[:, : one.rows.start, : one.rows.start]
-    B = np.linalg.solve(np.linalg.cholesky(M), one.W.conj().mT) * np.sqrt(tiled(lams, one))
-    return max(float(np.linalg.norm(B, 2, axis=(-2, -1)).max()), 1e-50) ** 2
-
-
-def behind_stage(stage: Stage, X: Hermitian, lams: Sequence[Vector], *, last: bool = False) -> Hermitian:
-    """The metric behind a stage, of the metric `X` in front of it; of the last one what is to be bounded, $G M^{-1} G^*$.
-
-    Raises:
-        LinAlgError: the multipliers are not feasible.
-    """
-    M = stage.matrix(X, lams)
-    if stage.G is None:
-        at = stage.arguments[-1].rows.start
-        B = np.linalg.solve(np.linalg.cholesky(M[:, :at, :at]), M[:, :at, at:])
-        X = M[:, at:, at:] - B.conj().mT @ B
-    else:
-        B = np.linalg.solve(np.linalg.cholesky(M), stage.G.conj().mT)
-        X = B.conj().mT @ B if last else np.linalg.inv(B.conj().mT @ B)
-    return (X + X.conj().mT) / 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,7 +109,7 @@ class Waves:
             B = np.linalg.solve(np.linalg.cholesky(X), self.head.conj().mT)
         except np.linalg.LinAlgError:
             return None
-        return np.einsum("f,fka,fkb->ab", self.share, B.conj(), B).real
+        return mean(self.share, B)
 
     def metric(self, lam: Vector) -> Hermitian | None:
         """Behind the last stage."""
@@ -219,13 +142,35 @@ class Waves:
         return np.concatenate(lams) if lams else np.zeros(0)
 
 
+def mean(share: Float[np.ndarray, " f"], B: Complex[np.ndarray, "f k m"]) -> Float[np.ndarray, "m m"]:
+    r"""$\sum_\omega s_\omega \mathrm{Re}\,B^* B$, as one product of real matrices."""
+    flat = (B * np.sqrt(share)[:, None, None]).reshape(-1, B.shape[-1])
+    return np.real(flat).T @ np.real(flat) + np.imag(flat).T @ np.imag(flat)
+
+
 def work(plan: Plan) -> float:
-    """Entries of the inequalities of all segments at all frequencies."""
-    return float(sum(len(grid(plan.torus(b)).points) * order_of(plan, a, b) ** 2 for a, b in plan.segments))
+    """Entries of the matrices of all stages at all frequencies."""
+    return sum(_summed(plan, a, b, 2) for a, b in plan.segments)
+
+
+def passes(plan: Plan) -> float:
+    """Frequencies times the cubes of the orders that are factored in all stages: the work of one pass, about fifty operations each."""
+    return sum(_summed(plan, a, b, 3) for a, b in plan.segments)
+
+
+def _summed(plan: Plan, start: int, end: int, power: int) -> float:
+    """Frequencies of a segment times that power of its order; of a plain one (`stage.Stage`) of its blocks."""
+    count, order = len(grid(plan.torus(end)).points), order_of(plan, start, end)
+    inside = [v for v in plan.unknowns if start < v[0] <= end]
+    if inside != [(end, 0)] or plan.unknowns[end, 0].alpha.any():
+        return float(count * order**power)
+    n, p = plan.views[start].channels, plan.views[end].channels
+    aliases = (order - p) // n
+    return float(count * (aliases * n * (n + p) ** (power - 1) + p**power))
 
 
 def cubes(plan: Plan) -> float:
-    """Frequencies times the cubes of the orders of all segments: the work of one pass, about fifty operations each."""
+    """Frequencies times the cubes of the orders of all segments: the work of a proof, about fifty operations each."""
     return float(sum(len(grid(plan.torus(b)).points) * order_of(plan, a, b) ** 3 for a, b in plan.segments))
 
 
