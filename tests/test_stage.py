@@ -5,15 +5,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sdplip.bounds.methods import frequency
+from sdplip.bounds.choose import _plan
+from sdplip.bounds.methods import METHODS, frequency
 from sdplip.bounds.numerics.descent import Barrier, dense_stages
 from sdplip.bounds.numerics.shares import Row
 from sdplip.bounds.numerics.stage import Stage, top_factor
 from sdplip.bounds.numerics.waves import cubes, passes, waves
+from sdplip.bounds.task import Task
+from sdplip.kernel.check import conclude
 from sdplip.kernel.frequencies import grid
+from sdplip.kernel.proof import Goal
 from sdplip.kernel.stages import Stages, stages
 from sdplip.network import Network
-from tests.test_frequency import Make
+from tests.test_frequency import Make, largest_jacobian
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -104,3 +108,30 @@ def test_plain_stages_cost_their_blocks():
     assert passes(frequency.split(NETWORKS["residual"]).planned) < cubes(
         frequency.split(NETWORKS["residual"]).planned
     )
+
+
+def test_wide_matrices_behind_convolutions_join_the_proof():
+    m = Make(4, 1, (8, 8))
+    m.conv(2), m.act(), m.conv(2, stride=2, pads=1), m.act(), m.dense(260), m.act(), m.dense(2)
+    network = m.done()
+    found = frequency.split(network)
+    assert found.F is not None
+    assert found.F.shape == (260, 32)
+    lam = waves(found.planned, found.F).spectral()
+    assert lam is not None
+    proven, proof = frequency.conclude(Task(network), found, lam)
+    assert conclude(Goal(network), proof) == proven
+    (product,) = METHODS["product"].propose(Task(network))
+    assert largest_jacobian(network, np.random.default_rng(0)) <= proven < 0.8 * product.bound
+    assert {"frequency", "product"} <= set(_plan(Task(conv_large())))
+
+
+def conv_large() -> Network:
+    """Of the kind ConvLarge, 28 x 28 pixels, 48,064 neurons."""
+    m = Make(0, 1, (28, 28))
+    for channels, k in ((32, 3), (32, 4), (64, 3), (64, 4)):
+        m.conv(channels, (k, k), stride=k - 2, pads=1), m.act()
+    for n in (512, 512):
+        m.dense(n), m.act()
+    m.dense(10)
+    return m.done()
