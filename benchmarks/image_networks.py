@@ -24,7 +24,7 @@ LARGE = {
     "ConvLarge, CIFAR-10": ("cifar10", (3, 32, 32), (24, 24, 48, 48)),
 }
 """Data, shape of an image, channels."""
-FILES = ("cifar_deep_kw.onnx", "resnet_2b.onnx")
+FILES = ("kw_mnist.pth", "cifar_deep_kw.onnx", "resnet_2b.onnx")
 
 
 def image_networks(folder: Path, data: Path) -> Iterator[tuple[str, Callable[[], Network]]]:

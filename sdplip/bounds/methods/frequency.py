@@ -17,7 +17,7 @@ from sdplip.arithmetic.matrix import Enclosure
 from sdplip.bounds.methods import composite, lipsdp, product, riccati
 from sdplip.bounds.methods.product import layers_proof
 from sdplip.bounds.numerics.channels import best_channels, reach
-from sdplip.bounds.numerics.descent import dense_stages, descend
+from sdplip.bounds.numerics.descent import FIRST, dense_stages, descend
 from sdplip.bounds.numerics.shares import Row, balanced
 from sdplip.bounds.numerics.stationary import stationary_proof
 from sdplip.bounds.numerics.waves import cubes, passes, waves, work
@@ -44,8 +44,8 @@ SECONDS = 60.0
 """That the descent takes at most, where there is no deadline; else half of what is left."""
 SWEEPS = 30
 """Passes over all frequencies that may follow a search, in front of the proof."""
-STEPS = 100, 600
-"""Of a descent from balanced multipliers, and from those of half a share, at most."""
+STEPS, INNER, NEAR = 600, 0.85, 10.0
+"""Of a descent at most; the shares at most from which it begins; and its first barrier (`descent.FIRST`) where it goes on elsewhere."""
 SPEED = 5e9
 """Operations a second of one core in small complex matrices."""
 
@@ -213,26 +213,28 @@ def _descended(task: Task, found: Split, tail: Stages | None) -> Vector | None:
     fine, heads = coarser(found.planned, MEMORY), 0 if found.F is None else len(found.F)
     coarse = coarser(fine, COARSE, passes, heads)
 
-    def better(row: Row, lam: Vector, share: float, steps: int) -> Vector:
+    def better(row: Row, lam: Vector, share: float, first: float) -> Vector:
         left = share * (end - time.monotonic())
         if passes(row.waves.plan) > STEP or left <= 0:
             return lam
-        lower = descend(row.waves, lam, behind, neurons, goes_on=task.goes_on, seconds=left, steps=steps)
-        return lam if lower is None else lower
+        found = descend(
+            row.waves, lam, behind, neurons, goes_on=task.goes_on, seconds=left, steps=STEPS, first=first
+        )
+        return lam if found is None else min((lam, found), key=row.value)
 
     row = Row(waves(coarse, found.F), behind, neurons)
-    shares = balanced(row, (end - time.monotonic()) / 3)
+    shares = balanced(row, (end - time.monotonic()) / 4)
     if shares is None:
         return None
-    starts = [row.multipliers(some)[1] for some in (shares, np.full(len(shares), 0.5))]
-    lams = [better(row, *one) for one in zip(starts, (0.2, 0.6), STEPS, strict=True)]
-    lam = min(lams, key=row.value)
+    inner = np.minimum(shares, INNER)
+    starts = [row.multipliers(some)[1] for some in (shares, inner)]
+    lam = min((starts[0], better(row, starts[1], 0.7, FIRST)), key=row.value)
     if coarse.points != fine.points:
         row = Row(waves(fine, found.F), behind, neurons)
-        value, start = row.multipliers(shares)
+        value, start = row.multipliers(inner)
         if not value < inf:
             return None
-        lam = better(row, row.drawn(start, lam), 1.0, STEPS[0])
+        lam = better(row, row.drawn(start, lam), 1.0, NEAR)
     return lam[: sum(found.planned.channels)]
 
 

@@ -21,8 +21,11 @@ from sdplip.kernel.stages import Stages
 
 Vector = Float[np.ndarray, " p"]
 Hermitian = Complex[np.ndarray, "f n n"]
-FIRST, NEXT = 10.0, 0.2
-"""Of the squared bound, that the first barrier costs about; and of a barrier, what the next one costs."""
+FIRST, NEXT = 400.0, 0.2
+"""Of the squared bound, what all logarithms of the first barrier weigh, and of a barrier, the next one: steps that begin near the border
+crawl along it."""
+EACH, MEMORY, GAIN = 60, 50, 1e-3
+"""Of the steps on one barrier: at most so many, from so many of them the curvature, and what the last one gains."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,21 +135,25 @@ def descend(
     seconds: float = inf,
     steps: int = 1000,
     gap: float = 1e-3,
+    first: float = FIRST,
 ) -> Vector | None:
-    """Multipliers near the optimum, strictly feasible, of channels and of the tail; `start` holds both. None: it is not feasible."""
+    """Multipliers near the optimum, strictly feasible, of channels and of the tail; `start` holds both. None: it is not feasible.
+
+    `first` weighs the first barrier: less, where `start` is near the optimum.
+    """
     every, begin = (*waves.channels, *channels), time.monotonic()
     order = float(sum(stage.share.sum() * stage.order for stage in (*waves.stages, *tail)))
     least = Row(waves, tail, channels).value(start)
     if not least < inf:
         return None
     x = np.concatenate([np.log(start), [np.log(2 * least)]])
-    mu, left = FIRST * 2 * least / order, steps
+    mu, left = first * 2 * least / order, steps
     while True:
         barrier = Barrier(waves, mu, tail, every)
         here = barrier(x)
         if here is None:
             break
-        for point in lbfgs(barrier, here, min(left, 100), 1e-4):
+        for point in lbfgs(barrier, here, min(left, EACH), GAIN, memory=MEMORY):
             x, left = point.x, left - 1
             on = goes_on(steps - left, float(np.ldexp(np.exp(x[-1] / 2), waves.exponent)), 0.0)
             if left <= 0 or time.monotonic() - begin > seconds or not on:
