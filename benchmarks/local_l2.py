@@ -1,263 +1,198 @@
 r"""Verified accuracy in l2 on a ball: networks of SDP-CROWN's kinds, certified image by image.
 
-    python benchmarks/local_l2.py FOLDER train mlp convsmall --data DATA       # DATA holds mnist/ and cifar10/ as Parquet files
-    python benchmarks/local_l2.py FOLDER certify mlp convsmall --data DATA     # goes on where it stopped; --limit images, --seconds an image
-    python benchmarks/local_l2.py FOLDER table                                 # Markdown, for docs/benchmarks.md
+    python benchmarks/local_l2.py train mlp convsmall --weights FOLDER --data DATA  # DATA holds mnist/ and cifar10/ as Parquet files
+    python benchmarks/local_l2.py certify mlp --weights FOLDER --limit 200          # goes on where it stopped; --piece SECONDS, then it ends
+    python benchmarks/local_l2.py page                                              # writes the table of docs/benchmarks.md from the rows
 
 The shapes and radii are those of Chiu, Chen et al. (ICML 2025, arXiv 2506.06665), whose weights and training code are not public; the
-published values stand beside ours for the order of magnitude, of other weights. Ours are trained in a few CPU minutes: cross-entropy at images moved
-by three steps of gradient descent within the radius, plus a penalty times the sum of the logarithms of the layers' norms (power method).
+published values stand beside ours for the order of magnitude, of other weights. Ours are trained in a few CPU minutes (local_l2_train.py).
 
 Certified are the first images of the test set that are right: by the product of norms; by the lines of alpha-CROWN (the scalars of all layers 0,
-the same boxes and steps); by offsets; by everything that `sdplip certify --local` tries. All but the second are proven by the kernel, in exact
-arithmetic of the weights. Seconds are CPU time of one process, an image that the product does not decide. FOLDER/NAME.jsonl holds a line an image.
+the same boxes and steps); by offsets; by everything that `sdplip certify --local` tries. All but PGD is proven by the kernel, in exact
+arithmetic of the weights. Seconds are CPU time of one thread, an image that the product does not decide. docs/results/local_l2.jsonl holds a line
+a network (the digest of its weights) and a line an image; rows of other weights are refused.
 """
 
 import argparse
+import hashlib
 import json
+import re
 import time
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from local_l2_train import KINDS, train
 
 from sdplip.kernel.accuracy import known_margins, remembering, value_constants, with_classes
 from sdplip.kernel.around import Surroundings
+from sdplip.network import Activation
 from sdplip.network.read.torch import read_module
 from sdplip.robustness.attacks import pgd_l2
-from sdplip.robustness.descent import descend
 from sdplip.robustness.graph_accuracy import certify_graph
 from sdplip.robustness.local_balls import Ladder
-from sdplip.robustness.offsets import Offsets
-from sdplip.training.data import load_arrays
+from sdplip.robustness.offsets import Offsets, Tried
 
-BATCH, RATE, STEPS = 256, 1e-3, 3
-
-
-@dataclass(frozen=True)
-class Kind:
-    """One network: data, radius, epochs, penalty, what was published (LipNaive, SDP-CROWN, PGD; in percent), and how it is built."""
-
-    data: str
-    eps: str
-    epochs: float
-    penalty: float
-    published: tuple[float, float, float]
-    hidden: tuple[int, ...]
-    kernels: tuple[tuple[int, int, int, int], ...] = ()
-
-    def build(self) -> nn.Sequential:
-        channels, size = (1, 28) if self.data == "mnist" else (3, 32)
-        layers = []
-        for out, taps, stride, pad in self.kernels:
-            layers += [nn.Conv2d(channels, out, taps, stride, pad), nn.ReLU()]
-            channels, size = out, (size + 2 * pad - taps) // stride + 1
-        layers.append(nn.Flatten())
-        for n, m in zip((channels * size * size, *self.hidden), (*self.hidden, 10), strict=True):
-            layers += [nn.Linear(n, m), nn.ReLU()]
-        return nn.Sequential(*layers[:-1])
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+ROWS = DOCS / "results" / "local_l2.jsonl"
+Row = dict[str, Any]
+SHARES = ("right", "product", "alpha", "offsets", "all", "pgd")
+HEAD = (
+    "network | eps | images | clean | product | without scalars | offsets | all | PGD | gap closed | s, offsets | s, all"
+    " | by offsets / splits / multipliers | published"
+)
 
 
-KINDS = {
-    "mlp": Kind("mnist", "1", 3, 0.3, (29, 32.5, 54), (100, 100, 100)),
-    "convsmall": Kind("mnist", "3/10", 1, 0.3, (77.5, 81.5, 84.5), (100,), ((16, 4, 2, 1), (32, 4, 2, 1))),
-    "convlarge": Kind(
-        "mnist",
-        "3/10",
-        0.5,
-        0.3,
-        (77, 79.5, 84),
-        (512, 512),
-        ((32, 3, 1, 1), (32, 4, 2, 1), (64, 3, 1, 1), (64, 4, 2, 1)),
-    ),
-    "cnn-a": Kind("cifar10", "24/255", 2, 0.15, (39, 49, 55.5), (100,), ((16, 4, 2, 1), (32, 4, 2, 1))),
-    "cnn-b": Kind("cifar10", "24/255", 1, 0.15, (33, 49.5, 59.5), (250,), ((32, 5, 2, 0), (128, 4, 2, 1))),
-}
-"""Kernels are (channels, taps, stride, padding)."""
+class Certifying:
+    """One network, and bounds of the balls around its first test images."""
 
+    def __init__(self, name: str, weights: Path, limit: int):
+        kind = KINDS[name]
+        stored = torch.load(weights / f"{name}.pt")
+        self.model = kind.build()
+        self.model.load_state_dict(stored["model"])
+        self.images = stored["images"][:limit].double().numpy()
+        self.labels = stored["labels"][:limit].numpy()
+        digest = hashlib.sha256(b"".join(w.numpy().tobytes() for w in stored["model"].values())).hexdigest()
+        self.head: Row = {
+            "network": name,
+            "weights": digest[:16],
+            "trained": round(stored["seconds"], 1),
+        }
+        self.network = read_module(self.model.double(), self.images.shape[1:])
+        self.head["neurons"] = sum(n.op.length for n in self.network.nodes if isinstance(n.op, Activation))
+        self.certified = certify_graph(
+            self.network, self.images, self.labels, arithmetic="exact", method="product"
+        )
+        self.base = self.certified.proof
+        self.prove = remembering(self.base)
+        constants = value_constants(self.network, self.base, self.prove)
+        of = Surroundings(with_classes(self.network), constants)
+        self.offsets, self.plain = Offsets(of), Offsets(of, scalars=False)
+        self.eps = float(np.nextafter(float(Fraction(kind.eps)), 2))
 
-class Norms:
-    """The norms of all layers, one step of the power method each time they are asked for."""
+    def row(self, k: int, seconds: float) -> Row:
+        """What is found of image k."""
+        one = self.certified.certification
+        product = bool(one.correct[k] and one.radius[k] > self.eps)
+        row: Row = {"network": self.head["network"], "image": k, "right": bool(one.correct[k])}
+        if product or not row["right"]:
+            return row | dict.fromkeys(SHARES[1:], product)
+        return row | {"product": product} | self._open(k, seconds)
 
-    def __init__(self, model: nn.Sequential, x: Tensor):
-        self.layers, self.vectors = [], []
+    def _open(self, k: int, seconds: float) -> Row:
+        """Of an image that the product leaves open; it need not have a positive radius."""
+        x, begin = self.images[k], time.process_time()
+        known = known_margins(self.network, x.reshape(1, -1), self.base, "exact", self.prove)[0]
+        ladder = Ladder(self.offsets, x.reshape(-1), known, self.eps)
+        ladder.refuted = self.offsets.refuted([ladder.asked])[0]
+        alpha = offsets = False
+        if not ladder.refuted:
+            ladder.tried = self.offsets.prove([ladder.asked])[0]
+            offsets = not ladder.tried.open
+        first = time.process_time() - begin
+        if ladder.tried is not None:
+            alpha = not self.plain.prove_on([Tried(ladder.asked, ladder.tried.spread)])[0].open
+        begin = time.process_time()
+        ball, by = ladder.climbed(begin + seconds - first)
+        spent = first + time.process_time() - begin
+        z, y = torch.from_numpy(x)[None], torch.tensor([int(self.labels[k])])
+        moved = pgd_l2(self.model, z, y, self.eps, steps=50, restarts=3)
         with torch.no_grad():
-            for layer in model:
-                if isinstance(layer, nn.Conv2d | nn.Linear):
-                    self.layers.append(layer)
-                    self.vectors.append(torch.randn_like(x[:1]))
-                x = layer(x)
-
-    def log(self) -> Tensor:
-        total = torch.zeros(())
-        for k, layer in enumerate(self.layers):
-            with torch.no_grad():
-                v = self.vectors[k]
-                v = self._back(layer, self._through(layer, v), v)
-                self.vectors[k] = v = v / v.norm()
-            total = total + self._through(layer, v).norm().log()
-        return total
-
-    @staticmethod
-    def _through(layer: nn.Module, v: Tensor) -> Tensor:
-        if isinstance(layer, nn.Linear):
-            return v @ layer.weight.mT
-        return F.conv2d(v, layer.weight, None, layer.stride, layer.padding)
-
-    @staticmethod
-    def _back(layer: nn.Module, y: Tensor, v: Tensor) -> Tensor:
-        if isinstance(layer, nn.Linear):
-            return y @ layer.weight
-        return torch.nn.grad.conv2d_input(v.shape, layer.weight, y, layer.stride, layer.padding)
+            left = bool((self.model(moved).argmax(1) == y).all())
+        return {
+            "alpha": alpha, "offsets": offsets, "all": ball is not None, "pgd": left, "by": by, "refuted": ladder.refuted,
+            "offset_seconds": round(first, 3), "seconds": round(spent, 3),
+        }  # fmt: skip
 
 
-def train(name: str, folder: Path, data: Path, epochs: float | None) -> None:
-    """Trains one network and writes its weights."""
-    kind, begin = KINDS[name], time.process_time()
-    torch.manual_seed(0)
-    model, arrays = kind.build(), load_arrays(kind.data, data / kind.data)
-    images, labels = torch.from_numpy(arrays.train_images), torch.from_numpy(arrays.train_labels)
-    norms, eps = Norms(model, images[:1]), float(Fraction(kind.eps))
-    steps = int((epochs or kind.epochs) * len(images) / BATCH)
-    optimiser = torch.optim.Adam(model.parameters(), RATE)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3 * RATE, total_steps=steps)
-    order = torch.randperm(len(images))
-    for step in range(steps):
-        at = order[torch.arange(step * BATCH, (step + 1) * BATCH) % len(images)]
-        x, y = images[at], labels[at]
-        if kind.data == "cifar10":
-            x = torch.where((torch.rand(len(x)) < 0.5)[:, None, None, None], x, x.flip(-1))
-        reach = torch.full((len(x),), min(1.0, 2 * step / steps) * eps)
-
-        def margin(z: Tensor, y: Tensor = y) -> Tensor:
-            return -F.cross_entropy(model(z), y, reduction="none")
-
-        moved, _ = descend(margin, x, x, reach, STEPS, (0.0, 1.0))
-        loss = F.cross_entropy(model(moved.detach()), y) + kind.penalty * norms.log()
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        schedule.step()
-        if step % 50 == 0:
-            print(
-                f"{name} step {step} of {steps}, loss {loss.item():.3f}, {time.process_time() - begin:.0f} s",
-                flush=True,
-            )
-    folder.mkdir(parents=True, exist_ok=True)
-    torch.save({"model": model.state_dict(), "seconds": time.process_time() - begin}, folder / f"{name}.pt")
+def certify(name: str, weights: Path, limit: int, seconds: float, piece: float) -> None:
+    """Adds rows of the images that have none, until `piece` seconds of the process are over."""
+    end = time.process_time() + piece
+    known = [row for row in read(ROWS) if row["network"] == name]
+    work = Certifying(name, weights, limit)
+    heads = [row for row in known if "weights" in row]
+    if heads and heads[0]["weights"] != work.head["weights"]:
+        raise SystemExit(
+            f"The rows of {name} are of other weights, {heads[0]['weights']}. Remove them to begin anew."
+        )
+    if not heads:
+        add(ROWS, work.head)
+    done = {row["image"] for row in known if "image" in row}
+    for k in sorted(set(range(limit)) - done):
+        if time.process_time() > end:
+            break
+        add(ROWS, row := work.row(k, seconds))
+        print(json.dumps(row), flush=True)
 
 
-def certify(name: str, folder: Path, data: Path, limit: int, seconds: float) -> None:
-    """Certifies the first images one by one, and writes a line for each."""
-    kind, path = KINDS[name], folder / f"{name}.jsonl"
-    model, arrays = kind.build(), load_arrays(kind.data, data / kind.data)
-    model.load_state_dict(torch.load(folder / f"{name}.pt")["model"])
-    images, labels = arrays.test_images[:limit].astype(np.float64), arrays.test_labels[:limit]
-    done = {json.loads(line)["image"] for line in path.read_text().splitlines()} if path.exists() else set()
-    network = read_module(model.double(), images.shape[1:])
-    certified = certify_graph(network, images, labels, arithmetic="exact", method="product")
-    base = certified.proof
-    prove = remembering(base)
-    of = Surroundings(with_classes(network), value_constants(network, base, prove))
-    coupled, plain, eps = Offsets(of), Offsets(of, scalars=False), float(Fraction(kind.eps))
-    eps = float(np.nextafter(eps, 2))
-    for k in range(limit):
-        if k in done:
-            continue
-        one = certified.certification
-        line = {
-            "image": k,
-            "right": bool(one.correct[k]),
-            "product": bool(one.correct[k] and one.radius[k] > eps),
-        }
-        line |= dict.fromkeys(("alpha", "offsets", "all", "pgd"), line["product"]) | {
-            "by": "constants",
-            "seconds": 0.0,
-        }
-        if line["right"] and not line["product"]:
-            line |= _open(
-                images[k], int(labels[k]), model, network, base, prove, coupled, plain, eps, seconds
-            )
-        with path.open("a") as file:
-            file.write(json.dumps(line) + "\n")
-        print(name, json.dumps(line), flush=True)
+def read(rows: Path) -> list[Row]:
+    return [json.loads(line) for line in rows.read_text().splitlines()] if rows.exists() else []
 
 
-def _open(x, label, model, network, base, prove, coupled, plain, eps, seconds) -> dict:
-    """What is found of an image that the product leaves open; it need not have a positive radius."""
-    known = known_margins(network, x.reshape(1, -1), base, "exact", prove)[0]
-    begin = time.process_time()
-    alpha = plain.prove([Ladder(plain, x.reshape(-1), known, eps).asked])[0]
-    first = time.process_time()
-    ladder = Ladder(coupled, x.reshape(-1), known, eps)
-    ladder.tried = coupled.prove([ladder.asked])[0]
-    second = time.process_time()
-    offsets = not ladder.tried.open
-    ball, by = ladder.climbed(second + seconds - (second - first))
-    third = time.process_time()
-    z, y = torch.from_numpy(x)[None], torch.tensor([label])
-    moved = pgd_l2(model, z, y, eps, steps=50, restarts=3)
-    with torch.no_grad():
-        left = bool((model(moved).argmax(1) == y).all())
-    return {
-        "alpha": not alpha.open, "offsets": offsets, "all": ball is not None, "pgd": left, "by": by,
-        "seconds": third - first, "alpha_seconds": first - begin, "offset_seconds": second - first,
-    }  # fmt: skip
+def add(rows: Path, row: Row) -> None:
+    with rows.open("a") as file:
+        file.write(json.dumps(row) + "\n")
 
 
-def table(folder: Path) -> None:
+def table(rows: list[Row]) -> str:
     """What was found, in percent of the images."""
-    print(
-        "| network | eps | images | clean | product | without scalars | offsets | all | PGD | gap closed | s, offsets | s, all | published |"
-    )
-    print("|---" * 13 + "|")
+    lines = [f"| {HEAD} |", "|---" + "|--:" * (HEAD.count(" | ")) + "|"]
     for name, kind in KINDS.items():
-        path = folder / f"{name}.jsonl"
-        if not path.exists():
+        images = [row for row in rows if row["network"] == name and "image" in row]
+        if not images:
             continue
-        lines = [json.loads(line) for line in path.read_text().splitlines()]
-        share = {
-            key: 100 * float(np.mean([line[key] for line in lines]))
-            for key in ("right", "product", "alpha", "offsets", "all", "pgd")
-        }
+        share = {key: 100 * float(np.mean([row[key] for row in images])) for key in SHARES}
         gap = share["pgd"] - share["product"]
         closed = f"{100 * (share['all'] - share['product']) / gap:.0f} %" if gap else "-"
-        tried = [line for line in lines if "offset_seconds" in line]
+        tried = [row for row in images if "seconds" in row]
         times = [
-            float(np.mean([line[key] for line in tried])) if tried else 0.0
+            float(np.mean([row[key] for row in tried])) if tried else 0.0
             for key in ("offset_seconds", "seconds")
         ]
-        shares = " | ".join(f"{value:.1f}" for value in share.values())
-        first, second, third = kind.published
-        print(
-            f"| {name} | {kind.eps} | {len(lines)} | {shares} | {closed} | {times[0]:.1f} | {times[1]:.1f} | {first:g} / {second:g} / {third:g} |"
+        by = [sum(row["by"] == name for row in tried) for name in ("offsets", "splits", "multipliers")]
+        lines.append(
+            f"| {name} | {kind.eps} | {len(images)} | {' | '.join(f'{value:.1f}' for value in share.values())} | {closed}"
+            f" | {times[0]:.1f} | {times[1]:.1f} | {' / '.join(map(str, by))} | {' / '.join(f'{v:g}' for v in kind.published)} |"
         )
+    return "\n".join(lines)
+
+
+def renewed(page: str, rows: list[Row]) -> str:
+    """The page with the table of these rows."""
+    pattern = r"(<!-- local l2 -->\n).*?(<!-- end local l2 -->)"
+    return re.sub(pattern, lambda m: f"{m[1]}\n{table(rows)}\n\n{m[2]}", page, flags=re.DOTALL)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("what", choices=["train", "certify", "table"])
+    parser.add_argument("what", choices=["train", "certify", "page"])
     parser.add_argument("names", nargs="*", help=", ".join(KINDS))
+    parser.add_argument("--weights", type=Path, help="folder of the networks")
     parser.add_argument("--data", type=Path, help="folder of mnist/ and cifar10/")
-    parser.add_argument("--epochs", type=float, help="other than those of the table")
+    parser.add_argument("--epochs", type=float, help="other than those of the script")
     parser.add_argument("--limit", type=int, default=200, help="images")
     parser.add_argument("--seconds", type=float, default=10.0, help="CPU time an image")
+    parser.add_argument(
+        "--piece", type=float, default=float("inf"), help="CPU time, behind which no image begins"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
-    if options.what == "table":
-        table(options.folder)
-    for name in (options.names or KINDS) if options.what != "table" else ():
+    if options.what == "page":
+        page = DOCS / "benchmarks.md"
+        page.write_text(renewed(page.read_text(), read(ROWS)))
+        return
+    if options.weights is None or (options.what == "train" and options.data is None):
+        parser.error("`--weights` is needed, and `--data` for training.")
+    for name in options.names or KINDS:
         if options.what == "train":
-            train(name, options.folder, options.data, options.epochs)
+            train(name, options.weights, options.data, options.epochs)
         else:
-            certify(name, options.folder, options.data, options.limit, options.seconds)
+            certify(name, options.weights, options.limit, options.seconds, options.piece)
 
 
 if __name__ == "__main__":

@@ -86,6 +86,16 @@ def test_the_tables_of_families_are_those_of_their_rows(monkeypatch):
     assert families["renewed"](page, rows) == page, "Run `python examples/families.py table`."
 
 
+def test_the_table_of_balls_is_that_of_its_rows(monkeypatch):
+    benchmarks = DOCS.parent / "benchmarks"
+    monkeypatch.syspath_prepend(str(benchmarks))
+    balls = runpy.run_path(str(benchmarks / "local_l2.py"))
+    page, rows = (DOCS / "benchmarks.md").read_text(), balls["read"](balls["ROWS"])
+    images = [(row["network"], row["image"]) for row in rows if "image" in row]
+    assert len(images) >= 50 and len(set(images)) == len(images), "Rows are missing, or stand twice."
+    assert balls["renewed"](page, rows) == page, "Run `python benchmarks/local_l2.py page`."
+
+
 def test_the_tables_of_what_must_be_trusted_are_those_of_the_code():
     """Up to three percent, so that a changed line asks for no new table; and what every proof uses stays small."""
     lines = runpy.run_path(str(DOCS / "kernel_lines.py"))

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from sdplip.errors import InvalidProblem
-from sdplip.kernel.accuracy import radii
+from sdplip.kernel.accuracy import known_margins, radii, remembering, value_constants
+from sdplip.kernel.around import Surroundings
 from sdplip.kernel.check import conclude
 from sdplip.kernel.proof import Proof
 from sdplip.network import Activation, Dense, chain
@@ -16,6 +17,8 @@ from sdplip.robustness.attacks import pgd_l2
 from sdplip.robustness.graph_accuracy import certify_graph
 from sdplip.robustness.graph_module import GraphModule
 from sdplip.robustness.local_balls import PROOFS, certify_balls
+from sdplip.robustness.offset_splits import seconds_more
+from sdplip.robustness.offsets import Asked, Offsets
 from sdplip.verifier import document
 from sdplip.verifier.images import Images
 from tests.regional import groups, plain
@@ -138,6 +141,26 @@ def test_splits_certify_what_is_left():
     claim = some.after.claim
     again = radii(network, entering(x, claim), some.after.proof, "exact", conclude)
     assert (again.radius >= claim.radius).all()
+
+
+def test_what_an_attack_decides_is_left_alone():
+    """Far balls hold another class, which a point of them shows; near ones do not."""
+    network = KINDS["relu"]()
+    x = np.random.default_rng(4).uniform(size=(3, 9))
+    before = certify_graph(network, x, network(x).argmax(-1), arithmetic="exact", method="product")
+    prove = remembering(before.proof)
+    offsets = Offsets(Surroundings(network, value_constants(network, before.proof, prove)))
+    known = known_margins(network, x, before.proof, "exact", prove)
+    for radius, refuted in ((100.0, True), (float(before.claim.radius.min()) / 2, False)):
+        asked = [Asked(row, one, radius, (0,)) for row, one in zip(x, known, strict=True)]
+        assert offsets.refuted(asked) == [refuted] * 3
+    assert certify_balls(network, x, before, ["100"], seconds=60.0).by["100"] == ("",) * 3
+
+
+def test_the_pace_of_splits():
+    """Half a margin at a quarter a doubling is one doubling at twice the pace; what wins nothing never ends."""
+    assert seconds_more(-0.5, 0.25, 3.0) == 3.0 and seconds_more(-1.0, 0.25, 3.0) == 9.0
+    assert seconds_more(-0.5, 0.0, 3.0) > 1e18
 
 
 def test_other_images_are_refused(found):

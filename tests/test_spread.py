@@ -8,7 +8,8 @@ import pytest
 
 from sdplip.errors import NotProvable
 from sdplip.kernel.proof import Proof
-from sdplip.kernel.spread import Front, falls, spread_of
+from sdplip.kernel.spread import Front, fall, falls, spread_of
+from sdplip.kernel.spread.crop import Chain
 from sdplip.kernel.spread.offset import Cap, offset
 from sdplip.network import Activation, Builder, Concatenate, Convolution, Dense, Sum, chain
 from sdplip.robustness.offset_search import Row, Search
@@ -218,3 +219,54 @@ def test_extreme_values(factor):
     for radius in (1e-200, 1e-3, 1.0):
         spread = spread_of(Front.of(network, {}), x, radius)
         assert falls(spread, row, None) >= sampled(network, x, radius, row, 200)
+
+
+def windowed(stride, pads, dilation, groups):
+    """Three convolutions on images that are not square, one with a bias of each pixel."""
+    rng, size = np.random.default_rng(8), (7, 6)
+    ops, channels = [], 2
+    for out, taps in ((4, (3, 2)), (6, (2, 3)), (4, (2, 2))):
+        K = rng.normal(size=(out, channels // groups, *taps)) / 2
+        op = Convolution(K, size, stride, pads, dilation, groups=groups)
+        ops += [replace(op, b=rng.normal(size=op.outputs) / 5), Activation("leaky_relu", op.outputs)]
+        size, channels = op.output_size, out
+    return chain(
+        [*ops[:-1], Activation("relu", ops[-2].outputs), Dense(rng.normal(size=(3, ops[-2].outputs)))]
+    )
+
+
+@pytest.mark.parametrize(
+    ("stride", "pads", "dilation", "groups"),
+    [
+        ((1, 1), ((1, 1), (1, 1)), (1, 1), 1),
+        ((2, 1), ((1, 1), (0, 1)), (1, 1), 2),
+        ((1, 2), ((0, 1), (1, 1)), (1, 1), 1),
+        ((1, 1), ((1, 1), (1, 2)), (1, 2), 2),
+    ],
+)
+def test_windows_of_an_image_are_worth_the_whole(stride, pads, dilation, groups, monkeypatch):
+    """The ends that windows of pixels give are those of rows through whole images, wherever an edge is."""
+    network = windowed(stride, pads, dilation, groups)
+    x = np.random.default_rng(1).normal(size=network.inputs)
+    tiled = spread_of(Front.of(network, {}), x, 0.7)
+    assert len(Chain.of(network, 5).tiles(fall.TILE)) > 1 and Chain.of(network, 7) is None
+    monkeypatch.setattr(fall.Chain, "of", lambda *_: None)
+    whole = spread_of(Front.of(network, {}), x, 0.7)
+    assert list(tiled.caps) == [2, 4, 6]
+    for k in (3, 5):
+        for one, other in ((tiled.low, whole.low), (tiled.high, whole.high)):
+            np.testing.assert_allclose(one[k], other[k], rtol=0, atol=1e-9)
+        assert (tiled.low[k] < tiled.high[k]).all()
+    assert min((tiled.high[3] - tiled.low[3]).max(), tiled.radius[3]) > 0.1
+
+
+def test_windows_of_what_is_no_image():
+    """A chain is followed only where zeros stand outside, and where every value has the pixels that the next one reads."""
+    around = Convolution(np.ones((1, 1, 3, 3)), (4, 4), (1, 1), ((1, 1), (1, 1)), (1, 1), circular=True)
+    far = Convolution(np.ones((1, 1, 2, 2)), (4, 4), (1, 1), ((2, 2), (2, 2)), (1, 1))
+    assert all(Chain.of(chain([op]), 1) is None for op in (around, far))
+    wide = Convolution(np.ones((1, 1, 1, 1)), (2, 8), (1, 1), ((0, 0), (0, 0)), (1, 1))
+    square = replace(wide, image_size=(4, 4))
+    assert Chain.of(chain([wide, Activation("relu", 16), square]), 3) is None
+    assert Chain.of(chain([square, Activation("relu", 16), square]), 3).shapes == ((1, 4, 4),) * 4
+    assert Chain.of(chain([square, Dense(np.eye(16))]), 2) is None

@@ -122,8 +122,9 @@ def certify(
     --precision bfloat16 or float16 certifies the network of a RUN exported to plain layers, its weights rounded to that format, with the
     predictions of its pass in it; --by-blocks the network that `sdplip.nn.by_blocks` makes of it. Neither result is kept in RUN.
 
-    --local goes on with each image that the constants leave open at a radius: lines with offsets on its ball, increments from it, multipliers
-    of its own, splits of neurons, until one proves it or --seconds of CPU time are over.
+    --local goes on with each image that the constants leave open at a radius: lines with offsets on its ball, increments from it, splits of
+    neurons, multipliers of its own, until one proves it or --seconds of CPU time are over. Where an attack finds another class in the ball,
+    nothing is tried.
 
     --smoothing adds certificates of the smoothed network that hold with a probability; they stand apart from what is proven.
 

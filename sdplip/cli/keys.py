@@ -237,7 +237,7 @@ DOCUMENTS: dict[str, Parts] = {
         "seconds", _ASSUMED, "note", "samples", "certificate", "verify",
         Node("local", "one", "With --local.",
              (Node("before", "map", "`certified` without it.", ["number"]),
-              Node("by", "map", "At each radius, how many images `constants`, `offsets`, `increments`, `multipliers`, `splits` certified.",
+              Node("by", "map", "At each radius, how many images `constants`, `offsets`, `increments`, `splits`, `multipliers` certified.",
                    [Node("", "map", "", ["integer"])]),
               "seconds_an_image", "unfit"), null=True),
         Node("smoothing", "one", "With --smoothing: not proven.",

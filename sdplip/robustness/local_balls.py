@@ -1,4 +1,4 @@
-r"""Images certified at given radii by whatever proves it first: constants, offsets, increments, multipliers of their own, splits.
+r"""Images certified at given radii by whatever proves it first: constants, offsets, increments, splits, multipliers of their own.
 
 The ladder goes from cheap to dear, and an image leaves it where the kernel has proven its ball. `certify_balls` asks at radii that are given,
 `offset_radius` for the largest ball that offsets prove around one image.
@@ -7,6 +7,7 @@ The ladder goes from cheap to dear, and an image leaves it where the kernel has 
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
@@ -33,6 +34,7 @@ from sdplip.network import Network
 from sdplip.robustness.around import NEURONS, around_proof, own_proof
 from sdplip.robustness.certification import beyond
 from sdplip.robustness.graph_accuracy import Certified
+from sdplip.robustness.offset_splits import Tree, split
 from sdplip.robustness.offsets import Asked, Offsets, Tried
 from sdplip.verifier.images import Images
 
@@ -43,7 +45,7 @@ TOGETHER = 8
 SECONDS = 10.0
 """Of the process, an image and radius."""
 Progress = Callable[[int, int], None]
-PROOFS = ("constants", "offsets", "increments", "multipliers", "splits")
+PROOFS = ("constants", "offsets", "increments", "splits", "multipliers")
 """What an image is certified by, from cheap to dear; one image may need several, the dearest counts."""
 
 
@@ -164,8 +166,13 @@ class _Certifying:
         self.keys |= {i: image_key(row) for i, row in zip(some, x, strict=True)}
         ladders = [Ladder(self.offsets, row, known, goal) for row, known in zip(x, margins, strict=True)]
         if not self.offsets.unfit:
-            asked = [ladder.asked for ladder in ladders]
-            for ladder, tried in zip(ladders, self.offsets.prove(asked), strict=True):
+            lost = self.offsets.refuted([ladder.asked for ladder in ladders])
+            for ladder, refuted in zip(ladders, lost, strict=True):
+                ladder.refuted = refuted
+            left = [ladder for ladder in ladders if not ladder.refuted]
+            for ladder, tried in zip(
+                left, self.offsets.prove([ladder.asked for ladder in left]), strict=True
+            ):
                 ladder.tried = tried
         shared = (time.process_time() - begin) / len(some)
         found = [ladder.climbed(time.process_time() + self.seconds - shared) for ladder in ladders]
@@ -183,14 +190,23 @@ class _Certifying:
 
 @dataclass(eq=False)
 class Ladder:
-    """One image on its way from cheap proofs to dear ones."""
+    """One image on its way from cheap proofs to dear ones.
+
+    Attributes:
+        refuted: an attack has found another class in the ball, so nothing is tried.
+        by: the dearest of the proofs so far.
+        pairs, trees: by class, proofs and splits so far.
+    """
 
     offsets: Offsets
     x: Float[np.ndarray, " n"]
     known: Margins
     radius: float
+    refuted: bool = False
+    by: str = "constants"
     tried: Tried | None = None
     pairs: dict[int, Proof] = field(default_factory=dict)
+    trees: dict[int, Tree] = field(default_factory=dict)
 
     @property
     def asked(self) -> Asked:
@@ -199,48 +215,63 @@ class Ladder:
         return Asked(self.x, self.known, self.radius, tuple(open_))
 
     def climbed(self, end: float) -> "tuple[Ball | None, str]":
-        """The ball and what proved it, each class by the kernel on its way here; None where nothing did until `end`."""
-        open_, name = set(self.asked.open), "constants"
-        if open_ and self.tried is not None:
-            self.pairs |= self.tried.proofs
-            open_, name = set(self.tried.open), "offsets"
-        if open_ and variables(self.offsets.of.network) <= NEURONS:
-            open_, name = self._increments(open_, end, name)
-        if open_ and self.tried is not None and self.tried.spread is not None:
-            self.tried.proofs |= self.pairs  # those are not asked again
-            others = set(self.tried.asked.open) - open_ - set(self.tried.proofs)
-            self.tried.asked = replace(self.tried.asked, open=tuple(set(self.tried.asked.open) - others))
-            self.offsets.split(self.tried, end)
-            self.pairs |= self.tried.proofs
-            open_, name = set(self.tried.open), "splits"
-        ball = Ball(self.radius, {j: proof for j, proof in self.pairs.items() if j in self.asked.open})
-        return (None, "") if open_ else (ball, name)
+        """The ball and what proved it, each class by the kernel on its way here; None where nothing did until `end`.
 
-    def _increments(self, open_: set[int], end: float, name: str) -> tuple[set[int], str]:
-        """Without what increments from the centre prove, and multipliers for the slopes of their secants."""
-        try:
-            around = Around.of(self.offsets.of.front.at(self.x), self.radius)
-        except NotProvable:
-            return open_, name
-        gains = around.gains(rows(len(self.known.left), self.known.label))
-        left = {j for j in open_ if not lasts(self.known, j, float(gains[j]), self.radius)}
-        if left != open_:
-            name = "increments"
-        if variables(around.network()) > BENT:
-            return left, name
+        Splits come before multipliers, with half of the time, and once more behind them.
+        """
+        if self.refuted:
+            return None, ""
+        open_ = set(self.asked.open)
+        if self.tried is not None:
+            open_ = self._proven(open_, self.tried.proofs, "offsets")
+        if open_ and variables(self.offsets.of.network) <= NEURONS and (around := self._around()):
+            gains = around.gains(rows(len(self.known.left), self.known.label))
+            lasting = [j for j in open_ if lasts(self.known, j, float(gains[j]), self.radius)]
+            open_ = self._proven(open_, dict.fromkeys(lasting), "increments")
+            if open_ and variables(around.network()) <= BENT:
+                now = time.process_time()
+                open_ = self._split(open_, now + (end - now) / 2)
+                open_ = self._proven(open_, self._multipliers(around, gains, open_, end), "multipliers")
+        open_ = self._split(open_, end)
+        return (None, "") if open_ else (Ball(self.radius, self.pairs), self.by)
+
+    def _proven(self, open_: set[int], proofs: Mapping[int, Proof | None], by: str) -> set[int]:
+        """The classes that are open without these, whose proofs are kept; None needs none of its own."""
+        found = {j: proof for j, proof in proofs.items() if j in open_}
+        self.pairs |= {j: proof for j, proof in found.items() if proof is not None}
+        self.by = max(self.by, by, key=PROOFS.index) if found else self.by
+        return open_ - set(found)
+
+    def _around(self) -> Around | None:
+        with suppress(NotProvable):
+            return Around.of(self.offsets.of.front.at(self.x), self.radius)
+        return None
+
+    def _multipliers(
+        self, around: Around, gains: Float[np.ndarray, " classes"], open_: set[int], end: float
+    ) -> dict[int, Proof]:
+        """Proofs by multipliers for the slopes of secants."""
+        found = dict[int, Proof]()
         with np.errstate(divide="ignore", invalid="ignore"):
             hard = self.known.left / gains
-        for j in sorted(
-            left, key=lambda j: hard[j]
-        ):  # the hardest first: where it stays open, the others are in vain
+        # the hardest first: where it stays open, the others are in vain
+        for j in sorted(open_, key=lambda j: hard[j]):
             if time.process_time() > end:
                 break
             proven = own_proof(pair_network(around, self.known.label, j))
             if proven is None or not lasts(self.known, j, proven.bound, self.radius):
                 break
-            self.pairs[j], name = proven.proof, "multipliers"
-            left = left - {j}
-        return left, name
+            found[j] = proven.proof
+        return found
+
+    def _split(self, open_: set[int], end: float) -> set[int]:
+        """The classes that splits leave open."""
+        if not open_ or self.tried is None or self.tried.spread is None:
+            return open_
+        self.tried.asked = replace(self.tried.asked, open=tuple(sorted(open_)))
+        self.tried.proofs = {}
+        split(self.offsets, self.tried, self.trees, end)
+        return self._proven(open_, self.tried.proofs, "splits")
 
 
 def _just_above(eps: str) -> float:

@@ -24,6 +24,8 @@ Rows = Float[Tensor, "rows n"]
 Map = Callable[[Rows], Rows]
 STEPS = 40
 """Of the descent on slopes."""
+WARM = 1
+"""Steps of the fixed point of the scalars behind each step on slopes."""
 RATE = 0.1
 """Of its first steps, in units of slopes."""
 
@@ -55,12 +57,13 @@ class Search:
     dtype: torch.dtype = torch.float32
     maps: dict[int, tuple[Map, Map]] = field(default_factory=dict)
     shift: dict[int, Tensor] = field(default_factory=dict)
+    module: GraphModule = field(init=False)
 
     def __post_init__(self) -> None:
-        module = GraphModule(self.front.network, self.dtype)
+        self.module = GraphModule(self.front.network, self.dtype)
         for k, node in enumerate(self.front.network.nodes, 1):
             if isinstance(node.op, AbstractLinear):
-                forward = module.linear[k - 1]
+                forward = self.module.linear[k - 1]
                 self.maps[k] = _back(node.op, forward, self.dtype), forward
                 if node.op.b is not None:
                     self.shift[k] = torch.from_numpy(np.array(node.op.b)).to(self.dtype)
@@ -252,7 +255,7 @@ class _State:
         unset = self.scale[k] <= 0
         scale = torch.where(unset, first, self.scale[k])
         right, left = self._right(k), self._left(k)
-        for _ in range(8 if bool(unset.any()) else 2):
+        for _ in range(8 if bool(unset.any()) else WARM):
             far, most = torch.zeros_like(a), torch.full_like(a, -torch.inf)
             for slope, (start, end) in ((a, right), (b, left)):
                 t = self._furthest(slope, scale, start, end)

@@ -20,6 +20,7 @@ from sdplip.kernel.evaluate import evaluate
 from sdplip.kernel.proof import Proof
 from sdplip.kernel.reach.backward import Backward, _Rows
 from sdplip.kernel.regions import Ball
+from sdplip.kernel.spread.crop import Chain, Part
 from sdplip.kernel.spread.offset import Cap, offset
 from sdplip.kernel.spread.walk import Front, Spread
 from sdplip.shapes import Float
@@ -31,6 +32,8 @@ RULES = frozenset({"offset", "split"})
 """The proofs of how far a margin falls."""
 DEEPEST = 64
 """Splits in one another, at most."""
+TILE = 2
+"""Pixels on an axis whose rows come back together."""
 BACKWARD = 1 << 33
 """Products that rows on their way back take for the ends of values of one ball, about."""
 
@@ -101,19 +104,52 @@ class Narrowed:
         low, high = spread.low[i].copy(), spread.high[i].copy()
         if not spread.caps:  # nothing but linear maps in front: the rows' lengths are exact
             return low, high
-        way, chosen = downward(spread), np.flatnonzero(wanted)
-        each = 2 * way.cost(i)
-        can = max(0, (BACKWARD - self.spent) // each)
+        chain = Chain.of(spread.front.network, i)
+        if chain is not None:
+            self._by_tiles(spread, chain, low, high, wanted)
+        else:
+            way = downward(spread)
+            chosen = self._chosen(low, high, wanted, 2 * way.cost(i), BACKWARD - self.spent)
+            _narrow(way, i, low, high, chosen, chosen)
+        return np.minimum(low, high), np.maximum(low, high)
+
+    def _by_tiles(self, spread: Spread, chain: Chain, low: Vector, high: Vector, wanted: np.ndarray) -> None:
+        """Rows on neighbouring pixels at once, with half of the work that is left: later values need some, too."""
+        tiles = chain.tiles(TILE)
+        part = chain.part(spread, tiles[len(tiles) // 2])
+        each = 2 * _inside(part).cost(part.network.output)
+        chosen = np.zeros(len(low), bool)
+        chosen[self._chosen(low, high, wanted, each, (BACKWARD - self.spent) // 2)] = True
+        for tile in tiles:
+            at = chain.entries(tile)
+            if chosen[at].any():
+                part, place = chain.part(spread, tile), np.flatnonzero(chosen[at])
+                _narrow(_inside(part), part.network.output, low, high, place, at[place])
+
+    def _chosen(self, low: Vector, high: Vector, wanted: np.ndarray, each: int, left: int) -> np.ndarray:
+        """The entries for which the work that is left suffices, `each` products a row on both sides."""
+        chosen, can = np.flatnonzero(wanted), max(0, left // each)
         if can < len(chosen):
             away = np.minimum(abs(low), abs(high))[chosen] / np.maximum(high - low, TINY)[chosen]
             chosen = chosen[np.argsort(away, kind="stable")[:can]]
         self.spent += len(chosen) * each
-        for part in np.array_split(chosen, max(1, len(chosen) * len(low) >> 22)):
-            one = np.zeros((len(part), len(low)))
-            one[np.arange(len(part)), part] = 1.0
-            high[part] = np.fmin(high[part], way.above(i, one))
-            low[part] = np.fmax(low[part], -way.above(i, -one))
-        return np.minimum(low, high), np.maximum(low, high)
+        return chosen
+
+
+def _narrow(way: Downward, i: int, low: Vector, high: Vector, place: np.ndarray, at: np.ndarray) -> None:
+    """Narrows the entries `at` by the way back from entries `place` of value i."""
+    n = way.network.length(i)
+    pieces = max(1, len(place) * n >> 22)
+    for here, there in zip(np.array_split(place, pieces), np.array_split(at, pieces), strict=True):
+        one = np.zeros((len(here), n))
+        one[np.arange(len(here)), here] = 1.0
+        high[there] = np.fmin(high[there], way.above(i, one))
+        low[there] = np.fmax(low[there], -way.above(i, -one))
+
+
+def _inside(part: Part) -> Downward:
+    """The way back through a window."""
+    return Downward(part.network, part.region, part.linear, part.relaxed, part.size, part.caps)
 
 
 def downward(spread: Spread, lines: Lines | None = None, choices: int = 1) -> Downward:
