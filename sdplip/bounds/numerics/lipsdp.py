@@ -25,9 +25,11 @@ from sdplip.solvers.solution import Status
 GoesOn = Callable[[int, float, float], bool]
 NARROW = 1e-4
 """Slope intervals are widened to this length: a neuron of one slope has multipliers without bound."""
-FEW_LAYERS, MANY, WIDER = 4, 250, 1.5
-"""Hidden layers up to which, neurons from which on, and order of the inequality over neurons from which on slopes from 0 have the barrier
-method: there it is quicker."""
+FEW_LAYERS, MANY, OUTPUTS = 4, 250, 4
+"""Hidden layers up to which, neurons from which on, and neurons for each output from which on slopes from 0 have the barrier method:
+there it is quicker."""
+NEARLY = 1e-6
+"""Relative gap of the squared bound below which a method that can go no further is called optimal."""
 LARGE, WIDE = 1500, 1e-5
 """Neurons from which on both methods end at this relative gap of the squared bound, if the one that is asked for is smaller."""
 
@@ -74,8 +76,9 @@ class LipSDP:
         gap = max(self.gap, WIDE) if chain.order >= LARGE and len(chain.slopes) <= FEW_LAYERS else self.gap
         best = least = None
         status, iterations = Status.FAILED, 0
-        for iterations, point in enumerate(_points(scaled, groups, shallow), 1):
-            stalled = best is not None and abs(point.gap) > 0.9 * abs(best.gap) and abs(point.gap) < 1e-5
+        for iterations, point in enumerate(_points(scaled, groups, shallow, gap), 1):
+            rests = best is not None and abs(point.gap) > 0.9 * abs(best.gap) and abs(point.gap) < 1e-5
+            stalled = rests and not shallow  # the barrier method ends by itself
             best = point if best is None or abs(point.gap) < abs(best.gap) else best
             least = point if least is None or point.y[0] < least.y[0] else least
             ends = (scaled.size * float(v) ** 0.5 for v in (point.y[0], max(point.lower, 0.0)))
@@ -89,7 +92,7 @@ class LipSDP:
         if best is None or least is None:
             return Proposal(scaled.multipliers(scaled.start), NARROW, Status.FAILED)
         if status is Status.FAILED:
-            status = Status.OPTIMAL if abs(best.gap) < 1e-6 else Status.INACCURATE
+            status = Status.OPTIMAL if abs(best.gap) < NEARLY else Status.INACCURATE
         lower = scaled.size * max(best.lower, 0.0) ** 0.5
         used = least if status is Status.STOPPED else best
         return Proposal(scaled.multipliers(used.y), NARROW, status, lower, iterations)
@@ -97,22 +100,23 @@ class LipSDP:
 
 def _is_shallow(blocks: Blocks) -> bool:
     neurons = len(blocks.alpha)
-    enough = neurons >= MANY and blocks.order >= WIDER * neurons
+    enough = neurons >= max(MANY, OUTPUTS * len(blocks.weights[-1]))
     return blocks.relu and len(blocks.sizes) <= 1 + FEW_LAYERS and enough
 
 
-def _points(scaled: "_Scaled", groups: torch.Tensor | None, shallow: bool) -> Iterator[Iterate]:
-    """Points of the quicker method; where the barrier breaks down the other one goes on from its last."""
-    y = scaled.start
-    for point in central(Shallow(scaled.blocks), y) if shallow else ():
-        y = point.y
+def _points(scaled: "_Scaled", groups: torch.Tensor | None, shallow: bool, gap: float) -> Iterator[Iterate]:
+    """Points of the quicker method; where the barrier breaks down far from the optimum the other one goes on from its last."""
+    y, left = scaled.start, 1.0
+    for point in central(Shallow(scaled.blocks), y, gap) if shallow else ():
+        y, left = point.y, point.gap
         yield point
-    yield from iterates(quicker(scaled.blocks), y, groups)
+    if left > NEARLY:
+        yield from iterates(quicker(scaled.blocks), y, groups)
 
 
 def _status(point: Iterate, gap: float, over: bool, stalled: bool) -> Status:
     """FAILED means: not ended yet."""
-    if abs(point.gap) <= gap or (stalled and abs(point.gap) < 1e-6):
+    if abs(point.gap) <= gap or (stalled and abs(point.gap) < NEARLY):
         return Status.OPTIMAL
     if stalled:
         return Status.INACCURATE
