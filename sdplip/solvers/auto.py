@@ -16,7 +16,7 @@ DENSE_ORDER, FREQUENCIES_ORDER, GENERAL_ORDER = 6000, 128, 300
 """Up to so many columns an interior-point method (of matrices, of convolutions) and CVXPY finish what `Mixing` does not."""
 
 SWEEPS = 2000
-"""Steps of `Mixing` before another solver takes over."""
+"""Steps of `Mixing` before another solver takes over; of a convolution, as many as it takes by itself."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ class MixingThenInteriorPoint(AbstractSolver):
         from sdplip.solvers.mixing import Mixing
 
         most = _most(problem)
-        first = Mixing(tolerance=self.gap, max_sweeps=SWEEPS).run(problem, start=start, progress=progress)
+        sweeps = None if isinstance(problem, ConvolutionMinTrace) else SWEEPS
+        first = Mixing(tolerance=self.gap, max_sweeps=sweeps).run(problem, start=start, progress=progress)
         if first.status is not Status.STOPPED or len(first.t) > most:
             return first
         if isinstance(problem, Nearest):
