@@ -51,6 +51,14 @@ GOALS = {
         {"model.hidden": ("512", "1024"), "optimiser.lr": ("0.4", "0.6")},
         ("loss.offset=2.4",),
     ),
+    "mnist-crop": Goal(
+        "mnist-muon",
+        10,
+        ("0.5", "1", "1.58"),
+        {"clean": 98.2, "1.58": 70},
+        {"loss.offset": ("2.7",)},
+        ("data.augment=crop1",),
+    ),
     "fashion": Goal(
         "fashion-muon",
         10,
