@@ -135,7 +135,11 @@ def table(rows: dict[str, Any]) -> str:
     for name, row in rows.items():
         runs = row["finals"]
         recipe = ", ".join(
-            [f"`{row['preset']}`", *(f"{key}={value}" for key, value in row["chosen"].items())]
+            [
+                f"`{row['preset']}`",
+                *row["changes"],
+                *(f"{key}={value}" for key, value in row["chosen"].items()),
+            ]
         )
         hoped = ", ".join(
             f"{value:g} {key if key == 'clean' else f'at {key}'}" for key, value in GOALS[name].hoped.items()
