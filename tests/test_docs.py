@@ -96,6 +96,18 @@ def test_the_table_of_balls_is_that_of_its_rows(monkeypatch):
     assert balls["renewed"](page, rows) == page, "Run `python benchmarks/local_l2.py page`."
 
 
+@pytest.mark.parametrize(("script", "page"), [("reach", "results.md"), ("muon_residual", "training.md")])
+def test_the_tables_of_trained_networks_are_those_of_their_rows(script, page, monkeypatch):
+    """And no certified share lies above the clean one."""
+    examples = DOCS.parent / "examples"
+    monkeypatch.syspath_prepend(str(examples))
+    namespace = runpy.run_path(str(examples / f"{script}.py"))
+    rows, text = json.loads(namespace["ROWS"].read_text()), (DOCS / page).read_text()
+    assert len(rows) >= 3 and namespace["renewed"](text, rows) == text, f"Run `python examples/{script}.py`."
+    for run in rows if script == "muon_residual" else rows["mnist"]["search"]:
+        assert 0 < run["certified"] < run["clean"] < 1
+
+
 def test_the_tables_of_what_must_be_trusted_are_those_of_the_code():
     """Up to three percent, so that a changed line asks for no new table; and what every proof uses stays small."""
     lines = runpy.run_path(str(DOCS / "kernel_lines.py"))
