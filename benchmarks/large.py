@@ -52,7 +52,7 @@ model = torch.load(sys.argv[1], weights_only=False)
 network = from_module(model, tuple(json.loads(sys.argv[2])))
 begin = time.process_time()
 found = bound(network, "lipsdp-neuron")
-print(json.dumps([found.bound, found.sdp_lower, time.process_time() - begin]))
+print(json.dumps([found.value, found.sdp_lower, time.process_time() - begin]))
 """
 """What the process of the older checkout runs."""
 

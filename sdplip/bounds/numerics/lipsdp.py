@@ -7,6 +7,7 @@ constant is $\sqrt{13}$.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
 import numpy as np
@@ -28,6 +29,8 @@ NARROW = 1e-4
 FEW_LAYERS, MANY, OUTPUTS = 4, 250, 4
 """Hidden layers up to which, neurons from which on, and neurons for each output from which on slopes from 0 have the barrier method:
 there it is quicker."""
+MOST_STEPS = 55
+"""Of the barrier method, after which the other one goes on; it usually takes 25 to 45."""
 NEARLY = 1e-6
 """Relative gap of the squared bound below which a method that can go no further is called optimal."""
 LARGE, WIDE = 1500, 1e-5
@@ -107,7 +110,7 @@ def _is_shallow(blocks: Blocks) -> bool:
 def _points(scaled: "_Scaled", groups: torch.Tensor | None, shallow: bool, gap: float) -> Iterator[Iterate]:
     """Points of the quicker method; where the barrier breaks down far from the optimum the other one goes on from its last."""
     y, left = scaled.start, 1.0
-    for point in central(Shallow(scaled.blocks), y, gap) if shallow else ():
+    for point in islice(central(Shallow(scaled.blocks), y, gap), MOST_STEPS) if shallow else ():
         y, left = point.y, point.gap
         yield point
     if left > NEARLY:
