@@ -9,7 +9,7 @@ from sdplip.bounds.numerics.pair_forms import few
 from sdplip.errors import InvalidProblem
 from sdplip.kernel.stages import linear_parts
 from sdplip.kernel.system import variables
-from sdplip.network import Maximum, Network, is_linear
+from sdplip.network import Activation, Maximum, Network, is_linear
 
 SPEED = 1e10
 """Operations a second of one core in products of large matrices."""
@@ -66,8 +66,17 @@ def interior_work(network: Network) -> float:
         linear = all(is_linear(node.op) for node in network.nodes)
         return inf if linear or order > most else 0.5 + 100 * order**3 / SPEED
     widths = list(_widths(network))
-    order = sum(widths[1:-1]) + min(widths[:2])
-    return inf if len(widths) < 3 or order > NEURON_ORDER else 0.5 + 40 * order**3 / SPEED
+    neurons = sum(widths[1:-1])
+    order = neurons + min(widths[:2])
+    if len(widths) < 3 or order > NEURON_ORDER:
+        return inf
+    return 0.5 + (50 * neurons**3 if _is_shallow(network, widths) else 40 * order**3) / SPEED
+
+
+def _is_shallow(network: Network, widths: list[int]) -> bool:
+    """Whether a chain has the barrier method of `numerics.lipsdp`."""
+    ends = (node.op.alpha.any() for node in network.nodes if isinstance(node.op, Activation))
+    return len(widths) <= 6 and sum(widths[1:-1]) >= max(250, 4 * widths[-1]) and not any(ends)
 
 
 def pairs_work(network: Network) -> float:
