@@ -144,8 +144,8 @@ def test_refusals():
     _, (images, labels) = digits()
     known = found("relu").after
     with pytest.raises(InvalidProblem, match="not those"):
-        local_radii(trained("relu"), images[1:9], labels[1:9], known)
-    with pytest.raises(InvalidProblem, match="only 12"):
+        local_radii(trained("relu"), images[1 : N // 2], labels[1 : N // 2], known)
+    with pytest.raises(InvalidProblem, match=f"only {N}"):
         local_radii(trained("relu"), images[:30], labels[:30], known)
     few = replace(
         known, **{name: vars(known)[name][:2] for name in ("label", "prediction", "margin", "radius")}

@@ -10,7 +10,8 @@ from sdplip.nn.cayley import cayley
 
 EPSILON = 1e-4
 """Times the identity, beside free Gram matrices: what keeps all factorisations far from singular."""
-
+ROUNDING = 1e-9
+"""Of row sums that must stay above a matrix in double precision, however large it has grown."""
 SHRINK = 0.999
 """Norm of what reads the metric in front, below 1, so that the metric behind can be inverted."""
 LIMIT = 10.0
@@ -58,7 +59,7 @@ def roesser_kernel(
     $x^1$ by a fixed $C_1$; completing the square in it leaves, with $m = C_1 F_1^{-1} C_1^\top$ and $2 g > m$, $L_g L_g^\top = 2\, \mathrm{diag}(g)
     - m$, $L_s L_s^\top = F_2 - F_{12}^\top F_1^{-1} F_{12}$,
     $(C_2\ D) = C_1 F_1^{-1} F_{12} - L_g N^\top L_s^\top$, $\Lambda = \mathrm{diag}(g)^{-1}$, $L_+ = E^\top L_g^\top \mathrm{diag}(g)^{-1}$.
-    $g$ is half the row sums of $\lvert m \rvert$ plus $e^{\texttt{log\_gamma}}$. No factorisation is helped along: one that fails gives NaN.
+    $g$ is half the row sums of $\lvert m \rvert$, a little enlarged, plus $e^{\texttt{log\_gamma}}$.
 
     Args:
         free: $A_{12}$, $B_1$, $H_1$, $H_2$, and the matrix of which `split` makes $N$ and $E$.
@@ -83,7 +84,7 @@ def roesser_kernel(
     F12, F2 = whole[:n1, n1:], whole[n1:, n1:]
     solved = torch.linalg.solve(whole[:n1, :n1], torch.cat([C1.mT, F12], 1))
     m, moved, rest = C1 @ solved[:, :out], C1 @ solved[:, out:], F2 - F12.mT @ solved[:, out:]
-    g = abs(m).sum(1) / 2 + log_gamma.exp()
+    g = (1 + ROUNDING) * abs(m).sum(1) / 2 + log_gamma.exp()
     outer, inner = _cholesky(2 * torch.diag(g) - m), _cholesky(rest)
     N, E = split(free[4], n2 + channels)
     bottom = moved - outer @ N.mT @ inner.mT
