@@ -96,6 +96,16 @@ def test_the_table_of_balls_is_that_of_its_rows(monkeypatch):
     assert balls["renewed"](page, rows) == page, "Run `python benchmarks/local_l2.py page`."
 
 
+def test_the_tables_over_seeds_are_those_of_their_rows(monkeypatch):
+    examples = DOCS.parent / "examples"
+    monkeypatch.syspath_prepend(str(examples))
+    seeds = runpy.run_path(str(examples / "results_seeds.py"))
+    page, rows = (DOCS / "results.md").read_text(), DOCS / "results"
+    assert list(rows.glob("seeds_*.json")) and seeds["renewed"](page, rows) == page, (
+        "Run `python examples/results_seeds.py FOLDER page`."
+    )
+
+
 @pytest.mark.parametrize(("script", "page"), [("reach", "results.md"), ("muon_residual", "training.md")])
 def test_the_tables_of_trained_networks_are_those_of_their_rows(script, page, monkeypatch):
     """And no certified share lies above the clean one."""
