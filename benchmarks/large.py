@@ -16,7 +16,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -188,19 +188,22 @@ def stored(at: Path) -> dict[tuple[str, str], dict]:
     return {(row["network"], row["method"]): row for row in map(json.loads, lines)}
 
 
-def table(at: Path) -> None:
-    """Bounds with CPU seconds, and by how much the last can be above the optimum."""
+def table(at: Path, methods: Sequence[str], head: str, last: Callable[[list[dict]], str]) -> None:
+    """Bounds with CPU seconds, and a last column of the rows of a network."""
     rows = stored(at)
-    print(f"| network | neurons | {' | '.join(METHOD_NAMES)} | above the optimum at most |")
-    print("|---" * (len(METHOD_NAMES) + 3) + "|")
+    print(f"| network | neurons | {' | '.join(methods)} | {head} |")
+    print("|---" * (len(methods) + 3) + "|")
     for name in dict.fromkeys(name for name, _ in rows):
-        cells = [rows.get((name, method)) for method in METHOD_NAMES]
+        cells = [rows.get((name, method)) for method in methods]
         known = [row for row in cells if row is not None]
-        lower = max((row["sdp_lower"] or 0.0 for row in known), default=0.0)
-        best = min(row["bound"] for row in known)
         shown = ["" if row is None else f"{row['bound']:.7g} ({row['seconds']:.3g} s)" for row in cells]
-        above = f"{best / lower - 1:.1e}" if lower else ""
-        print(f"| {name} | {known[0]['neurons']:,} | {' | '.join(shown)} | {above} |")
+        print(f"| {name} | {known[0]['neurons']:,} | {' | '.join(shown)} | {last(known)} |")
+
+
+def above(known: list[dict]) -> str:
+    """By how much the best bound can be above the optimum."""
+    lower = max((row["sdp_lower"] or 0.0 for row in known), default=0.0)
+    return f"{min(row['bound'] for row in known) / lower - 1:.1e}" if lower else ""
 
 
 if __name__ == "__main__":
@@ -215,6 +218,6 @@ if __name__ == "__main__":
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.what == "table":
-        table(options.file)
+        table(options.file, METHOD_NAMES, "above the optimum at most", above)
     else:
         run(options.file, Path(os.environ["SDPLIP_DATA"]), options)

@@ -9,6 +9,7 @@ from torch.autograd.functional import hessian, jacobian
 
 from sdplip.bounds.choose import bound
 from sdplip.bounds.methods.work import interior_work
+from sdplip.bounds.numerics import chain as chains
 from sdplip.bounds.numerics import lipsdp as module
 from sdplip.bounds.numerics.barrier import central
 from sdplip.bounds.numerics.blocks import Blocks
@@ -32,8 +33,8 @@ def chain(*widths, slopes=(0.0, 1.0)) -> Chain:
 @pytest.fixture
 def wide(monkeypatch):
     """Every chain of few layers is one for the barrier method."""
-    monkeypatch.setattr(module, "MANY", 0)
-    monkeypatch.setattr(module, "OUTPUTS", 0)
+    monkeypatch.setattr(chains, "MANY", 0)
+    monkeypatch.setattr(chains, "OUTPUTS", 0)
 
 
 def barrier(blocks: Blocks, y: torch.Tensor, weight: float) -> torch.Tensor:

@@ -55,7 +55,7 @@ def largest_eigenvalue(
     bound, power, cosine, sine = (search or worst_frequency)(P.detach(), grid, iterations)
     slope = (power * _gram_at(P, cosine, sine)).sum((-2, -1))
     fixed = slope.detach()
-    return (bound + bound / _nonzero(fixed) * (slope - fixed)) * factor
+    return (bound + bound / nonzero(fixed) * (slope - fixed)) * factor
 
 
 def worst_frequency(P: Float[Array, "groups m n *taps"], grid: tuple[int, ...], iterations: int) -> Found:
@@ -90,7 +90,7 @@ def _symbols(
     groups, n = A.shape[0], A.shape[-1]
     S = (cas @ A.reshape(groups, -1, n * n)).reshape(groups, -1, n, n)
     norm = _frobenius(S)
-    S /= _nonzero(norm)[..., None, None]  # in place, here and below: fresh memory costs as much as a product
+    S /= nonzero(norm)[..., None, None]  # in place, here and below: fresh memory costs as much as a product
     return S, norm
 
 
@@ -105,7 +105,7 @@ def _squarings(
     for k in range(done + 1, iterations + 1):
         S = _squared(S)
         if k % FEW == 0 or k == iterations:
-            norm = _nonzero(_frobenius(S))
+            norm = nonzero(_frobenius(S))
             S /= norm[..., None, None]
             upper = upper * norm ** (0.5**k)
     return S, upper
@@ -140,10 +140,10 @@ def _power(S: Float[Array, "groups n n"], iterations: int) -> Float[Array, "grou
     product = S
     for _ in range(iterations):
         S = _squared(S)
-        S = S / _nonzero(_frobenius(S))[..., None, None]
+        S = S / nonzero(_frobenius(S))[..., None, None]
         A = (product + product.mT) / 2
         product = A @ S + (product - A) @ S.mT
-        product = product / _nonzero(_frobenius(product))[..., None, None]
+        product = product / nonzero(_frobenius(product))[..., None, None]
     return product
 
 
@@ -229,6 +229,6 @@ def _frobenius(S: Float[Array, "*batch n n"]) -> Float[Array, "*batch"]:
     return (S * S).sum((-2, -1)) ** 0.5
 
 
-def _nonzero(x: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+def nonzero(x: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
     """`x` with every 0 replaced by 1, to divide by."""
     return x + (x == 0)

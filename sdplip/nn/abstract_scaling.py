@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from sdplip import convolution
 from sdplip.condition import gram
 from sdplip.convolution import Form
+from sdplip.convolution.frequencies import nonzero
 from sdplip.errors import InvalidScaling
 from sdplip.geometry import Geometry
 from sdplip.nn.memo import Memo
@@ -191,11 +192,6 @@ class AbstractScaling(nn.Module, ABC):
 def precision(weight: Tensor) -> torch.dtype:
     """The dtype in which `t` of this weight is computed: its own, but at least single precision."""
     return torch.promote_types(weight.dtype, torch.float32)
-
-
-def nonzero(x: Tensor) -> Tensor:
-    """`x` with every 0 replaced by 1, to divide by."""
-    return torch.where(x == 0, 1, x)
 
 
 def _perron_vector(

@@ -10,10 +10,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sdplip import convolution, scalings
+from sdplip.convolution.frequencies import nonzero
 from sdplip.errors import InvalidScaling
 from sdplip.geometry import Geometry
 from sdplip.nn import frequencies, rowsums
-from sdplip.nn.abstract_scaling import AbstractScaling, Marks, Weight, nonzero
+from sdplip.nn.abstract_scaling import AbstractScaling, Marks, Weight
 
 
 class Spectral(AbstractScaling):

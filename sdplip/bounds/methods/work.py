@@ -5,6 +5,7 @@ from itertools import pairwise
 from math import inf
 
 from sdplip.bounds.methods.multipliers import SYSTEM_ORDER, bypassed, narrow_inputs, no_chain, no_system
+from sdplip.bounds.numerics.chain import is_shallow
 from sdplip.bounds.numerics.pair_forms import few
 from sdplip.errors import InvalidProblem
 from sdplip.kernel.stages import linear_parts
@@ -70,13 +71,8 @@ def interior_work(network: Network) -> float:
     order = neurons + min(widths[:2])
     if len(widths) < 3 or order > NEURON_ORDER:
         return inf
-    return 0.5 + (50 * neurons**3 if _is_shallow(network, widths) else 40 * order**3) / SPEED
-
-
-def _is_shallow(network: Network, widths: list[int]) -> bool:
-    """Whether a chain has the barrier method of `numerics.lipsdp`."""
-    ends = (node.op.alpha.any() for node in network.nodes if isinstance(node.op, Activation))
-    return len(widths) <= 6 and sum(widths[1:-1]) >= max(250, 4 * widths[-1]) and not any(ends)
+    from_zero = not any(node.op.alpha.any() for node in network.nodes if isinstance(node.op, Activation))
+    return 0.5 + (50 * neurons**3 if from_zero and is_shallow(widths) else 40 * order**3) / SPEED
 
 
 def pairs_work(network: Network) -> float:

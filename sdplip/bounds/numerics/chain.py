@@ -1,5 +1,6 @@
 """A network as matrices and slopes in floating point: what methods for chains propose multipliers of."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,6 +12,9 @@ from sdplip.solvers.solution import Status
 Matrix = Float[np.ndarray, "m n"]
 Vector = Float[np.ndarray, " n"]
 Slopes = tuple[Vector, Vector]
+FEW_LAYERS, MANY, OUTPUTS = 4, 250, 4
+"""Hidden layers up to which, neurons from which on, and neurons for each output from which on slopes from 0 have the barrier method:
+there it is quicker."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +28,11 @@ class Chain:
     def order(self) -> int:
         """Number of hidden neurons."""
         return sum(len(W) for W in self.weights[:-1])
+
+
+def is_shallow(widths: Sequence[int]) -> bool:
+    """Whether a chain of inputs, hidden layers and outputs is one for the barrier method of `lipsdp`, if its slopes begin at 0."""
+    return len(widths) <= 2 + FEW_LAYERS and sum(widths[1:-1]) >= max(MANY, OUTPUTS * widths[-1])
 
 
 @dataclass(frozen=True, eq=False)

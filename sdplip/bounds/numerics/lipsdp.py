@@ -15,7 +15,7 @@ import torch
 
 from sdplip.bounds.numerics.barrier import central
 from sdplip.bounds.numerics.blocks import Blocks
-from sdplip.bounds.numerics.chain import Chain, Proposal
+from sdplip.bounds.numerics.chain import FEW_LAYERS, Chain, Proposal, is_shallow
 from sdplip.bounds.numerics.interior import Iterate, iterates
 from sdplip.bounds.numerics.riccati import gain, metric_after, riccati
 from sdplip.bounds.numerics.shallow import Shallow
@@ -26,9 +26,6 @@ from sdplip.solvers.solution import Status
 GoesOn = Callable[[int, float, float], bool]
 NARROW = 1e-4
 """Slope intervals are widened to this length: a neuron of one slope has multipliers without bound."""
-FEW_LAYERS, MANY, OUTPUTS = 4, 250, 4
-"""Hidden layers up to which, neurons from which on, and neurons for each output from which on slopes from 0 have the barrier method:
-there it is quicker."""
 MOST_STEPS = 55
 """Of the barrier method, after which the other one goes on; it usually takes 25 to 45."""
 NEARLY = 1e-6
@@ -75,7 +72,8 @@ class LipSDP:
             return Proposal(())
         scaled = _Scaled.of(chain.weights, slopes, self.device)
         groups = _groups(scaled.blocks) if self.form == "layer" else None
-        shallow = self.barrier and groups is None and _is_shallow(scaled.blocks)
+        widths = [*scaled.blocks.sizes, len(scaled.blocks.weights[-1])]
+        shallow = self.barrier and groups is None and scaled.blocks.relu and is_shallow(widths)
         gap = max(self.gap, WIDE) if chain.order >= LARGE and len(chain.slopes) <= FEW_LAYERS else self.gap
         best = least = None
         status, iterations = Status.FAILED, 0
@@ -99,12 +97,6 @@ class LipSDP:
         lower = scaled.size * max(best.lower, 0.0) ** 0.5
         used = least if status is Status.STOPPED else best
         return Proposal(scaled.multipliers(used.y), NARROW, status, lower, iterations)
-
-
-def _is_shallow(blocks: Blocks) -> bool:
-    neurons = len(blocks.alpha)
-    enough = neurons >= max(MANY, OUTPUTS * len(blocks.weights[-1]))
-    return blocks.relu and len(blocks.sizes) <= 1 + FEW_LAYERS and enough
 
 
 def _points(scaled: "_Scaled", groups: torch.Tensor | None, shallow: bool, gap: float) -> Iterator[Iterate]:
