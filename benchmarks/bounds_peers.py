@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from sdplip.bounds import LipSDP, NetworkBound, Reference, bound
-from sdplip.bounds.choose import Propose
+from sdplip.bounds.run import Propose
 from sdplip.network import Activation, Network
 from sdplip.network.read.weights import weights_network
 from sdplip.solvers import CVXPY

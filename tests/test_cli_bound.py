@@ -153,10 +153,10 @@ def test_compare_on_images_has_their_own_methods(run, monkeypatch):
 
 def changed(monkeypatch, name, **fields):
     """For this test, a method of `sdplip.bounds` is another one."""
-    from sdplip.bounds import choose, methods
+    from sdplip.bounds import choose, methods, run
 
     table = {**methods.METHODS, name: replace(methods.METHODS[name], **fields)}
-    for module in (choose, methods):
+    for module in (choose, methods, run):
         monkeypatch.setattr(module, "METHODS", table)
 
 

@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sdplip.bounds.choose import _plan
 from sdplip.bounds.methods import METHODS, frequency
 from sdplip.bounds.numerics.descent import Barrier, dense_stages
 from sdplip.bounds.numerics.shares import Row
 from sdplip.bounds.numerics.stage import Stage, top_factor
 from sdplip.bounds.numerics.waves import cubes, passes, waves
+from sdplip.bounds.run import plan
 from sdplip.bounds.task import Task
 from sdplip.kernel.check import conclude
 from sdplip.kernel.frequencies import grid
@@ -123,7 +123,7 @@ def test_wide_matrices_behind_convolutions_join_the_proof():
     assert conclude(Goal(network), proof) == proven
     (product,) = METHODS["product"].propose(Task(network))
     assert largest_jacobian(network, np.random.default_rng(0)) <= proven < 0.8 * product.bound
-    assert {"frequency", "product"} <= set(_plan(Task(conv_large())))
+    assert {"frequency", "product"} <= set(plan(Task(conv_large())))
 
 
 def conv_large() -> Network:
