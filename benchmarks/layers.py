@@ -202,6 +202,9 @@ def contests(small: bool) -> list[Contest]:
                 "rescaled spectral, 16 x 16": rescaled(
                     nn.Conv2d(64, 64, 3, padding=1), Spectral(iterations=5), image_size=(16, 16)
                 ),
+                "rescaled spectral, refresh_every=4": rescaled(
+                    nn.Conv2d(64, 64, 3, padding=1), Spectral(refresh_every=4)
+                ),
                 "aoc": orthogonal(nn.Conv2d(64, 64, 3, padding=1)),
                 "residual sll, two convolutions": ResidualConv2d(64, 64, 3),
                 "lipshift block": LipShiFTBlock(64),
@@ -265,6 +268,8 @@ def contests(small: bool) -> list[Contest]:
                 "plain": nn.Linear(n, n),
                 "rescaled aol": rescaled(nn.Linear(n, n), "aol"),
                 "rescaled spectral": rescaled(nn.Linear(n, n), "spectral"),
+                "rescaled spectral, refresh_every=4": rescaled(nn.Linear(n, n), Spectral(refresh_every=4)),
+                "manifold": orthogonal(nn.Linear(n, n), "manifold"),
                 "orthogonal exp": orthogonal(nn.Linear(n, n)),
                 "orthogonal cayley": orthogonal(nn.Linear(n, n), "cayley"),
                 "orthogonal householder": orthogonal(nn.Linear(n, n), "householder"),

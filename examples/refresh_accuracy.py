@@ -5,21 +5,32 @@ r"""What does it cost to compute T only at every k-th step of training? Accuracy
 prints a Markdown table. Every model is trained with `refresh_every=k` in all its layers and judged in eval mode, where T is
 computed from the final weights: a test image counts as certified at radius 0.5 if its margin is above $0.5 \sqrt 2 L$, with the
 proven $L$ = `lipschitz(model).value`. The shuffles and initial weights of a seed are the same for every k. Between two
-computations T only grows with the weight: with its norm (SLL), or with the image of a vector that power iteration follows (CPL).
+computations T only grows with the weight: with its norm (SLL), with the image of a vector that power iteration follows (CPL), or
+along the slope of the last computation (CPL's convolutions).
 """
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 
-from sdplip.nn import SLL, AbstractScaling, ResidualLinear, Spectral, initialise, lipschitz, rescaled
+from sdplip.nn import (
+    SLL,
+    AbstractScaling,
+    PadChannels,
+    ResidualConv2d,
+    ResidualLinear,
+    Spectral,
+    initialise,
+    lipschitz,
+    rescaled,
+)
 
 RADIUS, EPOCHS, BATCH, TEMPERATURE = 0.5, 30, 64, 0.25
-KINDS = {"sll": SLL, "spectral (CPL)": Spectral}
 Split = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
@@ -31,18 +42,37 @@ def digits() -> Split:
     return (*floats, torch.tensor(train_y), torch.tensor(test_y))
 
 
-def network(kind: type[AbstractScaling], refresh_every: int) -> nn.Sequential:
+def dense(kind: type[AbstractScaling], refresh_every: int) -> nn.Sequential:
     """Three residual layers of 128 hidden units and a rescaled head."""
     blocks = (ResidualLinear(64, 128, kind(refresh_every=refresh_every)) for _ in range(3))
     return nn.Sequential(*blocks, rescaled(nn.Linear(64, 10), kind(refresh_every=refresh_every)))
 
 
+def convolutions(kind: type[AbstractScaling], refresh_every: int) -> nn.Sequential:
+    """Three residual convolutions of 16 hidden channels on 8 channels, and a rescaled head."""
+    blocks = (ResidualConv2d(8, 16, 3, kind(refresh_every=refresh_every)) for _ in range(3))
+    head = rescaled(nn.Linear(512, 10), kind(refresh_every=refresh_every))
+    return nn.Sequential(nn.Unflatten(1, (1, 8, 8)), PadChannels(7), *blocks, nn.Flatten(), head)
+
+
+KINDS = {
+    "sll": partial(dense, SLL),
+    "spectral (CPL)": partial(dense, Spectral),
+    "spectral (CPL), convolutions": partial(convolutions, Spectral),
+}
+
+
 def trained(
-    kind: type[AbstractScaling], refresh_every: int, rate: float, seed: int, train_x: Tensor, train_y: Tensor
+    network: Callable[[int], nn.Sequential],
+    refresh_every: int,
+    rate: float,
+    seed: int,
+    train_x: Tensor,
+    train_y: Tensor,
 ) -> nn.Sequential:
     """The network after training with Adam on the cross-entropy of logits over a temperature, in eval mode."""
     torch.manual_seed(seed)
-    model = initialise(network(kind, refresh_every))
+    model = initialise(network(refresh_every))
     steps = EPOCHS * (len(train_x) // BATCH)
     optimiser = torch.optim.Adam(model.parameters(), rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps)
@@ -75,9 +105,9 @@ def refresh_accuracy(
     train_x, test_x, train_y, test_y = digits()
     return {
         (name, rate, k): [
-            scores(trained(kind, k, rate, seed, train_x, train_y), test_x, test_y) for seed in seeds
+            scores(trained(network, k, rate, seed, train_x, train_y), test_x, test_y) for seed in seeds
         ]
-        for name, kind in KINDS.items()
+        for name, network in KINDS.items()
         for rate in rates
         for k in every
     }

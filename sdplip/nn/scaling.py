@@ -54,20 +54,34 @@ class Spectral(AbstractScaling):
 
     def marks(self, weight: Weight, t: Float[Tensor, " n"]) -> Marks:
         kept = super().marks(weight, t)
-        if self.geometry is None and t.requires_grad:
-            (slope,) = torch.autograd.grad(t[0], weight, retain_graph=True)  # of rank one
+        if not t.requires_grad:
+            return kept
+        (slope,) = torch.autograd.grad(t.sum(), weight, retain_graph=True)
+        slope = slope.to(t.dtype)
+        if self.geometry is None:  # a slope of rank one
             row = torch.linalg.vector_norm(slope, dim=1).argmax(0, keepdim=True)
-            kept["top"] = nn.functional.normalize(slope.index_select(0, row)[0].to(t.dtype), dim=0)
-            kept["size"] = (weight.detach().to(t.dtype) @ kept["top"]).square().sum()
+            kept["top"] = nn.functional.normalize(slope.index_select(0, row)[0], dim=0)
+            kept["size"] = (weight.detach() @ kept["top"]).square().sum()
+        else:
+            kept["slope"], kept["size"] = slope, self._along(slope, weight.detach())
         return kept
 
     def followed(self, weight: Weight, kept: Marks) -> Float[Tensor, " n"]:
-        """Of a matrix, by the length of the image of the top singular vector, which a step of power iteration follows."""
+        """Of a matrix, by the length of the image of the top singular vector, which a step of power iteration follows; of a
+        convolution, by the part of the kernel along the slope of its norm, which stays the one of the last computation."""
+        if "slope" in kept:
+            ratio = (self._along(kept["slope"], weight) / nonzero(kept["size"])).square()
+            return kept["t"] * ratio.repeat_interleave(len(kept["t"]) // len(ratio))
         if "top" not in kept:
             return super().followed(weight, kept)
         with torch.no_grad():
             kept["top"] = nn.functional.normalize(weight.mT @ (weight @ kept["top"]), dim=0)
         return kept["t"] * ((weight @ kept["top"]).square().sum() / nonzero(kept["size"]))
+
+    def _along(self, slope: Weight, weight: Weight) -> Float[Tensor, " groups"]:
+        """The inner product of both in each group of channels of a convolution."""
+        groups = 1 if self.geometry is None else self.geometry.groups
+        return (slope * weight).reshape(groups, -1).sum(1)
 
 
 class AbstractGershgorin(AbstractScaling):
