@@ -10,7 +10,7 @@ from sdplip.arithmetic.decimals import percent_below
 from sdplip.cli.answers import echo, path_or_none, print_json
 
 if TYPE_CHECKING:
-    from sdplip.robustness.arithmetic import Precision
+    from sdplip.cli.certify_options import Options
     from sdplip.robustness.regression import Regression
 
 
@@ -25,17 +25,7 @@ def is_regression(run: Path) -> bool:
     return path.is_file() and isinstance(build_loss(read_config(path).loss), AbstractRegression)
 
 
-def certify_run(
-    run: Path,
-    radii: tuple[str, ...],
-    split: str,
-    limit: int | None,
-    *,
-    tolerance: float | None,
-    precision: "Precision",
-    samples: Path | None,
-    as_json: bool,
-) -> None:
+def certify_run(asked: "Options") -> None:
     """Certifies the run on its own data and prints the answer."""
     from sdplip.errors import InvalidRun
     from sdplip.robustness.regression import certify_regression
@@ -44,29 +34,29 @@ def certify_run(
     from sdplip.training.data import load
     from sdplip.training.run import load_run, standard_of
 
-    config, model = load_run(run)
+    config, model = load_run(asked.model)
     data = load(config.data)
-    if data.standard != standard_of(run):
+    if data.standard != standard_of(asked.model):
         raise InvalidRun(
-            f"The data are not those that `{run}` was trained with: its rows were standardised by other means and deviations."
+            f"The data are not those that `{asked.model}` was trained with: its rows were standardised by other means and deviations."
             " Give the same data, or train again."
         )
-    part = {"test": data.test, "validation": data.validation, "train": data.train}[split]
+    part = {"test": data.test, "validation": data.validation, "train": data.train}[asked.split]
     if part is None:
         raise click.UsageError("--split validation: nothing was held out of these data. Use --split test.")
     deviations = () if data.standard is None else data.standard.target_std
     unit = deviations[0] if len(deviations) == 1 else 1.0
     found = certify_regression(
         model,
-        part.images[:limit],
-        part.labels[:limit],
-        tolerance=tolerance_of(config.loss) if tolerance is None else tolerance / unit,
-        precision=precision,
+        part.images[: asked.limit],
+        part.labels[: asked.limit],
+        tolerance=tolerance_of(config.loss) if asked.tolerance is None else asked.tolerance / unit,
+        precision=asked.precision,  # pyright: ignore[reportArgumentType]  # `check_precision` has refused half
     )
-    if samples:
-        write_samples(samples, found)
-    answer = Answer(run, config.data.name, split, found, radii, unit, samples)
-    if as_json:
+    if asked.samples:
+        write_samples(asked.samples, found)
+    answer = Answer(asked, config.data.name, found, unit)
+    if asked.as_json:
         print_json("certify", _document(answer))
     else:
         _say(answer)
@@ -77,32 +67,28 @@ class Answer:
     """What was certified, of which rows, and how it is told.
 
     Attributes:
-        data, split: name of the data and the part of them.
+        data: name of the data.
         unit: one standard deviation of the target; 1 where there are several targets.
-        samples: the file of one line a row, if it was asked for.
     """
 
-    run: Path
+    asked: "Options"
     data: str
-    split: str
     found: "Regression"
-    radii: tuple[str, ...]
     unit: float
-    samples: Path | None
 
 
 def _document(answer: Answer) -> dict[str, Any]:
     """The keys of `certify`; what is about logits alone is null."""
     found = answer.found
     return {
-        "file": str(answer.run),
+        "file": str(answer.asked.model),
         "data": answer.data,
-        "split": answer.split,
+        "split": answer.asked.split,
         "n": found.n,
         "clean": found.clean,
         "bound": found.bound.value,
         "margin_constant": None,
-        "certified": {eps: found.certified(eps) for eps in answer.radii},
+        "certified": {eps: found.certified(eps) for eps in answer.asked.radii},
         "mean_radius": float(found.radius.mean()),
         "empirical": {},
         "gaps": {},
@@ -113,12 +99,12 @@ def _document(answer: Answer) -> dict[str, Any]:
         "seconds": found.seconds,
         "assumed": [],
         "note": "",
-        "samples": path_or_none(answer.samples),
+        "samples": path_or_none(answer.asked.samples),
         "certificate": None,
         "verify": None,
         "local": None,
         "smoothing": None,
-        "regression": found.to_json(answer.radii, answer.unit),
+        "regression": found.to_json(answer.asked.radii, answer.unit),
     }
 
 
@@ -126,14 +112,14 @@ def _say(answer: Answer) -> None:
     from sdplip.cli.render import above, below, open_console, open_table
 
     found, unit = answer.found, answer.unit
-    console, said = open_console(), found.to_json(answer.radii, unit)
-    echo(f"{answer.run} on {answer.data}, {answer.split} split, {found.n} rows\n")
+    console, said = open_console(), found.to_json(answer.asked.radii, unit)
+    echo(f"{answer.asked.model} on {answer.data}, {answer.asked.split} split, {found.n} rows\n")
     error = above(unit * found.tolerance, 4)
     table = open_table(
         "radius", moves="predictions move by at most", right=f"error below {error}", r2="R2 at least"
     )
     table.add_row("0", "0", percent_below(found.clean), below(said["r2"], 4))
-    for eps in answer.radii:
+    for eps in answer.asked.radii:
         table.add_row(
             eps,
             above(said["interval"][eps], 4),
@@ -152,5 +138,5 @@ def _say(answer: Answer) -> None:
         else "computed in float64; a module has no proven rounding error, so none is counted"
     )
     echo(f"Proven: every row of the table holds at every row within the radius; {words}.")
-    if answer.samples:
-        echo(f"One line a row: {answer.samples}")
+    if answer.asked.samples:
+        echo(f"One line a row: {answer.asked.samples}")
