@@ -13,7 +13,7 @@ files.
 import argparse
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,38 +42,24 @@ class Goal:
     changes: tuple[str, ...] = ()
 
 
+MNIST = Goal("mnist-muon", 10, ("0.5", "1", "1.58"), {"clean": 98.2, "1.58": 70}, {})
+CIFAR10 = Goal("cifar10-muon", 20, ("36/255", "72/255", "108/255", "1"), {"36/255": 60}, {})
 GOALS = {
-    "mnist": Goal(
-        "mnist-muon",
-        10,
-        ("0.5", "1", "1.58"),
-        {"clean": 98.2, "1.58": 70},
-        {"loss.offset": ("2.4", "2.8", "3.36"), "train.average": ("none", "0.99")},
-        ("model.hidden=512",),
+    "mnist": replace(
+        MNIST,
+        grid={"loss.offset": ("2.4", "2.8", "3.36"), "train.average": ("none", "0.99")},
+        changes=("model.hidden=512",),
     ),
-    "mnist-clean": Goal(
-        "mnist-muon",
-        10,
-        ("0.5", "1", "1.58"),
-        {"clean": 98.2, "1.58": 70},
-        {"model.hidden": ("512", "1024"), "optimiser.lr": ("0.4", "0.6")},
-        ("loss.offset=2.4",),
+    "mnist-clean": replace(
+        MNIST,
+        grid={"model.hidden": ("512", "1024"), "optimiser.lr": ("0.4", "0.6")},
+        changes=("loss.offset=2.4",),
     ),
-    "mnist-crop": Goal(
-        "mnist-muon",
-        10,
-        ("0.5", "1", "1.58"),
-        {"clean": 98.2, "1.58": 70},
-        {"loss.offset": ("2.7",)},
-        ("data.augment=crop1",),
-    ),
-    "mnist-turn": Goal(
-        "mnist-muon",
-        10,
-        ("0.5", "1", "1.58"),
-        {"clean": 98.2, "1.58": 70},
-        {"loss.offset": ("2.6",), "train.average": ("0.99",)},
-        ("model.hidden=512", "data.augment=rotate8,translate0.5"),
+    "mnist-crop": replace(MNIST, grid={"loss.offset": ("2.7",)}, changes=("data.augment=crop1",)),
+    "mnist-turn": replace(
+        MNIST,
+        grid={"loss.offset": ("2.6",), "train.average": ("0.99",)},
+        changes=("model.hidden=512", "data.augment=rotate8,translate0.5"),
     ),
     "fashion": Goal(
         "fashion-muon",
@@ -83,41 +69,22 @@ GOALS = {
         {"loss.offset": ("1", "2", "2.8")},
         ("train.eps=1",),
     ),
-    "cifar10": Goal(
-        "cifar10-muon",
-        20,
-        ("36/255", "72/255", "108/255", "1"),
-        {"36/255": 60},
-        {"loss.offset": ("0.7", "1")},
-    ),
-    "cifar10-mean": Goal(
-        "cifar10-muon",
-        20,
-        ("36/255", "72/255", "108/255", "1"),
-        {"36/255": 60},
-        {"train.average": ("0.99",)},
-        ("train.batch=512",),
-    ),
-    "cifar10-hour": Goal(
-        "cifar10-muon",
-        120,
-        ("36/255", "72/255", "108/255", "1"),
-        {"36/255": 64},
-        {"loss.offset": ("1",)},
-        (
+    "cifar10": replace(CIFAR10, grid={"loss.offset": ("0.7", "1")}),
+    "cifar10-mean": replace(CIFAR10, grid={"train.average": ("0.99",)}, changes=("train.batch=512",)),
+    "cifar10-hour": replace(
+        CIFAR10,
+        minutes=120,
+        hoped={"36/255": 64},
+        grid={"loss.offset": ("1",)},
+        changes=(
             "model.width=96",
             "model.hidden_channels=96",
             "train.batch=512",
             "data.augment=crop4,flip,jitter0.5",
         ),
     ),
-    "cifar10-far": Goal(
-        "cifar10-muon",
-        20,
-        ("36/255", "72/255", "108/255", "1"),
-        {"1": 20},
-        {"loss.offset": ("5.66",)},
-        ("train.eps=1",),
+    "cifar10-far": replace(
+        CIFAR10, hoped={"1": 20}, grid={"loss.offset": ("5.66",)}, changes=("train.eps=1",)
     ),
 }
 

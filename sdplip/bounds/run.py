@@ -64,7 +64,7 @@ class Run:
         if not isinstance(self.method, str):
             found = list(by_chain(task, {name_of(self.method): self.method}))
         elif self.method != "auto":
-            found = list(self._byname_of(self.method, task))
+            found = list(self._by_name(self.method, task))
         else:
             found = list(self._auto(task))
         if not found:
@@ -79,7 +79,7 @@ class Run:
             self.others[proven.method] = min(proven.bound, self.others.get(proven.method, inf))
         return min(found, key=lambda proven: proven.bound)
 
-    def _byname_of(self, name: str, task: Task) -> Iterator[Proven]:
+    def _by_name(self, name: str, task: Task) -> Iterator[Proven]:
         method, cuts = METHODS[name], parts.segments(task.network)
         why, whole = method.unfit(task.network), [(0, task.network.output)]
         if why is None:
@@ -94,7 +94,7 @@ class Run:
     def _part(self, name: str, task: Task) -> Proven | None:
         """The bound of a part, by all methods where this one does not take it."""
         found = list(
-            self._byname_of(name, task)
+            self._by_name(name, task)
             if METHODS[name].unfit(task.network) is None
             else self._auto(task, inside=True)
         )

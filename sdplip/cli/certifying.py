@@ -10,28 +10,17 @@ from sdplip.cli import smoothed
 from sdplip.cli.answers import echo, json_text, path_or_none, print_json, verify_command
 from sdplip.cli.certified import certification
 from sdplip.cli.certify_options import Options
-from sdplip.cli.subject import (
-    Subject,
-    arrange,
-    data_named,
-    file_subject,
-    images_of,
-    out_of_memory,
-    run_subject,
-)
+from sdplip.cli.subject import Samples, Subject, out_of_memory, subject_on
 from sdplip.progress import image_bar
 from sdplip.robustness.samples import write_samples
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from sdplip.kernel.accuracy import Arithmetic
     from sdplip.robustness.attacks import Attack
     from sdplip.robustness.certification import Certification
     from sdplip.robustness.local_balls import Balls
-
-SECONDS = 10.0
-"""Of `--local`, an image and radius."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,15 +29,12 @@ class _Case:
 
     Attributes:
         network: the module that runs: that of the subject, or what the options make of it.
-        data: name of the data.
     """
 
     asked: Options
     subject: Subject
     network: "nn.Module"
-    images: "Tensor"
-    labels: "Tensor"
-    data: str
+    samples: Samples
 
 
 def certify_classes(asked: Options) -> None:
@@ -62,7 +48,7 @@ def certify_classes(asked: Options) -> None:
     if asked.smoothing:
         with out_of_memory():
             baseline = smoothed.smoothed(
-                case.network, case.images, case.labels, found, asked.smoothing, asked.at_once
+                case.network, case.samples.images, case.samples.labels, found, asked.smoothing, asked.at_once
             )
         document["smoothing"] = smoothed.document(baseline, asked.radii)
     if asked.samples:
@@ -82,10 +68,7 @@ def certify_classes(asked: Options) -> None:
 
 def _case(asked: Options) -> _Case:
     """The network and its images; said, unless the answer is JSON."""
-    subject = run_subject(asked.model) if asked.model.is_dir() else file_subject(asked.model)
-    wanted = data_named(asked.data, subject.data)
-    images, labels = images_of(wanted, asked.split, asked.limit)
-    subject, images = arrange(subject, images)
+    subject, samples = subject_on(asked.model, asked.data, asked.split, asked.limit)
     network = _placed(subject.model, asked.device)
     if asked.half or asked.by_blocks:
         from sdplip import nn
@@ -96,7 +79,7 @@ def _case(asked: Options) -> _Case:
         subject.say()
         if asked.by_blocks:
             echo("The network of the run exported to plain layers, its sums by blocks of 16.\n")
-    return _Case(asked, subject, network, images, labels, wanted.name)
+    return _Case(asked, subject, network, samples)
 
 
 def _by_torch(case: _Case) -> "Certification":
@@ -106,7 +89,7 @@ def _by_torch(case: _Case) -> "Certification":
     asked = case.asked
     with out_of_memory(), image_bar("certifying") as watch:
         return certify_accuracy(
-            case.network, case.images, case.labels, precision=asked.precision, batch=asked.at_once, scope=asked.scope, progress=watch
+            case.network, case.samples.images, case.samples.labels, precision=asked.precision, batch=asked.at_once, scope=asked.scope, progress=watch
         )  # fmt: skip
 
 
@@ -115,7 +98,12 @@ def _by_kernel(case: _Case) -> "tuple[Certification, Balls | None]":
     from sdplip.errors import InvalidProblem, NotProvable
     from sdplip.robustness.graph_accuracy import certify_graph, save_certificate
 
-    asked, subject, images, labels = case.asked, case.subject, case.images.numpy(), case.labels.numpy()
+    asked, subject, images, labels = (
+        case.asked,
+        case.subject,
+        case.samples.images.numpy(),
+        case.samples.labels.numpy(),
+    )
     precision = asked.precision
     assert precision == "float64" or precision == "float32", (
         "`check_precision` leaves half precision to torch"
@@ -131,7 +119,7 @@ def _by_kernel(case: _Case) -> "tuple[Certification, Balls | None]":
         raise InvalidProblem(f"{error} `--scope exact` certifies the network of exact arithmetic.") from None
     balls = None
     if asked.local:
-        from sdplip.robustness.local_balls import certify_balls
+        from sdplip.robustness.local_balls import SECONDS, certify_balls
 
         seconds = SECONDS if asked.seconds is None else asked.seconds
         with image_bar("balls around images") as watch:
@@ -151,7 +139,7 @@ def _attacked(case: _Case, found: "Certification", attack: "Attack") -> dict[str
     asked = case.asked
     with out_of_memory(), image_bar(asked.attack) as watch:
         return attack_at(
-            case.network, case.images, case.labels, found, asked.radii, attack=attack,
+            case.network, case.samples.images, case.samples.labels, found, asked.radii, attack=attack,
             stronger=STRONGER if asked.attack == "pgd" else (), batch=asked.at_once, progress=watch,
         )  # fmt: skip
 
@@ -161,7 +149,9 @@ def _document(
 ) -> dict[str, Any]:
     """The answer as JSON, but for smoothing."""
     asked, subject = case.asked, case.subject
-    document = found.to_json(file=str(asked.model), data=case.data, radii=asked.radii, empirical=empirical)
+    document = found.to_json(
+        file=str(asked.model), data=case.samples.data, radii=asked.radii, empirical=empirical
+    )
     blocks = ["exported to plain layers, sums by blocks of 16"] if asked.by_blocks else []
     return document | {
         "split": asked.split,

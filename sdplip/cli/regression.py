@@ -4,10 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from sdplip.arithmetic.decimals import percent_below
 from sdplip.cli.answers import echo, path_or_none, print_json
+from sdplip.cli.subject import part_of
 
 if TYPE_CHECKING:
     from sdplip.cli.certify_options import Options
@@ -41,9 +40,7 @@ def certify_run(asked: "Options") -> None:
             f"The data are not those that `{asked.model}` was trained with: its rows were standardised by other means and deviations."
             " Give the same data, or train again."
         )
-    part = {"test": data.test, "validation": data.validation, "train": data.train}[asked.split]
-    if part is None:
-        raise click.UsageError("--split validation: nothing was held out of these data. Use --split test.")
+    part = part_of(data, asked.split)
     deviations = () if data.standard is None else data.standard.target_std
     unit = deviations[0] if len(deviations) == 1 else 1.0
     found = certify_regression(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sdplip.network.read.understood import Understood
     from sdplip.robustness.arithmetic import Precision
     from sdplip.training.config import DataConfig
+    from sdplip.training.data.dataset import DataSet, Split
 
 DEFAULT_RADII = ("36/255", "72/255", "108/255", "1")
 
@@ -109,6 +110,28 @@ def sample_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Images and labels, and the name of their data."""
+
+    data: str
+    images: "Tensor"
+    labels: "Tensor"
+
+
+def subject_on(model: Path, data: str | None, split: str, limit: int | None) -> tuple[Subject, Samples]:
+    """A run or file, and the images that it is asked about, as it takes them.
+
+    Raises:
+        click.UsageError: a file without `data`, a validation split that is empty.
+    """
+    subject = run_subject(model) if model.is_dir() else file_subject(model)
+    wanted = data_named(data, subject.data)
+    images, labels = images_of(wanted, split, limit)
+    subject, images = arrange(subject, images)
+    return subject, Samples(wanted.name, images, labels)
+
+
 def run_subject(folder: Path) -> Subject:
     """A folder of `sdplip train`."""
     from sdplip.training.run import SUMMARY, load_run
@@ -167,10 +190,20 @@ def images_of(config: "DataConfig", split: str, limit: int | None) -> "tuple[Ten
         images, labels = read_samples(file)
         return images[:limit], labels[:limit]
     whole = load(replace(config, validation=0.0) if split == "test" else config)
-    chosen = {"test": whole.test, "validation": whole.validation, "train": whole.train}[split]
-    if chosen is None:
-        raise click.UsageError("--split validation: nothing was held out of these data. Use --split test.")
+    chosen = part_of(whole, split)
     return chosen.images[:limit], chosen.labels[:limit]
+
+
+def part_of(data: "DataSet", split: str) -> "Split":
+    """The split of that name.
+
+    Raises:
+        click.UsageError: the validation split is empty.
+    """
+    found = {"test": data.test, "validation": data.validation, "train": data.train}[split]
+    if found is None:
+        raise click.UsageError("--split validation: nothing was held out of these data. Use --split test.")
+    return found
 
 
 def arrange(subject: Subject, images: "Tensor") -> "tuple[Subject, Tensor]":

@@ -9,15 +9,7 @@ import click
 from sdplip.cli.answers import path_or_none, print_json, verify_command
 from sdplip.cli.options import Output, json_option
 from sdplip.cli.regression import is_regression
-from sdplip.cli.subject import (
-    arrange,
-    data_named,
-    file_subject,
-    images_of,
-    out_of_memory,
-    run_subject,
-    sample_options,
-)
+from sdplip.cli.subject import out_of_memory, sample_options, subject_on
 from sdplip.progress import image_bar, network_bar
 
 if TYPE_CHECKING:
@@ -97,10 +89,8 @@ def tighten(
         raise click.UsageError(
             f"`{run}` is a regression, and pairs of classes are what is tightened. `sdplip certify {run}` proves what holds of it."
         )
-    subject = run_subject(run) if run.is_dir() else file_subject(run)
-    wanted = data_named(data, subject.data)
-    images, labels = images_of(wanted, split, limit)
-    subject, images = arrange(subject, images)
+    subject, samples = subject_on(run, data, split, limit)
+    images, labels = samples.images, samples.labels
     if not as_json:
         subject.say()
     asked = _Asked(method, pairs, seconds, None if local is None else min(local, len(images)), precision)
@@ -110,7 +100,7 @@ def tighten(
     else:
         understood = subject.understood or subject.graph(tuple(images.shape[1:]), precision)
         found, around, known = _by_kernel(understood.network, images.numpy(), labels.numpy(), asked)
-    document = found.to_json(file=str(run), data=wanted.name, radii=radii)
+    document = found.to_json(file=str(run), data=samples.data, radii=radii)
     document |= {"split": split, "assumed": list(subject.assumed), "note": subject.note}
     document |= {"local": None if around is None else around.to_json(radii), "proof": None, "verify": None}
     if certificate and known and understood:

@@ -80,8 +80,8 @@ class Spectral(AbstractScaling):
 
     def _along(self, slope: Weight, weight: Weight) -> Float[Tensor, " groups"]:
         """The inner product of both in each group of channels of a convolution."""
-        groups = 1 if self.geometry is None else self.geometry.groups
-        return (slope * weight).reshape(groups, -1).sum(1)
+        assert self.geometry is not None
+        return (slope * weight).reshape(self.geometry.groups, -1).sum(1)
 
 
 class AbstractGershgorin(AbstractScaling):
